@@ -1,0 +1,310 @@
+/* infoflow.h - answers over documents whose KV caches were computed once.
+ *
+ * Treat an iflow_model as the loaded weights (immutable, shared between threads), an iflow_store as the place where the KV caches of
+ * documents survive (shared between threads and processes), and an iflow_context as one mutable inference timeline (one thread at a time).
+ *
+ *     iflow_model *model = NULL; iflow_context *ctx = NULL; iflow_answer *answer = NULL;
+ *     iflow_model_load("model.gguf", NULL, &model);
+ *     iflow_context_new(model, NULL, NULL, &ctx);
+ *     iflow_context_add_text(ctx, text, strlen(text), 0);          // once a document
+ *     iflow_ask_params ask = iflow_ask_default_params();
+ *     ask.question = "Who wrote it?";
+ *     iflow_context_ask(ctx, &ask, &answer);                       // assemble, score, select, recompute, prompt, decode
+ *     puts(answer->text);
+ *     iflow_answer_free(answer); iflow_context_free(ctx); iflow_model_free(model);
+ *
+ * Words (InfoFlow KV, arXiv 2603.05353): a chunk is a run of tokens whose KV was computed alone, behind the sink tokens; the context is the
+ * chunks in reading order; the head is chunk 0 (sink and chat header, never selected); the prompt is instruction, question and chat footer.
+ *
+ * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing and
+ * what would be right. Out parameters are untouched on failure unless said otherwise. The library never prints and never exits.
+ *
+ * Ownership. What a function hands out through `T **out` is the caller's, to be freed by the free function of its type; plain arrays and
+ * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it. */
+#ifndef INFOFLOW_H
+#define INFOFLOW_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define IFLOW_API __attribute__((visibility("default")))
+#else
+#define IFLOW_API
+#endif
+
+#define IFLOW_VERSION "0.1.0"
+
+/* ---- Status ------------------------------------------------------------------------------------------------------------------------- */
+
+#define IFLOW_STATUS_LIST(X)                                              \
+    X(OK, 0, "success")                                                   \
+    X(E_ARG, -1, "invalid argument")                                      \
+    X(E_IO, -2, "input or output failed")                                 \
+    X(E_NOT_FOUND, -3, "not found")                                       \
+    X(E_FORMAT, -4, "malformed input")                                    \
+    X(E_UNSUPPORTED, -5, "unsupported")                                   \
+    X(E_MEMORY, -6, "out of memory")                                      \
+    X(E_CONTEXT, -7, "does not fit the model's context")                  \
+    X(E_CORRUPT, -8, "corrupt chunk file")                                \
+    X(E_BUSY, -9, "being computed by another process")                    \
+    X(E_BACKEND, -10, "the compute backend failed")                       \
+    X(E_CANCELLED, -11, "cancelled by the caller")                        \
+    X(E_FULL, -12, "no space left")
+
+typedef enum iflow_status {
+#define IFLOW_STATUS_ENUM(name, value, sentence) IFLOW_##name = (value),
+    IFLOW_STATUS_LIST(IFLOW_STATUS_ENUM)
+#undef IFLOW_STATUS_ENUM
+} iflow_status;
+
+/* The sentence of a status. Static. */
+IFLOW_API const char *iflow_status_string(iflow_status status);
+
+/* The message of the last failure in this thread, never NULL. Valid until the next failure in the same thread. */
+IFLOW_API const char *iflow_error_message(void);
+
+IFLOW_API const char *iflow_version(void);
+
+/* Frees an array or a string that the library handed out. */
+IFLOW_API void iflow_free(void *memory);
+
+typedef enum iflow_log_level { IFLOW_LOG_DEBUG, IFLOW_LOG_INFO, IFLOW_LOG_WARN, IFLOW_LOG_ERROR } iflow_log_level;
+typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *user);
+
+/* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
+IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
+
+/* ---- Model -------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct iflow_model iflow_model;
+
+typedef struct iflow_model_params {
+    const char *device; /* NULL or "auto": the first GPU, else the CPU. "cpu", or a name that iflow_device_name() gives. */
+    bool no_mmap;       /* read the weights into memory instead of mapping the file */
+    bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
+} iflow_model_params;
+
+typedef struct iflow_model_info {
+    const char *path;
+    const char *architecture; /* "llama", "qwen2", ... */
+    const char *device;       /* where the layers' weights are */
+    char fingerprint[33];     /* identity of metadata and weights; chunks of another fingerprint are not used */
+    int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_embd_head, n_ctx_train;
+    uint64_t n_bytes; /* of tensor data in the file */
+} iflow_model_info;
+
+/* Loads a GGUF model. params NULL: defaults. E_NOT_FOUND, E_IO, E_FORMAT (not a GGUF, truncated, a tensor missing or of a wrong shape),
+ * E_UNSUPPORTED (architecture, tensor type, device), E_MEMORY. */
+IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
+IFLOW_API void iflow_model_free(iflow_model *model);
+/* Strings inside belong to the model. */
+IFLOW_API iflow_model_info iflow_model_get_info(const iflow_model *model);
+
+/* Name of the i-th compute device, NULL past the last. Static. */
+IFLOW_API const char *iflow_device_name(size_t i);
+/* Name of the i-th supported architecture, NULL past the last. Static. */
+IFLOW_API const char *iflow_architecture_name(size_t i);
+
+/* ---- Text --------------------------------------------------------------------------------------------------------------------------- */
+
+/* Tokenises UTF-8 text, adding nothing. parse_special: whether text like "<|im_end|>" becomes the control token (false for documents and
+ * questions, which must not be able to forge a turn). E_FORMAT on invalid UTF-8, naming the offset. *tokens: iflow_free(). */
+IFLOW_API iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
+                                      size_t *n_tokens);
+/* The text of tokens, control tokens included, NUL-terminated; a token may hold part of a UTF-8 character. *text: iflow_free(). */
+IFLOW_API iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, size_t n_tokens, char **text);
+
+/* One piece of a document: text[byte_start, byte_end), and its tokens when tokenised alone (in the array of the iflow_pieces). */
+typedef struct iflow_piece {
+    size_t byte_start, byte_end;
+    size_t token_start, n_tokens;
+} iflow_piece;
+
+typedef struct iflow_pieces {
+    iflow_piece *piece;
+    size_t n_pieces;
+    int32_t *token;
+    size_t n_tokens;
+} iflow_pieces;
+
+/* Cuts a document into pieces of at most chunk_tokens tokens (0: 512), at the last paragraph end that fits, else sentence end, else word,
+ * else character. The pieces joined are the text; white space at a cut stays with the piece before it. E_ARG on an empty document,
+ * E_FORMAT on invalid UTF-8. */
+IFLOW_API iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out);
+IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
+
+/* ---- Store -------------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct iflow_store iflow_store;
+
+#define IFLOW_ID_SIZE 33 /* 32 hexadecimal digits (XXH3, 128 bits) and the NUL */
+
+typedef struct iflow_store_params {
+    uint64_t max_bytes; /* of chunk files; 0: no limit. Least recently used chunks go first, pinned ones stay. */
+    bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
+} iflow_store_params;
+
+typedef struct iflow_chunk_info {
+    char id[IFLOW_ID_SIZE];
+    char fingerprint[IFLOW_ID_SIZE]; /* of the model */
+    int n_tokens, n_sink, n_layer, n_embd_kv;
+    const char *type; /* "f16" or "q8_0". Static. */
+    uint64_t n_bytes;
+    int64_t used_at; /* Unix seconds of the last use */
+    bool pinned;
+} iflow_chunk_info;
+
+typedef struct iflow_document {
+    char id[IFLOW_ID_SIZE];          /* hash of fingerprint and chunk ids */
+    char fingerprint[IFLOW_ID_SIZE]; /* of the model */
+    char *name;                      /* a path, or what the caller called it */
+    char (*chunk_id)[IFLOW_ID_SIZE];
+    size_t n_chunks, n_tokens;
+} iflow_document;
+
+/* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open. */
+IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+IFLOW_API void iflow_store_close(iflow_store *store);
+
+/* All chunks, most recently used first. *list: iflow_free(). */
+IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n);
+/* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
+IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
+/* Reads a chunk whole and checks format, name and checksum. A bad one is set aside (moved to the directory bad/): E_CORRUPT. */
+IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
+IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
+IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
+/* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. */
+IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+
+/* Records which chunks a document consists of, so that it can be named by its id. The id is written to document->id. */
+IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
+IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
+IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
+IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
+
+/* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.
+ * *is_document says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
+IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], bool *is_document);
+
+/* ---- Context ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct iflow_context iflow_context;
+
+typedef struct iflow_context_params {
+    int n_ctx;           /* rows of the cache; 0: grows as needed, up to the model's training context */
+    int n_ubatch;        /* tokens a slice of a forward pass; 0: 512 */
+    int n_threads;       /* 0: the processors this process may use */
+    size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
+    const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
+} iflow_context_params;
+
+/* store NULL: chunks live in memory, for the context's lifetime. */
+IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
+                                         iflow_context **out);
+IFLOW_API void iflow_context_free(iflow_context *ctx);
+
+/* Computes the KV of a chunk alone, behind the model's sink tokens, and stores it; does nothing if it is there already (*was_stored).
+ * E_BUSY: another process is computing it. id and was_stored may be NULL. */
+IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
+                                             bool *was_stored);
+
+/* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
+IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
+IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id);
+/* Cuts a document and adds its pieces. An empty line is put behind a text that does not end in one. */
+IFLOW_API iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens);
+/* Empties the list. */
+IFLOW_API void iflow_context_clear(iflow_context *ctx);
+
+/* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum iflow_method {
+    IFLOW_METHOD_INFOFLOW, /* assemble, score, select, recompute the selected, prompt */
+    IFLOW_METHOD_FULL,     /* prefill the whole sequence */
+    IFLOW_METHOD_NONE,     /* assemble, prompt: no recompute */
+} iflow_method;
+
+typedef enum iflow_score_text {
+    IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
+    IFLOW_SCORE_PROMPT,   /* the whole prompt does */
+} iflow_score_text;
+
+/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters). Return false to stop. */
+typedef bool (*iflow_on_text)(const char *text, void *user);
+
+typedef struct iflow_ask_params {
+    const char *question;       /* required */
+    const char *instruction;    /* stands before the question; NULL: a general one */
+    const char *system;         /* system message of the chat header; NULL: none */
+    iflow_method method;        /* INFOFLOW */
+    double ratio;               /* share of the context's tokens to recompute, 0 to 1; 0.15 */
+    const int *score_layers;    /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
+    size_t n_score_layers;      /* 0 with NULL */
+    iflow_score_text score_text; /* QUESTION */
+    int max_tokens;             /* of the answer; 256 */
+    double temperature;         /* 0: greedy, the default */
+    uint64_t seed;              /* for temperature > 0; 0 */
+    iflow_on_text on_text;      /* NULL: none */
+    void *user;
+} iflow_ask_params;
+
+typedef struct iflow_chunk_span {
+    char id[IFLOW_ID_SIZE];
+    int start, length; /* positions in the context */
+    int n_selected;
+} iflow_chunk_span;
+
+/* What a user waits for, in milliseconds. ttft runs from the call to the first token and contains all stages before it. */
+typedef struct iflow_timings {
+    double prefill;  /* chunks that were not in the store; method full: the whole sequence but the prompt */
+    double load;     /* chunks from the store into the cache */
+    double assemble; /* rotation to global positions */
+    double score, select, recompute;
+    double prompt;
+    double ttft;
+    double decode; /* from the first token to the last */
+    double total;
+} iflow_timings;
+
+typedef struct iflow_answer {
+    char *text;
+    int32_t *token; /* generated, without the end-of-generation token */
+    int32_t *context_token;
+    float *score; /* one a context position (0 for the head); NULL unless scored */
+    int32_t *selected; /* positions, ascending */
+    iflow_chunk_span *chunk; /* chunk[0] is the head */
+    size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
+    iflow_method method;
+    double ratio;
+    iflow_timings ms;
+    uint64_t cache_bytes; /* of the context's cache on the device */
+} iflow_answer;
+
+IFLOW_API iflow_ask_params iflow_ask_default_params(void);
+
+/* Answers a question over the context's chunks. May be called again with another question or method: each call assembles anew.
+ * E_ARG (no question, ratio out of range, a layer that is not there), E_CONTEXT (too long, saying by how much), E_BACKEND, E_CANCELLED. */
+IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
+
+/* Goes on behind the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed and on_text count.
+ * E_ARG if nothing was asked before. */
+IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
+
+IFLOW_API void iflow_answer_free(iflow_answer *answer);
+
+IFLOW_API const char *iflow_method_name(iflow_method method);
+/* E_ARG, listing the names. */
+IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

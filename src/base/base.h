@@ -1,0 +1,62 @@
+/* base.h - what every room uses: failing with a message, logging, time, growing arrays, hashing. */
+#ifndef IFLOW_BASE_H
+#define IFLOW_BASE_H
+
+#include "infoflow.h"
+
+#include <stdarg.h>
+
+#if defined(__GNUC__)
+#define IFLOW_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#else
+#define IFLOW_PRINTF(format, first)
+#endif
+
+/* Records the message of this thread's last failure and returns status, so that a failing function ends in `return iflow_fail(...)`. */
+iflow_status iflow_fail(iflow_status status, const char *format, ...) IFLOW_PRINTF(2, 3);
+
+/* The same for an allocation of n_bytes that failed. */
+iflow_status iflow_fail_memory(size_t n_bytes);
+
+/* Puts `prefix: ` before the message of the failure that a callee just reported and returns its status. */
+iflow_status iflow_fail_in(iflow_status status, const char *format, ...) IFLOW_PRINTF(2, 3);
+
+void iflow_log(iflow_log_level level, const char *format, ...) IFLOW_PRINTF(2, 3);
+
+/* Monotonic milliseconds. */
+double iflow_now_ms(void);
+
+/* calloc and realloc whose product cannot overflow; NULL when there is no memory. n 0 gives a block that free() takes. */
+void *iflow_calloc(size_t n, size_t size);
+void *iflow_realloc(void *old, size_t n, size_t size);
+char *iflow_strdup(const char *text);
+
+/* Makes room for `need` elements in an array that doubles: *array has room for *capacity elements of `size` bytes. */
+iflow_status iflow_reserve(void **array, size_t *capacity, size_t need, size_t size);
+
+/* printf into a new string; NULL when there is no memory. */
+char *iflow_format(const char *format, ...) IFLOW_PRINTF(1, 2);
+
+/* A growing string. Zero-initialised is empty; text is NUL-terminated once anything was added. */
+typedef struct iflow_buffer {
+    char *text;
+    size_t n, capacity;
+} iflow_buffer;
+
+iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes);
+void iflow_buffer_free(iflow_buffer *buffer);
+
+/* XXH3 of 128 bits as 32 lower-case hexadecimal digits. */
+void iflow_hash_hex(const void *data, size_t n_bytes, char hex[IFLOW_ID_SIZE]);
+
+/* Hashing piece by piece. iflow_hasher_new() gives NULL when there is no memory; iflow_hasher_hex() ends it and frees. */
+typedef struct iflow_hasher iflow_hasher;
+iflow_hasher *iflow_hasher_new(void);
+void iflow_hasher_add(iflow_hasher *hasher, const void *data, size_t n_bytes);
+void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
+
+/* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character cut
+ * off at the end is invalid. */
+size_t iflow_utf8_check(const char *text, size_t n_bytes);
+
+#endif

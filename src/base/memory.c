@@ -1,0 +1,84 @@
+/* memory.c - allocation that cannot overflow, growing arrays and strings, monotonic time. */
+#include "base/base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+void *iflow_calloc(size_t n, size_t size) {
+    return calloc(n ? n : 1, size ? size : 1); /* calloc checks the product */
+}
+
+void *iflow_realloc(void *old, size_t n, size_t size) {
+    if (size && n > SIZE_MAX / size) {
+        return NULL;
+    }
+    const size_t n_bytes = n * size;
+    return realloc(old, n_bytes ? n_bytes : 1);
+}
+
+char *iflow_strdup(const char *text) {
+    const size_t n_bytes = strlen(text) + 1;
+    char *copy = malloc(n_bytes);
+    if (copy) {
+        memcpy(copy, text, n_bytes);
+    }
+    return copy;
+}
+
+iflow_status iflow_reserve(void **array, size_t *capacity, size_t need, size_t size) {
+    if (need <= *capacity) {
+        return IFLOW_OK;
+    }
+    size_t grown = *capacity < 16 ? 16 : *capacity * 2;
+    if (grown < need) {
+        grown = need;
+    }
+    void *bigger = iflow_realloc(*array, grown, size);
+    if (!bigger) {
+        return iflow_fail_memory(grown * size);
+    }
+    *array = bigger;
+    *capacity = grown;
+    return IFLOW_OK;
+}
+
+char *iflow_format(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    va_list again;
+    va_copy(again, args);
+    const int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    char *text = n < 0 ? NULL : malloc((size_t)n + 1);
+    if (text) {
+        vsnprintf(text, (size_t)n + 1, format, again);
+    }
+    va_end(again);
+    return text;
+}
+
+iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes) {
+    const iflow_status status = iflow_reserve((void **)&buffer->text, &buffer->capacity, buffer->n + n_bytes + 1, 1);
+    if (status) {
+        return status;
+    }
+    if (n_bytes) {
+        memcpy(buffer->text + buffer->n, bytes, n_bytes);
+    }
+    buffer->n += n_bytes;
+    buffer->text[buffer->n] = '\0';
+    return IFLOW_OK;
+}
+
+void iflow_buffer_free(iflow_buffer *buffer) {
+    free(buffer->text);
+    *buffer = (iflow_buffer){0};
+}
+
+double iflow_now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
+}

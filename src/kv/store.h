@@ -1,0 +1,44 @@
+/* store.h - where chunks live: the interface between the engine and a store of bytes by id. store_dir.c is the embedded one.
+ *
+ * A store moves bytes and keeps small records; it knows nothing of KV but what chunk.h tells it. All functions may be called from several
+ * threads. */
+#ifndef IFLOW_KV_STORE_H
+#define IFLOW_KV_STORE_H
+
+#include "kv/chunk.h"
+
+typedef struct iflow_store_ops {
+    void (*close)(iflow_store *store);
+    /* E_NOT_FOUND; E_IO. Marks the chunk as used. */
+    iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
+    /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing under the id. No-op if it is there. Evicts to the limit
+     * first. E_FULL (disk or limit), E_IO; then nothing was published. */
+    iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob);
+    bool (*has)(iflow_store *store, const char *id);
+    iflow_status (*remove)(iflow_store *store, const char *id);
+    /* Sets a bad chunk aside, out of readers' sight. */
+    iflow_status (*set_aside)(iflow_store *store, const char *id);
+    iflow_status (*pin)(iflow_store *store, const char *id, bool pinned);
+    /* Claims the computing of a chunk for this process: E_BUSY while another live process has it. The claim of a dead process is void. */
+    iflow_status (*claim)(iflow_store *store, const char *id);
+    void (*release)(iflow_store *store, const char *id);
+    iflow_status (*list)(iflow_store *store, iflow_chunk_info **list, size_t *n);
+    iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+    /* Small named records (documents), published as atomically. */
+    iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
+    iflow_status (*get_record)(iflow_store *store, const char *id, iflow_buffer *out);
+    iflow_status (*remove_record)(iflow_store *store, const char *id);
+    iflow_status (*list_records)(iflow_store *store, char (**ids)[IFLOW_ID_SIZE], size_t *n); /* *ids: free() */
+} iflow_store_ops;
+
+struct iflow_store {
+    const iflow_store_ops *ops;
+};
+
+/* Opens the directory store. */
+iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+
+/* Gets, decodes and checks a chunk. A bad one is set aside and reported as E_CORRUPT: the caller recomputes. */
+iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chunk **out);
+
+#endif
