@@ -16,8 +16,8 @@
  * Words (InfoFlow KV, arXiv 2603.05353): a chunk is a run of tokens whose KV was computed alone, behind the sink tokens; the context is the
  * chunks in reading order; the head is chunk 0 (sink and chat header, never selected); the prompt is instruction, question and chat footer.
  *
- * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing and
- * what would be right. Out parameters are untouched on failure unless said otherwise. The library never prints and never exits.
+ * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing
+ * and what would be right. Out parameters are untouched on failure unless said otherwise. The library never prints and never exits.
  *
  * Ownership. What a function hands out through `T **out` is the caller's, to be freed by the free function of its type; plain arrays and
  * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it. */
@@ -42,19 +42,19 @@ extern "C" {
 
 /* ---- Status ------------------------------------------------------------------------------------------------------------------------- */
 
-#define IFLOW_STATUS_LIST(X)                                              \
-    X(OK, 0, "success")                                                   \
-    X(E_ARG, -1, "invalid argument")                                      \
-    X(E_IO, -2, "input or output failed")                                 \
-    X(E_NOT_FOUND, -3, "not found")                                       \
-    X(E_FORMAT, -4, "malformed input")                                    \
-    X(E_UNSUPPORTED, -5, "unsupported")                                   \
-    X(E_MEMORY, -6, "out of memory")                                      \
-    X(E_CONTEXT, -7, "does not fit the model's context")                  \
-    X(E_CORRUPT, -8, "corrupt chunk file")                                \
-    X(E_BUSY, -9, "being computed by another process")                    \
-    X(E_BACKEND, -10, "the compute backend failed")                       \
-    X(E_CANCELLED, -11, "cancelled by the caller")                        \
+#define IFLOW_STATUS_LIST(X)                                                                                                               \
+    X(OK, 0, "success")                                                                                                                    \
+    X(E_ARG, -1, "invalid argument")                                                                                                       \
+    X(E_IO, -2, "input or output failed")                                                                                                  \
+    X(E_NOT_FOUND, -3, "not found")                                                                                                        \
+    X(E_FORMAT, -4, "malformed input")                                                                                                     \
+    X(E_UNSUPPORTED, -5, "unsupported")                                                                                                    \
+    X(E_MEMORY, -6, "out of memory")                                                                                                       \
+    X(E_CONTEXT, -7, "does not fit the model's context")                                                                                   \
+    X(E_CORRUPT, -8, "corrupt chunk file")                                                                                                 \
+    X(E_BUSY, -9, "being computed by another process")                                                                                     \
+    X(E_BACKEND, -10, "the compute backend failed")                                                                                        \
+    X(E_CANCELLED, -11, "cancelled by the caller")                                                                                         \
     X(E_FULL, -12, "no space left")
 
 typedef enum iflow_status {
@@ -240,18 +240,18 @@ typedef enum iflow_score_text {
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
 typedef struct iflow_ask_params {
-    const char *question;       /* required */
-    const char *instruction;    /* stands before the question; NULL: a general one */
-    const char *system;         /* system message of the chat header; NULL: none */
-    iflow_method method;        /* INFOFLOW */
-    double ratio;               /* share of the context's tokens to recompute, 0 to 1; 0.15 */
-    const int *score_layers;    /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
-    size_t n_score_layers;      /* 0 with NULL */
+    const char *question;        /* required */
+    const char *instruction;     /* stands before the question; NULL: a general one */
+    const char *system;          /* system message of the chat header; NULL: none */
+    iflow_method method;         /* INFOFLOW */
+    double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
+    const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
+    size_t n_score_layers;       /* 0 with NULL */
     iflow_score_text score_text; /* QUESTION */
-    int max_tokens;             /* of the answer; 256 */
-    double temperature;         /* 0: greedy, the default */
-    uint64_t seed;              /* for temperature > 0; 0 */
-    iflow_on_text on_text;      /* NULL: none */
+    int max_tokens;              /* of the answer; 256 */
+    double temperature;          /* 0: greedy, the default */
+    uint64_t seed;               /* for temperature > 0; 0 */
+    iflow_on_text on_text;       /* NULL: none */
     void *user;
 } iflow_ask_params;
 
@@ -277,8 +277,8 @@ typedef struct iflow_answer {
     char *text;
     int32_t *token; /* generated, without the end-of-generation token */
     int32_t *context_token;
-    float *score; /* one a context position (0 for the head); NULL unless scored */
-    int32_t *selected; /* positions, ascending */
+    float *score;            /* one a context position (0 for the head); NULL unless scored */
+    int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* chunk[0] is the head */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_method method;

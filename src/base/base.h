@@ -55,8 +55,8 @@ iflow_hasher *iflow_hasher_new(void);
 void iflow_hasher_add(iflow_hasher *hasher, const void *data, size_t n_bytes);
 void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
 
-/* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character cut
- * off at the end is invalid. */
+/* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character
+ * cut off at the end is invalid. */
 size_t iflow_utf8_check(const char *text, size_t n_bytes);
 
 #endif

@@ -14,8 +14,8 @@ static void *log_user;
 
 const char *iflow_status_string(iflow_status status) {
     switch (status) {
-#define STATUS_CASE(name, value, sentence) \
-    case IFLOW_##name:                     \
+#define STATUS_CASE(name, value, sentence)                                                                                                 \
+    case IFLOW_##name:                                                                                                                     \
         return sentence;
         IFLOW_STATUS_LIST(STATUS_CASE)
 #undef STATUS_CASE

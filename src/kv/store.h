@@ -11,8 +11,8 @@ typedef struct iflow_store_ops {
     void (*close)(iflow_store *store);
     /* E_NOT_FOUND; E_IO. Marks the chunk as used. */
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
-    /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing under the id. No-op if it is there. Evicts to the limit
-     * first. E_FULL (disk or limit), E_IO; then nothing was published. */
+    /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing under the id. No-op if it is there. Evicts to the
+     * limit first. E_FULL (disk or limit), E_IO; then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
