@@ -7,9 +7,9 @@
 #include <stdarg.h>
 
 #if defined(__GNUC__)
-#define IFLOW_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define IFLOW_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #else
-#define IFLOW_PRINTF(format, first)
+#define IFLOW_PRINTF(at, first)
 #endif
 
 /* Records the message of this thread's last failure and returns status, so that a failing function ends in `return iflow_fail(...)`. */
