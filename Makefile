@@ -1,0 +1,53 @@
+# The short commands over CMake; `make help` lists them. script/demo and script/test install what is missing first.
+BUILD ?= build
+ASAN_BUILD ?= build-asan
+CLANG_BUILD ?= build-clang
+JOBS ?= $(shell nproc)
+PREFIX ?= /usr/local
+DESTDIR ?=
+# Passed to every configuration, for example CMAKE_ARGS=-DCMAKE_PREFIX_PATH=/opt/ggml
+CMAKE_ARGS ?=
+# Passed to ctest, for example CTEST_ARGS="-R score"
+CTEST_ARGS ?=
+
+.PHONY: all test bench lint format demo install clean help
+.DEFAULT_GOAL := all
+
+all: $(BUILD)/build.ninja ## Build the command (build/infoflow) and the libraries
+	cmake --build $(BUILD) --parallel $(JOBS)
+
+$(BUILD)/build.ninja:
+	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Release -DINFOFLOW_TESTS=OFF $(CMAKE_ARGS)
+
+$(ASAN_BUILD)/build.ninja:
+	cmake -S . -B $(ASAN_BUILD) -G Ninja -DINFOFLOW_SANITIZE=ON -DINFOFLOW_TESTS=ON -DINFOFLOW_RELEASE_BUILD=$(abspath $(BUILD)) $(CMAKE_ARGS)
+
+$(CLANG_BUILD)/build.ninja:
+	cmake -S . -B $(CLANG_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+	    -DINFOFLOW_TESTS=ON $(CMAKE_ARGS)
+
+test: all $(ASAN_BUILD)/build.ninja ## Run all tests, under AddressSanitizer, UBSan and LeakSanitizer where our code runs
+	cmake --build $(ASAN_BUILD) --parallel $(JOBS)
+	ctest --test-dir $(ASAN_BUILD) --output-on-failure $(CTEST_ARGS)
+
+bench: all ## Measure speed and memory against full prefill and libllama (MODEL=..., BENCH_ARGS=...)
+	cmake --build $(BUILD) --parallel $(JOBS) --target benches
+	BUILD=$(BUILD) scripts/bench.sh $(BENCH_ARGS)
+
+lint: $(CLANG_BUILD)/build.ninja ## clang-format, clang-tidy, and a build with clang; every warning is an error
+	scripts/lint.sh $(CLANG_BUILD) $(JOBS)
+
+format: ## Rewrite the sources as clang-format wants them
+	find src include tests bench examples -name '*.[ch]' -exec clang-format -i {} +
+
+demo: all ## Prefill the example documents, ask about them, and compare the time to first token with full prefill
+	BUILD=$(BUILD) scripts/demo.sh
+
+install: all ## Install header, libraries, pkg-config and CMake files and the command (PREFIX=/usr/local, DESTDIR=)
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+clean: ## Delete the builds (models, stores and the build of ggml are kept in ~/.cache/infoflow)
+	rm -rf $(BUILD) $(ASAN_BUILD) $(CLANG_BUILD)
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

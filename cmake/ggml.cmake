@@ -1,0 +1,55 @@
+# Finds ggml and libllama: an installed pair if there is one, else the pinned pair that scripts/deps.sh builds once a machine.
+# Sets INFOFLOW_DEPS_PREFIX (the pinned prefix; empty when an installed pair is used) and says which one it is.
+
+set(INFOFLOW_GGML_MINIMUM 0.25) # older ones lack operations that the graphs need, such as ggml_set_rows for every cache type
+
+option(INFOFLOW_PINNED_GGML "use the pinned ggml and libllama even where others are installed" OFF)
+
+# Results of an earlier configuration must not decide this one: the pinned prefix changes its name with version, options and processor.
+macro(infoflow_forget_ggml)
+    get_cmake_property(infoflow_cached CACHE_VARIABLES)
+    foreach(name IN LISTS infoflow_cached)
+        if(name MATCHES "^(GGML|LLAMA)_.*LIBRARY$" OR name MATCHES "^(ggml|llama)_(DIR|LIBRARY)$")
+            unset(${name} CACHE)
+        endif()
+    endforeach()
+endmacro()
+
+if(INFOFLOW_PINNED_PREFIX AND ggml_DIR)
+    string(FIND "${ggml_DIR}" "${INFOFLOW_PINNED_PREFIX}/" at)
+    if(at EQUAL 0)
+        infoflow_forget_ggml()
+    endif()
+endif()
+
+set(INFOFLOW_DEPS_PREFIX "")
+set(infoflow_ggml_FOUND FALSE)
+if(NOT INFOFLOW_PINNED_GGML)
+    find_package(ggml ${INFOFLOW_GGML_MINIMUM} QUIET)
+    if(ggml_FOUND)
+        find_package(llama QUIET)
+    endif()
+    if(ggml_FOUND AND llama_FOUND)
+        message(STATUS "ggml and libllama: the installed ones, ggml ${ggml_VERSION} in ${ggml_DIR}, libllama ${llama_VERSION} in ${llama_DIR}")
+        set(infoflow_ggml_FOUND TRUE)
+    elseif(ggml_FOUND)
+        message(FATAL_ERROR "ggml ${ggml_VERSION} is installed in ${ggml_DIR}, but no libllama: install libllama built with the same ggml, "
+                            "or configure with -DINFOFLOW_PINNED_GGML=ON to build the pinned pair")
+    endif()
+endif()
+if(NOT infoflow_ggml_FOUND)
+    # Its progress goes to standard error, which is left alone here, so that a user of a first build sees it move.
+    execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/deps.sh OUTPUT_VARIABLE INFOFLOW_DEPS_PREFIX
+                    OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE infoflow_deps_status)
+    if(NOT infoflow_deps_status EQUAL 0)
+        message(FATAL_ERROR "scripts/deps.sh could not build ggml and libllama (its messages are above); once they are installed elsewhere, "
+                            "-DCMAKE_PREFIX_PATH=THEIR_PREFIX uses those")
+    endif()
+    infoflow_forget_ggml()
+    set(ggml_DIR ${INFOFLOW_DEPS_PREFIX}/lib/cmake/ggml)
+    set(llama_DIR ${INFOFLOW_DEPS_PREFIX}/lib/cmake/llama)
+    find_package(ggml ${INFOFLOW_GGML_MINIMUM} REQUIRED)
+    find_package(llama REQUIRED)
+    set(INFOFLOW_PINNED_PREFIX ${INFOFLOW_DEPS_PREFIX} CACHE INTERNAL "the pinned prefix of the last configuration")
+    message(STATUS "ggml and libllama: the pinned ones, ggml ${ggml_VERSION}, libllama ${llama_VERSION}, in ${INFOFLOW_DEPS_PREFIX}")
+endif()

@@ -1,0 +1,39 @@
+# What `make install` puts where: header, libraries, pkg-config and CMake packages, the command, and the pinned ggml beside them.
+include(CMakePackageConfigHelpers)
+
+set(cmakedir ${CMAKE_INSTALL_LIBDIR}/cmake/infoflow)
+file(RELATIVE_PATH bin_to_lib /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
+file(RELATIVE_PATH INFOFLOW_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" INFOFLOW_PC_TO_PREFIX "${INFOFLOW_PC_TO_PREFIX}")
+
+# The pinned ggml lives in a cache that may be deleted, so an installation takes it along into a directory of its own, where it meets no
+# other ggml; installed libraries find it relative to themselves, wherever the prefix is moved.
+if(INFOFLOW_DEPS_PREFIX)
+    set(INFOFLOW_PRIVATE_DIR ${CMAKE_INSTALL_LIBDIR}/infoflow)
+    install(DIRECTORY ${INFOFLOW_DEPS_PREFIX}/lib ${INFOFLOW_DEPS_PREFIX}/include DESTINATION ${INFOFLOW_PRIVATE_DIR}
+            USE_SOURCE_PERMISSIONS PATTERN pkgconfig EXCLUDE)
+    set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH "$ORIGIN/infoflow/lib")
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L\${libdir}/infoflow/lib -Wl,-rpath,\${libdir}/infoflow/lib -lllama -lggml -lggml-base")
+else()
+    set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+    get_filename_component(ggml_libdir "${ggml_DIR}/../.." ABSOLUTE)
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} -lllama -lggml -lggml-base")
+endif()
+
+install(FILES include/infoflow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+install(TARGETS infoflow_shared EXPORT infoflowTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS infoflow_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET infoflow)
+    set_target_properties(infoflow PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
+    install(TARGETS infoflow RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+set_target_properties(infoflow_shared PROPERTIES EXPORT_NAME infoflow)
+add_library(infoflow::infoflow ALIAS infoflow_shared) # the same name as after find_package(infoflow)
+install(EXPORT infoflowTargets NAMESPACE infoflow:: DESTINATION ${cmakedir})
+configure_package_config_file(packaging/infoflowConfig.cmake.in infoflowConfig.cmake INSTALL_DESTINATION ${cmakedir})
+write_basic_package_version_file(infoflowConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/infoflowConfig.cmake ${PROJECT_BINARY_DIR}/infoflowConfigVersion.cmake DESTINATION ${cmakedir})
+
+configure_file(packaging/infoflow.pc.in infoflow.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/infoflow.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Checks the form of the sources: layout (clang-format), a build with clang, and clang-tidy. Usage: scripts/lint.sh CLANG_BUILD_DIR [JOBS]
+# Each check runs even if the one before it failed, so that one run tells everything.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+build=$1
+jobs=${2:-$(nproc)}
+failed=()
+
+mapfile -t all < <(find src include tests bench examples -name '*.[ch]' | sort)
+mapfile -t compiled < <(python3 -c 'import json, sys; print("\n".join(sorted({c["file"] for c in json.load(open(sys.argv[1]))})))' \
+    "$build/compile_commands.json" | grep -v "^$(realpath "$build")/")
+if [ ${#compiled[@]} -eq 0 ]; then echo "lint: no sources in $build/compile_commands.json" >&2; exit 1; fi
+
+clang-format --dry-run -Werror "${all[@]}" || failed+=(clang-format)
+cmake --build "$build" --parallel "$jobs" --target all benches || failed+=(clang)
+printf '%s\0' "${compiled[@]}" | xargs -0 -n 1 -P "$jobs" clang-tidy --quiet -p "$build" 2>/dev/null || failed+=(clang-tidy)
+for source in "${all[@]}"; do
+    if [ "$(wc -l <"$source")" -ge 800 ]; then echo "$source: 800 lines or more; give it one job" >&2; failed+=("$source"); fi
+done
+
+if [ ${#failed[@]} -gt 0 ]; then echo "lint: failed: ${failed[*]}" >&2; exit 1; fi
+echo "lint: ${#all[@]} files are clean"
