@@ -1,0 +1,86 @@
+/* ask.c - `infoflow ask`: one question over documents. */
+#include "html.h"
+#include "report.h"
+#include "text.h"
+
+#include <string.h>
+
+int cli_ask(int argc, char **argv) {
+    common_options common = {0};
+    ask_options asking = ask_options_default();
+    const char *question = NULL, *html = NULL;
+    bool json = false, scores = false;
+    const command_usage usage = {
+        "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
+        "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
+        "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
+        "computed and kept there. The answer goes to standard output as it comes, the report to standard error.",
+        "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
+    const option_spec spec[] = {
+        OPTION_ROW_MODEL(common),
+        OPTION_ROW_STORE(common),
+        {'\0', "no-store", NULL, OPTION_FLAG, &common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
+        {'q', "question", "QUESTION", OPTION_TEXT, &question, 0, 0, "the question"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
+        OPTION_ROWS_ASKING(asking),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
+        {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object, and nothing else"},
+        {'\0', "scores", NULL, OPTION_FLAG, &scores, 0, 0, "with --json: the score of every position as well"},
+        {'\0', "html", "FILE", OPTION_TEXT, &html, 0, 0, "write a page with the context shaded by score"},
+        OPTION_ROWS_OUTPUT(common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
+        OPTION_ROW_CUT(common),
+        OPTION_ROW_KV_TYPE(common),
+        OPTION_ROW_MAX_SIZE(common),
+        OPTION_ROWS_ENGINE(common),
+        {0}};
+    int first = 0;
+    int result = options_parse(&usage, spec, argc, argv, &first);
+    if (result != OPTIONS_GO)
+        return result;
+    if (!question || !question[0])
+        return options_wrong(&usage, "which question? Give -q QUESTION");
+    if (first == argc)
+        return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
+    if (scores && !json)
+        return options_wrong(&usage, "--scores goes with --json");
+
+    session s = {0};
+    context_documents documents = {0};
+    iflow_answer *answer = NULL;
+    stream out = {.silent = json};
+    iflow_ask_params params;
+    iflow_status status = ask_options_params(&asking, &params);
+    result = status == IFLOW_OK ? session_open(&usage, &common, &s) : cli_failed(status, NULL);
+    if (result == CLI_OK)
+        result = context_documents_add(&s, &common, asking.jsonl, argv + first, (size_t)(argc - first), &documents);
+    if (result != CLI_OK)
+        goto cleanup;
+
+    params.question = question;
+    params.on_text = stream_text;
+    params.user = &out;
+    status = iflow_context_ask(s.ctx, &params, &answer);
+    if (out.last)
+        stream_end(&out);
+    if (status != IFLOW_OK) {
+        result = cli_failed(status, NULL);
+        goto cleanup;
+    }
+    if (json) {
+        json_t *object = report_json(&s, &documents, question, answer, scores);
+        result = report_dump(object, stdout);
+        json_decref(object);
+    } else if (!out.last) {
+        stream_end(&out); /* an empty answer is a line, too */
+    }
+    if (!json && !common.quiet)
+        report_print(stderr, &s, answer);
+    if (html && html_write(html, &s, &documents, question, answer) != CLI_OK)
+        result = CLI_FAILED;
+cleanup:
+    iflow_answer_free(answer);
+    context_documents_free(&documents);
+    session_close(&s);
+    return cli_finish(result);
+}

@@ -1,0 +1,160 @@
+/* asking.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+#include "asking.h"
+
+#include "documents.h"
+#include "text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+ask_options ask_options_default(void) {
+    iflow_ask_params params = iflow_ask_default_params();
+    return (ask_options){.method = iflow_method_name(params.method),
+                         .score_text = "question",
+                         .ratio = params.ratio,
+                         .temperature = params.temperature,
+                         .max_tokens = params.max_tokens,
+                         .seed = params.seed};
+}
+
+iflow_status ask_options_params(const ask_options *options, iflow_ask_params *out) {
+    *out = iflow_ask_default_params();
+    out->system = options->system;
+    out->instruction = options->instruction;
+    out->ratio = options->ratio;
+    out->score_layers = options->layers.n ? options->layers.layer : NULL;
+    out->n_score_layers = options->layers.n;
+    out->score_text = strcmp(options->score_text, "prompt") == 0 ? IFLOW_SCORE_PROMPT : IFLOW_SCORE_QUESTION;
+    out->max_tokens = options->max_tokens;
+    out->temperature = options->temperature;
+    out->seed = options->seed;
+    return iflow_method_from_name(options->method, &out->method);
+}
+
+/* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct adding {
+    session *s;
+    size_t chunk_tokens;
+    context_documents *out;
+    int result;
+    iflow_document **stored; /* of the store, listed when first needed */
+    size_t n_stored;
+    bool listed;
+} adding;
+
+static void add_name(context_documents *out, const char *name, size_t n_chunks) {
+    out->document = must_realloc(out->document, out->n + 1, sizeof *out->document);
+    out->document[out->n++] = (context_document){text_utf8(name, strlen(name)), n_chunks};
+}
+
+static bool take_document(document *doc, void *user) {
+    adding *a = user;
+    document_chunks chunks = {0};
+    iflow_status status = document_cut(a->s->model, doc, a->chunk_tokens, &chunks);
+    for (size_t i = 0; i < chunks.n_chunks && status == IFLOW_OK; i++)
+        status = iflow_context_add_tokens(a->s->ctx, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+    if (status == IFLOW_OK)
+        add_name(a->out, doc->name, chunks.n_chunks);
+    else
+        a->result = cli_failed(status, doc->name);
+    document_chunks_free(&chunks);
+    document_free(doc);
+    return a->result == CLI_OK;
+}
+
+static int add_stored_document(adding *a, const char *id) {
+    if (!a->listed) {
+        iflow_status status = iflow_store_list_documents(a->s->store, &a->stored, &a->n_stored);
+        if (status != IFLOW_OK)
+            return cli_failed(status, NULL);
+        a->listed = true;
+    }
+    for (size_t d = 0; d < a->n_stored; d++) {
+        const iflow_document *doc = a->stored[d];
+        if (strcmp(doc->id, id) != 0)
+            continue;
+        if (strcmp(doc->fingerprint, a->s->info.fingerprint) != 0) {
+            cli_error("%s (%s) was ingested with another model; ingest it with this one", id, doc->name);
+            return CLI_FAILED;
+        }
+        for (size_t i = 0; i < doc->n_chunks; i++) {
+            iflow_status status = iflow_context_add_chunk(a->s->ctx, doc->chunk_id[i]);
+            if (status != IFLOW_OK)
+                return cli_failed(status, doc->name);
+        }
+        add_name(a->out, doc->name, doc->n_chunks);
+        return CLI_OK;
+    }
+    cli_error("document %s is no longer in the store", id);
+    return CLI_FAILED;
+}
+
+static int add_stored(adding *a, const char *operand) {
+    char id[IFLOW_ID_SIZE];
+    bool is_document = false;
+    if (!a->s->store) {
+        cli_error("%s: no such file, and without a store no id", operand);
+        return CLI_FAILED;
+    }
+    iflow_status status = iflow_store_resolve(a->s->store, operand, id, &is_document);
+    if (status == IFLOW_E_NOT_FOUND || (status == IFLOW_E_ARG && strspn(operand, "0123456789abcdefABCDEF") != strlen(operand))) {
+        cli_error("%s: no such file, and no document or chunk of the store %s has this id", operand, a->s->store_dir);
+        return CLI_FAILED;
+    }
+    if (status != IFLOW_OK)
+        return cli_failed(status, operand);
+    if (is_document)
+        return add_stored_document(a, id);
+    status = iflow_context_add_chunk(a->s->ctx, id);
+    if (status != IFLOW_OK)
+        return cli_failed(status, operand);
+    char *name = text_format("chunk %s", id);
+    add_name(a->out, name, 1);
+    free(name);
+    return CLI_OK;
+}
+
+int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out) {
+    adding a = {.s = s, .chunk_tokens = session_chunk_tokens(options), .out = out, .result = CLI_OK};
+    for (size_t i = 0; i < n && a.result == CLI_OK; i++) {
+        struct stat file;
+        if (strcmp(operands[i], "-") != 0 && stat(operands[i], &file) != 0) {
+            a.result = add_stored(&a, operands[i]);
+            continue;
+        }
+        sources list = {0};
+        sources_add(&list, operands[i]);
+        sources_read(&list, jsonl, take_document, &a);
+        if (list.n_failed) /* an answer over fewer documents than were named would mislead */
+            a.result = CLI_FAILED;
+        sources_free(&list);
+    }
+    iflow_documents_free(a.stored, a.n_stored);
+    return a.result;
+}
+
+void context_documents_free(context_documents *documents) {
+    for (size_t i = 0; i < documents->n; i++)
+        free(documents->document[i].name);
+    free(documents->document);
+    *documents = (context_documents){0};
+}
+
+/* ---- The answer as it comes --------------------------------------------------------------------------------------------------------- */
+
+bool stream_text(const char *piece, void *user) {
+    stream *out = user;
+    if (!out->silent && piece[0]) {
+        out->last = piece[strlen(piece) - 1];
+        out->failed = fputs(piece, stdout) == EOF || fflush(stdout) == EOF;
+    }
+    return !out->failed && !cli_interrupted();
+}
+
+void stream_end(stream *out) {
+    if (!out->silent && out->last != '\n')
+        putchar('\n');
+    fflush(stdout);
+}

@@ -1,0 +1,82 @@
+/* asking.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+#ifndef IFLOW_CLI_ASKING_H
+#define IFLOW_CLI_ASKING_H
+
+#include "session.h"
+
+typedef struct ask_options {
+    const char *method, *system, *instruction, *score_text;
+    double ratio, temperature;
+    int max_tokens;
+    uint64_t seed;
+    layer_list layers;
+    bool jsonl;
+} ask_options;
+
+ask_options ask_options_default(void);
+
+#define OPTION_ROWS_ASKING(o)                                                                                                              \
+    {'\0',                                                                                                                                 \
+     "method",                                                                                                                             \
+     "infoflow|full|none",                                                                                                                 \
+     OPTION_CHOICE,                                                                                                                        \
+     &(o).method,                                                                                                                          \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "recompute the tokens that matter, prefill everything, or recompute nothing (default: infoflow)"},                                    \
+        {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
+        {'\0',                                                                                                                             \
+         "score-layers",                                                                                                                   \
+         "LIST",                                                                                                                           \
+         OPTION_LAYERS,                                                                                                                    \
+         &(o).layers,                                                                                                                      \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "layers whose attention is scored, like 13,14 or -9 from the end (default: at 0.55, 0.575, 0.6 and 0.625 of the depth)"},         \
+        {'\0',                                                                                                                             \
+         "score-text",                                                                                                                     \
+         "question|prompt",                                                                                                                \
+         OPTION_CHOICE,                                                                                                                    \
+         &(o).score_text,                                                                                                                  \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "what looks at the context to score it (default: question)"},                                                                     \
+        {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message (default: none)"},                                        \
+        {'\0', "instruction", "TEXT", OPTION_TEXT, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},         \
+        {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \
+        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},                   \
+        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed of sampling (default: 0)"}, {                                              \
+        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
+    }
+
+/* Parameters for the library; they point into the options. */
+iflow_status ask_options_params(const ask_options *options, iflow_ask_params *out);
+
+/* The documents of a context: n_chunks chunks each, in order, behind the head. */
+typedef struct context_document {
+    char *name;
+    size_t n_chunks;
+} context_document;
+
+typedef struct context_documents {
+    context_document *document;
+    size_t n;
+} context_documents;
+
+/* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
+ * CLI_OK, or the exit status after a message. */
+int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
+void context_documents_free(context_documents *documents);
+
+/* Streams an answer to standard output. */
+typedef struct stream {
+    bool failed; /* standard output cannot be written */
+    char last;   /* what was printed last, '\0' if nothing was */
+    bool silent; /* only watches for an interrupt */
+} stream;
+
+bool stream_text(const char *piece, void *user); /* an iflow_on_text; user: a stream */
+/* Ends the line if the answer did not. */
+void stream_end(stream *out);
+
+#endif

@@ -1,0 +1,162 @@
+/* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
+#include "report.h"
+#include "text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct chat {
+    session s;
+    common_options common;
+    ask_options asking;
+    context_documents documents;
+    iflow_answer *last;
+    bool terminal, json, asked;
+} chat;
+
+static const char commands[] = "/again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+                               "/stats            what the last answer cost\n"
+                               "/help             this\n"
+                               "/quit             end (so does the end of input)\n";
+
+/* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
+static int ask(chat *c, const char *question, bool anew) {
+    stream out = {.silent = c->json};
+    iflow_answer *answer = NULL;
+    iflow_ask_params params;
+    iflow_status status = ask_options_params(&c->asking, &params);
+    params.question = question;
+    params.on_text = stream_text;
+    params.user = &out;
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
+    if (status == IFLOW_OK)
+        status = anew || !c->asked ? iflow_context_ask(c->s.ctx, &params, &answer) : iflow_context_follow_up(c->s.ctx, &params, &answer);
+    bool stopped = cli_take_interrupt();
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
+    if (out.last || (status == IFLOW_OK && !c->json))
+        stream_end(&out);
+    if (stopped && !c->common.quiet)
+        cli_note("[stopped]");
+    if (status == IFLOW_E_CANCELLED && stopped)
+        return CLI_OK;
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    c->asked = true;
+    iflow_answer_free(c->last);
+    c->last = answer;
+    if (c->json) {
+        json_t *object = report_json(&c->s, &c->documents, question, answer, false);
+        int result = report_dump(object, stdout);
+        json_decref(object);
+        return result;
+    }
+    if (!c->common.quiet)
+        report_print_line(stderr, answer);
+    return CLI_OK;
+}
+
+/* Does what a line says. *end: whether it ends the chat. */
+static int take_line(chat *c, char *line, bool *end) {
+    line += strspn(line, " \t");
+    line[strcspn(line, "\r\n")] = '\0';
+    if (!line[0])
+        return CLI_OK;
+    if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) {
+        *end = true;
+    } else if (strcmp(line, "/help") == 0) {
+        fputs(commands, stderr);
+    } else if (strcmp(line, "/stats") == 0) {
+        if (c->last)
+            report_print(stderr, &c->s, c->last);
+        else
+            cli_note("nothing was asked yet");
+    } else if (strncmp(line, "/again ", 7) == 0 && line[7 + strspn(line + 7, " ")]) {
+        return ask(c, line + 7 + strspn(line + 7, " "), true);
+    } else if (line[0] == '/') {
+        size_t n = strcspn(line, " ");
+        cli_error("there is no %.*s here%s:", (int)n, line, strncmp(line, "/again", n) == 0 ? " without a question" : "");
+        fputs(commands, stderr);
+        return CLI_FAILED;
+    } else {
+        return ask(c, line, false);
+    }
+    return CLI_OK;
+}
+
+static int talk(chat *c) {
+    char *line = NULL;
+    size_t capacity = 0;
+    int result = CLI_OK;
+    for (bool end = false; !end;) {
+        if (c->terminal) {
+            fputs("> ", stdout);
+            fflush(stdout);
+        }
+        if (getline(&line, &capacity, stdin) <= 0) {
+            if (ferror(stdin)) {
+                cli_error("cannot read the question: %s", strerror(errno));
+                result = CLI_FAILED;
+            }
+            if (c->terminal)
+                putchar('\n');
+            break;
+        }
+        if (take_line(c, line, &end) != CLI_OK)
+            result = CLI_FAILED;
+        if (ferror(stdout))
+            break;
+    }
+    free(line);
+    /* On a terminal the user saw what failed and went on; a script wants to know. */
+    return c->terminal ? CLI_OK : result;
+}
+
+int cli_chat(int argc, char **argv) {
+    chat c = {.asking = ask_options_default()};
+    const command_usage usage = {
+        "chat", "-m MODEL [OPTION]... DOC...",
+        "Answers questions, a line each, over documents. The first one assembles and repairs the context, as `infoflow ask`\n"
+        "does; the next ones go on behind the last answer. DOC is a file, a directory, or the id of a document or chunk in\n"
+        "the store. In the chat:\n\n"
+        "  /again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+        "  /stats            what the last answer cost\n"
+        "  /quit             end (so does the end of input)",
+        "  infoflow chat -m model.gguf --ratio 0.2 manual.txt"};
+    const option_spec spec[] = {
+        OPTION_ROW_MODEL(c.common),
+        OPTION_ROW_STORE(c.common),
+        {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
+        OPTION_ROWS_ASKING(c.asking),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
+        {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},
+        OPTION_ROWS_OUTPUT(c.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
+        OPTION_ROW_CUT(c.common),
+        OPTION_ROW_KV_TYPE(c.common),
+        OPTION_ROW_MAX_SIZE(c.common),
+        OPTION_ROWS_ENGINE(c.common),
+        {0}};
+    int first = 0;
+    int result = options_parse(&usage, spec, argc, argv, &first);
+    if (result != OPTIONS_GO)
+        return result;
+    if (first == argc)
+        return options_wrong(&usage, "over which documents? Name files or ids in the store");
+    for (int i = first; i < argc; i++)
+        if (strcmp(argv[i], "-") == 0)
+            return options_wrong(&usage, "standard input has the questions; documents must be files or ids");
+
+    c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    result = session_open(&usage, &c.common, &c.s);
+    if (result == CLI_OK)
+        result = context_documents_add(&c.s, &c.common, c.asking.jsonl, argv + first, (size_t)(argc - first), &c.documents);
+    if (result == CLI_OK)
+        result = talk(&c);
+    iflow_answer_free(c.last);
+    context_documents_free(&c.documents);
+    session_close(&c.s);
+    return cli_finish(result);
+}

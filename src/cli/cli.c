@@ -1,0 +1,85 @@
+/* cli.c - messages on standard error, exit statuses, and what an interrupt does. */
+#include "cli.h"
+
+#include "progress.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t graceful;
+
+static void print_message(const char *prefix, const char *format, va_list arguments) {
+    progress_clear();
+    fflush(stdout);
+    fputs(prefix, stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+}
+
+void cli_error(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_message("infoflow: ", format, arguments);
+    va_end(arguments);
+}
+
+void cli_note(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    print_message("", format, arguments);
+    va_end(arguments);
+}
+
+int cli_failed(iflow_status status, const char *what) {
+    if (status == IFLOW_E_CANCELLED)
+        return CLI_INTERRUPTED;
+    const char *message = iflow_error_message();
+    if (message[0] == '\0')
+        message = iflow_status_string(status);
+    if (what)
+        cli_error("%s: %s", what, message);
+    else
+        cli_error("%s", message);
+    return CLI_FAILED;
+}
+
+int cli_finish(int status) {
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    cli_error("cannot write to standard output: %s", strerror(errno));
+    return status == CLI_OK ? CLI_FAILED : status;
+}
+
+static void on_signal(int number) {
+    (void)number;
+    if (!graceful || interrupted) {
+        static const char newline = '\n';
+        ssize_t ignored = write(STDERR_FILENO, &newline, 1);
+        (void)ignored;
+        _exit(CLI_INTERRUPTED);
+    }
+    interrupted = 1;
+}
+
+void cli_signals(cli_signal_mode mode) {
+    graceful = mode == CLI_SIGNAL_GRACEFUL;
+    struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read from the terminal must come back */
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool cli_interrupted(void) {
+    return interrupted != 0;
+}
+
+bool cli_take_interrupt(void) {
+    bool was = interrupted != 0;
+    interrupted = 0;
+    return was;
+}

@@ -1,0 +1,48 @@
+/* cli.h - the command's own conventions: its subcommands, exit statuses, messages and signals. */
+#ifndef IFLOW_CLI_H
+#define IFLOW_CLI_H
+
+#include "infoflow.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__GNUC__)
+#define CLI_PRINTF(at, first) __attribute__((format(printf, at, first)))
+#else
+#define CLI_PRINTF(at, first)
+#endif
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* What a subcommand returns. */
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2, CLI_INTERRUPTED = 130 };
+
+/* argv[0] is the subcommand's name. */
+int cli_ask(int argc, char **argv);
+int cli_chat(int argc, char **argv);
+int cli_ingest(int argc, char **argv);
+int cli_store(int argc, char **argv);
+int cli_eval(int argc, char **argv);
+int cli_info(int argc, char **argv);
+
+/* `infoflow: <message>` on standard error, on a line of its own even while a progress bar stands there. */
+void cli_error(const char *format, ...) CLI_PRINTF(1, 2);
+void cli_note(const char *format, ...) CLI_PRINTF(1, 2);
+
+/* Reports the library's last failure, with what was being done before it (NULL: nothing), and gives the exit status of it. */
+int cli_failed(iflow_status status, const char *what);
+
+/* Flushes standard output; a failed write is an error like any other. Gives status, or CLI_FAILED. */
+int cli_finish(int status);
+
+/* SIGINT and SIGTERM. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and a dead process's claims are
+ * void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the process. */
+typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL } cli_signal_mode;
+void cli_signals(cli_signal_mode mode);
+bool cli_interrupted(void);
+/* Lowers the flag again and says whether it was up. */
+bool cli_take_interrupt(void);
+
+#endif

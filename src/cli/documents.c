@@ -1,0 +1,357 @@
+/* documents.c - documents from files, directories, JSONL and standard input, and the chunks that they are cut into. */
+#include "documents.h"
+
+#include "text.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+/* A text larger than this is refused: tokens and pieces of it would need many times its size. */
+static const uint64_t MAX_TEXT_BYTES = UINT64_C(1) << 30;
+
+/* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
+
+void document_free(document *doc) {
+    if (!doc)
+        return;
+    for (size_t i = 0; i < doc->n_parts; i++)
+        free(doc->part[i]);
+    free(doc->part);
+    free(doc->part_bytes);
+    free(doc->name);
+    free(doc);
+}
+
+static document *document_new(char *name, size_t n_parts) {
+    document *doc = must_alloc(1, sizeof *doc);
+    doc->name = name;
+    doc->part = must_alloc(n_parts, sizeof *doc->part);
+    doc->part_bytes = must_alloc(n_parts, sizeof *doc->part_bytes);
+    return doc;
+}
+
+static void document_add(document *doc, char *part, size_t n_bytes) {
+    doc->part[doc->n_parts] = part;
+    doc->part_bytes[doc->n_parts++] = n_bytes;
+}
+
+/* One text; it ends in an empty line, as the library's own iflow_context_add_text has it, so that the next document begins a paragraph. */
+static document *document_of_text(char *name, text *content) {
+    document *doc = document_new(name, 1);
+    if (content->n < 2 || content->bytes[content->n - 1] != '\n')
+        text_puts(content, "\n\n");
+    else if (content->bytes[content->n - 2] != '\n')
+        text_puts(content, "\n");
+    document_add(doc, content->bytes, content->n);
+    *content = (text){0};
+    return doc;
+}
+
+char *passage_text(size_t i, const char *passage) {
+    return text_format("Passage %zu:\n%s\n", i, passage);
+}
+
+static bool is_blank(const char *bytes, size_t n_bytes) {
+    return strspn(bytes, " \t\r\n\f\v") >= n_bytes;
+}
+
+/* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
+
+void document_chunks_free(document_chunks *chunks) {
+    free(chunks->token);
+    free(chunks->start);
+    *chunks = (document_chunks){0};
+}
+
+static void add_chunk(document_chunks *out, const int32_t *tokens, size_t n) {
+    size_t end = out->n_chunks ? out->start[out->n_chunks] : 0;
+    out->token = must_realloc(out->token, end + n, sizeof *out->token);
+    memcpy(out->token + end, tokens, n * sizeof *tokens);
+    out->start = must_realloc(out->start, out->n_chunks + 2, sizeof *out->start);
+    out->start[0] = 0;
+    out->start[++out->n_chunks] = end + n;
+}
+
+static iflow_status cut_text(const iflow_model *model, const char *part, size_t n_bytes, size_t chunk_tokens, document_chunks *out) {
+    iflow_pieces *pieces = NULL;
+    iflow_status status = iflow_cut(model, part, n_bytes, chunk_tokens, &pieces);
+    if (status != IFLOW_OK)
+        return status;
+    /* All tokens at once: thousands of pieces must not copy what was there thousands of times. */
+    out->token = must_alloc(pieces->n_tokens, sizeof *out->token);
+    out->start = must_alloc(pieces->n_pieces + 1, sizeof *out->start);
+    for (size_t i = 0; i < pieces->n_pieces; i++) {
+        const iflow_piece *piece = &pieces->piece[i];
+        memcpy(out->token + out->start[i], pieces->token + piece->token_start, piece->n_tokens * sizeof *out->token);
+        out->start[i + 1] = out->start[i] + piece->n_tokens;
+    }
+    out->n_chunks = pieces->n_pieces;
+    iflow_pieces_free(pieces);
+    return IFLOW_OK;
+}
+
+iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out) {
+    *out = (document_chunks){0};
+    if (!doc->passages)
+        return cut_text(model, doc->part[0], doc->part_bytes[0], chunk_tokens, out);
+    for (size_t i = 0; i < doc->n_parts; i++) {
+        int32_t *tokens = NULL;
+        size_t n = 0;
+        iflow_status status = iflow_tokenize(model, doc->part[i], doc->part_bytes[i], false, &tokens, &n);
+        if (status != IFLOW_OK) {
+            document_chunks_free(out);
+            return status;
+        }
+        add_chunk(out, tokens, n);
+        iflow_free(tokens);
+    }
+    return IFLOW_OK;
+}
+
+/* ---- Sources ------------------------------------------------------------------------------------------------------------------------ */
+
+static void add_source(sources *list, const char *path, uint64_t n_bytes, bool named) {
+    list->source = must_realloc(list->source, list->n + 1, sizeof *list->source);
+    list->source[list->n++] = (source){text_format("%s", path), n_bytes, named};
+    list->n_bytes += n_bytes;
+}
+
+void sources_free(sources *list) {
+    for (size_t i = 0; i < list->n; i++)
+        free(list->source[i].path);
+    free(list->source);
+    *list = (sources){0};
+}
+
+static void failed(sources *list, const char *path, const char *why) {
+    cli_error("%s: %s", path, why);
+    list->n_failed++;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void add_directory(sources *list, const char *dir, size_t *n_hidden) {
+    struct dirent **entry = NULL;
+    int n = scandir(dir, &entry, NULL, by_name);
+    if (n < 0) {
+        failed(list, dir, strerror(errno));
+        return;
+    }
+    size_t length = strlen(dir);
+    for (int i = 0; i < n; i++) {
+        const char *name = entry[i]->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+            char *path = text_format("%s%s%s", dir, length && dir[length - 1] == '/' ? "" : "/", name);
+            struct stat link, file;
+            if (name[0] == '.')
+                ++*n_hidden;
+            else if (lstat(path, &link) != 0 || stat(path, &file) != 0)
+                failed(list, path, strerror(errno));
+            else if (S_ISDIR(link.st_mode))
+                add_directory(list, path, n_hidden);
+            else if (S_ISREG(file.st_mode))
+                add_source(list, path, (uint64_t)file.st_size, false);
+            else { /* a linked directory could lead in a circle; a pipe or a device could block */
+                cli_note("%s: skipped, not a regular file", path);
+                list->n_skipped++;
+            }
+            free(path);
+        }
+        free(entry[i]);
+    }
+    free(entry);
+}
+
+void sources_add(sources *list, const char *path) {
+    struct stat file;
+    if (strcmp(path, "-") == 0) {
+        add_source(list, path, 0, true);
+    } else if (stat(path, &file) != 0) {
+        failed(list, path, strerror(errno));
+    } else if (S_ISDIR(file.st_mode)) {
+        size_t n_hidden = 0, before = list->n;
+        add_directory(list, path, &n_hidden);
+        if (n_hidden)
+            cli_note("%s: %s hidden file%s skipped", path, human_count(n_hidden), plural(n_hidden));
+        list->n_skipped += n_hidden;
+        if (list->n == before)
+            failed(list, path, "no file in this directory can be read");
+    } else {
+        add_source(list, path, S_ISREG(file.st_mode) ? (uint64_t)file.st_size : 0, true);
+    }
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct reading {
+    sources *list;
+    const source *from;
+    const char *name; /* for messages */
+    on_document take;
+    void *user;
+    bool stopped;
+} reading;
+
+static void give(reading *r, document *doc, uint64_t source_bytes) {
+    doc->source_bytes = source_bytes;
+    r->stopped = !r->take(doc, r->user);
+}
+
+/* A file found in a directory may be anything; one that the user named should have been text. */
+static void refuse_binary(reading *r, const char *why) {
+    if (r->from->named) {
+        failed(r->list, r->name, why);
+    } else {
+        cli_note("%s: skipped, %s", r->name, why);
+        r->list->n_skipped++;
+    }
+}
+
+static void read_text(reading *r, FILE *file) {
+    text content = {0};
+    char block[1 << 16];
+    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;) {
+        if (memchr(block, '\0', n)) {
+            refuse_binary(r, "not a text (it has a zero byte)");
+            goto cleanup;
+        }
+        text_add(&content, block, n);
+        if (content.n > MAX_TEXT_BYTES) {
+            failed(r->list, r->name, "a text of more than 1 GiB; split it into several files");
+            goto cleanup;
+        }
+    }
+    if (ferror(file)) {
+        failed(r->list, r->name, strerror(errno));
+        goto cleanup;
+    }
+    if (content.n >= 3 && memcmp(content.bytes, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark is no part of the text */
+        memmove(content.bytes, content.bytes + 3, content.n - 2);
+        content.n -= 3;
+    }
+    if (content.n == 0 || is_blank(content.bytes, content.n)) {
+        failed(r->list, r->name, "empty");
+        goto cleanup;
+    }
+    uint64_t n_read = content.n;
+    give(r, document_of_text(text_format("%s", r->name), &content), n_read);
+cleanup:
+    text_free(&content);
+}
+
+static char *line_name(const json_t *object, const char *source_name, size_t line) {
+    static const char *const key[] = {"title", "id", "_id"};
+    for (size_t i = 0; i < COUNT_OF(key); i++) {
+        const json_t *value = json_object_get(object, key[i]);
+        if (json_is_string(value) && json_string_length(value))
+            return text_format("%s", json_string_value(value));
+        if (json_is_integer(value))
+            return text_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    }
+    return text_format("%s:%zu", source_name, line);
+}
+
+/* NULL with *why if the line is no document. */
+static document *document_of_json(const json_t *object, const char *source_name, size_t line, const char **why) {
+    const json_t *passages = json_object_get(object, "passages");
+    if (passages) {
+        if (!json_is_array(passages) || json_array_size(passages) == 0) {
+            *why = "\"passages\" must be a list of one text or more";
+            return NULL;
+        }
+        document *doc = document_new(line_name(object, source_name, line), json_array_size(passages));
+        doc->passages = true;
+        for (size_t i = 0; i < json_array_size(passages); i++) {
+            const char *passage = json_string_value(json_array_get(passages, i));
+            if (!passage) {
+                *why = "every passage must be a text";
+                document_free(doc);
+                return NULL;
+            }
+            char *part = passage_text(i + 1, passage);
+            document_add(doc, part, strlen(part));
+        }
+        return doc;
+    }
+    const char *string = json_string_value(json_object_get(object, "text"));
+    if (!string)
+        string = json_string_value(json_object_get(object, "context"));
+    if (!string) {
+        *why = "needs \"text\" or \"context\" (a text), or \"passages\" (a list of texts)";
+        return NULL;
+    }
+    if (is_blank(string, strlen(string))) {
+        *why = "empty text";
+        return NULL;
+    }
+    text content = {0};
+    text_puts(&content, string);
+    return document_of_text(line_name(object, source_name, line), &content);
+}
+
+static void read_jsonl(reading *r, FILE *file) {
+    char *line = NULL;
+    size_t capacity = 0, number = 0, n_documents = 0, n_failed = r->list->n_failed;
+    ssize_t n;
+    errno = 0;
+    while (!r->stopped && (n = getline(&line, &capacity, file)) > 0) {
+        number++;
+        if ((size_t)n == strlen(line) && is_blank(line, (size_t)n))
+            continue;
+        json_error_t error;
+        const char *why = NULL;
+        json_t *object = json_loadb(line, (size_t)n, 0, &error);
+        document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
+        if (doc) {
+            n_documents++;
+            give(r, doc, (uint64_t)n);
+        } else {
+            char *where = text_format("%s:%zu", r->name, number);
+            char *message = why      ? text_format("%s", why)
+                            : object ? text_format("not a JSON object")
+                                     : text_format("not JSON: %s", error.text);
+            failed(r->list, where, message);
+            free(message);
+            free(where);
+        }
+        json_decref(object);
+    }
+    if (ferror(file))
+        failed(r->list, r->name, strerror(errno));
+    else if (!r->stopped && n_documents == 0 && r->list->n_failed == n_failed)
+        failed(r->list, r->name, "empty");
+    free(line);
+}
+
+static bool is_jsonl(const char *path) {
+    const char *dot = strrchr(path, '.');
+    return dot && (strcasecmp(dot, ".jsonl") == 0 || strcasecmp(dot, ".ndjson") == 0);
+}
+
+void sources_read(sources *list, bool jsonl, on_document take, void *user) {
+    reading r = {.list = list, .take = take, .user = user};
+    for (size_t i = 0; i < list->n && !r.stopped; i++) {
+        const source *from = &list->source[i];
+        bool is_stdin = strcmp(from->path, "-") == 0;
+        r.from = from;
+        r.name = is_stdin ? "stdin" : from->path;
+        FILE *file = is_stdin ? stdin : fopen(from->path, "rb");
+        if (!file) {
+            failed(list, r.name, strerror(errno));
+            continue;
+        }
+        if (jsonl || is_jsonl(from->path))
+            read_jsonl(&r, file);
+        else
+            read_text(&r, file);
+        if (!is_stdin)
+            fclose(file);
+    }
+}

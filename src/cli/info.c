@@ -1,0 +1,94 @@
+/* info.c - `infoflow info`: devices, architectures, and facts of a model. */
+#include "session.h"
+#include "text.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *list_json(const char *(*name)(size_t)) {
+    json_t *list = json_array();
+    for (size_t i = 0; name(i); i++)
+        json_array_append_new(list, json_string(name(i)));
+    return list;
+}
+
+static void print_list(const char *title, const char *(*name)(size_t)) {
+    printf("%-15s", title);
+    for (size_t i = 0; name(i); i++)
+        printf("%s%s", i ? ", " : "", name(i));
+    putchar('\n');
+}
+
+static json_t *model_json(const iflow_model_info *info, double load_ms) {
+    char *path = text_utf8(info->path, strlen(info->path));
+    json_t *model =
+        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:f}", "path", path, "architecture", info->architecture,
+                  "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab, "n_layer", info->n_layer, "n_embd",
+                  info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head", info->n_embd_head, "n_ctx_train",
+                  info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms", load_ms);
+    free(path);
+    return model;
+}
+
+static void print_model(const iflow_model_info *info, double load_ms) {
+    printf("\n%-15s%s\n", "model", info->path);
+    printf("%-15s%s\n%-15s%s\n%-15s%s\n", "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint);
+    printf("%-15s%d, of %d; %s tokens in the vocabulary\n", "layers", info->n_layer, info->n_embd, human_count((uint64_t)info->n_vocab));
+    printf("%-15s%d, %d for keys and values, of %d\n", "heads", info->n_head, info->n_head_kv, info->n_embd_head);
+    printf("%-15s%s tokens\n", "trained for", human_count((uint64_t)info->n_ctx_train));
+    uint64_t row = 2 * 2 * (uint64_t)info->n_layer * (uint64_t)info->n_head_kv * (uint64_t)info->n_embd_head; /* K and V of f16 */
+    printf("%-15s%s a token, %s for 1,000 tokens, as f16\n", "KV cache", human_bytes(row), human_bytes(row * 1000));
+    printf("%-15s%s, loaded in %.0f ms\n", "weights", human_bytes(info->n_bytes), load_ms);
+}
+
+int cli_info(int argc, char **argv) {
+    common_options options = {0};
+    bool json = false;
+    const command_usage usage = {"info", "[-m MODEL] [OPTION]...",
+                                 "Prints the compute devices, the supported architectures and, with -m, a model's facts.",
+                                 "  infoflow info -m model.gguf"};
+    const option_spec spec[] = {
+        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: none)"},
+        {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
+        {'\0', "device", "NAME", OPTION_TEXT, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
+        {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "leave out repacked weights"},
+        OPTION_ROWS_OUTPUT(options),
+        {0}};
+    int first = 0;
+    int result = options_parse(&usage, spec, argc, argv, &first);
+    if (result != OPTIONS_GO)
+        return result;
+    if (first < argc)
+        return options_wrong(&usage, "'%s' is one argument too many; a model goes behind -m", argv[first]);
+
+    session s = {0};
+    session_log(&options);
+    if (options.model)
+        result = session_load_model(&usage, &options, &s);
+    else
+        result = CLI_OK;
+    if (result != CLI_OK)
+        goto cleanup;
+    if (json) {
+        json_t *object = json_object();
+        json_object_set_new(object, "version", json_string(iflow_version()));
+        json_object_set_new(object, "devices", list_json(iflow_device_name));
+        json_object_set_new(object, "architectures", list_json(iflow_architecture_name));
+        if (s.model)
+            json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
+        json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
+        putchar('\n');
+        json_decref(object);
+    } else {
+        printf("%-15s%s\n", "version", iflow_version());
+        print_list("devices", iflow_device_name);
+        print_list("architectures", iflow_architecture_name);
+        if (s.model)
+            print_model(&s.info, s.model_load_ms);
+    }
+cleanup:
+    session_close(&s);
+    return cli_finish(result);
+}

@@ -1,0 +1,239 @@
+/* ingest.c - `infoflow ingest`: prefills documents into the store, once each. */
+#include "documents.h"
+#include "progress.h"
+#include "session.h"
+#include "text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* A document whose chunks are not all there yet, because another process computes some of them. */
+typedef struct waiting {
+    char *name;
+    document_chunks chunks;
+    char (*id)[IFLOW_ID_SIZE]; /* empty string: not there yet */
+} waiting;
+
+typedef struct ingest {
+    session s;
+    common_options options;
+    sources sources;
+    waiting *waiting;
+    size_t n_waiting;
+    size_t n_documents, n_computed, n_present, n_tokens, n_computed_tokens;
+    uint64_t bytes_done, bytes_computed; /* of the sources */
+    double started, computing;           /* seconds */
+    bool fatal;
+} ingest;
+
+static void show_progress(ingest *in, double done_of_document, uint64_t document_bytes, const char *name) {
+    double done = (double)in->bytes_done + done_of_document * (double)document_bytes;
+    double whole = (double)in->sources.n_bytes;
+    double left = -1;
+    if (whole > 0 && in->bytes_computed > 0)
+        left = in->computing / (double)in->bytes_computed * (whole - done);
+    char *rate = in->computing > 0 ? text_format("%s tokens/s", human_count((uint64_t)((double)in->n_computed_tokens / in->computing)))
+                                   : text_format("%s tokens", human_count(in->n_tokens));
+    progress_show(whole > 0 ? done / whole : -1, left, rate, name);
+    free(rate);
+}
+
+/* Prefills chunk i, unless it is there. IFLOW_E_BUSY: later. */
+static iflow_status prefill(ingest *in, const document_chunks *chunks, size_t i, char id[IFLOW_ID_SIZE]) {
+    bool was_stored = false;
+    size_t n = chunks->start[i + 1] - chunks->start[i];
+    double start = now_seconds();
+    iflow_status status = iflow_context_prefill(in->s.ctx, chunks->token + chunks->start[i], n, id, &was_stored);
+    if (status != IFLOW_OK) {
+        id[0] = '\0';
+        return status;
+    }
+    in->n_tokens += n;
+    if (was_stored) {
+        in->n_present++;
+    } else {
+        in->n_computed++;
+        in->n_computed_tokens += n;
+        in->computing += now_seconds() - start;
+    }
+    return IFLOW_OK;
+}
+
+/* Records a document whose chunks are all there, and prints its id. */
+static bool record(ingest *in, const char *name, const document_chunks *chunks, char (*id)[IFLOW_ID_SIZE]) {
+    char *clean = text_utf8(name, strlen(name));
+    iflow_document doc = {.name = clean, .chunk_id = id, .n_chunks = chunks->n_chunks, .n_tokens = chunks->start[chunks->n_chunks]};
+    memcpy(doc.fingerprint, in->s.info.fingerprint, sizeof doc.fingerprint);
+    iflow_status status = iflow_store_put_document(in->s.store, &doc);
+    if (status == IFLOW_OK) {
+        progress_clear();
+        printf("%s  %s\n", doc.id, clean);
+        fflush(stdout);
+        in->n_documents++;
+    } else {
+        cli_failed(status, name);
+        in->fatal = true;
+    }
+    free(clean);
+    return status == IFLOW_OK;
+}
+
+/* Failures that the next document would meet too. */
+static bool is_fatal(iflow_status status) {
+    return status != IFLOW_E_FORMAT && status != IFLOW_E_CONTEXT && status != IFLOW_E_ARG;
+}
+
+/* Says that a document cannot be used; the rest goes on unless that is pointless. */
+static void give_up(ingest *in, iflow_status status, const char *name) {
+    cli_failed(status, name);
+    in->sources.n_failed++;
+    in->fatal = is_fatal(status);
+}
+
+static bool ingest_document(document *doc, void *user) {
+    ingest *in = user;
+    document_chunks chunks = {0};
+    char(*id)[IFLOW_ID_SIZE] = NULL;
+    show_progress(in, 0, doc->source_bytes, doc->name);
+    iflow_status status = document_cut(in->s.model, doc, session_chunk_tokens(&in->options), &chunks);
+    if (status != IFLOW_OK) {
+        give_up(in, status, doc->name);
+        goto cleanup;
+    }
+    id = must_alloc(chunks.n_chunks, sizeof *id);
+    size_t n_busy = 0, n_all = chunks.start[chunks.n_chunks];
+    for (size_t i = 0; i < chunks.n_chunks; i++) {
+        if (cli_interrupted())
+            goto cleanup;
+        size_t n_computed = in->n_computed;
+        status = prefill(in, &chunks, i, id[i]);
+        if (status == IFLOW_E_BUSY) {
+            n_busy++;
+        } else if (status != IFLOW_OK) {
+            give_up(in, status, doc->name);
+            goto cleanup;
+        }
+        double share = (double)(chunks.start[i + 1] - chunks.start[i]) / (double)n_all;
+        if (in->n_computed > n_computed)
+            in->bytes_computed += (uint64_t)(share * (double)doc->source_bytes) + 1;
+        show_progress(in, (double)chunks.start[i + 1] / (double)n_all, doc->source_bytes, doc->name);
+    }
+    if (n_busy == 0) {
+        record(in, doc->name, &chunks, id);
+    } else {
+        in->waiting = must_realloc(in->waiting, in->n_waiting + 1, sizeof *in->waiting);
+        in->waiting[in->n_waiting++] = (waiting){doc->name, chunks, id};
+        doc->name = NULL;
+        chunks = (document_chunks){0};
+        id = NULL;
+    }
+cleanup:
+    in->bytes_done += doc->source_bytes;
+    document_chunks_free(&chunks);
+    free(id);
+    document_free(doc);
+    return !in->fatal && !cli_interrupted();
+}
+
+/* The second round: chunks that another process had in hand. It finishes them, or dies and leaves them to us. */
+static void finish_waiting(ingest *in) {
+    for (size_t w = 0; w < in->n_waiting; w++) {
+        waiting *doc = &in->waiting[w];
+        for (size_t i = 0; i < doc->chunks.n_chunks && !in->fatal; i++) {
+            iflow_status status = IFLOW_OK;
+            while (!doc->id[i][0] && !cli_interrupted() && (status = prefill(in, &doc->chunks, i, doc->id[i])) == IFLOW_E_BUSY) {
+                char *what = text_format("%s: waiting for another process", doc->name);
+                show_progress(in, 0, 0, what);
+                free(what);
+                nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+            }
+            if (cli_interrupted())
+                return;
+            if (status != IFLOW_OK) {
+                cli_failed(status, doc->name);
+                in->fatal = true;
+            }
+        }
+        if (in->fatal)
+            return;
+        record(in, doc->name, &doc->chunks, doc->id);
+    }
+}
+
+static void summarise(const ingest *in) {
+    text line = {0};
+    text_printf(&line, "%s document%s, %s tokens: ", human_count(in->n_documents), plural(in->n_documents), human_count(in->n_tokens));
+    text_printf(&line, "%s chunk%s computed", human_count(in->n_computed), plural(in->n_computed));
+    if (in->n_computed_tokens)
+        text_printf(&line, " (%s tokens, %s tokens/s)", human_count(in->n_computed_tokens),
+                    human_count((uint64_t)((double)in->n_computed_tokens / in->computing)));
+    text_printf(&line, ", %s already stored", human_count(in->n_present));
+    if (in->sources.n_skipped)
+        text_printf(&line, "; %s skipped", human_count(in->sources.n_skipped));
+    if (in->sources.n_failed)
+        text_printf(&line, "; %s failed", human_count(in->sources.n_failed));
+    text_printf(&line, "; %s", human_clock(now_seconds() - in->started));
+    cli_note("%s", line.bytes);
+    text_free(&line);
+}
+
+int cli_ingest(int argc, char **argv) {
+    ingest in = {0};
+    bool jsonl = false;
+    const command_usage usage = {
+        "ingest", "-m MODEL [OPTION]... PATH...",
+        "Computes the KV caches of documents, once, and keeps them in the store. PATH is a file, a directory (its text\n"
+        "files, recursively) or - for standard input. A .jsonl file has a document a line: {\"text\": ...}, {\"context\": ...}\n"
+        "or {\"passages\": [...]} (each passage a chunk, as `infoflow eval` wants them), with an optional \"title\" or \"id\".\n"
+        "Prints each document's id and name. What is stored already is not computed again, so an interrupted run goes on\n"
+        "where it stopped, and several processes may work on the same documents.",
+        "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
+    const option_spec spec[] = {
+        OPTION_ROW_MODEL(in.options),
+        OPTION_ROW_STORE(in.options),
+        OPTION_ROW_CUT(in.options),
+        OPTION_ROW_KV_TYPE(in.options),
+        OPTION_ROW_MAX_SIZE(in.options),
+        {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0, "all inputs hold a JSON object a line, whatever their names"},
+        OPTION_ROWS_ENGINE(in.options),
+        OPTION_ROWS_OUTPUT(in.options),
+        {0}};
+    int first = 0;
+    int result = options_parse(&usage, spec, argc, argv, &first);
+    if (result != OPTIONS_GO)
+        return result;
+    if (first == argc)
+        return options_wrong(&usage, "which documents? Name files, directories, or - for standard input");
+
+    in.started = now_seconds();
+    result = session_open(&usage, &in.options, &in.s);
+    if (result != CLI_OK)
+        goto cleanup;
+    for (int i = first; i < argc; i++)
+        sources_add(&in.sources, argv[i]);
+    cli_signals(CLI_SIGNAL_GRACEFUL);
+    progress_start(in.options.quiet);
+    sources_read(&in.sources, jsonl, ingest_document, &in);
+    if (!in.fatal && !cli_interrupted())
+        finish_waiting(&in);
+    progress_end();
+    if (!in.options.quiet)
+        summarise(&in);
+    if (cli_interrupted()) {
+        cli_note("interrupted; the same command goes on where this one stopped");
+        result = CLI_INTERRUPTED;
+    } else if (in.fatal || in.sources.n_failed) {
+        result = CLI_FAILED;
+    }
+cleanup:
+    for (size_t i = 0; i < in.n_waiting; i++) {
+        free(in.waiting[i].name);
+        free(in.waiting[i].id);
+        document_chunks_free(&in.waiting[i].chunks);
+    }
+    free(in.waiting);
+    sources_free(&in.sources);
+    session_close(&in.s);
+    return cli_finish(result);
+}

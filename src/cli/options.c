@@ -1,0 +1,273 @@
+/* options.c - parses command lines by table, says what is wrong with them, and prints --help from the same table. */
+#include "options.h"
+
+#include "text.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 48, LONG_BASE = 256 };
+
+static size_t count_rows(const option_spec *spec) {
+    size_t n = 0;
+    while (spec[n].name || spec[n].help)
+        n++;
+    return n;
+}
+
+/* Prints words from `column` on, wrapped and indented to HELP_COLUMN. */
+static void print_wrapped(const char *words, size_t column) {
+    while (*words) {
+        size_t length = strcspn(words, " ");
+        if (column + length + 1 > HELP_WIDTH) {
+            printf("\n%*s", HELP_COLUMN, "");
+            column = HELP_COLUMN;
+        }
+        printf("%.*s ", (int)length, words);
+        column += length + 1;
+        words += length + (words[length] == ' ');
+    }
+    putchar('\n');
+}
+
+static void print_option(const option_spec *row) {
+    char left[96];
+    if (row->letter)
+        snprintf(left, sizeof left, "  -%c, --%s%s%s", row->letter, row->name, row->value ? " " : "", row->value ? row->value : "");
+    else
+        snprintf(left, sizeof left, "      --%s%s%s", row->name, row->value ? " " : "", row->value ? row->value : "");
+    size_t n = strlen(left);
+    if (n + 2 > HELP_COLUMN)
+        printf("%s\n%*s", left, HELP_COLUMN, "");
+    else
+        printf("%-*s", HELP_COLUMN, left);
+    print_wrapped(row->help, HELP_COLUMN);
+}
+
+static int print_help(const command_usage *usage, const option_spec *spec) {
+    printf("Usage: infoflow %s %s\n\n%s\n", usage->name, usage->operands, usage->about);
+    bool heading = false;
+    for (size_t i = 0; i < count_rows(spec); i++) {
+        if (!spec[i].name) {
+            printf("\n%s:\n", spec[i].help);
+            heading = true;
+            continue;
+        }
+        if (!heading)
+            printf("\nOptions:\n");
+        heading = true;
+        print_option(&spec[i]);
+    }
+    if (!heading)
+        printf("\nOptions:\n");
+    print_option(&(option_spec){'h', "help", NULL, OPTION_FLAG, NULL, 0, 0, "show this and exit"});
+    printf("\nExample:\n%s\n", usage->example);
+    return cli_finish(CLI_OK);
+}
+
+int options_wrong(const command_usage *usage, const char *format, ...) {
+    char message[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    cli_error("%s: %s", usage->name, message);
+    fprintf(stderr, "Try `infoflow %s --help`.\n", usage->name);
+    return CLI_USAGE;
+}
+
+bool parse_bytes(const char *string, uint64_t *n_bytes) {
+    char *end = NULL;
+    if (string[0] < '0' || string[0] > '9')
+        return false;
+    double value = strtod(string, &end);
+    static const char unit[] = "KMGT";
+    const char *found = *end ? strchr(unit, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end) : NULL;
+    if (found) {
+        end++;
+        for (const char *u = unit; u <= found; u++)
+            value *= 1024;
+        if (*end == 'i')
+            end++;
+    }
+    if (*end == 'B')
+        end++;
+    if (*end || !isfinite(value) || value < 0 || value >= 18e18)
+        return false;
+    *n_bytes = (uint64_t)value;
+    return true;
+}
+
+static bool parse_int(const char *string, double low, double high, int *out) {
+    char *end = NULL;
+    errno = 0;
+    long value = strtol(string, &end, 10);
+    if (end == string || *end || errno || (double)value < low || (double)value > high)
+        return false;
+    *out = (int)value;
+    return true;
+}
+
+static bool parse_real(const char *string, double low, double high, double *out) {
+    char *end = NULL;
+    double value = strtod(string, &end);
+    if (end == string || *end || !isfinite(value) || value < low || value > high)
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool parse_seed(const char *string, uint64_t *out) {
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = strtoull(string, &end, 10);
+    if (string[0] < '0' || string[0] > '9' || *end || errno)
+        return false;
+    *out = value;
+    return true;
+}
+
+static bool parse_layers(const char *string, layer_list *out) {
+    out->n = 0;
+    while (out->n < COUNT_OF(out->layer)) {
+        char *end = NULL;
+        errno = 0;
+        long value = strtol(string, &end, 10);
+        if (end == string || errno || value < -4096 || value > 4096 || (*end && *end != ','))
+            return false;
+        out->layer[out->n++] = (int)value;
+        if (!*end)
+            return true;
+        string = end + 1;
+    }
+    return false;
+}
+
+static bool is_choice(const char *string, const char *choices) {
+    size_t n = strlen(string);
+    for (const char *c = choices; *c; c += strcspn(c, "|"), c += *c == '|')
+        if (strcspn(c, "|") == n && memcmp(c, string, n) == 0)
+            return true;
+    return false;
+}
+
+static int wrong_value(const command_usage *usage, const option_spec *row, const char *given) {
+    switch (row->kind) {
+    case OPTION_INT:
+        return options_wrong(usage, "--%s takes a whole number from %.0f to %.0f, not '%s'", row->name, row->low, row->high, given);
+    case OPTION_REAL:
+        return options_wrong(usage, "--%s takes a number from %g to %g, not '%s'", row->name, row->low, row->high, given);
+    case OPTION_SEED:
+        return options_wrong(usage, "--%s takes a whole number from 0 on, not '%s'", row->name, given);
+    case OPTION_BYTES:
+        return options_wrong(usage, "--%s takes a number of bytes like 500M or 20G, not '%s'", row->name, given);
+    case OPTION_LAYERS:
+        return options_wrong(usage, "--%s takes layer numbers separated by commas, like 13,14 or -9, not '%s'", row->name, given);
+    case OPTION_CHOICE:
+        return options_wrong(usage, "--%s takes one of %s, not '%s'", row->name, row->value, given);
+    case OPTION_FLAG:
+    case OPTION_COUNT:
+    case OPTION_TEXT:
+        break;
+    }
+    return options_wrong(usage, "--%s: '%s' is not a value of it", row->name, given);
+}
+
+static bool store_value(const option_spec *row, const char *given) {
+    switch (row->kind) {
+    case OPTION_FLAG:
+        *(bool *)row->target = true;
+        return true;
+    case OPTION_COUNT:
+        ++*(int *)row->target;
+        return true;
+    case OPTION_TEXT:
+        *(const char **)row->target = given;
+        return true;
+    case OPTION_CHOICE:
+        *(const char **)row->target = given;
+        return is_choice(given, row->value);
+    case OPTION_INT:
+        return parse_int(given, row->low, row->high, row->target);
+    case OPTION_REAL:
+        return parse_real(given, row->low, row->high, row->target);
+    case OPTION_SEED:
+        return parse_seed(given, row->target);
+    case OPTION_BYTES:
+        return parse_bytes(given, row->target);
+    case OPTION_LAYERS:
+        return parse_layers(given, row->target);
+    }
+    return false;
+}
+
+/* What getopt stumbled over. It may be a letter among others, so that argv alone doesn't tell. */
+static int unknown_option(const command_usage *usage, const option_spec *spec, size_t n, const char *argument) {
+    if (optopt > 0 && optopt < LONG_BASE) {
+        for (size_t i = 0; i < n; i++) /* `-h` with letters behind it, or a flag given a value: --json=1 */
+            if (spec[i].name && spec[i].letter == optopt)
+                return options_wrong(usage, "--%s takes no value", spec[i].name);
+        return options_wrong(usage, "there is no option -%c", optopt);
+    }
+    if (optopt >= LONG_BASE && (size_t)(optopt - LONG_BASE) < n)
+        return options_wrong(usage, "--%s takes no value", spec[optopt - LONG_BASE].name);
+    size_t length = strcspn(argument, "=");
+    const char *near = NULL;
+    size_t n_near = 0;
+    for (size_t i = 0; i < n; i++)
+        if (spec[i].name && length > 2 && strncmp(spec[i].name, argument + 2, length - 2) == 0) {
+            near = spec[i].name;
+            n_near++;
+        }
+    if (n_near > 1)
+        return options_wrong(usage, "%.*s can mean several options, --%s for one", (int)length, argument, near);
+    return options_wrong(usage, "there is no option %.*s", (int)length, argument);
+}
+
+int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
+    size_t n = count_rows(spec);
+    struct option longs[MAX_OPTIONS + 2] = {0};
+    char shorts[2 * MAX_OPTIONS + 4] = ":h";
+    size_t n_longs = 0, n_shorts = strlen(shorts);
+    for (size_t i = 0; i < n && i < MAX_OPTIONS; i++) {
+        if (!spec[i].name)
+            continue;
+        int takes = spec[i].value ? required_argument : no_argument;
+        longs[n_longs++] = (struct option){spec[i].name, takes, NULL, LONG_BASE + (int)i};
+        if (spec[i].letter) {
+            shorts[n_shorts++] = spec[i].letter;
+            if (takes == required_argument)
+                shorts[n_shorts++] = ':';
+        }
+    }
+    longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
+
+    optind = 0; /* glibc: begin afresh, whatever an earlier parse left */
+    opterr = 0;
+    for (;;) {
+        int got = getopt_long(argc, argv, shorts, longs, NULL);
+        if (got == -1)
+            break;
+        if (got == 'h')
+            return print_help(usage, spec);
+        if (got == '?')
+            return unknown_option(usage, spec, n, argv[optind - 1]);
+        const option_spec *row = NULL;
+        int wanted = got == ':' ? optopt : got;
+        for (size_t i = 0; i < n; i++)
+            if (spec[i].name && (wanted == LONG_BASE + (int)i || (spec[i].letter && wanted == spec[i].letter)))
+                row = &spec[i];
+        if (!row)
+            return options_wrong(usage, "cannot make sense of '%s'", argv[optind - 1]);
+        if (got == ':')
+            return options_wrong(usage, "--%s needs a value: --%s %s", row->name, row->name, row->value);
+        if (!store_value(row, optarg))
+            return wrong_value(usage, row, optarg);
+    }
+    *first = optind;
+    return OPTIONS_GO;
+}

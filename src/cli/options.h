@@ -1,0 +1,96 @@
+/* options.h - command lines as tables: one row an option, from which parsing, messages and --help come. */
+#ifndef IFLOW_CLI_OPTIONS_H
+#define IFLOW_CLI_OPTIONS_H
+
+#include "cli.h"
+
+typedef enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_COUNT,  /* int, one more each time */
+    OPTION_TEXT,   /* const char * */
+    OPTION_INT,    /* int, low..high */
+    OPTION_SEED,   /* uint64_t */
+    OPTION_REAL,   /* double, low..high */
+    OPTION_BYTES,  /* uint64_t: a number with K, M, G or T */
+    OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
+    OPTION_LAYERS, /* layer_list: whole numbers separated by commas */
+} option_kind;
+
+typedef struct layer_list {
+    int layer[64];
+    size_t n;
+} layer_list;
+
+typedef struct option_spec {
+    char letter;      /* '\0': none */
+    const char *name; /* long name; NULL: a heading in --help, whose text is `help` */
+    const char *value;
+    option_kind kind;
+    void *target;
+    double low, high;
+    const char *help;
+} option_spec;
+
+typedef struct command_usage {
+    const char *name;     /* "store list" */
+    const char *operands; /* "-m MODEL -q QUESTION [OPTION]... DOC..." */
+    const char *about;
+    const char *example;
+} command_usage;
+
+/* What options_parse gives when the command is to go on. */
+enum { OPTIONS_GO = -1 };
+
+/* Parses argv (argv[0]: the command's name) into the targets. *first: index of the first operand; operands are moved to the end.
+ * OPTIONS_GO, or the status to exit with: after --help, or after a message about what is wrong. The table ends in a zero row. */
+int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first);
+
+/* Says what is wrong with the command line and gives CLI_USAGE. */
+int options_wrong(const command_usage *usage, const char *format, ...) CLI_PRINTF(2, 3);
+
+/* Bytes as in "20G", "512MiB" or "1.5T"; false if it is none. */
+bool parse_bytes(const char *string, uint64_t *n_bytes);
+
+/* Options that most commands share. */
+typedef struct common_options {
+    const char *model, *store, *device, *kv_type;
+    bool no_store, no_mmap, no_repack, whole, quiet;
+    int verbose, threads, ctx, ubatch, chunk;
+    uint64_t max_bytes;
+} common_options;
+
+/* Their rows. o: the name of a common_options variable. */
+#define OPTION_ROW_MODEL(o)                                                                                                                \
+    { 'm', "model", "MODEL", OPTION_TEXT, &(o).model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL)" }
+#define OPTION_ROW_STORE(o)                                                                                                                \
+    {                                                                                                                                      \
+        's', "store", "STORE", OPTION_TEXT, &(o).store, 0, 0,                                                                              \
+            "directory of the store (default: $INFOFLOW_STORE, else infoflow/store in $XDG_CACHE_HOME, else in ~/.cache)"                  \
+    }
+#define OPTION_ROW_CUT(o)                                                                                                                  \
+    {'\0',       "chunk", "N",     OPTION_INT,                                                                                             \
+     &(o).chunk, 1,       1 << 24, "tokens a chunk has at most; documents are cut at paragraph, sentence or word ends (default: 512)"},    \
+    {                                                                                                                                      \
+        '\0', "whole", NULL, OPTION_FLAG, &(o).whole, 0, 0, "cut documents nowhere: each is one chunk"                                     \
+    }
+#define OPTION_ROW_KV_TYPE(o)                                                                                                              \
+    { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
+#define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
+    {                                                                                                                                      \
+        '\0', "max-size", "BYTES", OPTION_BYTES, &(o).max_bytes, 0, 0,                                                                     \
+            "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"                         \
+    }
+#define OPTION_ROWS_ENGINE(o)                                                                                                              \
+    {'\0', "device", "NAME", OPTION_TEXT, &(o).device, 0, 0, "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},  \
+        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, 1024, "threads (default: the processors this process may use)"},                \
+        {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
+        {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"}, {            \
+        '\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower prefill"              \
+    }
+#define OPTION_ROWS_OUTPUT(o)                                                                                                              \
+    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings"}, {                                         \
+        'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show the library's messages; twice: all of them"                          \
+    }
+
+#endif

@@ -1,0 +1,178 @@
+/* report.c - what an answer cost: a table for people, and JSON. */
+#include "report.h"
+
+#include "text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+double report_decode_rate(const iflow_answer *answer) {
+    return answer->n_generated > 1 && answer->ms.decode > 0 ? (double)(answer->n_generated - 1) / answer->ms.decode * 1e3 : 0;
+}
+
+void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]) {
+    const iflow_timings *ms = &answer->ms;
+    const report_stage all[REPORT_STAGES] = {
+        {"prefill", ms->prefill}, {"load", ms->load},           {"assemble", ms->assemble}, {"score", ms->score},
+        {"select", ms->select},   {"recompute", ms->recompute}, {"prompt", ms->prompt},     {"decode", ms->decode},
+    };
+    memcpy(stage, all, sizeof all);
+}
+
+static double share(size_t part, size_t whole) {
+    return whole ? (double)part / (double)whole * 100 : 0;
+}
+
+static void print_tokens(FILE *to, const char *name, size_t n, const char *more) {
+    fprintf(to, "  %-12s%10s tokens%s\n", name, human_count(n), more);
+}
+
+static void print_share(FILE *to, const char *name, const iflow_answer *answer, size_t n) {
+    char more[32];
+    snprintf(more, sizeof more, "  %5.1f %%", share(n, answer->n_context));
+    print_tokens(to, name, n, more);
+}
+
+void report_print(FILE *to, const session *s, const iflow_answer *answer) {
+    size_t n_chunks = answer->n_chunks ? answer->n_chunks - 1 : 0;
+    char more[64];
+    fprintf(to, "\n");
+    snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
+    print_tokens(to, "context", answer->n_context, more);
+    print_share(to, "reused", answer, answer->n_reused);
+    print_share(to, "recomputed", answer, answer->n_recomputed);
+    print_tokens(to, "prompt", answer->n_prompt, "");
+    print_tokens(to, "generated", answer->n_generated, "");
+    fprintf(to, "\n");
+    report_stage stage[REPORT_STAGES];
+    report_stages(answer, stage);
+    for (size_t i = 0; i + 1 < REPORT_STAGES; i++)
+        fprintf(to, "  %-12s%10.1f ms\n", stage[i].name, stage[i].ms);
+    fprintf(to, "  %-12s%10.1f ms  to the first token\n", "all of these", answer->ms.ttft);
+    fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
+    if (report_decode_rate(answer) > 0)
+        fprintf(to, "  %.1f tokens/s", report_decode_rate(answer));
+    fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, s->info.device);
+    fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
+}
+
+void report_print_line(FILE *to, const iflow_answer *answer) {
+    fprintf(to, "[%s, %s tokens of context, %s recomputed; first token after %.0f ms, then %zu tokens", iflow_method_name(answer->method),
+            human_count(answer->n_context), human_count(answer->n_recomputed), answer->ms.ttft, answer->n_generated);
+    if (report_decode_rate(answer) > 0)
+        fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
+    fprintf(to, "]\n");
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
+
+json_t *json_text(const char *bytes) {
+    char *clean = text_utf8(bytes, strlen(bytes));
+    json_t *string = json_string(clean);
+    free(clean);
+    return string;
+}
+
+/* A count fits: jansson's integers have 64 bits. */
+static void set_count(json_t *object, const char *key, uint64_t n) {
+    json_object_set_new(object, key, json_integer((json_int_t)n));
+}
+
+json_t *report_tokens_json(const iflow_answer *answer) {
+    json_t *tokens = json_object();
+    set_count(tokens, "context", answer->n_context);
+    set_count(tokens, "reused", answer->n_reused);
+    set_count(tokens, "recomputed", answer->n_recomputed);
+    set_count(tokens, "prompt", answer->n_prompt);
+    set_count(tokens, "generated", answer->n_generated);
+    return tokens;
+}
+
+json_t *report_timings_json(const iflow_answer *answer) {
+    json_t *timings = json_object();
+    report_stage stage[REPORT_STAGES];
+    report_stages(answer, stage);
+    for (size_t i = 0; i + 1 < REPORT_STAGES; i++)
+        json_object_set_new(timings, stage[i].name, json_real(stage[i].ms));
+    json_object_set_new(timings, "ttft", json_real(answer->ms.ttft));
+    json_object_set_new(timings, "decode", json_real(answer->ms.decode));
+    json_object_set_new(timings, "total", json_real(answer->ms.total));
+    return timings;
+}
+
+json_t *report_selected_json(const iflow_answer *answer) {
+    json_t *selected = json_array();
+    for (size_t i = 0; i < answer->n_selected; i++)
+        json_array_append_new(selected, json_integer(answer->selected[i]));
+    return selected;
+}
+
+static json_t *chunks_json(const iflow_answer *answer) {
+    json_t *chunks = json_array();
+    for (size_t i = 0; i < answer->n_chunks; i++) {
+        const iflow_chunk_span *span = &answer->chunk[i];
+        json_t *chunk = json_object();
+        json_object_set_new(chunk, "id", json_string(span->id));
+        json_object_set_new(chunk, "start", json_integer(span->start));
+        json_object_set_new(chunk, "length", json_integer(span->length));
+        json_object_set_new(chunk, "selected", json_integer(span->n_selected));
+        json_array_append_new(chunks, chunk);
+    }
+    return chunks;
+}
+
+static json_t *documents_json(const context_documents *documents) {
+    json_t *list = json_array();
+    size_t first = 1; /* chunk 0 is the head */
+    for (size_t i = 0; i < documents->n; i++) {
+        json_t *document = json_object();
+        json_object_set_new(document, "name", json_text(documents->document[i].name));
+        set_count(document, "first_chunk", first);
+        set_count(document, "chunks", documents->document[i].n_chunks);
+        json_array_append_new(list, document);
+        first += documents->document[i].n_chunks;
+    }
+    return list;
+}
+
+static json_t *model_json(const session *s) {
+    json_t *model = json_object();
+    json_object_set_new(model, "path", json_text(s->info.path));
+    json_object_set_new(model, "architecture", json_text(s->info.architecture));
+    json_object_set_new(model, "fingerprint", json_text(s->info.fingerprint));
+    json_object_set_new(model, "device", json_text(s->info.device));
+    json_object_set_new(model, "load_ms", json_real(s->model_load_ms));
+    return model;
+}
+
+json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores) {
+    json_t *object = json_object();
+    json_object_set_new(object, "answer", json_text(answer->text));
+    json_object_set_new(object, "question", json_text(question));
+    json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
+    json_object_set_new(object, "ratio", json_real(answer->ratio));
+    json_object_set_new(object, "tokens", report_tokens_json(answer));
+    json_object_set_new(object, "timings_ms", report_timings_json(answer));
+    json_object_set_new(object, "decode_tokens_per_second", json_real(report_decode_rate(answer)));
+    set_count(object, "cache_bytes", answer->cache_bytes);
+    json_object_set_new(object, "model", model_json(s));
+    json_object_set_new(object, "documents", documents_json(documents));
+    json_object_set_new(object, "chunks", chunks_json(answer));
+    json_object_set_new(object, "selected", report_selected_json(answer));
+    if (scores) {
+        json_t *list = answer->score ? json_array() : json_null();
+        for (size_t i = 0; answer->score && i < answer->n_context; i++)
+            json_array_append_new(list, json_real((double)answer->score[i]));
+        json_object_set_new(object, "scores", list);
+    }
+    return object;
+}
+
+int report_dump(const json_t *object, FILE *to) {
+    if (json_dumpf(object, to, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', to) != EOF &&
+        fflush(to) == 0)
+        return CLI_OK;
+    cli_error("cannot write JSON: %s", strerror(errno));
+    return CLI_FAILED;
+}

@@ -1,0 +1,36 @@
+/* report.h - what an answer cost: a table for people, and JSON. */
+#ifndef IFLOW_CLI_REPORT_H
+#define IFLOW_CLI_REPORT_H
+
+#include "asking.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+/* Tokens a second of decoding; 0 if a single token or none was generated. */
+double report_decode_rate(const iflow_answer *answer);
+
+/* The stages of an answer, in their order. */
+typedef struct report_stage {
+    const char *name;
+    double ms;
+} report_stage;
+enum { REPORT_STAGES = 8 };
+void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]);
+
+void report_print(FILE *to, const session *s, const iflow_answer *answer);
+/* One line of it. */
+void report_print_line(FILE *to, const iflow_answer *answer);
+
+/* New references. */
+json_t *report_tokens_json(const iflow_answer *answer);
+json_t *report_timings_json(const iflow_answer *answer);
+json_t *report_selected_json(const iflow_answer *answer);
+json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores);
+
+/* Any bytes as a JSON string. */
+json_t *json_text(const char *bytes);
+/* Dumps as one line. CLI_OK, or CLI_FAILED after a message. */
+int report_dump(const json_t *object, FILE *to);
+
+#endif

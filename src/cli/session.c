@@ -1,0 +1,119 @@
+/* session.c - the model, the store and the context that a command works with, opened from its common options. */
+#include "session.h"
+
+#include "progress.h"
+#include "text.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { DEFAULT_CHUNK = 512 };
+
+/* ggml ends its messages with newlines and sends continuations of a line; empty ones are dropped. */
+static void on_log(iflow_log_level level, const char *message, void *user) {
+    const common_options *options = user;
+    iflow_log_level shown = options->quiet         ? IFLOW_LOG_ERROR
+                            : options->verbose > 1 ? IFLOW_LOG_DEBUG
+                            : options->verbose     ? IFLOW_LOG_INFO
+                                                   : IFLOW_LOG_WARN;
+    size_t n = strlen(message);
+    while (n && message[n - 1] == '\n')
+        n--;
+    if (level < shown || n == 0)
+        return;
+    static const char *const name[] = {"debug: ", "", "warning: ", ""};
+    cli_error("%s%.*s", name[level], (int)n, message);
+}
+
+void session_log(const common_options *options) {
+    static common_options kept; /* the library may log until the process ends */
+    kept = *options;
+    iflow_set_log(on_log, &kept);
+}
+
+size_t session_chunk_tokens(const common_options *options) {
+    return options->whole ? INT_MAX : options->chunk ? (size_t)options->chunk : DEFAULT_CHUNK;
+}
+
+static const char *environment(const char *name) {
+    const char *value = getenv(name);
+    return value && value[0] ? value : NULL;
+}
+
+/* NULL if nothing says where. */
+static char *find_store_dir(const common_options *options) {
+    const char *dir = options->store ? options->store : environment("INFOFLOW_STORE");
+    if (dir)
+        return text_format("%s", dir);
+    if (environment("XDG_CACHE_HOME"))
+        return text_format("%s/infoflow/store", environment("XDG_CACHE_HOME"));
+    return environment("HOME") ? text_format("%s/.cache/infoflow/store", environment("HOME")) : NULL;
+}
+
+/* Makes the directories above a path. What goes wrong here shows when the store is opened. */
+static void make_parents(const char *path) {
+    char *copy = text_format("%s", path);
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(copy, 0777);
+        *slash = '/';
+    }
+    free(copy);
+}
+
+static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {
+    out->store_dir = find_store_dir(options);
+    if (!out->store_dir)
+        return options_wrong(usage, "where is the store? Give -s STORE or set INFOFLOW_STORE");
+    if (!must_exist)
+        make_parents(out->store_dir);
+    iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist};
+    iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
+    return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
+}
+
+int session_open_store(const command_usage *usage, const common_options *options, session *out) {
+    session_log(options);
+    return open_store(usage, options, true, out);
+}
+
+int session_load_model(const command_usage *usage, const common_options *options, session *out) {
+    const char *path = options->model ? options->model : environment("INFOFLOW_MODEL");
+    if (!path)
+        return options_wrong(usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
+    session_log(options);
+    iflow_model_params params = {.device = options->device, .no_mmap = options->no_mmap, .no_repack = options->no_repack};
+    double start = now_seconds();
+    iflow_status status = iflow_model_load(path, &params, &out->model);
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    out->model_load_ms = (now_seconds() - start) * 1e3;
+    out->info = iflow_model_get_info(out->model);
+    return CLI_OK;
+}
+
+int session_open(const command_usage *usage, const common_options *options, session *out) {
+    int result = session_load_model(usage, options, out);
+    if (result == CLI_OK && !options->no_store)
+        result = open_store(usage, options, false, out);
+    if (result != CLI_OK)
+        return result;
+    iflow_context_params params = {.n_ctx = options->ctx,
+                                   .n_ubatch = options->ubatch,
+                                   .n_threads = options->threads,
+                                   .chunk_tokens = session_chunk_tokens(options),
+                                   .kv_type = options->kv_type};
+    iflow_status status = iflow_context_new(out->model, out->store, &params, &out->ctx);
+    return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
+}
+
+void session_close(session *s) {
+    iflow_context_free(s->ctx);
+    iflow_store_close(s->store);
+    iflow_model_free(s->model);
+    free(s->store_dir);
+    *s = (session){0};
+}

@@ -1,0 +1,32 @@
+/* session.h - the model, the store and the context that a command works with, opened from its common options. */
+#ifndef IFLOW_CLI_SESSION_H
+#define IFLOW_CLI_SESSION_H
+
+#include "options.h"
+
+typedef struct session {
+    iflow_model *model;
+    iflow_model_info info;
+    iflow_store *store; /* NULL with --no-store */
+    iflow_context *ctx;
+    char *store_dir;
+    double model_load_ms;
+} session;
+
+/* Loads the model and opens store and context. CLI_OK; else it was said what is wrong and this is the exit status. Close it either way. */
+int session_open(const command_usage *usage, const common_options *options, session *out);
+void session_close(session *s);
+
+/* Sends the library's messages where the options want them. */
+void session_log(const common_options *options);
+
+/* The store alone, which must exist. */
+int session_open_store(const command_usage *usage, const common_options *options, session *out);
+
+/* Loads the model alone. */
+int session_load_model(const command_usage *usage, const common_options *options, session *out);
+
+/* Tokens a chunk may have: what --chunk or --whole say. */
+size_t session_chunk_tokens(const common_options *options);
+
+#endif

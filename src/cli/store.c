@@ -1,0 +1,507 @@
+/* store.c - `infoflow store`: lists, shows, verifies, pins, deletes and prunes what is kept. */
+#include "report.h"
+#include "text.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The store and all that is listed in it. */
+typedef struct shelf {
+    session s;
+    common_options options;
+    bool json;
+    iflow_chunk_info *chunk; /* sorted by id */
+    size_t n_chunks;
+    iflow_document **document;
+    size_t n_documents;
+} shelf;
+
+static int by_id(const void *a, const void *b) {
+    return strcmp(((const iflow_chunk_info *)a)->id, ((const iflow_chunk_info *)b)->id);
+}
+
+static int shelf_load(shelf *f) {
+    iflow_status status = iflow_store_list(f->s.store, &f->chunk, &f->n_chunks);
+    if (status == IFLOW_OK)
+        status = iflow_store_list_documents(f->s.store, &f->document, &f->n_documents);
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    if (f->n_chunks)
+        qsort(f->chunk, f->n_chunks, sizeof *f->chunk, by_id);
+    return CLI_OK;
+}
+
+static void shelf_close(shelf *f) {
+    iflow_free(f->chunk);
+    iflow_documents_free(f->document, f->n_documents);
+    session_close(&f->s);
+}
+
+static iflow_chunk_info *find_chunk(const shelf *f, const char *id) {
+    iflow_chunk_info key = {0};
+    memcpy(key.id, id, IFLOW_ID_SIZE);
+    return f->n_chunks ? bsearch(&key, f->chunk, f->n_chunks, sizeof *f->chunk, by_id) : NULL;
+}
+
+static iflow_document *find_document(const shelf *f, const char *id) {
+    for (size_t i = 0; i < f->n_documents; i++)
+        if (strcmp(f->document[i]->id, id) == 0)
+            return f->document[i];
+    return NULL;
+}
+
+/* What a document's chunks come to. */
+typedef struct sum {
+    size_t n_missing;
+    uint64_t n_bytes;
+    int64_t used_at;
+    bool pinned;
+    const char *type;
+} sum;
+
+static sum sum_document(const shelf *f, const iflow_document *doc) {
+    sum out = {.pinned = doc->n_chunks > 0, .type = "-"};
+    for (size_t i = 0; i < doc->n_chunks; i++) {
+        const iflow_chunk_info *chunk = find_chunk(f, doc->chunk_id[i]);
+        if (!chunk) {
+            out.n_missing++;
+            continue;
+        }
+        out.n_bytes += chunk->n_bytes;
+        out.used_at = chunk->used_at > out.used_at ? chunk->used_at : out.used_at;
+        out.pinned = out.pinned && chunk->pinned;
+        out.type = chunk->type;
+    }
+    out.pinned = out.pinned && out.n_missing < doc->n_chunks;
+    return out;
+}
+
+/* What belongs to an operand: chunks, and the document if it is one's id. */
+typedef struct target {
+    char id[IFLOW_ID_SIZE];
+    iflow_document *document;
+    const char (*chunk)[IFLOW_ID_SIZE];
+    size_t n_chunks;
+} target;
+
+/* The target points into itself: it must stay where it is. */
+static int resolve(const shelf *f, const char *operand, target *out) {
+    bool is_document = false;
+    *out = (target){0};
+    iflow_status status = iflow_store_resolve(f->s.store, operand, out->id, &is_document);
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    out->document = is_document ? find_document(f, out->id) : NULL;
+    if (is_document && !out->document) {
+        cli_error("document %s is no longer in the store", out->id);
+        return CLI_FAILED;
+    }
+    out->chunk = is_document ? (const char(*)[IFLOW_ID_SIZE])out->document->chunk_id : (const char(*)[IFLOW_ID_SIZE]) & out->id;
+    out->n_chunks = is_document ? out->document->n_chunks : 1;
+    return CLI_OK;
+}
+
+static const char *age(int64_t used_at) {
+    return used_at > 0 ? human_age((int64_t)time(NULL) - used_at) : "-";
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
+
+static json_t *chunk_json(const iflow_chunk_info *chunk) {
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:b}", "id", chunk->id, "model", chunk->fingerprint, "tokens",
+                     chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv", chunk->n_embd_kv, "type",
+                     chunk->type, "bytes", (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned);
+}
+
+static json_t *document_json(const shelf *f, const iflow_document *doc) {
+    sum all = sum_document(f, doc);
+    json_t *chunks = json_array();
+    for (size_t i = 0; i < doc->n_chunks; i++)
+        json_array_append_new(chunks, json_string(doc->chunk_id[i]));
+    json_t *object = json_object();
+    json_object_set_new(object, "id", json_string(doc->id));
+    json_object_set_new(object, "name", json_text(doc->name));
+    json_object_set_new(object, "model", json_string(doc->fingerprint));
+    json_object_set_new(object, "tokens", json_integer((json_int_t)doc->n_tokens));
+    json_object_set_new(object, "bytes", json_integer((json_int_t)all.n_bytes));
+    json_object_set_new(object, "missing_chunks", json_integer((json_int_t)all.n_missing));
+    json_object_set_new(object, "used_at", json_integer((json_int_t)all.used_at));
+    json_object_set_new(object, "pinned", json_boolean(all.pinned));
+    json_object_set_new(object, "chunks", chunks);
+    return object;
+}
+
+static int dump(json_t *object) {
+    int result = report_dump(object, stdout);
+    json_decref(object);
+    return result;
+}
+
+/* ---- list --------------------------------------------------------------------------------------------------------------------------- */
+
+static int list_json(const shelf *f) {
+    json_t *documents = json_array(), *chunks = json_array();
+    uint64_t n_bytes = 0;
+    for (size_t i = 0; i < f->n_documents; i++)
+        json_array_append_new(documents, document_json(f, f->document[i]));
+    for (size_t i = 0; i < f->n_chunks; i++) {
+        json_array_append_new(chunks, chunk_json(&f->chunk[i]));
+        n_bytes += f->chunk[i].n_bytes;
+    }
+    return dump(json_pack("{s:o, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes, "documents", documents,
+                          "chunks", chunks));
+}
+
+static int by_name(const void *a, const void *b) {
+    const iflow_document *x = *(iflow_document *const *)a, *y = *(iflow_document *const *)b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : strcmp(x->id, y->id);
+}
+
+static int run_list(shelf *f) {
+    if (f->json)
+        return list_json(f);
+    if (f->n_documents)
+        qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
+    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0;
+    printf("%-12s  %6s  %10s  %10s  %-4s  %-11s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
+    for (size_t i = 0; i < f->n_documents; i++) {
+        const iflow_document *doc = f->document[i];
+        sum all = sum_document(f, doc);
+        printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-11s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
+               human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", doc->name);
+        if (all.n_missing)
+            printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
+        putchar('\n');
+    }
+    for (size_t i = 0; i < f->n_chunks; i++) {
+        n_bytes += f->chunk[i].n_bytes;
+        n_tokens += (uint64_t)f->chunk[i].n_tokens;
+        n_pinned += f->chunk[i].pinned;
+    }
+    printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
+           human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
+           f->s.store_dir);
+    return CLI_OK;
+}
+
+/* ---- show --------------------------------------------------------------------------------------------------------------------------- */
+
+static void print_chunk_facts(const iflow_chunk_info *chunk) {
+    printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
+    printf("%-10s%s, behind %d of sink\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
+    printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
+    printf("%-10s%s\n%-10s%s ago\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",
+           chunk->pinned ? "yes" : "no");
+}
+
+static void print_document_facts(const shelf *f, const iflow_document *doc) {
+    sum all = sum_document(f, doc);
+    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "document", doc->id, "name", doc->name, "model", doc->fingerprint);
+    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "tokens", human_count(doc->n_tokens), "size", human_bytes(all.n_bytes), "pinned",
+           all.pinned ? "yes" : "no");
+    printf("%-10s%zu\n", "chunks", doc->n_chunks);
+    for (size_t i = 0; i < doc->n_chunks; i++) {
+        const iflow_chunk_info *chunk = find_chunk(f, doc->chunk_id[i]);
+        if (chunk)
+            printf("  %s  %6s tokens  %10s  used %s ago%s\n", chunk->id, human_count((uint64_t)chunk->n_tokens),
+                   human_bytes(chunk->n_bytes), age(chunk->used_at), chunk->pinned ? ", pinned" : "");
+        else
+            printf("  %s  missing\n", doc->chunk_id[i]);
+    }
+}
+
+/* Prints the text of a target's chunks, or their token ids without a model. */
+static int show_tokens(const shelf *f, const target *t) {
+    putchar('\n');
+    for (size_t i = 0; i < t->n_chunks; i++) {
+        iflow_chunk_info info;
+        int32_t *tokens = NULL;
+        char *words = NULL;
+        iflow_status status = iflow_store_inspect(f->s.store, t->chunk[i], &info, &tokens);
+        if (status == IFLOW_OK && f->s.model && strcmp(info.fingerprint, f->s.info.fingerprint) != 0) {
+            cli_error("chunk %s was computed with another model than %s", t->chunk[i], f->s.info.path);
+            iflow_free(tokens);
+            return CLI_FAILED;
+        }
+        if (status == IFLOW_OK && f->s.model)
+            status = iflow_detokenize(f->s.model, tokens, (size_t)info.n_tokens, &words);
+        if (status != IFLOW_OK) {
+            iflow_free(tokens);
+            return cli_failed(status, NULL);
+        }
+        if (words)
+            fputs(words, stdout);
+        else
+            for (int k = 0; k < info.n_tokens; k++)
+                printf("%d%s", tokens[k], k + 1 == info.n_tokens || k % 16 == 15 ? "\n" : " ");
+        iflow_free(words);
+        iflow_free(tokens);
+    }
+    return CLI_OK;
+}
+
+static json_t *show_json(const shelf *f, const target *t, const iflow_chunk_info *info) {
+    json_t *object = t->document ? document_json(f, t->document) : chunk_json(info);
+    json_object_set_new(object, "kind", json_string(t->document ? "document" : "chunk"));
+    return object;
+}
+
+static int run_show(shelf *f, char **operand, size_t n, bool tokens) {
+    for (size_t i = 0; i < n; i++) {
+        target t;
+        iflow_chunk_info info = {0};
+        int result = resolve(f, operand[i], &t);
+        if (result != CLI_OK)
+            return result;
+        if (!t.document) {
+            iflow_status status = iflow_store_inspect(f->s.store, t.id, &info, NULL);
+            if (status != IFLOW_OK)
+                return cli_failed(status, NULL);
+        }
+        if (f->json) {
+            result = dump(show_json(f, &t, &info));
+        } else {
+            if (i)
+                putchar('\n');
+            if (t.document)
+                print_document_facts(f, t.document);
+            else
+                print_chunk_facts(&info);
+            if (tokens)
+                result = show_tokens(f, &t);
+        }
+        if (result != CLI_OK)
+            return result;
+    }
+    return CLI_OK;
+}
+
+/* ---- verify, pin, delete, prune ----------------------------------------------------------------------------------------------------- */
+
+static int run_verify(shelf *f, char **operand, size_t n) {
+    size_t n_good = 0, n_bad = 0;
+    json_t *bad = json_array();
+    size_t n_targets = n ? n : 1;
+    int result = CLI_OK;
+    for (size_t i = 0; i < n_targets; i++) {
+        target t = {0};
+        if (n && resolve(f, operand[i], &t) != CLI_OK) {
+            result = CLI_FAILED;
+            continue;
+        }
+        size_t n_chunks = n ? t.n_chunks : f->n_chunks;
+        for (size_t c = 0; c < n_chunks; c++) {
+            const char *id = n ? t.chunk[c] : f->chunk[c].id;
+            iflow_status status = iflow_store_verify(f->s.store, id);
+            if (status == IFLOW_OK) {
+                n_good++;
+                continue;
+            }
+            n_bad++;
+            json_array_append_new(bad, json_pack("{s:s, s:o}", "id", id, "reason", json_text(iflow_error_message())));
+            cli_failed(status, NULL);
+        }
+    }
+    if (f->json) {
+        dump(json_pack("{s:I, s:O}", "good", (json_int_t)n_good, "bad", bad));
+    } else if (n_bad) {
+        printf("%s chunk%s good, %s bad: set aside; ingest their documents again\n", human_count(n_good), plural(n_good),
+               human_count(n_bad));
+    } else {
+        printf("%s chunk%s good\n", human_count(n_good), plural(n_good));
+    }
+    json_decref(bad);
+    return n_bad ? CLI_FAILED : result;
+}
+
+static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
+    for (size_t i = 0; i < n; i++) {
+        target t;
+        int result = resolve(f, operand[i], &t);
+        if (result != CLI_OK)
+            return result;
+        for (size_t c = 0; c < t.n_chunks; c++) {
+            iflow_status status = iflow_store_pin(f->s.store, t.chunk[c], pinned);
+            if (status != IFLOW_OK)
+                return cli_failed(status, NULL);
+        }
+        printf("%s  %s\n", t.id, pinned ? "pinned" : "unpinned");
+    }
+    return CLI_OK;
+}
+
+static bool used_elsewhere(const shelf *f, const iflow_document *except, const char *id) {
+    for (size_t d = 0; d < f->n_documents; d++)
+        for (size_t c = 0; f->document[d] != except && c < f->document[d]->n_chunks; c++)
+            if (strcmp(f->document[d]->chunk_id[c], id) == 0)
+                return true;
+    return false;
+}
+
+static int run_delete(shelf *f, char **operand, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        target t;
+        size_t n_deleted = 0;
+        uint64_t n_bytes = 0;
+        int result = resolve(f, operand[i], &t);
+        if (result != CLI_OK)
+            return result;
+        for (size_t c = 0; c < t.n_chunks; c++) {
+            const iflow_chunk_info *chunk = find_chunk(f, t.chunk[c]);
+            if (t.document && used_elsewhere(f, t.document, t.chunk[c]))
+                continue;
+            iflow_status status = iflow_store_delete(f->s.store, t.chunk[c]);
+            if (status == IFLOW_OK) {
+                n_deleted++;
+                n_bytes += chunk ? chunk->n_bytes : 0;
+            } else if (status != IFLOW_E_NOT_FOUND || !t.document) { /* a document may have lost chunks, or have one twice */
+                return cli_failed(status, NULL);
+            }
+        }
+        if (t.document) {
+            iflow_status status = iflow_store_delete_document(f->s.store, t.id);
+            if (status != IFLOW_OK)
+                return cli_failed(status, NULL);
+        }
+        printf("%s  deleted, %zu chunk%s, %s\n", t.id, n_deleted, plural(n_deleted), human_bytes(n_bytes));
+        iflow_free(f->chunk); /* the next operand may share chunks with this one */
+        iflow_documents_free(f->document, f->n_documents);
+        f->chunk = NULL;
+        f->document = NULL;
+        f->n_chunks = f->n_documents = 0;
+        result = shelf_load(f);
+        if (result != CLI_OK)
+            return result;
+    }
+    return CLI_OK;
+}
+
+static int run_prune(shelf *f) {
+    size_t n_deleted = 0;
+    uint64_t n_bytes = 0;
+    iflow_status status = iflow_store_prune(f->s.store, f->options.max_bytes, &n_deleted, &n_bytes);
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    if (f->json)
+        return dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
+    printf("%s chunk%s deleted, %s\n", human_count(n_deleted), plural(n_deleted), human_bytes(n_bytes));
+    return CLI_OK;
+}
+
+/* ---- Dispatch ----------------------------------------------------------------------------------------------------------------------- */
+
+static const command_usage action[] = {
+    {"store list", "[OPTION]...", "Lists documents with the size of their chunks, and the total.", "  infoflow store list -s ~/kv"},
+    {"store show", "[OPTION]... ID...", "Shows a document or a chunk. An id's first 4 digits or more are enough.",
+     "  infoflow store show 3fa94c --tokens -m model.gguf"},
+    {"store verify", "[OPTION]... [ID]...",
+     "Reads chunks whole and checks their checksums: all of them, or those of the documents and chunks named. A bad one is\n"
+     "reported and set aside, so that it is computed again; exit status 1 then.",
+     "  infoflow store verify"},
+    {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
+    {"store unpin", "[OPTION]... ID...", "Takes pins off again.", "  infoflow store unpin 3fa94c"},
+    {"store delete", "[OPTION]... ID...", "Deletes chunks, or documents with those of their chunks that no other document has.",
+     "  infoflow store delete 3fa94c"},
+    {"store prune", "[OPTION]...",
+     "Deletes least recently used, unpinned chunks until the rest fits --max-size, and files that dead processes left.",
+     "  infoflow store prune --max-size 10G"},
+};
+
+enum { LIST, SHOW, VERIFY, PIN, UNPIN, DELETE, PRUNE };
+
+static void print_store_usage(FILE *to) {
+    fputs("Usage: infoflow store ACTION [-s STORE] [OPTION]... [ID]...\n\nLooks after the store of KV caches.\n\nActions:\n", to);
+    for (size_t i = 0; i < COUNT_OF(action); i++)
+        fprintf(to, "  %-8s%.*s\n", strchr(action[i].name, ' ') + 1, (int)strcspn(action[i].about, "\n"), action[i].about);
+    fputs("\n`infoflow store ACTION --help` lists an action's options.\n\nExample:\n  infoflow store list\n", to);
+}
+
+static int run_action(size_t which, int argc, char **argv) {
+    const command_usage *usage = &action[which];
+    shelf f = {.options = {.max_bytes = UINT64_MAX}};
+    bool tokens = false;
+    option_spec spec[10] = {OPTION_ROW_STORE(f.options), OPTION_ROWS_OUTPUT(f.options)};
+    size_t n = 3;
+    if (which != PIN && which != UNPIN && which != DELETE)
+        spec[n++] = (option_spec){'\0', "json", NULL, OPTION_FLAG, &f.json, 0, 0, "print one JSON object"};
+    if (which == SHOW) {
+        spec[n++] =
+            (option_spec){'\0', "tokens", NULL, OPTION_FLAG, &tokens, 0, 0, "print the tokens: their text with -m, else their numbers"};
+        spec[n++] = (option_spec){'m', "model", "MODEL", OPTION_TEXT, &f.options.model, 0, 0, "GGUF file of the model (default: none)"};
+    }
+    if (which == PRUNE)
+        spec[n++] = (option_spec){'\0',
+                                  "max-size",
+                                  "BYTES",
+                                  OPTION_BYTES,
+                                  &f.options.max_bytes,
+                                  0,
+                                  0,
+                                  "what may remain, as in 20G (default: no limit, only leftovers go)"};
+    int first = 0;
+    int result = options_parse(usage, spec, argc, argv, &first);
+    if (result != OPTIONS_GO)
+        return result;
+    char **operand = argv + first;
+    size_t n_operands = (size_t)(argc - first);
+    if (n_operands && (which == LIST || which == PRUNE))
+        return options_wrong(usage, "takes no argument, but was given '%s'", operand[0]);
+    if (!n_operands && which != LIST && which != PRUNE && which != VERIFY)
+        return options_wrong(usage, "which ones? Give ids of documents or chunks");
+    uint64_t prune_to = f.options.max_bytes;
+    f.options.max_bytes = 0; /* of the store itself: opening it must evict nothing */
+    result = session_open_store(usage, &f.options, &f.s);
+    f.options.max_bytes = prune_to;
+    if (result == CLI_OK && f.options.model)
+        result = session_load_model(usage, &f.options, &f.s);
+    if (result == CLI_OK)
+        result = shelf_load(&f);
+    if (result != CLI_OK)
+        goto cleanup;
+    switch (which) {
+    case LIST:
+        result = run_list(&f);
+        break;
+    case SHOW:
+        result = run_show(&f, operand, n_operands, tokens || f.options.model);
+        break;
+    case VERIFY:
+        result = run_verify(&f, operand, n_operands);
+        break;
+    case PIN:
+    case UNPIN:
+        result = run_pin(&f, operand, n_operands, which == PIN);
+        break;
+    case DELETE:
+        result = run_delete(&f, operand, n_operands);
+        break;
+    default:
+        result = run_prune(&f);
+        break;
+    }
+cleanup:
+    shelf_close(&f);
+    return cli_finish(result);
+}
+
+int cli_store(int argc, char **argv) {
+    if (argc < 2) {
+        print_store_usage(stderr);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_store_usage(stdout);
+        return cli_finish(CLI_OK);
+    }
+    for (size_t i = 0; i < COUNT_OF(action); i++)
+        if (strcmp(argv[1], strchr(action[i].name, ' ') + 1) == 0)
+            return run_action(i, argc - 1, argv + 1);
+    if (argv[1][0] == '-')
+        cli_error("store: an action comes first, as in `infoflow store list`, not '%s'", argv[1]);
+    else
+        cli_error("store: there is no action '%s'", argv[1]);
+    print_store_usage(stderr);
+    return CLI_USAGE;
+}

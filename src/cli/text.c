@@ -1,0 +1,211 @@
+/* text.c - strings of the command: a growing one, valid UTF-8 out of any bytes, and numbers as people read them. */
+#include "text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *must_realloc(void *old, size_t n, size_t size) {
+    void *memory = size && n > SIZE_MAX / size ? NULL : realloc(old, n * size + 1);
+    if (!memory) {
+        cli_error("out of memory");
+        exit(CLI_FAILED);
+    }
+    return memory;
+}
+
+void *must_alloc(size_t n, size_t size) {
+    void *memory = must_realloc(NULL, n, size);
+    memset(memory, 0, n * size + 1);
+    return memory;
+}
+
+char *must_copy(const char *bytes, size_t n_bytes) {
+    char *copy = must_alloc(n_bytes, 1);
+    memcpy(copy, bytes, n_bytes);
+    return copy;
+}
+
+static void text_reserve(text *to, size_t n_more) {
+    if (to->capacity - to->n > n_more)
+        return;
+    to->capacity = (to->n + n_more) * 2 + 64;
+    to->bytes = must_realloc(to->bytes, to->capacity, 1);
+}
+
+void text_add(text *to, const void *bytes, size_t n_bytes) {
+    text_reserve(to, n_bytes);
+    if (n_bytes)
+        memcpy(to->bytes + to->n, bytes, n_bytes);
+    to->n += n_bytes;
+    to->bytes[to->n] = '\0';
+}
+
+void text_puts(text *to, const char *string) {
+    text_add(to, string, strlen(string));
+}
+
+static void text_vprintf(text *to, const char *format, va_list arguments) {
+    va_list again;
+    va_copy(again, arguments);
+    int n = vsnprintf(NULL, 0, format, arguments);
+    if (n >= 0) {
+        text_reserve(to, (size_t)n + 1);
+        vsnprintf(to->bytes + to->n, (size_t)n + 1, format, again);
+        to->n += (size_t)n;
+    }
+    va_end(again);
+}
+
+void text_printf(text *to, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    text_vprintf(to, format, arguments);
+    va_end(arguments);
+}
+
+void text_free(text *to) {
+    free(to->bytes);
+    *to = (text){0};
+}
+
+char *text_format(const char *format, ...) {
+    text out = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    text_vprintf(&out, format, arguments);
+    va_end(arguments);
+    return out.bytes;
+}
+
+int text_utf8_length(const char *bytes, size_t n_bytes) {
+    const unsigned char *b = (const unsigned char *)bytes;
+    if (n_bytes == 0)
+        return 0;
+    if (b[0] < 0x80)
+        return 1;
+    int length = b[0] >= 0xC2 && b[0] <= 0xDF ? 2 : b[0] >= 0xE0 && b[0] <= 0xEF ? 3 : b[0] >= 0xF0 && b[0] <= 0xF4 ? 4 : 0;
+    if (length == 0)
+        return 0;
+    /* The second byte excludes overlong forms, surrogates and what lies beyond U+10FFFF. */
+    unsigned low = b[0] == 0xE0 ? 0xA0 : b[0] == 0xF0 ? 0x90 : 0x80;
+    unsigned high = b[0] == 0xED ? 0x9F : b[0] == 0xF4 ? 0x8F : 0xBF;
+    for (int i = 1; i < length; i++) {
+        if ((size_t)i == n_bytes)
+            return -length;
+        if (b[i] < low || b[i] > high)
+            return 0;
+        low = 0x80;
+        high = 0xBF;
+    }
+    return length;
+}
+
+char *text_utf8(const char *bytes, size_t n_bytes) {
+    text out = {0};
+    text_add(&out, "", 0);
+    for (size_t i = 0; i < n_bytes;) {
+        int length = text_utf8_length(bytes + i, n_bytes - i);
+        if (length > 0) {
+            text_add(&out, bytes + i, (size_t)length);
+            i += (size_t)length;
+        } else {
+            text_puts(&out, "\xEF\xBF\xBD");
+            i++;
+        }
+    }
+    return out.bytes;
+}
+
+size_t text_columns(const char *string) {
+    size_t n = 0;
+    for (; *string; string++)
+        n += ((unsigned char)*string & 0xC0) != 0x80;
+    return n;
+}
+
+enum { HUMAN_SIZE = 48 };
+
+static char *human_buffer(void) {
+    static char ring[8][HUMAN_SIZE];
+    static size_t next;
+    return ring[next++ % COUNT_OF(ring)];
+}
+
+const char *human_bytes(uint64_t n_bytes) {
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    char *out = human_buffer();
+    double value = (double)n_bytes;
+    size_t u = 0;
+    while (value >= 1023.95 && u + 1 < COUNT_OF(unit)) {
+        value /= 1024;
+        u++;
+    }
+    snprintf(out, HUMAN_SIZE, u ? "%.1f %s" : "%.0f %s", value, unit[u]);
+    return out;
+}
+
+const char *human_count(uint64_t n) {
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%" PRIu64, n);
+    char *out = human_buffer();
+    char *to = out;
+    for (int i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0)
+            *to++ = ',';
+        *to++ = digits[i];
+    }
+    *to = '\0';
+    return out;
+}
+
+const char *human_age(int64_t seconds) {
+    static const struct {
+        int64_t seconds;
+        const char *name;
+    } unit[] = {{86400 * 7, "week"}, {86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+    if (seconds < 1)
+        return "now";
+    char *out = human_buffer();
+    for (size_t i = 0; i < COUNT_OF(unit); i++) {
+        if (seconds < unit[i].seconds)
+            continue;
+        int64_t n = seconds / unit[i].seconds;
+        snprintf(out, HUMAN_SIZE, "%" PRId64 " %s%s", n, unit[i].name, plural((uint64_t)n));
+        break;
+    }
+    return out;
+}
+
+const char *human_clock(double seconds) {
+    char *out = human_buffer();
+    uint64_t s = seconds > 0 ? (uint64_t)(seconds + 0.5) : 0;
+    if (s >= 3600)
+        snprintf(out, HUMAN_SIZE, "%" PRIu64 ":%02" PRIu64 ":%02" PRIu64, s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, HUMAN_SIZE, "%" PRIu64 ":%02" PRIu64, s / 60, s % 60);
+    return out;
+}
+
+const char *plural(uint64_t n) {
+    return n == 1 ? "" : "s";
+}
+
+int write_file(const char *path, const char *bytes, size_t n_bytes) {
+    FILE *file = fopen(path, "wb");
+    if (!file) {
+        cli_error("cannot write %s: %s", path, strerror(errno));
+        return CLI_FAILED;
+    }
+    size_t written = fwrite(bytes, 1, n_bytes, file);
+    int error = written == n_bytes ? 0 : errno;
+    if (fclose(file) && !error)
+        error = errno;
+    if (error) {
+        cli_error("cannot write %s: %s", path, strerror(error));
+        return CLI_FAILED;
+    }
+    return CLI_OK;
+}

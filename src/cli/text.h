@@ -1,0 +1,46 @@
+/* text.h - strings of the command: a growing one, valid UTF-8 out of any bytes, and numbers as people read them. */
+#ifndef IFLOW_CLI_TEXT_H
+#define IFLOW_CLI_TEXT_H
+
+#include "cli.h"
+
+#include <stdio.h>
+
+/* Allocation that ends the command with a message when there is no memory: the library must not do that, a command may. */
+void *must_alloc(size_t n, size_t size);
+void *must_realloc(void *old, size_t n, size_t size);
+char *must_copy(const char *text, size_t n_bytes);
+
+/* A growing string. Zero-initialised is empty; bytes is NUL-terminated once anything was added. */
+typedef struct text {
+    char *bytes;
+    size_t n, capacity;
+} text;
+
+void text_add(text *to, const void *bytes, size_t n_bytes);
+void text_puts(text *to, const char *string);
+void text_printf(text *to, const char *format, ...) CLI_PRINTF(2, 3);
+void text_free(text *to);
+
+/* printf into a new string, to be freed with free(). */
+char *text_format(const char *format, ...) CLI_PRINTF(1, 2);
+
+/* Bytes of the UTF-8 character at bytes: 1 to 4; 0 if it is not one; negative: the beginning of one that n_bytes cuts off. */
+int text_utf8_length(const char *bytes, size_t n_bytes);
+/* A copy in which each byte that is not UTF-8 is U+FFFD. */
+char *text_utf8(const char *bytes, size_t n_bytes);
+/* Characters in a string, as a terminal's columns. */
+size_t text_columns(const char *string);
+
+/* "12.3 MiB", "2,113", "3 hours", "1:05". Each call has one of eight static buffers, so that a printf can hold several. */
+const char *human_bytes(uint64_t n_bytes);
+const char *human_count(uint64_t n);
+const char *human_age(int64_t seconds);
+const char *human_clock(double seconds);
+/* "s" unless n is 1. */
+const char *plural(uint64_t n);
+
+/* Writes a file of n_bytes; on failure says so and gives CLI_FAILED. */
+int write_file(const char *path, const char *bytes, size_t n_bytes);
+
+#endif
