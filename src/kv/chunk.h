@@ -13,12 +13,17 @@ typedef struct iflow_blob {
 
 void iflow_blob_free(iflow_blob *blob);
 
+/* Whether text is exactly 32 lower-case hexadecimal digits: an id or a fingerprint. NULL is not. */
+bool iflow_id_is_valid(const char *text);
+
 typedef enum iflow_kv_type { IFLOW_KV_F16, IFLOW_KV_Q8_0 } iflow_kv_type;
 
 const char *iflow_kv_type_name(iflow_kv_type type);
 iflow_status iflow_kv_type_from_name(const char *name, iflow_kv_type *type); /* E_ARG, listing the names; NULL: f16 */
-/* Bytes of one row of n elements. */
+/* Bytes of one row of n_embd_kv elements; q8_0 needs a multiple of 32. */
 size_t iflow_kv_row_bytes(iflow_kv_type type, int n_embd_kv);
+
+#define IFLOW_CHUNK_VERSION 1
 
 /* All that determines a chunk's content. Its id is the hash of this and of the format version. */
 typedef struct iflow_chunk_identity {
@@ -43,12 +48,18 @@ typedef struct iflow_chunk {
 } iflow_chunk;
 
 /* Encodes KV as the bytes of a chunk file. k[l], v[l]: f16 rows [n_tokens, n_embd_kv]; stored as identity->type. The same input gives the
- * same bytes. E_MEMORY. */
+ * same bytes. E_ARG (no token, a negative one, no valid fingerprint; q8_0: a value that is not finite), E_UNSUPPORTED (q8_0 with rows that
+ * are no multiple of 32), E_MEMORY. */
 iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v, iflow_blob *out);
 
-/* Decodes a chunk file and checks all of it: structure, sizes, checksum, and that id (NULL: any) is its own. Takes the blob over on success
- * only. E_CORRUPT with what is wrong; name: for messages. */
+/* Decodes a chunk file and checks all of it: structure, sizes, checksums, and that id (NULL: any) is its own. Takes the blob over on
+ * success only. E_CORRUPT with what is wrong; E_UNSUPPORTED for an intact file of another format version; name: for messages. */
 iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *name, iflow_chunk **out);
+
+/* The facts of a chunk file from its header alone (checked by the header's own checksum and against the file's size; the data is not read).
+ * Fills info but for used_at and pinned; *tokens (NULL: not wanted) is the caller's to free(). Fails as decode does. */
+iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, const char *name, iflow_chunk_info *info, int32_t **tokens);
+
 void iflow_chunk_free(iflow_chunk *chunk);
 
 /* Writes row_count rows from row_start of a layer's K or V as f16 to out [row_count, n_embd_kv]; for f16 this copies. */

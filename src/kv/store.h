@@ -11,6 +11,8 @@ typedef struct iflow_store_ops {
     void (*close)(iflow_store *store);
     /* E_NOT_FOUND; E_IO. Marks the chunk as used. */
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
+    /* The same for looking, not using: the order of eviction stays as it is. */
+    iflow_status (*peek)(iflow_store *store, const char *id, iflow_blob *out);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing under the id. No-op if it is there. Evicts to the
      * limit first. E_FULL (disk or limit), E_IO; then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob);
@@ -19,10 +21,16 @@ typedef struct iflow_store_ops {
     /* Sets a bad chunk aside, out of readers' sight. */
     iflow_status (*set_aside)(iflow_store *store, const char *id);
     iflow_status (*pin)(iflow_store *store, const char *id, bool pinned);
-    /* Claims the computing of a chunk for this process: E_BUSY while another live process has it. The claim of a dead process is void. */
+    /* Claims the computing of a chunk for this process: E_BUSY while another live process (or thread) has it. The claim of a dead process
+     * is void. Ask has() again once claimed: its last holder may just have published it. */
     iflow_status (*claim)(iflow_store *store, const char *id);
     void (*release)(iflow_store *store, const char *id);
+    /* Most recently used first, from the chunks' headers; one whose header is bad is left out with a warning. *list: free() */
     iflow_status (*list)(iflow_store *store, iflow_chunk_info **list, size_t *n);
+    /* One chunk's facts, from its header. */
+    iflow_status (*stat)(iflow_store *store, const char *id, iflow_chunk_info *info);
+    /* Ids that begin with prefix, sound or not. *ids: free() */
+    iflow_status (*find)(iflow_store *store, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n);
     iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
     /* Small named records (documents), published as atomically. */
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
@@ -37,6 +45,10 @@ struct iflow_store {
 
 /* Opens the directory store. */
 iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+
+/* Checks a directory store's invariants (store_dir.c numbers them) while nobody else uses it; reads every chunk whole. E_CORRUPT, naming
+ * the number and the file. For tests. */
+iflow_status iflow_store_dir_check(iflow_store *store);
 
 /* Gets, decodes and checks a chunk. A bad one is set aside and reported as E_CORRUPT: the caller recomputes. */
 iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chunk **out);

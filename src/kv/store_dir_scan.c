@@ -1,0 +1,235 @@
+/* store_dir_scan.c - the directory store as a whole: what is there, what goes when it grows too large, and the check of its invariants. */
+#include "kv/store_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_BAD 16 /* chunks kept in bad/: enough to see what goes wrong, few enough to forget about */
+
+void iflow_dir_chunk_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
+    snprintf(path, IFLOW_FILES_PATH_SIZE, "chunks/%.2s/%s.gguf", id, id);
+}
+
+bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID_SIZE]) {
+    if (strlen(name) != IFLOW_ID_SIZE - 1 + strlen(suffix) || strcmp(name + IFLOW_ID_SIZE - 1, suffix) != 0) {
+        return false;
+    }
+    memcpy(id, name, IFLOW_ID_SIZE - 1);
+    id[IFLOW_ID_SIZE - 1] = '\0';
+    return iflow_id_is_valid(id);
+}
+
+bool iflow_dir_exists(const iflow_dir_store *store, const char *path) {
+    return faccessat(store->files.root, path, F_OK, 0) == 0;
+}
+
+bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id) {
+    char path[IFLOW_FILES_PATH_SIZE];
+    snprintf(path, sizeof path, "pins/%s", id);
+    return iflow_dir_exists(store, path);
+}
+
+/* ---- Scanning ----------------------------------------------------------------------------------------------------------------------- */
+
+static iflow_status visit_file(void *user, const char *dir, const char *name) {
+    iflow_dir_scan *s = user;
+    iflow_dir_entry found = {0};
+    struct stat st;
+    char path[IFLOW_FILES_PATH_SIZE];
+    const char *parent = strrchr(dir, '/'); /* chunks/ab, but bad */
+    if (!iflow_dir_id_of_name(name, ".gguf", found.id) || (parent && strncmp(found.id, parent + 1, 2) != 0) ||
+        (s->prefix && strncmp(found.id, s->prefix, strlen(s->prefix)) != 0)) {
+        return IFLOW_OK;
+    }
+    snprintf(path, sizeof path, "%.16s/%s", dir, name);
+    if (fstatat(s->store->files.root, path, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT ? IFLOW_OK : iflow_files_fail(&s->store->files, "stat", path, errno); /* ENOENT: evicted meanwhile */
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return IFLOW_OK;
+    }
+    found.n_bytes = (uint64_t)st.st_size;
+    found.used_ns = iflow_files_mtime_ns(&st);
+    const iflow_status status = iflow_reserve((void **)&s->entries, &s->capacity, s->n + 1, sizeof found);
+    if (!status) {
+        s->entries[s->n++] = found;
+    }
+    return status;
+}
+
+static iflow_status visit_chunk_dir(void *user, const char *dir, const char *name) {
+    const iflow_dir_scan *s = user;
+    char path[IFLOW_FILES_PATH_SIZE];
+    if (strlen(name) != 2 || (s->prefix && strncmp(name, s->prefix, strnlen(s->prefix, 2)) != 0)) {
+        return IFLOW_OK;
+    }
+    snprintf(path, sizeof path, "%.16s/%s", dir, name);
+    return iflow_files_walk(&s->store->files, path, visit_file, user);
+}
+
+static int by_use(const void *a, const void *b) {
+    const iflow_dir_entry *x = a, *y = b;
+    if (x->used_ns != y->used_ns) {
+        return x->used_ns < y->used_ns ? -1 : 1;
+    }
+    return strcmp(x->id, y->id);
+}
+
+iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, iflow_dir_scan *s) {
+    *s = (iflow_dir_scan){.store = store, .prefix = prefix};
+    const iflow_status status = iflow_files_walk(&store->files, "chunks", visit_chunk_dir, s);
+    if (!status && s->n) {
+        qsort(s->entries, s->n, sizeof s->entries[0], by_use);
+    }
+    return status;
+}
+
+/* ---- Bounding ----------------------------------------------------------------------------------------------------------------------- */
+
+iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id) {
+    char path[IFLOW_FILES_PATH_SIZE];
+    iflow_dir_chunk_path(id, path);
+    return unlinkat(store->files.root, path, 0) == 0 || errno == ENOENT ? IFLOW_OK : iflow_files_fail(&store->files, "delete", path, errno);
+}
+
+iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, bool must_reach, size_t *n_deleted, uint64_t *n_bytes) {
+    iflow_dir_scan s = {0};
+    uint64_t total = 0, pinned = 0;
+    bool *pins = NULL;
+    iflow_status status = iflow_dir_scan_chunks(store, NULL, &s);
+    if (status) {
+        goto cleanup;
+    }
+    for (size_t i = 0; i < s.n; i++) {
+        total += s.entries[i].n_bytes;
+    }
+    if (total <= max_bytes) {
+        goto cleanup;
+    }
+    pins = iflow_calloc(s.n, sizeof pins[0]);
+    if (!pins) {
+        status = iflow_fail_memory(s.n * sizeof pins[0]);
+        goto cleanup;
+    }
+    for (size_t i = 0; i < s.n; i++) {
+        pins[i] = iflow_dir_is_pinned(store, s.entries[i].id);
+        pinned += pins[i] ? s.entries[i].n_bytes : 0;
+    }
+    if (must_reach && pinned > max_bytes) {
+        status =
+            iflow_fail(IFLOW_E_FULL, "the store %s is full: its pinned chunks take %llu of its %llu bytes; unpin some or raise the limit",
+                       store->files.dir, (unsigned long long)pinned, (unsigned long long)store->max_bytes);
+        goto cleanup;
+    }
+    for (size_t i = 0; i < s.n && total > max_bytes; i++) {
+        if (pins[i]) {
+            continue;
+        }
+        status = iflow_dir_unlink_chunk(store, s.entries[i].id);
+        if (status) {
+            goto cleanup;
+        }
+        total -= s.entries[i].n_bytes;
+        ++*n_deleted;
+        *n_bytes += s.entries[i].n_bytes;
+    }
+
+cleanup:
+    free(pins);
+    free(s.entries);
+    return status;
+}
+
+void iflow_dir_trim_bad(const iflow_dir_store *store) {
+    iflow_dir_scan s = {.store = store};
+    char path[IFLOW_FILES_PATH_SIZE];
+    if (!iflow_files_walk(&store->files, "bad", visit_file, &s) && s.n > MAX_BAD) {
+        qsort(s.entries, s.n, sizeof s.entries[0], by_use);
+        for (size_t i = 0; i < s.n - MAX_BAD; i++) {
+            snprintf(path, sizeof path, "bad/%s.gguf", s.entries[i].id);
+            unlinkat(store->files.root, path, 0);
+        }
+    }
+    free(s.entries);
+}
+
+/* ---- The invariants ----------------------------------------------------------------------------------------------------------------- */
+
+static iflow_status violated(const iflow_dir_store *store, int invariant, const char *dir, const char *name, const char *why) {
+    return iflow_fail(IFLOW_E_CORRUPT, "%s: invariant %d: %s/%s: %s", store->files.dir, invariant, dir, name, why);
+}
+
+static iflow_status check_chunk(void *user, const char *dir, const char *name) {
+    iflow_dir_store *store = user;
+    char id[IFLOW_ID_SIZE];
+    iflow_blob blob = {0};
+    iflow_chunk *chunk = NULL;
+    if (!iflow_dir_id_of_name(name, ".gguf", id) || strncmp(id, strrchr(dir, '/') + 1, 2) != 0) {
+        return violated(store, 2, dir, name, "not named by an id of this directory");
+    }
+    iflow_status status = store->base.ops->peek(&store->base, id, &blob);
+    if (!status) {
+        status = iflow_chunk_decode(&blob, id, name, &chunk);
+    }
+    if (status) {
+        status = violated(store, 2, dir, name, iflow_error_message());
+    }
+    iflow_chunk_free(chunk);
+    iflow_blob_free(&blob);
+    return status;
+}
+
+static iflow_status check_chunk_dir(void *user, const char *dir, const char *name) {
+    const iflow_dir_store *store = user;
+    char path[IFLOW_FILES_PATH_SIZE];
+    if (strlen(name) != 2 || strspn(name, "0123456789abcdef") != 2) {
+        return violated(store, 2, dir, name, "not named by the first two digits of an id");
+    }
+    snprintf(path, sizeof path, "%.16s/%.2s", dir, name);
+    return iflow_files_walk(&store->files, path, check_chunk, user);
+}
+
+static iflow_status check_record(void *user, const char *dir, const char *name) {
+    char id[IFLOW_ID_SIZE];
+    return iflow_dir_id_of_name(name, ".json", id) ? IFLOW_OK : violated(user, 4, dir, name, "not named by an id");
+}
+
+static iflow_status check_pin(void *user, const char *dir, const char *name) {
+    return iflow_id_is_valid(name) ? IFLOW_OK : violated(user, 5, dir, name, "not named by an id");
+}
+
+/* Nobody else uses the store, so what is not locked here is garbage, and there should be none. */
+static iflow_status check_temp(void *user, const char *dir, const char *name) {
+    const iflow_dir_store *store = user;
+    char path[IFLOW_FILES_PATH_SIZE];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path || iflow_files_reap(&store->files, path)) {
+        return violated(store, 6, dir, name, "garbage");
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_store_dir_check(iflow_store *base) {
+    iflow_dir_store *store = (iflow_dir_store *)base;
+    iflow_dir_scan s = {0};
+    uint64_t total = 0;
+    iflow_status status = iflow_dir_check_version(store);
+    if (status) {
+        return violated(store, 1, ".", "VERSION", status == IFLOW_E_NOT_FOUND ? "missing" : iflow_error_message());
+    }
+    status = iflow_dir_scan_chunks(store, NULL, &s);
+    for (size_t i = 0; i < s.n; i++) {
+        total += s.entries[i].n_bytes;
+    }
+    free(s.entries);
+    if (!status && store->max_bytes && total > store->max_bytes) {
+        status = violated(store, 3, ".", "chunks", "more bytes than the limit");
+    }
+    status = status ? status : iflow_files_walk(&store->files, "chunks", check_chunk_dir, store);
+    status = status ? status : iflow_files_walk(&store->files, "docs", check_record, store);
+    status = status ? status : iflow_files_walk(&store->files, "pins", check_pin, store);
+    return status ? status : iflow_files_walk(&store->files, "tmp", check_temp, store);
+}
