@@ -14,8 +14,9 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-MERGES = """t h|i n|e r|a n|o n|r e|a t|e n|o r|e s|o u|i s|l l|s t|Ġ t|Ġ a|Ġ w|Ġ s|Ġ o|th e|Ġ the|n d|Ġa nd|in g|Ġ in|Ġo f|Ġ b|Ġ c|Ġ f|Ġ p
-i t|Ġ d|Ġ m|Ġ h|Ġt o|r o|u s|us er|q u|es t|i on|Ġ is|a l|l e|Ġ he|A n|s w|An sw|Answ er|Q u|Qu est|Quest ion|w h|Ġwh|Ġ r""".replace("\n", "|").split("|")
+MERGES = """t h|i n|e r|a n|o n|r e|a t|e n|o r|e s|o u|i s|l l|s t|Ġ t|Ġ a|Ġ w|Ġ s|Ġ o|th e|Ġ the|n d|Ġa nd|in g|Ġ in|Ġo f|Ġ b|Ġ c
+Ġ f|Ġ p|i t|Ġ d|Ġ m|Ġ h|Ġt o|r o|u s|us er|q u|es t|i on|Ġ is|a l|l e|Ġ he|A n|s w|An sw|Answ er|Q u|Qu est|Quest ion|w h|Ġwh
+Ġ r""".replace("\n", "|").split("|")
 
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}"
@@ -88,7 +89,8 @@ SPECS = [
     Spec("qwen2-q4_0", 15, arch="qwen2", n_embd=128, n_head=4, n_head_kv=2, n_layer=2, n_ff=256, qkv_bias=True,
          types={"": "q4_0", "token_embd": "q8_0"}),
     Spec("llama-mixed", 16, n_embd=64, n_head_kv=2, tied=False,
-         types={"": "q8_0", "attn_q": "q4_1", "attn_k": "q5_0", "attn_v": "q5_1", "ffn_up": "f16", "ffn_down": "bf16", "token_embd": "f32"}),
+         types={"": "q8_0", "attn_q": "q4_1", "attn_k": "q5_0", "attn_v": "q5_1", "ffn_up": "f16", "ffn_down": "bf16",
+                "token_embd": "f32"}),
     Spec("llama-f16", 17, n_head_kv=2, types={"": "f16"}),
     Spec("qwen3-bf16", 18, arch="qwen3", n_head_kv=2, head_dim=32, qk_norm=True, types={"": "bf16"}),
     Spec("refuse-arch", 19, arch="bloomish", n_layer=2),

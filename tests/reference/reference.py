@@ -1,0 +1,442 @@
+"""InfoFlow KV in plain numpy: an oracle for the C code, which shares nothing with it.
+
+Everything is computed in float64; only the cache rounds, as the product's does (`Rounding`). Arrays are written [slowest, ..., fastest]:
+a key array is [n_rows, n_head_kv, n_embd_head]. Names say whether a key is before (`k_pre`) or after RoPE (`k`).
+
+The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then run_prompt and generate. `answer` runs them all.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+
+Array = np.ndarray
+SCORE_KINDS = ("norm", "mass", "entropy", "vatp", "combined")
+METHODS = ("full", "none", "infoflow")
+
+# 0.15 * 20 is 3.0000000000000004 in binary and 0.575 * 40 is 22.999999999999996: a floor needs a hair of help to mean what was written.
+FLOOR_HELP = 1e-9
+
+
+# ---- Model --------------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Rope:
+    base: float
+    scale: float  # 1 / the file's scaling factor
+    yarn: bool
+    n_ctx_orig: int
+    magnitude: float  # of cos and sin
+    factors: Array | None  # Llama-3's, one a pair; frequencies are divided by them
+
+
+@dataclass
+class Model:
+    arch: str
+    n_layer: int
+    n_embd: int
+    n_head: int
+    n_head_kv: int
+    n_embd_head: int
+    eps: float
+    rope: Rope
+    neox: bool  # pairs (i, i + d/2); else (2i, 2i + 1)
+    tensors: dict[str, Array]
+    texts: list[str]
+    merges: list[str]
+    whole_words: bool  # a word that is in the vocabulary is taken whole, before any merge
+    bos: int | None
+    eos: int
+
+    def layer(self, layer: int, name: str) -> Array:
+        return self.tensors[f"blk.{layer}.{name}"]
+
+    def optional(self, layer: int, name: str) -> Array | None:
+        return self.tensors.get(f"blk.{layer}.{name}")
+
+
+def read_metadata(reader: gguf.GGUFReader) -> dict[str, Any]:
+    return {key: item.contents() for key, item in reader.fields.items() if not key.startswith("GGUF.")}
+
+
+def read_rope(meta: dict[str, Any], arch: str, factors: Array | None) -> Rope:
+    """Scaling as llama.cpp reads it: a factor without a type means linear; YaRN's magnitude is 1 + 0.1 ln(factor), times attn_factor."""
+    kind = meta.get(f"{arch}.rope.scaling.type", "linear")
+    factor = float(meta.get(f"{arch}.rope.scaling.factor", meta.get(f"{arch}.rope.scale_linear", 0.0))) or 1.0
+    if kind == "none":
+        factor = 1.0
+    if kind not in ("none", "linear", "yarn"):
+        raise ValueError(f"rope scaling {kind!r} is not one of none, linear, yarn")
+    magnitude = float(meta.get(f"{arch}.rope.scaling.attn_factor", 1.0))
+    if kind == "yarn" and factor > 1.0:
+        magnitude *= 1.0 + 0.1 * math.log(factor)
+    n_ctx_orig = int(meta.get(f"{arch}.rope.scaling.original_context_length", meta[f"{arch}.context_length"]))
+    return Rope(float(meta.get(f"{arch}.rope.freq_base", 10000.0)), 1.0 / factor, kind == "yarn", n_ctx_orig, magnitude, factors)
+
+
+def load_model(path: Path) -> Model:
+    reader = gguf.GGUFReader(path)
+    meta = read_metadata(reader)
+    arch = meta["general.architecture"]
+    if arch not in ("llama", "qwen2", "qwen3"):
+        raise ValueError(f"architecture {arch!r} is not one of llama, qwen2, qwen3")
+    if meta.get(f"{arch}.expert_count", 0):
+        raise ValueError("a mixture of experts is not supported")
+    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
+    n_embd, n_head = int(meta[f"{arch}.embedding_length"]), int(meta[f"{arch}.attention.head_count"])
+    return Model(
+        arch=arch,
+        n_layer=int(meta[f"{arch}.block_count"]),
+        n_embd=n_embd,
+        n_head=n_head,
+        n_head_kv=int(meta.get(f"{arch}.attention.head_count_kv", n_head)),
+        n_embd_head=int(meta.get(f"{arch}.attention.key_length", n_embd // n_head)),
+        eps=float(meta[f"{arch}.attention.layer_norm_rms_epsilon"]),
+        rope=read_rope(meta, arch, tensors.get("rope_freqs.weight")),
+        neox=arch != "llama",
+        tensors=tensors,
+        texts=meta["tokenizer.ggml.tokens"],
+        merges=meta["tokenizer.ggml.merges"],
+        whole_words=meta["tokenizer.ggml.pre"] == "llama-bpe",
+        bos=meta.get("tokenizer.ggml.bos_token_id"),
+        eos=meta["tokenizer.ggml.eos_token_id"],
+    )
+
+
+# ---- Arithmetic ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """How the cache rounds: chunk files and cache rows are f16 in the product; exact=True keeps float64, for identities."""
+
+    exact: bool = False
+
+    def __call__(self, x: Array) -> Array:
+        return x if self.exact else x.astype(np.float16).astype(np.float64)
+
+
+F16 = Rounding()
+EXACT = Rounding(exact=True)
+
+
+def rms_norm(x: Array, weight: Array, eps: float) -> Array:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps) * weight
+
+
+def linear(x: Array, weight: Array, bias: Array | None) -> Array:
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def silu(x: Array) -> Array:
+    return x / (1.0 + np.exp(-x))
+
+
+def softmax(x: Array) -> Array:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def yarn_extrapolated_share(rope: Rope, n_dims: int) -> Array:
+    """Of every pair's frequency, the share that YaRN leaves unscaled: 1 where the pair turns often (32 times) within the original context,
+    0 where it turns less than once, a ramp over the pair's index between."""
+
+    def pair_that_turns(times: float) -> float:
+        return n_dims * math.log(rope.n_ctx_orig / (times * 2.0 * math.pi)) / (2.0 * math.log(rope.base))
+
+    low = max(0.0, math.floor(pair_that_turns(32.0)))
+    high = min(n_dims - 1.0, math.ceil(pair_that_turns(1.0)))
+    pair = np.arange(n_dims // 2)
+    return 1.0 - np.clip((pair - low) / max(0.001, high - low), 0.0, 1.0)
+
+
+def rope_angles(model: Model, positions: Array) -> Array:
+    """[n, n_embd_head / 2]"""
+    rope, d = model.rope, model.n_embd_head
+    frequency = rope.base ** (-2.0 * np.arange(d // 2) / d)
+    if rope.factors is not None:
+        frequency = frequency / rope.factors
+    share = yarn_extrapolated_share(rope, d) if rope.yarn else 0.0
+    frequency = frequency * (rope.scale * (1.0 - share) + share)
+    return positions[:, None] * frequency[None, :]
+
+
+def rotate(model: Model, x: Array, positions: Array) -> Array:
+    """RoPE of x [n, heads, n_embd_head] to absolute positions [n]."""
+    angle = rope_angles(model, np.asarray(positions, dtype=np.float64))[:, None, :]
+    cos, sin = np.cos(angle) * model.rope.magnitude, np.sin(angle) * model.rope.magnitude
+    half = model.n_embd_head // 2
+    first, second = (np.s_[..., :half], np.s_[..., half:]) if model.neox else (np.s_[..., 0::2], np.s_[..., 1::2])
+    out = np.empty_like(x)
+    out[first] = x[first] * cos - x[second] * sin
+    out[second] = x[first] * sin + x[second] * cos
+    return out
+
+
+# ---- One pass -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Cache:
+    """Rows in any order; a row is seen by queries at its own or a later position."""
+
+    k: list[Array]  # [layer][n_rows, n_head_kv, n_embd_head], after RoPE
+    v: list[Array]
+    position: Array  # [n_rows]
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.position)
+
+
+@dataclass
+class Pass:
+    hidden: Array  # [n, n_embd], before the last norm
+    k_pre: list[Array]  # [layer][n, n_head_kv, n_embd_head], before RoPE
+    v: list[Array]
+    attention: dict[int, Array]  # layer -> [n_head, n, n_rows]
+
+
+def empty_cache(model: Model) -> Cache:
+    shape = (0, model.n_head_kv, model.n_embd_head)
+    return Cache([np.empty(shape) for _ in range(model.n_layer)], [np.empty(shape) for _ in range(model.n_layer)], np.empty(0, dtype=int))
+
+
+def copy_cache(cache: Cache) -> Cache:
+    return Cache([k.copy() for k in cache.k], [v.copy() for v in cache.v], cache.position.copy())
+
+
+def add_rows(cache: Cache, positions: Array) -> Array:
+    """Appends rows of zeros at the positions; returns their indices."""
+    first, n = cache.n_rows, len(positions)
+    for arrays in (cache.k, cache.v):
+        for layer, old in enumerate(arrays):
+            arrays[layer] = np.concatenate([old, np.zeros((n, *old.shape[1:]))])
+    cache.position = np.concatenate([cache.position, positions])
+    return np.arange(first, first + n)
+
+
+def project(model: Model, layer: int, x: Array) -> tuple[Array, Array, Array]:
+    """Query, key and value of normalised rows x [n, n_embd], after bias and q/k-norm, before RoPE."""
+
+    def heads(name: str, n_head: int) -> Array:
+        y = linear(x, model.layer(layer, f"{name}.weight"), model.optional(layer, f"{name}.bias"))
+        y = y.reshape(len(x), n_head, model.n_embd_head)
+        norm = model.optional(layer, f"{name}_norm.weight")
+        return y if norm is None else rms_norm(y, norm, model.eps)
+
+    return heads("attn_q", model.n_head), heads("attn_k", model.n_head_kv), heads("attn_v", model.n_head_kv)
+
+
+def attend(model: Model, q: Array, k: Array, v: Array, visible: Array) -> tuple[Array, Array]:
+    """q [n, n_head, d] over k, v [n_rows, n_head_kv, d] where visible [n, n_rows]. Output [n, n_head * d], weights [n_head, n, n_rows]."""
+    group = model.n_head // model.n_head_kv
+    weights, out = [], []
+    for head in range(model.n_head):
+        logits = q[:, head] @ k[:, head // group].T / math.sqrt(model.n_embd_head)
+        weights.append(softmax(np.where(visible, logits, -np.inf)))
+        out.append(weights[-1] @ v[:, head // group])
+    return np.concatenate(out, axis=1), np.stack(weights)
+
+
+def feed_forward(model: Model, layer: int, x: Array) -> Array:
+    def dense(name: str, y: Array) -> Array:
+        return linear(y, model.layer(layer, f"{name}.weight"), model.optional(layer, f"{name}.bias"))
+
+    return dense("ffn_down", silu(dense("ffn_gate", x)) * dense("ffn_up", x))
+
+
+def forward(model: Model, cache: Cache, tokens: list[int], rows: Array, rounding: Rounding, n_layer: int | None = None,
+            observe: tuple[int, ...] = ()) -> Pass:
+    """Runs tokens, whose K and V go to the given cache rows and which stand at these rows' positions, through the first n_layer layers.
+    In each layer all K and V are written before any token attends."""
+    positions = cache.position[rows]
+    visible = cache.position[None, :] <= positions[:, None]
+    result = Pass(model.tensors["token_embd.weight"][tokens], [], [], {})
+    for layer in range(model.n_layer if n_layer is None else n_layer):
+        q, k_pre, v = project(model, layer, rms_norm(result.hidden, model.layer(layer, "attn_norm.weight"), model.eps))
+        cache.k[layer][rows] = rounding(rotate(model, k_pre, positions))
+        cache.v[layer][rows] = rounding(v)
+        mixed, weights = attend(model, rotate(model, q, positions), cache.k[layer], cache.v[layer], visible)
+        if layer in observe:
+            result.attention[layer] = weights
+        hidden = result.hidden + linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
+        result.hidden = hidden + feed_forward(model, layer, rms_norm(hidden, model.layer(layer, "ffn_norm.weight"), model.eps))
+        result.k_pre.append(k_pre)
+        result.v.append(v)
+    return result
+
+
+def logits_of(model: Model, hidden: Array) -> Array:
+    output = model.tensors.get("output.weight", model.tensors["token_embd.weight"])
+    return linear(rms_norm(hidden, model.tensors["output_norm.weight"], model.eps), output, model.tensors.get("output.bias"))
+
+
+def append(model: Model, cache: Cache, tokens: list[int], rounding: Rounding) -> Array:
+    """Runs tokens right behind the cache's rows, which stand at 0..n-1; their logits."""
+    rows = add_rows(cache, np.arange(cache.n_rows, cache.n_rows + len(tokens)))
+    return logits_of(model, forward(model, cache, tokens, rows, rounding).hidden)
+
+
+# ---- Prefill and assemble -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Chunk:
+    tokens: list[int]
+    k_pre: list[Array]  # [layer][n_tokens, n_head_kv, n_embd_head], before RoPE
+    v: list[Array]
+
+
+def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Rounding) -> Chunk:
+    """The chunk alone behind the sink, whose rows are dropped. The head is a chunk without a sink."""
+    cache = empty_cache(model)
+    rows = add_rows(cache, np.arange(len(sink) + len(tokens)))
+    run = forward(model, cache, sink + tokens, rows, rounding)
+    return Chunk(tokens, [rounding(k[len(sink):]) for k in run.k_pre], [rounding(v[len(sink):]) for v in run.v])
+
+
+@dataclass
+class Geometry:
+    chunk_start: list[int]  # position of every chunk's first token, the head's first
+    text_start: int
+
+
+def geometry(kind: str, n_sink: int, lengths: list[int]) -> Geometry:
+    """Where the keys and the scoring text stand. Reading HL and TL: the head stays at 0, as chunk 0 is pinned."""
+    n = sum(lengths)
+    begins = [sum(lengths[:i]) for i in range(len(lengths))]
+    local = [0] + [n_sink] * (len(lengths) - 1)
+    ends = [start + length for start, length in zip(local, lengths)]
+    if kind == "global":
+        return Geometry(begins, n)
+    if kind == "hl-hp":
+        return Geometry(local, max(ends))
+    if kind == "hl-tp":
+        return Geometry(local, n)
+    if kind == "tl-tp":
+        return Geometry([0] + [n - length for length in lengths[1:]], n)
+    raise ValueError(f"geometry {kind!r} is not one of global, hl-hp, hl-tp, tl-tp")
+
+
+def assemble(model: Model, chunks: list[Chunk], starts: list[int], rounding: Rounding) -> Cache:
+    """Lays the chunks one after another; keys rotated to start, start + 1, ..., values copied."""
+    position = np.concatenate([start + np.arange(len(chunk.tokens)) for start, chunk in zip(starts, chunks)])
+    cache = Cache([], [], position)
+    for layer in range(model.n_layer):
+        cache.k.append(rounding(rotate(model, np.concatenate([chunk.k_pre[layer] for chunk in chunks]), position)))
+        cache.v.append(np.concatenate([chunk.v[layer] for chunk in chunks]))
+    return cache
+
+
+# ---- Score and select ---------------------------------------------------------------------------------------------------------------
+
+
+def default_score_layers(n_layer: int) -> list[int]:
+    return sorted({math.floor(share * n_layer + FLOOR_HELP) for share in (0.55, 0.575, 0.6, 0.625)})
+
+
+def min_max(x: Array) -> Array:
+    spread = x.max() - x.min()
+    return (x - x.min()) / spread if spread > 0 else np.zeros_like(x)
+
+
+def score_layer(kind: str, weights: Array, v: Array) -> Array:
+    """weights [n_head, n_query, n_context]; v [n_context, n_head_kv, d]. One score a context key."""
+    mean = weights.mean(axis=0)
+    if kind == "norm":
+        return np.sqrt((mean**2).sum(axis=0))
+    if kind == "mass":
+        return mean.sum(axis=0)
+    if kind == "entropy":
+        return -((mean + 1e-10) * np.log(mean + 1e-10)).sum(axis=0)
+    if kind == "vatp":
+        length = np.repeat(np.linalg.norm(v, axis=2), weights.shape[0] // v.shape[1], axis=1)  # [n_context, n_head]
+        return (weights.sum(axis=1) * length.T).sum(axis=0)
+    if kind == "combined":
+        return np.mean([min_max(score_layer(part, weights, v)) for part in ("norm", "entropy", "vatp")], axis=0)
+    raise ValueError(f"score {kind!r} is not one of {', '.join(SCORE_KINDS)}")
+
+
+def score(model: Model, context: Cache, text: list[int], text_start: int, layers: list[int], kinds: tuple[str, ...],
+          rounding: Rounding) -> dict[str, Array]:
+    """Scores of every context row by the attention that the text pays to it; the context's cache is left as it was. The head's rows get
+    their numbers like all others; it is selection that leaves them out."""
+    n = context.n_rows
+    cache = copy_cache(context)
+    rows = add_rows(cache, text_start + np.arange(len(text)))
+    run = forward(model, cache, text, rows, rounding, max(layers) + 1, tuple(layers))
+    return {
+        kind: np.mean([score_layer(kind, run.attention[layer][:, :, :n], cache.v[layer][:n]) for layer in layers], axis=0) for kind in kinds
+    }
+
+
+def n_select(ratio: float, n_context: int, n_head_tokens: int) -> int:
+    """Ratio 0 is no recompute at all; otherwise at least one token and at most all outside the head."""
+    if ratio <= 0.0:
+        return 0
+    return min(max(1, math.floor(ratio * n_context + FLOOR_HELP)), n_context - n_head_tokens)
+
+
+def select(scores: Array, ratio: float, n_head_tokens: int) -> list[int]:
+    """Positions of the best scores outside the head, ascending; of equal scores the lower position."""
+    candidates = range(n_head_tokens, len(scores))
+    ranked = sorted(candidates, key=lambda position: (-scores[position], position))
+    return sorted(ranked[: n_select(ratio, len(scores), n_head_tokens)])
+
+
+# ---- Recompute, prompt, decode ------------------------------------------------------------------------------------------------------
+
+
+def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: list[int], rounding: Rounding) -> None:
+    """Replaces K and V of the selected positions, which are also their rows, in place."""
+    if selected:
+        forward(model, cache, [context_tokens[position] for position in selected], np.array(selected), rounding)
+
+
+def generate(model: Model, cache: Cache, logits: Array, n_tokens: int, rounding: Rounding) -> tuple[list[int], list[Array]]:
+    """Greedy, end-of-generation tokens included; the tokens, and the logits that each was taken from."""
+    tokens: list[int] = []
+    seen: list[Array] = []
+    while len(tokens) < n_tokens:
+        tokens.append(int(np.argmax(logits)))
+        seen.append(logits)
+        if len(tokens) < n_tokens:
+            logits = append(model, cache, tokens[-1:], rounding)[-1]
+    return tokens, seen
+
+
+@dataclass
+class Answer:
+    scores: dict[str, Array]
+    selected: list[int]
+    tokens: list[int]
+    logits: list[Array]  # the first ones are those of the prompt's last token
+
+
+def answer(model: Model, method: str, sink: list[int], head: list[int], chunks: list[list[int]], text: list[int], prompt: list[int],
+           ratio: float, layers: list[int], n_tokens: int, rounding: Rounding) -> Answer:
+    """The whole method, scored by `norm`; or one of the two that it is compared with."""
+    context_tokens = head + [token for chunk in chunks for token in chunk]
+    scores: dict[str, Array] = {}
+    selected: list[int] = []
+    if method == "full":
+        cache = empty_cache(model)
+        append(model, cache, context_tokens, rounding)
+    else:
+        kv = [prefill_chunk(model, [], head, rounding)] + [prefill_chunk(model, sink, chunk, rounding) for chunk in chunks]
+        place = geometry("global", len(sink), [len(chunk.tokens) for chunk in kv])
+        cache = assemble(model, kv, place.chunk_start, rounding)
+    if method == "infoflow":
+        scores = score(model, cache, text, place.text_start, layers, SCORE_KINDS, rounding)
+        selected = select(scores["norm"], ratio, len(head))
+        recompute(model, cache, context_tokens, selected, rounding)
+    logits = append(model, cache, prompt, rounding)[-1]
+    tokens, seen = generate(model, cache, logits, n_tokens, rounding)
+    return Answer(scores, selected, tokens, seen)
