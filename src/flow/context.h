@@ -1,0 +1,45 @@
+/* context.h - the inside of an iflow_context: the list of chunks, the cache they are laid out in, and getting a chunk's KV. */
+#ifndef IFLOW_FLOW_CONTEXT_H
+#define IFLOW_FLOW_CONTEXT_H
+
+#include "kv/cache.h"
+#include "kv/store.h"
+#include "model/engine.h"
+
+typedef struct iflow_context_chunk {
+    char id[IFLOW_ID_SIZE];
+    int32_t *token;
+    size_t n_tokens;
+    iflow_kv_type type;
+    bool head; /* prefilled without sink tokens: it holds them */
+} iflow_context_chunk;
+
+struct iflow_context {
+    const iflow_model *model;
+    iflow_store *store; /* NULL: memory serves */
+    iflow_engine *engine;
+    int n_ctx; /* most rows of the cache */
+    size_t chunk_tokens;
+    iflow_kv_type kv_type;
+    iflow_cache cache;   /* the context, prompt and answer, at their global positions */
+    iflow_cache scratch; /* one chunk being prefilled */
+    iflow_context_chunk *chunk;
+    size_t n_chunks, chunk_capacity;
+    iflow_chunk **memory; /* chunks kept where there is no store */
+    size_t n_memory, memory_capacity;
+    /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
+    struct {
+        int n_rows;      /* rows in use: context, prompt, answer */
+        int32_t pending; /* last generated token, which has no row yet; -1: none */
+        char *between, *footer;
+    } turn;
+};
+
+/* A chunk under this context's model; the tokens stay the caller's. */
+iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, bool head);
+
+/* Gets a chunk's KV, from the store or from memory, or computes and keeps it. *owned: the caller frees it. Times go to load and prefill.
+ * A chunk that cannot be kept (a full disk) is still handed out, with a warning in the log. */
+iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_chunk **out, bool *owned, iflow_timings *ms);
+
+#endif

@@ -1,0 +1,184 @@
+/* cut.c - cuts a document into pieces of a given number of tokens, at natural boundaries. */
+#include "base/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULT_CHUNK_TOKENS = 512 };
+
+static bool is_space(char c) {
+    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
+}
+
+static size_t skip_space(const char *text, size_t at, size_t end) {
+    while (at < end && is_space(text[at])) {
+        at++;
+    }
+    return at;
+}
+
+/* Boundaries from the one a reader would choose first to the one that is always there. */
+typedef enum level { PARAGRAPH, SENTENCE, WORD, CHARACTER, N_LEVELS } level;
+
+/* Whether a piece that starts at `start` may end before byte `at`, at this level. White space belongs to the piece before it. */
+static bool is_boundary(const char *text, size_t start, size_t at, level l) {
+    if (l == CHARACTER) {
+        return (text[at] & 0xc0) != 0x80;
+    }
+    if (l == SENTENCE && at - start >= 3 &&
+        (!memcmp(text + at - 3, "\xe3\x80\x82", 3) || !memcmp(text + at - 3, "\xef\xbc\x81", 3) ||
+         !memcmp(text + at - 3, "\xef\xbc\x9f", 3))) {
+        return true; /* the full-width full stop, exclamation and question marks, behind which no space stands */
+    }
+    if (is_space(text[at]) || !is_space(text[at - 1])) {
+        return false;
+    }
+    size_t before = at; /* end of the last word */
+    int n_lines = 0;
+    while (before > start && is_space(text[before - 1])) {
+        n_lines += text[--before] == '\n';
+    }
+    switch (l) {
+    case PARAGRAPH:
+        return n_lines >= 2;
+    case SENTENCE:
+        if (n_lines >= 1) {
+            return true;
+        }
+        while (before > start && strchr("\"')]}", text[before - 1])) {
+            before--;
+        }
+        return before > start && strchr(".!?", text[before - 1]);
+    default:
+        return true;
+    }
+}
+
+/* The best place to end a piece in (start, limit]: the highest level that has a boundary in the second half, else in the first half. */
+static size_t best_boundary(const char *text, size_t start, size_t limit, size_t end) {
+    if (limit >= end) {
+        return end;
+    }
+    for (size_t half = 0; half < 2; half++) {
+        const size_t low = half ? start : start + (limit - start) / 2;
+        for (level l = PARAGRAPH; l < N_LEVELS; l++) {
+            for (size_t at = limit; at > low; at--) {
+                if (is_boundary(text, start, at, l)) {
+                    return at;
+                }
+            }
+        }
+    }
+    return skip_space(text, limit, end); /* unreachable for valid UTF-8 and a limit of at least one character */
+}
+
+static size_t next_character(const char *text, size_t at, size_t end) {
+    at++;
+    while (at < end && (text[at] & 0xc0) == 0x80) {
+        at++;
+    }
+    return at;
+}
+
+static iflow_status append(iflow_pieces *out, size_t capacity[2], iflow_piece piece, const int32_t *tokens) {
+    iflow_status status = iflow_reserve((void **)&out->piece, &capacity[0], out->n_pieces + 1, sizeof *out->piece);
+    if (!status) {
+        status = iflow_reserve((void **)&out->token, &capacity[1], out->n_tokens + piece.n_tokens, sizeof *out->token);
+    }
+    if (!status) {
+        piece.token_start = out->n_tokens;
+        memcpy(out->token + out->n_tokens, tokens, piece.n_tokens * sizeof *tokens);
+        out->n_tokens += piece.n_tokens;
+        out->piece[out->n_pieces++] = piece;
+    }
+    return status;
+}
+
+iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out) {
+    if (skip_space(text, 0, n_bytes) == n_bytes) {
+        return iflow_fail(IFLOW_E_ARG, "the document is empty");
+    }
+    const size_t valid = iflow_utf8_check(text, n_bytes), max_tokens = chunk_tokens ? chunk_tokens : DEFAULT_CHUNK_TOKENS;
+    if (valid < n_bytes) {
+        return iflow_fail(IFLOW_E_FORMAT, "invalid UTF-8 at byte %zu (0x%02x)", valid, (unsigned)(unsigned char)text[valid]);
+    }
+    iflow_status status = IFLOW_OK;
+    size_t capacity[2] = {0};
+    iflow_pieces *pieces = calloc(1, sizeof *pieces);
+    if (!pieces) {
+        return iflow_fail_memory(sizeof *pieces);
+    }
+    double bytes_per_token = 4; /* of the text so far; a first guess for the next piece's length */
+    for (size_t start = 0; start < n_bytes;) {
+        /* The longest prefix whose tokens fit is found by trying: a text's tokens cannot be cut and counted, since what stands at the cut
+         * tokenises differently alone. low fits, high does not. */
+        size_t low = start, high = n_bytes + 1, low_tokens = 0;
+        size_t guess = start + (size_t)((double)max_tokens * bytes_per_token) + 1;
+        int32_t *tokens = NULL;
+        while (low < n_bytes) {
+            guess = guess > n_bytes ? n_bytes : guess;
+            while (guess < n_bytes && (text[guess] & 0xc0) == 0x80) {
+                guess++;
+            }
+            size_t n = 0;
+            free(tokens);
+            tokens = NULL;
+            if ((status = iflow_tokenize(model, text + start, guess - start, false, &tokens, &n))) {
+                goto cleanup;
+            }
+            bytes_per_token = (double)(guess - start) / (double)(n ? n : 1);
+            if (n <= max_tokens) {
+                low = guess, low_tokens = n;
+                if (low_tokens * 16 >= max_tokens * 15 || low == n_bytes) {
+                    break; /* full enough */
+                }
+            } else {
+                high = guess;
+            }
+            const size_t scaled = start + (size_t)((double)max_tokens * bytes_per_token * 0.99);
+            guess = scaled > low && scaled < high ? scaled : low + (high - low) / 2;
+            if (guess <= low || high - low <= 4) {
+                break;
+            }
+        }
+        size_t limit = low > start ? low : next_character(text, start, n_bytes);
+        for (;;) { /* the boundary's own tokens must fit too */
+            const size_t cut = best_boundary(text, start, limit, n_bytes);
+            size_t n = 0;
+            free(tokens);
+            tokens = NULL;
+            if ((status = iflow_tokenize(model, text + start, cut - start, false, &tokens, &n))) {
+                goto cleanup;
+            }
+            if (n <= max_tokens || cut <= next_character(text, start, n_bytes)) { /* one character may be more tokens than fit */
+                status = append(pieces, capacity, (iflow_piece){.byte_start = start, .byte_end = cut, .n_tokens = n}, tokens);
+                start = cut;
+                break;
+            }
+            limit = start + (limit - start) / 2;
+        }
+        free(tokens);
+        tokens = NULL;
+        if (status) {
+            goto cleanup;
+        }
+        continue;
+    cleanup:
+        free(tokens);
+        break;
+    }
+    if (status) {
+        iflow_pieces_free(pieces);
+    } else {
+        *out = pieces;
+    }
+    return status;
+}
+
+void iflow_pieces_free(iflow_pieces *pieces) {
+    if (pieces) {
+        free(pieces->piece);
+        free(pieces->token);
+        free(pieces);
+    }
+}

@@ -1,0 +1,123 @@
+/* generate.c - the decoding loop. */
+#include "flow/generate.h"
+
+#include <llama.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The chain of libllama's samplers; greedy at temperature 0. NULL when there is no memory. */
+static struct llama_sampler *make_sampler(const iflow_ask_params *params) {
+    struct llama_sampler *chain = llama_sampler_chain_init(llama_sampler_chain_default_params());
+    if (params->temperature > 0) {
+        llama_sampler_chain_add(chain, llama_sampler_init_temp((float)params->temperature));
+        llama_sampler_chain_add(chain, llama_sampler_init_dist((uint32_t)(params->seed ^ params->seed >> 32)));
+    } else {
+        llama_sampler_chain_add(chain, llama_sampler_init_greedy());
+    }
+    return chain;
+}
+
+static int32_t sample(struct llama_sampler *sampler, llama_token_data *candidate, const float *logits, int n_vocab) {
+    for (int i = 0; i < n_vocab; i++) {
+        candidate[i] = (llama_token_data){.id = i, .logit = logits[i]};
+    }
+    llama_token_data_array all = {.data = candidate, .size = (size_t)n_vocab, .selected = -1};
+    llama_sampler_apply(sampler, &all);
+    return all.data[all.selected >= 0 ? all.selected : 0].id;
+}
+
+/* Length of text without a UTF-8 character that is cut off at its end. */
+static size_t complete(const char *text, size_t n) {
+    for (size_t back = 1; back <= 3 && back <= n; back++) {
+        const unsigned char c = (unsigned char)text[n - back];
+        if ((c & 0xc0) == 0x80) {
+            continue;
+        }
+        const size_t need = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
+        return need > back ? n - back : n;
+    }
+    return n;
+}
+
+/* Hands new whole characters to the caller; false when it wants to stop. */
+static bool stream(const iflow_ask_params *params, const iflow_buffer *text, size_t *streamed, bool all) {
+    const size_t n = all ? text->n : complete(text->text, text->n);
+    if (!params->on_text || n <= *streamed) {
+        return true;
+    }
+    char *piece = malloc(n - *streamed + 1);
+    if (!piece) {
+        return false;
+    }
+    memcpy(piece, text->text + *streamed, n - *streamed);
+    piece[n - *streamed] = '\0';
+    const bool go_on = params->on_text(piece, params->user);
+    free(piece);
+    *streamed = n;
+    return go_on;
+}
+
+iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, float *logits, int n_rows, double start,
+                            iflow_answer *answer) {
+    const int n_vocab = ctx->model->n_vocab;
+    iflow_status status = IFLOW_OK;
+    iflow_buffer text = {0};
+    size_t streamed = 0;
+    struct llama_sampler *sampler = make_sampler(params);
+    llama_token_data *candidate = iflow_calloc((size_t)n_vocab, sizeof *candidate);
+    answer->token = iflow_calloc((size_t)params->max_tokens, sizeof *answer->token);
+    if (!sampler || !candidate || !answer->token) {
+        status = iflow_fail_memory((size_t)n_vocab * sizeof *candidate);
+        goto cleanup;
+    }
+    if ((status = iflow_buffer_add(&text, "", 0))) {
+        goto cleanup;
+    }
+    double first = 0;
+    ctx->turn.pending = -1;
+    for (bool go_on = true; go_on && answer->n_generated < (size_t)params->max_tokens;) {
+        const int32_t token = sample(sampler, candidate, logits, n_vocab);
+        if (!first) {
+            first = iflow_now_ms();
+            answer->ms.ttft = first - start;
+        }
+        if (iflow_token_is_end(ctx->model, token)) {
+            break;
+        }
+        char *piece = NULL;
+        if ((status = iflow_detokenize(ctx->model, &token, 1, &piece)) || (status = iflow_buffer_add(&text, piece, strlen(piece)))) {
+            free(piece);
+            goto cleanup;
+        }
+        free(piece);
+        answer->token[answer->n_generated++] = token;
+        ctx->turn.pending = token;
+        go_on = stream(params, &text, &streamed, false);
+        if (!go_on || answer->n_generated == (size_t)params->max_tokens || n_rows >= ctx->n_ctx) {
+            break;
+        }
+        if ((status = iflow_cache_reserve(&ctx->cache, n_rows + 1))) {
+            goto cleanup;
+        }
+        const iflow_pass pass = {
+            .token = &token, .pos = &(int32_t){n_rows}, .row = &(int32_t){n_rows}, .n = 1, .logits = true, .out = logits};
+        if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
+            goto cleanup;
+        }
+        n_rows++;
+        ctx->turn.pending = -1;
+    }
+    stream(params, &text, &streamed, true);
+    ctx->turn.n_rows = n_rows;
+    answer->ms.decode = iflow_now_ms() - first;
+    answer->text = text.text;
+    text = (iflow_buffer){0};
+
+cleanup:
+    if (sampler) {
+        llama_sampler_free(sampler);
+    }
+    free(candidate);
+    iflow_buffer_free(&text);
+    return status;
+}

@@ -1,0 +1,13 @@
+/* generate.h - ordinary decoding behind a prompt: sampling, streaming, stopping. */
+#ifndef IFLOW_FLOW_GENERATE_H
+#define IFLOW_FLOW_GENERATE_H
+
+#include "flow/context.h"
+
+/* Decodes from the logits of the prompt's last token, whose successor goes to cache row and position n_rows. Fills answer's text, token,
+ * n_generated, ms.ttft (from `start`) and ms.decode; at most params->max_tokens, and no more than the context holds. Sets ctx->turn.n_rows
+ * and .pending. logits [n_vocab] is overwritten. */
+iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, float *logits, int n_rows, double start,
+                            iflow_answer *answer);
+
+#endif

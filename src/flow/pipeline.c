@@ -1,0 +1,347 @@
+/* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and its baselines full and none. */
+#include "flow/context.h"
+#include "flow/generate.h"
+#include "flow/prompt.h"
+#include "flow/score.h"
+#include "flow/select.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One question being answered. */
+typedef struct run {
+    iflow_context *ctx;
+    const iflow_ask_params *params;
+    iflow_prompt text;
+    iflow_answer *answer;
+    iflow_context_chunk head; /* chunk 0; its tokens are text.head's */
+    int32_t *pos;             /* 0, 1, 2, ...: global positions, which are also the cache rows */
+    float *logits;            /* of the prompt's last token */
+    int n, n_head;            /* tokens in the context, in the head */
+    int n_need;               /* rows that the question needs */
+    double start;
+} run;
+
+static double lap(double *since) {
+    const double now = iflow_now_ms(), ms = now - *since;
+    *since = now;
+    return ms;
+}
+
+static iflow_status check_params(const iflow_ask_params *p, bool first) {
+    if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
+        return iflow_fail(IFLOW_E_ARG, "the question is empty");
+    }
+    if (p->max_tokens < 1) {
+        return iflow_fail(IFLOW_E_ARG, "max_tokens is %d; at least 1 is needed", p->max_tokens);
+    }
+    if (!(p->temperature >= 0) || !isfinite(p->temperature)) {
+        return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
+    }
+    if (first && !(p->ratio >= 0 && p->ratio <= 1)) {
+        return iflow_fail(IFLOW_E_ARG, "ratio %g is not between 0 and 1", p->ratio);
+    }
+    return IFLOW_OK;
+}
+
+/* Lays head and chunks out in reading order: spans, tokens, positions. */
+static iflow_status lay_out(run *r) {
+    iflow_context *ctx = r->ctx;
+    iflow_answer *a = r->answer;
+    size_t n = r->text.head.n;
+    for (size_t i = 0; i < ctx->n_chunks; i++) {
+        n += ctx->chunk[i].n_tokens;
+    }
+    const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
+    if (n + n_behind >= (size_t)ctx->n_ctx) {
+        return iflow_fail(IFLOW_E_CONTEXT,
+                          "%zu tokens of documents and %zu of question are %zu more than the context of %d holds; leave out documents", n,
+                          n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx);
+    }
+    r->n = (int)n;
+    r->n_head = (int)r->text.head.n;
+    r->n_need = r->n + (int)n_behind;
+    r->head = iflow_context_chunk_of(ctx, r->text.head.token, r->text.head.n, ctx->kv_type, true);
+    r->pos = iflow_calloc((size_t)r->n_need, sizeof *r->pos);
+    r->logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *r->logits);
+    a->chunk = iflow_calloc(ctx->n_chunks + 1, sizeof *a->chunk);
+    a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
+    if (!r->pos || !r->logits || !a->chunk || !a->context_token) {
+        return iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *r->logits);
+    }
+    for (int i = 0; i < r->n_need; i++) {
+        r->pos[i] = i;
+    }
+    int at = 0;
+    for (size_t i = 0; i <= ctx->n_chunks; i++) {
+        const iflow_context_chunk *chunk = i ? &ctx->chunk[i - 1] : &r->head;
+        a->chunk[i] = (iflow_chunk_span){.start = at, .length = (int)chunk->n_tokens};
+        memcpy(a->chunk[i].id, chunk->id, sizeof chunk->id);
+        memcpy(a->context_token + at, chunk->token, chunk->n_tokens * sizeof *chunk->token);
+        at += (int)chunk->n_tokens;
+    }
+    a->n_chunks = ctx->n_chunks + 1;
+    a->n_context = n;
+    a->n_prompt = r->text.prompt.n;
+    return IFLOW_OK;
+}
+
+/* Step 2: every chunk's KV into the cache, then one rotation of all keys to their global positions. */
+static iflow_status assemble(run *r) {
+    iflow_context *ctx = r->ctx;
+    for (size_t i = 0; i < r->answer->n_chunks; i++) {
+        const iflow_context_chunk *wanted = i ? &ctx->chunk[i - 1] : &r->head;
+        iflow_chunk *chunk = NULL;
+        bool owned = false;
+        iflow_status status = iflow_context_obtain(ctx, wanted, &chunk, &owned, &r->answer->ms);
+        double since = iflow_now_ms();
+        if (!status) {
+            status = iflow_cache_load(&ctx->cache, chunk, r->answer->chunk[i].start, r->answer->chunk[i].start);
+        }
+        if (owned) {
+            iflow_chunk_free(chunk);
+        }
+        if (status) {
+            return status;
+        }
+        r->answer->ms.load += lap(&since);
+    }
+    double since = iflow_now_ms();
+    const iflow_status status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, 0, r->n);
+    r->answer->ms.assemble = lap(&since);
+    return status;
+}
+
+/* Step 3: the scoring text looks at the assembled context, up to the last scoring layer. Its rows are given back. */
+static iflow_status score(run *r) {
+    iflow_context *ctx = r->ctx;
+    double since = iflow_now_ms();
+    int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
+    iflow_status status = iflow_score_layers(r->params->score_layers, r->params->n_score_layers, ctx->model->h.n_layer, layer, &n_layers);
+    if (status) {
+        return status;
+    }
+    const size_t n_rows = (size_t)ctx->cache.rows.n_rows;
+    float *observed = iflow_calloc((size_t)n_layers * n_rows, sizeof *observed);
+    r->answer->score = iflow_calloc((size_t)r->n, sizeof *r->answer->score);
+    if (!observed || !r->answer->score) {
+        free(observed);
+        return iflow_fail_memory((size_t)n_layers * n_rows * sizeof *observed);
+    }
+    const int32_t *behind = r->pos + r->n;
+    const iflow_pass pass = {.token = r->text.score.token,
+                             .pos = behind,
+                             .row = behind,
+                             .n = (int)r->text.score.n,
+                             .observe = layer,
+                             .n_observe = n_layers,
+                             .observed = observed};
+    status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
+    iflow_cache_truncate(&ctx->cache, r->n);
+    if (!status) {
+        iflow_score_norm(observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, r->answer->score);
+    }
+    free(observed);
+    r->answer->ms.score = lap(&since);
+    return status;
+}
+
+/* Step 4: the best-scoring positions outside the head. */
+static iflow_status select_tokens(run *r) {
+    iflow_answer *a = r->answer;
+    double since = iflow_now_ms();
+    a->n_selected = iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
+    a->selected = iflow_calloc(a->n_selected, sizeof *a->selected);
+    if (!a->selected) {
+        return iflow_fail_memory(a->n_selected * sizeof *a->selected);
+    }
+    const iflow_status status = iflow_select_best(a->score, (size_t)r->n_head, (size_t)r->n, a->n_selected, a->selected);
+    size_t c = 0;
+    for (size_t i = 0; !status && i < a->n_selected; i++) {
+        while (a->selected[i] >= a->chunk[c].start + a->chunk[c].length) {
+            c++;
+        }
+        a->chunk[c].n_selected++;
+    }
+    a->ms.select = lap(&since);
+    return status;
+}
+
+/* Step 6: the selected tokens run again from their embeddings, at their global positions, over their own rows. */
+static iflow_status recompute(run *r) {
+    iflow_answer *a = r->answer;
+    double since = iflow_now_ms();
+    int32_t *token = iflow_calloc(a->n_selected, sizeof *token);
+    if (!token) {
+        return iflow_fail_memory(a->n_selected * sizeof *token);
+    }
+    for (size_t i = 0; i < a->n_selected; i++) {
+        token[i] = a->context_token[a->selected[i]];
+    }
+    const iflow_pass pass = {.token = token, .pos = a->selected, .row = a->selected, .n = (int)a->n_selected};
+    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+    free(token);
+    a->n_recomputed = a->n_selected;
+    a->ms.recompute = lap(&since);
+    return status;
+}
+
+/* Step 7: the prompt behind the repaired context. */
+static iflow_status run_prompt(run *r) {
+    double since = iflow_now_ms();
+    const int32_t *behind = r->pos + r->n;
+    const iflow_pass pass = {
+        .token = r->text.prompt.token, .pos = behind, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+    r->answer->ms.prompt = lap(&since);
+    return status;
+}
+
+static iflow_status reuse(run *r, bool repair) {
+    iflow_status status = assemble(r);
+    if (!status && repair && iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n)) {
+        if ((status = score(r)) || (status = select_tokens(r)) || (status = recompute(r))) {
+            return status;
+        }
+    }
+    return status ? status : run_prompt(r);
+}
+
+/* The baseline: context and prompt prefilled as one sequence. */
+static iflow_status prefill_all(run *r) {
+    double since = iflow_now_ms();
+    int32_t *token = r->answer->context_token; /* has room for the prompt */
+    memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
+    const iflow_pass pass = {
+        .token = token, .pos = r->pos, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+    r->answer->n_recomputed = (size_t)r->n;
+    r->answer->ms.prefill = lap(&since);
+    return status;
+}
+
+static iflow_status run_method(run *r) {
+    switch (r->params->method) {
+    case IFLOW_METHOD_FULL:
+        r->answer->ratio = 1;
+        return prefill_all(r);
+    case IFLOW_METHOD_NONE:
+        return reuse(r, false);
+    case IFLOW_METHOD_INFOFLOW:
+        r->answer->ratio = r->params->ratio;
+        return reuse(r, true);
+    }
+    return iflow_fail(IFLOW_E_ARG, "method %d is unknown", (int)r->params->method);
+}
+
+iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+    run r = {.ctx = ctx, .params = params, .start = iflow_now_ms()};
+    iflow_status status = check_params(params, true);
+    if (!status && ctx->n_chunks == 0) {
+        status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
+    }
+    if (status) {
+        return status;
+    }
+    r.answer = calloc(1, sizeof *r.answer);
+    if (!r.answer) {
+        return iflow_fail_memory(sizeof *r.answer);
+    }
+    r.answer->method = params->method;
+    ctx->turn.n_rows = 0;
+    iflow_cache_truncate(&ctx->cache, 0);
+    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = lay_out(&r))) {
+        goto cleanup;
+    }
+    const int n_answer = params->max_tokens < ctx->n_ctx - r.n_need ? params->max_tokens : ctx->n_ctx - r.n_need;
+    if ((status = iflow_cache_reserve(&ctx->cache, r.n_need + n_answer)) || (status = run_method(&r))) {
+        goto cleanup;
+    }
+    r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;
+    if ((status = iflow_generate(ctx, params, r.logits, r.n + (int)r.text.prompt.n, r.start, r.answer))) {
+        goto cleanup;
+    }
+    free(ctx->turn.between);
+    free(ctx->turn.footer);
+    ctx->turn.between = r.text.between;
+    ctx->turn.footer = r.text.footer;
+    r.text.between = r.text.footer = NULL;
+    r.answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
+    r.answer->ms.total = iflow_now_ms() - r.start;
+    *out = r.answer;
+    r.answer = NULL;
+
+cleanup:
+    iflow_prompt_free(&r.text);
+    iflow_answer_free(r.answer);
+    free(r.pos);
+    free(r.logits);
+    return status;
+}
+
+iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+    const double start = iflow_now_ms();
+    iflow_status status = check_params(params, false);
+    if (!status && !ctx->turn.n_rows) {
+        status = iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
+    }
+    if (status) {
+        return status;
+    }
+    iflow_tokens turn = {0};
+    int32_t *token = NULL, *pos = NULL;
+    float *logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *logits);
+    iflow_answer *answer = calloc(1, sizeof *answer);
+    if (!logits || !answer) {
+        status = iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *logits);
+        goto cleanup;
+    }
+    if ((status = iflow_prompt_turn(ctx->model, ctx->turn.between, params->question, ctx->turn.footer, &turn))) {
+        goto cleanup;
+    }
+    const int before = ctx->turn.n_rows, n_pending = ctx->turn.pending >= 0, n = n_pending + (int)turn.n;
+    if (before + n >= ctx->n_ctx) {
+        status = iflow_fail(IFLOW_E_CONTEXT,
+                            "the conversation has %d tokens and the question %d; the context holds %d. Start again with fewer documents",
+                            before, n, ctx->n_ctx);
+        goto cleanup;
+    }
+    token = iflow_calloc((size_t)n, sizeof *token);
+    pos = iflow_calloc((size_t)n, sizeof *pos);
+    if (!token || !pos) {
+        status = iflow_fail_memory((size_t)n * sizeof *token);
+        goto cleanup;
+    }
+    token[0] = ctx->turn.pending; /* overwritten where there is none */
+    memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
+    for (int i = 0; i < n; i++) {
+        pos[i] = before + i;
+    }
+    if ((status = iflow_cache_reserve(&ctx->cache, before + n))) {
+        goto cleanup;
+    }
+    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = n, .logits = true, .out = logits};
+    if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
+        goto cleanup;
+    }
+    answer->method = IFLOW_METHOD_NONE;
+    answer->n_context = answer->n_reused = (size_t)before;
+    answer->n_prompt = (size_t)n;
+    answer->ms.prompt = iflow_now_ms() - start;
+    if ((status = iflow_generate(ctx, params, logits, before + n, start, answer))) {
+        goto cleanup;
+    }
+    answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
+    answer->ms.total = iflow_now_ms() - start;
+    *out = answer;
+    answer = NULL;
+
+cleanup:
+    iflow_answer_free(answer);
+    free(turn.token);
+    free(token);
+    free(pos);
+    free(logits);
+    return status;
+}

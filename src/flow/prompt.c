@@ -1,0 +1,102 @@
+/* prompt.c - tokenises head, prompt and scoring text. What users wrote is never parsed for control tokens; what the template wrote is. */
+#include "flow/prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char default_instruction[] = "Answer the question using the documents above.";
+
+static iflow_status append(iflow_tokens *to, const int32_t *token, size_t n) {
+    int32_t *longer = iflow_realloc(to->token, to->n + n, sizeof *longer);
+    if (!longer) {
+        return iflow_fail_memory((to->n + n) * sizeof *longer);
+    }
+    to->token = longer;
+    if (n) {
+        memcpy(to->token + to->n, token, n * sizeof *token);
+    }
+    to->n += n;
+    return IFLOW_OK;
+}
+
+static iflow_status append_text(const iflow_model *model, iflow_tokens *to, const char *text, bool parse_special) {
+    int32_t *token = NULL;
+    size_t n = 0;
+    iflow_status status = iflow_tokenize(model, text, strlen(text), parse_special, &token, &n);
+    if (!status) {
+        status = append(to, token, n);
+    }
+    free(token);
+    return status;
+}
+
+/* Sink and chat header. Where the header begins with the sink's tokens (ChatML with <|im_start|> as BOS, Llama 3), it is the head alone. */
+static iflow_status make_head(const iflow_model *model, const char *header, iflow_tokens *head) {
+    iflow_tokens text = {0};
+    iflow_status status = append_text(model, &text, header, true);
+    const bool has_sink = !status && text.n >= model->n_sink && !memcmp(text.token, model->sink, model->n_sink * sizeof *model->sink);
+    if (!status && !has_sink) {
+        status = append(head, model->sink, model->n_sink);
+    }
+    if (!status) {
+        status = append(head, text.token, text.n);
+    }
+    free(text.token);
+    return status;
+}
+
+iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out) {
+    char *header = NULL, *text = NULL;
+    iflow_prompt p = {0};
+    iflow_status status = iflow_chat_split(model, params->system, &header, &p.footer, &p.between);
+    if (status) {
+        goto cleanup;
+    }
+    text = iflow_format("%s\nQuestion: %s\nAnswer:", params->instruction ? params->instruction : default_instruction, params->question);
+    if (!text) {
+        status = iflow_fail_memory(strlen(params->question));
+        goto cleanup;
+    }
+    if ((status = make_head(model, header, &p.head)) || (status = append_text(model, &p.prompt, text, false)) ||
+        (status = append_text(model, &p.prompt, p.footer, true))) {
+        goto cleanup;
+    }
+    status = params->score_text == IFLOW_SCORE_PROMPT ? append(&p.score, p.prompt.token, p.prompt.n)
+                                                      : append_text(model, &p.score, params->question, false);
+
+cleanup:
+    free(header);
+    free(text);
+    if (status) {
+        iflow_prompt_free(&p);
+    } else {
+        *out = p;
+    }
+    return status;
+}
+
+void iflow_prompt_free(iflow_prompt *prompt) {
+    free(prompt->head.token);
+    free(prompt->prompt.token);
+    free(prompt->score.token);
+    free(prompt->footer);
+    free(prompt->between);
+    *prompt = (iflow_prompt){0};
+}
+
+iflow_status iflow_prompt_turn(const iflow_model *model, const char *between, const char *question, const char *footer, iflow_tokens *out) {
+    iflow_tokens turn = {0};
+    iflow_status status = append_text(model, &turn, between, true);
+    if (!status) {
+        status = append_text(model, &turn, question, false);
+    }
+    if (!status) {
+        status = append_text(model, &turn, footer, true);
+    }
+    if (status) {
+        free(turn.token);
+    } else {
+        *out = turn;
+    }
+    return status;
+}

@@ -1,0 +1,25 @@
+/* prompt.h - the texts around the context: the head before it, the prompt behind it, and what looks at it. */
+#ifndef IFLOW_FLOW_PROMPT_H
+#define IFLOW_FLOW_PROMPT_H
+
+#include "model/model.h"
+
+typedef struct iflow_tokens {
+    int32_t *token;
+    size_t n;
+} iflow_tokens;
+
+typedef struct iflow_prompt {
+    iflow_tokens head;      /* sink and chat header: chunk 0 */
+    iflow_tokens prompt;    /* instruction, question, chat footer */
+    iflow_tokens score;     /* the scoring text */
+    char *footer, *between; /* of the chat template, for later turns */
+} iflow_prompt;
+
+iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out);
+void iflow_prompt_free(iflow_prompt *prompt);
+
+/* The tokens of a later turn: `between`, the question, `footer`. *out: free(out->token). */
+iflow_status iflow_prompt_turn(const iflow_model *model, const char *between, const char *question, const char *footer, iflow_tokens *out);
+
+#endif

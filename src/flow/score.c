@@ -1,0 +1,50 @@
+/* score.c - scoring layers and the paper's norm score. */
+#include "flow/score.h"
+
+#include <math.h>
+
+static int add_layer(int layer[IFLOW_MAX_SCORE_LAYERS], int n, int il) {
+    int at = n;
+    while (at > 0 && layer[at - 1] >= il) {
+        at--;
+    }
+    if (at < n && layer[at] == il) {
+        return n;
+    }
+    for (int i = n; i > at; i--) {
+        layer[i] = layer[i - 1];
+    }
+    layer[at] = il;
+    return n + 1;
+}
+
+iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer, int layer[IFLOW_MAX_SCORE_LAYERS], int *n) {
+    /* The paper scores with layers 22..25 of 36 to 40; the same depth in thousandths, so that the product is exact. */
+    static const int depth_permille[] = {550, 575, 600, 625};
+    *n = 0;
+    if (n_wanted > IFLOW_MAX_SCORE_LAYERS) {
+        return iflow_fail(IFLOW_E_ARG, "%zu scoring layers; at most %d are possible", n_wanted, (int)IFLOW_MAX_SCORE_LAYERS);
+    }
+    for (size_t i = 0; i < n_wanted; i++) {
+        const int il = wanted[i] < 0 ? wanted[i] + n_layer : wanted[i];
+        if (il < 0 || il >= n_layer) {
+            return iflow_fail(IFLOW_E_ARG, "scoring layer %d is not there; the model has layers 0 to %d (or -%d to -1)", wanted[i],
+                              n_layer - 1, n_layer);
+        }
+        *n = add_layer(layer, *n, il);
+    }
+    for (size_t i = 0; !n_wanted && i < sizeof depth_permille / sizeof *depth_permille; i++) {
+        *n = add_layer(layer, *n, n_layer * depth_permille[i] / 1000);
+    }
+    return IFLOW_OK;
+}
+
+void iflow_score_norm(const float *observed, int n_layers, size_t stride, size_t n_head, size_t n, float *score) {
+    for (size_t k = 0; k < n; k++) {
+        double sum = 0;
+        for (int i = 0; k >= n_head && i < n_layers; i++) {
+            sum += sqrt((double)observed[(size_t)i * stride + k]);
+        }
+        score[k] = (float)(sum / n_layers);
+    }
+}

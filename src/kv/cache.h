@@ -1,0 +1,44 @@
+/* cache.h - the context's KV cache on the device: rows with a position, K and V; grows, and takes chunks in.
+ *
+ * Invariants:
+ * 1. n_rows is a multiple of IFLOW_CACHE_STEP.
+ * 2. A row is empty (position IFLOW_ROW_EMPTY), or a pass or a chunk has written all its layers since it last was.
+ * 3. Memory never written is zero: attention multiplies masked values by 0, which NaN would survive. */
+#ifndef IFLOW_KV_CACHE_H
+#define IFLOW_KV_CACHE_H
+
+#include "kv/chunk.h"
+#include "model/engine.h"
+
+enum { IFLOW_CACHE_STEP = 256 };
+
+typedef struct iflow_cache {
+    const iflow_model *model;
+    iflow_engine *engine;
+    bool raw; /* keeps K before RoPE too: for prefilling chunks */
+    iflow_rows rows;
+    struct ggml_context *ctx;
+    ggml_backend_buffer_t buffer;
+    uint16_t *staging; /* rows on their way to the device */
+    size_t staging_capacity;
+} iflow_cache;
+
+void iflow_cache_init(iflow_cache *cache, const iflow_model *model, iflow_engine *engine, bool raw);
+void iflow_cache_free(iflow_cache *cache);
+
+/* Makes room for at least n rows and keeps what the cache holds. E_MEMORY: unchanged. */
+iflow_status iflow_cache_reserve(iflow_cache *cache, int n);
+
+/* Empties the rows from `row` on. */
+void iflow_cache_truncate(iflow_cache *cache, int row);
+
+/* Copies a chunk into rows [row, row + n_tokens) at positions pos, pos + 1, ...: V as it is, K still before RoPE, so that one
+ * iflow_engine_rotate() over all rows follows. */
+iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, int row, int32_t pos);
+
+/* Reads rows [row, row + n) of one layer back as f16 [n, n_embd_kv]: K before RoPE (raw caches only) and V. */
+void iflow_cache_read_raw(const iflow_cache *cache, int layer, int row, int n, uint16_t *k, uint16_t *v);
+
+uint64_t iflow_cache_bytes(const iflow_cache *cache);
+
+#endif

@@ -1,0 +1,262 @@
+/* engine.c - runs passes: backends and scheduler, slices, masks, graph reuse. */
+#include "model/engine.h"
+#include "model/graph.h"
+
+#include <assert.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ggml's attention works on blocks of keys; the same graph then serves 256 decoding steps. libllama pads its cache the same way. */
+enum { KV_PAD = 256 };
+
+/* A scoring slice holds the softmax of every head: [n_head, n, n_kv] floats. This bounds it. */
+enum { OBSERVE_BYTES = 128 << 20 };
+
+struct iflow_engine {
+    const iflow_model *model;
+    int n_ubatch;
+    ggml_backend_t backend[2]; /* the device's, then the CPU's; the CPU's alone where that is the device */
+    int n_backends;
+    ggml_backend_sched_t sched;
+    iflow_graph graph;
+    bool allocated; /* graph is allocated in sched: usable again as it is */
+    ggml_fp16_t *mask;
+    size_t mask_capacity;
+    int64_t *row;
+};
+
+static int usable_processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+static void set_threads(ggml_backend_t backend, int n_threads) {
+    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
+    ggml_backend_set_n_threads_t set = NULL;
+    *(void **)&set = ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"); /* POSIX gives functions as void * */
+    if (set) {
+        set(backend, n_threads);
+    }
+}
+
+iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_threads, iflow_engine **out) {
+    iflow_status status = IFLOW_OK;
+    iflow_engine *e = calloc(1, sizeof *e);
+    if (!e) {
+        return iflow_fail_memory(sizeof *e);
+    }
+    e->model = model;
+    e->n_ubatch = n_ubatch ? n_ubatch : IFLOW_DEFAULT_UBATCH;
+    const size_t max_slice = (size_t)(e->n_ubatch > IFLOW_DEFAULT_UBATCH ? e->n_ubatch : IFLOW_DEFAULT_UBATCH);
+    e->row = iflow_calloc(max_slice, sizeof *e->row);
+    if (!e->row) {
+        status = iflow_fail_memory(max_slice * sizeof *e->row);
+        goto cleanup;
+    }
+    const ggml_backend_dev_t devs[2] = {model->device, model->cpu};
+    for (int i = model->device == model->cpu; i < 2; i++) {
+        ggml_backend_t backend = ggml_backend_dev_init(devs[i], NULL);
+        if (!backend) {
+            status = iflow_fail(IFLOW_E_BACKEND, "device %s cannot be started", ggml_backend_dev_name(devs[i]));
+            goto cleanup;
+        }
+        e->backend[e->n_backends++] = backend;
+        set_threads(backend, n_threads ? n_threads : usable_processors());
+    }
+    const size_t max_nodes = 2 * (64 + (size_t)model->h.n_layer * (64 + (size_t)model->h.n_head * 2)); /* nodes and leaves */
+    e->sched = ggml_backend_sched_new(e->backend, NULL, e->n_backends, max_nodes, false, true);
+    if (!e->sched) {
+        status = iflow_fail(IFLOW_E_BACKEND, "ggml's scheduler cannot be started");
+    }
+
+cleanup:
+    if (status) {
+        iflow_engine_free(e);
+    } else {
+        *out = e;
+    }
+    return status;
+}
+
+void iflow_engine_free(iflow_engine *e) {
+    if (!e) {
+        return;
+    }
+    iflow_graph_free(&e->graph);
+    if (e->sched) {
+        ggml_backend_sched_free(e->sched);
+    }
+    for (int i = 0; i < e->n_backends; i++) {
+        ggml_backend_free(e->backend[i]);
+    }
+    free(e->mask);
+    free(e->row);
+    free(e);
+}
+
+ggml_backend_buffer_type_t iflow_engine_buft(const iflow_engine *e) {
+    return ggml_backend_dev_buffer_type(e->model->device);
+}
+
+static iflow_status compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
+    switch (ggml_backend_sched_graph_compute(e->sched, cgraph)) {
+    case GGML_STATUS_SUCCESS:
+        return IFLOW_OK;
+    case GGML_STATUS_ABORTED:
+        return iflow_fail(IFLOW_E_CANCELLED, "the computation was cancelled");
+    case GGML_STATUS_ALLOC_FAILED:
+        return iflow_fail(IFLOW_E_MEMORY, "no memory for the computation on device %s", ggml_backend_dev_name(e->model->device));
+    default:
+        return iflow_fail(IFLOW_E_BACKEND, "the computation failed on device %s", ggml_backend_dev_name(e->model->device));
+    }
+}
+
+static iflow_status allocate(iflow_engine *e, struct ggml_cgraph *cgraph) {
+    ggml_backend_sched_reset(e->sched);
+    if (!ggml_backend_sched_alloc_graph(e->sched, cgraph)) {
+        return iflow_fail(IFLOW_E_MEMORY, "no memory for the computation on device %s", ggml_backend_dev_name(e->model->device));
+    }
+    return IFLOW_OK;
+}
+
+/* Has the graph of a shape built and allocated; the last one is kept. */
+static iflow_status ready_graph(iflow_engine *e, const iflow_rows *rows, const iflow_graph_shape *shape) {
+    if (e->allocated && !memcmp(&e->graph.shape, shape, sizeof *shape)) {
+        return IFLOW_OK;
+    }
+    e->allocated = false;
+    iflow_status status = iflow_graph_build(&e->graph, e->model, rows, shape);
+    if (!status && !(status = allocate(e, e->graph.cgraph))) {
+        e->allocated = true;
+    }
+    return status;
+}
+
+/* Rows that any query up to max_pos can see lie below this. */
+static int visible_rows(const iflow_rows *rows, int32_t max_pos) {
+    int n = rows->n_rows;
+    while (n > 0 && rows->pos[n - 1] > max_pos) {
+        n--;
+    }
+    const int padded = (n + KV_PAD - 1) / KV_PAD * KV_PAD;
+    return padded < rows->n_rows ? padded : rows->n_rows;
+}
+
+/* Fills and uploads the mask [n, n_kv]: a key is visible to a query if its position is not greater. */
+static iflow_status set_mask(iflow_engine *e, const iflow_rows *rows, const int32_t *pos, int n, int n_kv) {
+    const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
+    const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, (size_t)n * (size_t)n_kv, sizeof *e->mask);
+    if (status) {
+        return status;
+    }
+    for (int q = 0; q < n; q++) {
+        ggml_fp16_t *line = e->mask + (size_t)q * (size_t)n_kv;
+        for (int k = 0; k < n_kv; k++) {
+            line[k] = rows->pos[k] <= pos[q] ? visible : hidden;
+        }
+    }
+    ggml_backend_tensor_set(e->graph.mask, e->mask, 0, (size_t)n * (size_t)n_kv * sizeof *e->mask);
+    return IFLOW_OK;
+}
+
+static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass, int start, int n, bool last) {
+    const int32_t *pos = pass->pos + start;
+    int32_t max_pos = 0;
+    for (int i = 0; i < n; i++) {
+        const int32_t row = pass->row[start + i];
+        assert(row >= 0 && row < rows->n_rows);
+        rows->pos[row] = pos[i];
+        e->row[i] = row;
+        max_pos = pos[i] > max_pos ? pos[i] : max_pos;
+    }
+    iflow_graph_shape shape;
+    memset(&shape, 0, sizeof shape); /* padding counts in the comparison */
+    shape.n = n;
+    shape.n_kv = visible_rows(rows, max_pos);
+    shape.n_out = pass->every ? n : (pass->logits && last) ? 1 : 0;
+    shape.n_observe = pass->n_observe;
+    assert(pass->n_observe <= (int)(sizeof shape.observe / sizeof *shape.observe));
+    for (int i = 0; i < pass->n_observe; i++) {
+        shape.observe[i] = pass->observe[i];
+    }
+    shape.raw = rows->k_raw != NULL;
+    shape.serial = rows->serial;
+    iflow_status status = ready_graph(e, rows, &shape);
+    if (status) {
+        return status;
+    }
+    const iflow_graph *g = &e->graph;
+    ggml_backend_tensor_set(g->token, pass->token + start, 0, (size_t)n * sizeof *pass->token);
+    if (g->pos->buffer) {
+        ggml_backend_tensor_set(g->pos, pos, 0, (size_t)n * sizeof *pos);
+    }
+    ggml_backend_tensor_set(g->row, e->row, 0, (size_t)n * sizeof *e->row);
+    if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
+        status = set_mask(e, rows, pos, n, shape.n_kv);
+    }
+    if (status || (status = compute(e, g->cgraph))) {
+        return status;
+    }
+    if (g->logits) {
+        float *out = pass->out + (pass->every ? (size_t)start * (size_t)e->model->n_vocab : 0);
+        ggml_backend_tensor_get(g->logits, out, 0, (size_t)shape.n_out * (size_t)e->model->n_vocab * sizeof *out);
+    }
+    if (pass->n_observe) {
+        float *part = iflow_calloc((size_t)shape.n_kv, sizeof *part);
+        if (!part) {
+            return iflow_fail_memory((size_t)shape.n_kv * sizeof *part);
+        }
+        for (int i = 0; i < pass->n_observe; i++) {
+            ggml_backend_tensor_get(g->observed[i], part, 0, (size_t)shape.n_kv * sizeof *part);
+            float *sum = pass->observed + (size_t)i * (size_t)rows->n_rows;
+            for (int k = 0; k < shape.n_kv; k++) {
+                sum[k] += part[k];
+            }
+        }
+        free(part);
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_engine_forward(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass) {
+    int step = pass->fixed_slices ? IFLOW_DEFAULT_UBATCH : e->n_ubatch;
+    if (pass->n_observe) {
+        const size_t per_query = (size_t)e->model->h.n_head * (size_t)rows->n_rows * sizeof(float);
+        const size_t fit = OBSERVE_BYTES / per_query;
+        step = fit < 1 ? 1 : fit < (size_t)step ? (int)fit : step;
+    }
+    iflow_status status = IFLOW_OK;
+    for (int start = 0; !status && start < pass->n; start += step) {
+        const int left = pass->n - start, n = left < step ? left : step;
+        status = run_slice(e, rows, pass, start, n, n == left);
+    }
+    return status;
+}
+
+iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int n) {
+    const iflow_model *m = e->model;
+    const size_t n_nodes = 16 + (size_t)m->h.n_layer * 4;
+    e->allocated = false; /* the scheduler holds one graph at a time */
+    struct ggml_context *ctx = ggml_init((struct ggml_init_params){
+        .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
+    if (!ctx) {
+        return iflow_fail_memory(n_nodes * ggml_tensor_overhead());
+    }
+    struct ggml_cgraph *cgraph = ggml_new_graph_custom(ctx, n_nodes, false);
+    struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
+    ggml_set_input(pos);
+    for (int il = 0; il < m->h.n_layer; il++) {
+        struct ggml_tensor *k = rows->k[il];
+        struct ggml_tensor *view = ggml_view_3d(ctx, k, m->h.n_embd_head, m->h.n_head_kv, n,
+                                                (size_t)m->h.n_embd_head * ggml_element_size(k), k->nb[1], (size_t)row * k->nb[1]);
+        ggml_build_forward_expand(cgraph, iflow_graph_rope(ctx, m, view, pos, true));
+    }
+    iflow_status status = allocate(e, cgraph);
+    if (!status) {
+        ggml_backend_tensor_set(pos, rows->pos + row, 0, (size_t)n * sizeof *rows->pos);
+        status = compute(e, cgraph);
+    }
+    ggml_free(ctx);
+    return status;
+}

@@ -1,0 +1,55 @@
+/* engine.h - the one forward pass. Prefill of chunks, scoring, recompute, prompt, decode and the full-prefill baseline are this with
+ * different inputs. */
+#ifndef IFLOW_MODEL_ENGINE_H
+#define IFLOW_MODEL_ENGINE_H
+
+#include "model/model.h"
+
+typedef struct iflow_engine iflow_engine;
+
+enum { IFLOW_DEFAULT_UBATCH = 512 };
+
+enum { IFLOW_ROW_EMPTY = INT32_MAX }; /* position of a cache row that holds nothing: greater than any query's, so nobody sees it */
+
+/* The cache as the pass sees it. A row holds one token's K and V in every layer, at a position. */
+typedef struct iflow_rows {
+    int n_rows;
+    uint64_t serial;            /* of these tensors: no other rows of the process ever have it, so a graph built on it can be used again */
+    int32_t *pos;               /* [n_rows] */
+    struct ggml_tensor **k;     /* [n_layer] of f16 [n_embd_kv, n_rows], after RoPE */
+    struct ggml_tensor **v;     /* the same, plain */
+    struct ggml_tensor **k_raw; /* the same before RoPE, written beside k; NULL: not kept */
+} iflow_rows;
+
+/* One pass. Token i goes in at pos[i], writes cache row row[i] (whose position becomes pos[i]) and sees every row whose position is not
+ * greater. Ascending positions; done in slices of n_ubatch. */
+typedef struct iflow_pass {
+    const int32_t *token; /* [n] */
+    const int32_t *pos;   /* [n] */
+    const int32_t *row;   /* [n] */
+    int n;
+    bool fixed_slices; /* of IFLOW_DEFAULT_UBATCH whatever n_ubatch is: what is stored must not depend on it */
+    bool logits;       /* of the last token, to out */
+    float *out;        /* [n_vocab] */
+    bool every;        /* logits of every token instead: out is [n, n_vocab] */
+    /* Observation: in the layers observe[] (ascending), for every cache row k, the sum over the queries q of m[q,k]^2, m the attention
+     * weight averaged over heads; added to observed. Nothing above the last of them is run. */
+    const int *observe;
+    int n_observe;
+    float *observed; /* [n_observe, n_rows] */
+} iflow_pass;
+
+/* n_ubatch 0: 512. n_threads 0: the processors this process may use. */
+iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_threads, iflow_engine **out);
+void iflow_engine_free(iflow_engine *engine);
+
+/* A buffer type for cache tensors. */
+ggml_backend_buffer_type_t iflow_engine_buft(const iflow_engine *engine);
+
+/* E_BACKEND, E_MEMORY. On failure the rows' contents are undefined. */
+iflow_status iflow_engine_forward(iflow_engine *engine, iflow_rows *rows, const iflow_pass *pass);
+
+/* Rotates the K of rows [row, row + n), which hold it before RoPE, to their positions, in place, in every layer. */
+iflow_status iflow_engine_rotate(iflow_engine *engine, iflow_rows *rows, int row, int n);
+
+#endif

@@ -1,0 +1,170 @@
+/* graph.c - one decoder layer, and the decoder, from ggml ops alone. Shapes are in ggml's order, fastest axis first. */
+#include "model/graph.h"
+
+#include <assert.h>
+#include <math.h>
+
+/* What building needs at hand. */
+typedef struct builder {
+    const iflow_model *model;
+    const iflow_rows *rows;
+    iflow_graph *graph;
+    struct ggml_context *ctx;
+} builder;
+
+struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
+                                     bool inplace) {
+    const iflow_rope *r = &model->h.rope;
+    return (inplace ? ggml_rope_ext_inplace : ggml_rope_ext)(ctx, x, pos, model->rope_freqs, r->n_dims, r->type, r->n_ctx_orig,
+                                                             r->freq_base, r->freq_scale, r->ext_factor, r->attn_factor, r->beta_fast,
+                                                             r->beta_slow);
+}
+
+static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_tensor *weight) {
+    return ggml_mul(b->ctx, ggml_rms_norm(b->ctx, x, b->model->h.rms_eps), weight);
+}
+
+/* The one place that multiplies by a weight: weight [n_in, n_out] times x [n_in, n] (+ bias [n_out]). */
+static struct ggml_tensor *linear(builder *b, struct ggml_tensor *weight, struct ggml_tensor *bias, struct ggml_tensor *x) {
+    struct ggml_tensor *y = ggml_mul_mat(b->ctx, weight, x);
+    return bias ? ggml_add(b->ctx, y, bias) : y;
+}
+
+/* Stores rows [n_embd_kv, n] at the cache rows that the tokens write. Graph order makes it precede the attention that reads the cache. */
+static void store(builder *b, struct ggml_tensor *cache, struct ggml_tensor *rows) {
+    ggml_build_forward_expand(b->graph->cgraph, ggml_set_rows(b->ctx, cache, rows, b->graph->row));
+}
+
+/* The first n_kv cache rows as [n_embd_head, n_kv, n_head_kv]. */
+static struct ggml_tensor *cache_view(builder *b, struct ggml_tensor *cache) {
+    const iflow_hparams *h = &b->model->h;
+    return ggml_view_3d(b->ctx, cache, h->n_embd_head, b->graph->shape.n_kv, h->n_head_kv, cache->nb[1],
+                        (size_t)h->n_embd_head * ggml_element_size(cache), 0);
+}
+
+/* Adds an observation of this layer: for every key k, sum_q m[q,k]^2, m[q,k] the softmax weight averaged over heads (algorithm.md, step 3).
+ * q [n_embd_head, n, n_head], k [n_embd_head, n_kv, n_head_kv]. */
+static struct ggml_tensor *observe_norm(builder *b, struct ggml_tensor *q, struct ggml_tensor *k, float scale) {
+    const int n_head = b->model->h.n_head;
+    struct ggml_tensor *kq = ggml_mul_mat(b->ctx, k, q); /* [n_kv, n, n_head] */
+    ggml_prec_set_acc(kq, GGML_PREC_F32);
+    struct ggml_tensor *a = ggml_soft_max_ext(b->ctx, kq, b->graph->mask, scale, 0.0f);
+    struct ggml_tensor *m = NULL; /* [n_kv, n] */
+    for (int i = 0; i < n_head; i++) {
+        struct ggml_tensor *head = ggml_view_2d(b->ctx, a, a->ne[0], a->ne[1], a->nb[1], (size_t)i * a->nb[2]);
+        m = m ? ggml_add(b->ctx, m, head) : head;
+    }
+    m = ggml_scale(b->ctx, m, 1.0f / (float)n_head);
+    struct ggml_tensor *by_key = ggml_cont(b->ctx, ggml_transpose(b->ctx, ggml_sqr(b->ctx, m))); /* [n, n_kv] */
+    return ggml_sum_rows(b->ctx, by_key);                                                        /* [1, n_kv] */
+}
+
+/* x [n_embd, n] to the attention's output [n_embd, n]; NULL when nothing above needs it (`last`). */
+static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, int i_observe, bool last) {
+    const iflow_hparams *h = &b->model->h;
+    const iflow_layer *w = &b->model->layer[il];
+    const iflow_graph *g = b->graph;
+    const int64_t n = x->ne[1];
+    const float scale = 1.0f / sqrtf((float)h->n_embd_head);
+
+    struct ggml_tensor *k = ggml_reshape_3d(b->ctx, linear(b, w->wk, w->bk, x), h->n_embd_head, h->n_head_kv, n);
+    if (w->k_norm) {
+        k = norm(b, k, w->k_norm);
+    }
+    if (b->rows->k_raw) {
+        store(b, b->rows->k_raw[il], ggml_reshape_2d(b->ctx, k, b->model->n_embd_kv, n));
+    }
+    k = iflow_graph_rope(b->ctx, b->model, k, g->pos, false);
+    store(b, b->rows->k[il], ggml_reshape_2d(b->ctx, k, b->model->n_embd_kv, n));
+    store(b, b->rows->v[il], linear(b, w->wv, w->bv, x));
+    if (last && i_observe < 0) {
+        return NULL; /* only this layer's K and V were wanted */
+    }
+
+    struct ggml_tensor *q = ggml_reshape_3d(b->ctx, linear(b, w->wq, w->bq, x), h->n_embd_head, h->n_head, n);
+    if (w->q_norm) {
+        q = norm(b, q, w->q_norm);
+    }
+    q = iflow_graph_rope(b->ctx, b->model, q, g->pos, false);
+    q = ggml_permute(b->ctx, q, 0, 2, 1, 3); /* [n_embd_head, n, n_head] */
+    struct ggml_tensor *keys = cache_view(b, b->rows->k[il]);
+    if (i_observe >= 0) {
+        struct ggml_tensor *observed = observe_norm(b, q, keys, scale);
+        ggml_set_output(observed);
+        ggml_build_forward_expand(g->cgraph, observed);
+        b->graph->observed[i_observe] = observed;
+        if (last) {
+            return NULL;
+        }
+    }
+    struct ggml_tensor *out = ggml_flash_attn_ext(b->ctx, q, keys, cache_view(b, b->rows->v[il]), g->mask, scale, 0.0f, 0.0f);
+    ggml_prec_set_acc(out, GGML_PREC_F32);
+    out = ggml_reshape_2d(b->ctx, out, (int64_t)h->n_embd_head * h->n_head, n);
+    return linear(b, w->wo, w->bo, out);
+}
+
+static struct ggml_tensor *feed_forward(builder *b, int il, struct ggml_tensor *x) {
+    const iflow_layer *w = &b->model->layer[il];
+    struct ggml_tensor *gate = linear(b, w->ffn_gate, w->ffn_gate_b, x), *up = linear(b, w->ffn_up, w->ffn_up_b, x);
+    return linear(b, w->ffn_down, w->ffn_down_b, ggml_swiglu_split(b->ctx, gate, up));
+}
+
+/* Rows of x [n_embd, n] that give logits; all but the last are dropped before the top layer's feed-forward. */
+static struct ggml_tensor *out_rows(builder *b, struct ggml_tensor *x) {
+    const int64_t n_out = b->graph->shape.n_out, n = x->ne[1];
+    return n_out == n ? x : ggml_view_2d(b->ctx, x, x->ne[0], n_out, x->nb[1], (size_t)(n - n_out) * x->nb[1]);
+}
+
+static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, int64_t ne1) {
+    struct ggml_tensor *t = ggml_new_tensor_2d(b->ctx, type, ne0, ne1);
+    ggml_set_input(t);
+    return t;
+}
+
+iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
+    const int n_layers = shape->n_observe ? shape->observe[shape->n_observe - 1] + 1 : model->h.n_layer;
+    const size_t n_nodes = 64 + (size_t)n_layers * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 2 + 16);
+    iflow_graph_free(graph);
+    graph->ctx = ggml_init((struct ggml_init_params){
+        .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
+    if (!graph->ctx) {
+        return iflow_fail_memory(n_nodes * ggml_tensor_overhead());
+    }
+    assert(shape->n > 0 && shape->n_kv > 0 && shape->n_kv <= rows->n_rows && shape->n_out <= shape->n);
+    assert(rows->k[0]->ne[0] == model->n_embd_kv && rows->k[0]->ne[1] == rows->n_rows);
+
+    builder b = {.model = model, .rows = rows, .graph = graph, .ctx = graph->ctx};
+    graph->shape = *shape;
+    graph->cgraph = ggml_new_graph_custom(b.ctx, n_nodes, false);
+    graph->token = input(&b, GGML_TYPE_I32, shape->n, 1);
+    graph->pos = input(&b, GGML_TYPE_I32, shape->n, 1);
+    graph->row = input(&b, GGML_TYPE_I64, shape->n, 1);
+    graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, shape->n);
+
+    struct ggml_tensor *x = ggml_get_rows(b.ctx, model->tok_embd, graph->token); /* [n_embd, n] */
+    int i_observe = 0;
+    for (int il = 0; il < n_layers; il++) {
+        const iflow_layer *w = &model->layer[il];
+        const bool last = il == n_layers - 1, observed = i_observe < shape->n_observe && shape->observe[i_observe] == il;
+        struct ggml_tensor *a = attention(&b, il, norm(&b, x, w->attn_norm), observed ? i_observe : -1, last && !shape->n_out);
+        i_observe += observed;
+        if (!a) {
+            return IFLOW_OK;
+        }
+        if (last) {
+            a = out_rows(&b, a);
+            x = out_rows(&b, x);
+        }
+        a = ggml_add(b.ctx, a, x);
+        x = ggml_add(b.ctx, feed_forward(&b, il, norm(&b, a, w->ffn_norm)), a);
+    }
+    graph->logits = linear(&b, model->output, model->output_b, norm(&b, x, model->output_norm));
+    ggml_set_output(graph->logits);
+    ggml_build_forward_expand(graph->cgraph, graph->logits);
+    return IFLOW_OK;
+}
+
+void iflow_graph_free(iflow_graph *graph) {
+    ggml_free(graph->ctx);
+    *graph = (iflow_graph){0};
+}

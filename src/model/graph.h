@@ -1,0 +1,38 @@
+/* graph.h - the decoder as a ggml graph: built for a shape, computed with any inputs of that shape. */
+#ifndef IFLOW_MODEL_GRAPH_H
+#define IFLOW_MODEL_GRAPH_H
+
+#include "model/engine.h"
+
+/* All that a graph's structure depends on. Compared with memcmp: zero it first. */
+typedef struct iflow_graph_shape {
+    int n;     /* tokens */
+    int n_kv;  /* cache rows that can be seen, from row 0 */
+    int n_out; /* rows of logits: 0, 1 (the last) or n */
+    int n_observe;
+    int observe[16]; /* layers */
+    bool raw;
+    uint64_t serial; /* of the rows */
+} iflow_graph_shape;
+
+typedef struct iflow_graph {
+    iflow_graph_shape shape;
+    struct ggml_context *ctx;
+    struct ggml_cgraph *cgraph;
+    struct ggml_tensor *token;        /* i32 [n] */
+    struct ggml_tensor *pos;          /* i32 [n] */
+    struct ggml_tensor *row;          /* i64 [n] */
+    struct ggml_tensor *mask;         /* f16 [n_kv, n], 0 or -inf */
+    struct ggml_tensor *logits;       /* f32 [n_vocab, n_out], or NULL */
+    struct ggml_tensor *observed[16]; /* f32 [1, n_kv] each */
+} iflow_graph;
+
+/* Replaces what graph held. E_MEMORY. */
+iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape);
+void iflow_graph_free(iflow_graph *graph);
+
+/* The op that rotates keys: x [n_embd_head, n_head_kv, n] by pos i32 [n]. Forward and assembly share it. */
+struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
+                                     bool inplace);
+
+#endif

@@ -1,0 +1,71 @@
+/* model.h - a loaded model: hyperparameters, weights where they are multiplied, tokenizer. Immutable after loading. */
+#ifndef IFLOW_MODEL_MODEL_H
+#define IFLOW_MODEL_MODEL_H
+
+#include "model/arch.h"
+
+#include <ggml-backend.h>
+#include <ggml.h>
+#include <gguf.h>
+
+struct llama_model;
+
+/* Weights of one decoder layer; ggml's axis order, fastest first. NULL where the model has none. */
+typedef struct iflow_layer {
+    struct ggml_tensor *attn_norm;                    /* [n_embd] */
+    struct ggml_tensor *wq, *wk, *wv;                 /* [n_embd, n_head * n_embd_head], [n_embd, n_embd_kv] twice */
+    struct ggml_tensor *bq, *bk, *bv;                 /* biases of the same, or NULL */
+    struct ggml_tensor *q_norm, *k_norm;              /* [n_embd_head], or NULL */
+    struct ggml_tensor *wo, *bo;                      /* [n_head * n_embd_head, n_embd]; bo or NULL */
+    struct ggml_tensor *ffn_norm;                     /* [n_embd] */
+    struct ggml_tensor *ffn_gate, *ffn_up, *ffn_down; /* [n_embd, n_ff] twice, [n_ff, n_embd] */
+    struct ggml_tensor *ffn_gate_b, *ffn_up_b, *ffn_down_b;
+} iflow_layer;
+
+enum { IFLOW_MAX_BUFTS = 8 };
+
+struct iflow_model {
+    char *path;
+    const iflow_arch *arch;
+    iflow_hparams h;
+    int n_vocab;
+    int n_embd_kv; /* n_head_kv * n_embd_head: elements of one row of K or V */
+    char fingerprint[IFLOW_ID_SIZE];
+    uint64_t n_bytes;
+
+    ggml_backend_dev_t device, cpu;
+    struct ggml_tensor *tok_embd;    /* [n_embd, n_vocab], read by rows */
+    struct ggml_tensor *output_norm; /* [n_embd] */
+    struct ggml_tensor *output;      /* [n_embd, n_vocab]; the token embeddings where tied, in the layout that multiplies best */
+    struct ggml_tensor *output_b;    /* [n_vocab], or NULL */
+    struct ggml_tensor *rope_freqs;  /* [n_embd_head / 2] Llama-3 factors, or NULL */
+    iflow_layer *layer;              /* [n_layer] */
+
+    struct ggml_context *ctx[IFLOW_MAX_BUFTS]; /* tensors by buffer type */
+    ggml_backend_buffer_t buffer[IFLOW_MAX_BUFTS];
+    int n_bufts;
+    void *map; /* the mapped file, or NULL */
+    size_t map_bytes;
+
+    struct llama_model *vocab; /* tokenizer and chat template only */
+    int32_t *sink;             /* the tokens that stand before every chunk while it is prefilled */
+    size_t n_sink;
+};
+
+/* weights.c: checks every tensor's shape and type, places it and loads it. meta: the file's tensors, without data. */
+iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *gguf, struct ggml_context *meta, int fd,
+                                const iflow_model_params *params);
+void iflow_weights_free(iflow_model *model);
+
+/* tokenizer.c */
+iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);
+void iflow_vocab_free(iflow_model *model);
+
+/* Cuts the model's chat template around the user's message: header, then the message, then footer (which opens the assistant's turn);
+ * between: from the end of an answer to the next user message. system may be NULL. Without a template that libllama knows all three are
+ * plain. Strings: iflow_free(). */
+iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between);
+
+bool iflow_token_is_end(const iflow_model *model, int32_t token);
+
+#endif

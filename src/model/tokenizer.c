@@ -1,0 +1,228 @@
+/* tokenizer.c - text to tokens and back, the sink tokens and the chat template, through libllama's vocabulary. */
+#include "model/model.h"
+
+#include <llama.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* libllama's own checks of the token lists are assertions, so what they take for granted is checked before. */
+static iflow_status check_vocab(const iflow_model *model, const struct gguf_context *gguf) {
+    const int64_t kind = gguf_find_key(gguf, "tokenizer.ggml.model"), list = gguf_find_key(gguf, "tokenizer.ggml.tokens");
+    if (kind < 0 || gguf_get_kv_type(gguf, kind) != GGUF_TYPE_STRING || list < 0 || gguf_get_kv_type(gguf, list) != GGUF_TYPE_ARRAY ||
+        gguf_get_arr_type(gguf, list) != GGUF_TYPE_STRING) {
+        return iflow_fail(IFLOW_E_FORMAT, "model %s: it holds no tokenizer (tokenizer.ggml.model and .tokens)", model->path);
+    }
+    const size_t n = gguf_get_arr_n(gguf, list);
+    if (n != (size_t)model->n_vocab) {
+        return iflow_fail(IFLOW_E_FORMAT, "model %s: the tokenizer has %zu tokens, the embeddings have %d rows", model->path, n,
+                          model->n_vocab);
+    }
+    static const struct {
+        const char *key;
+        enum gguf_type type;
+    } same_length[] = {{"tokenizer.ggml.scores", GGUF_TYPE_FLOAT32}, {"tokenizer.ggml.token_type", GGUF_TYPE_INT32}};
+    for (size_t i = 0; i < sizeof same_length / sizeof *same_length; i++) {
+        const int64_t id = gguf_find_key(gguf, same_length[i].key);
+        if (id >= 0 && (gguf_get_kv_type(gguf, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(gguf, id) != same_length[i].type ||
+                        gguf_get_arr_n(gguf, id) != n)) {
+            return iflow_fail(IFLOW_E_FORMAT, "model %s: %s is not an array of %zu", model->path, same_length[i].key, n);
+        }
+    }
+    return IFLOW_OK;
+}
+
+static iflow_status tokenize_special(const iflow_model *model, const char *text, int32_t **tokens, size_t *n_tokens) {
+    return iflow_tokenize(model, text, strlen(text), true, tokens, n_tokens);
+}
+
+/* Whether text is one control token of this vocabulary. */
+static bool is_token(const iflow_model *model, const char *text, int32_t *token) {
+    int32_t out[2];
+    const int n = llama_tokenize(llama_model_get_vocab(model->vocab), text, (int32_t)strlen(text), out, 2, false, true);
+    *token = n == 1 ? out[0] : -1;
+    return n == 1;
+}
+
+/* The tokens that stand before every chunk while it is prefilled: what the published method uses for each family. */
+static iflow_status find_sink(iflow_model *model, const struct gguf_context *gguf) {
+    static const char llama3[] = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n", glm4[] = "[gMASK]<sop><|user|>\n";
+    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
+    int32_t token, other;
+    if (is_token(model, "<|begin_of_text|>", &token) && is_token(model, "<|start_header_id|>", &other)) {
+        return tokenize_special(model, llama3, &model->sink, &model->n_sink);
+    }
+    if (is_token(model, "[gMASK]", &token) && is_token(model, "<sop>", &other)) {
+        return tokenize_special(model, glm4, &model->sink, &model->n_sink);
+    }
+    if (!model->arch->endoftext_sink || !is_token(model, "<|endoftext|>", &token)) {
+        /* libllama makes up a BOS for a vocabulary that names none, so the metadata decides. */
+        token = gguf_find_key(gguf, "tokenizer.ggml.bos_token_id") >= 0 ? llama_vocab_bos(vocab) : llama_vocab_eos(vocab);
+    }
+    if (token < 0 || token >= model->n_vocab) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: it names neither a BOS nor an EOS token to serve as attention sink", model->path);
+    }
+    model->sink = malloc(sizeof *model->sink);
+    if (!model->sink) {
+        return iflow_fail_memory(sizeof *model->sink);
+    }
+    model->sink[0] = token;
+    model->n_sink = 1;
+    return IFLOW_OK;
+}
+
+iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf) {
+    const iflow_status status = check_vocab(model, gguf);
+    if (status) {
+        return status;
+    }
+    struct llama_model_params params = llama_model_default_params();
+    params.vocab_only = true;
+    model->vocab = llama_model_load_from_file(model->path, params);
+    if (!model->vocab) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: libllama cannot read its tokenizer", model->path);
+    }
+    return find_sink(model, gguf);
+}
+
+void iflow_vocab_free(iflow_model *model) {
+    if (model->vocab) {
+        llama_model_free(model->vocab);
+    }
+    free(model->sink);
+}
+
+bool iflow_token_is_end(const iflow_model *model, int32_t token) {
+    return llama_vocab_is_eog(llama_model_get_vocab(model->vocab), token);
+}
+
+iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
+                            size_t *n_tokens) {
+    const size_t valid = iflow_utf8_check(text, n_bytes);
+    if (valid < n_bytes) {
+        return iflow_fail(IFLOW_E_FORMAT, "invalid UTF-8 at byte %zu (0x%02x)", valid, (unsigned)(unsigned char)text[valid]);
+    }
+    if (n_bytes > INT32_MAX / 2) {
+        return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
+    }
+    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
+    int32_t room = (int32_t)n_bytes / 2 + 16; /* more than enough for most texts; libllama says how much else */
+    for (;;) {
+        int32_t *out = iflow_calloc((size_t)room, sizeof *out);
+        if (!out) {
+            return iflow_fail_memory((size_t)room * sizeof *out);
+        }
+        const int32_t n = llama_tokenize(vocab, text, (int32_t)n_bytes, out, room, false, parse_special);
+        if (n >= 0) {
+            *tokens = out;
+            *n_tokens = (size_t)n;
+            return IFLOW_OK;
+        }
+        free(out);
+        if (n == INT32_MIN) {
+            return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
+        }
+        room = -n;
+    }
+}
+
+iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, size_t n_tokens, char **text) {
+    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
+    iflow_buffer buffer = {0};
+    iflow_status status = iflow_buffer_add(&buffer, "", 0);
+    for (size_t i = 0; !status && i < n_tokens; i++) {
+        char piece[256], *longer = NULL;
+        if (tokens[i] < 0 || tokens[i] >= model->n_vocab) {
+            status = iflow_fail(IFLOW_E_ARG, "token %d is not in the vocabulary of %d", (int)tokens[i], model->n_vocab);
+            break;
+        }
+        int32_t n = llama_token_to_piece(vocab, tokens[i], piece, sizeof piece, 0, true);
+        if (n < 0) {
+            longer = malloc((size_t)-n);
+            if (!longer) {
+                status = iflow_fail_memory((size_t)-n);
+                break;
+            }
+            n = llama_token_to_piece(vocab, tokens[i], longer, -n, 0, true);
+        }
+        status = iflow_buffer_add(&buffer, longer ? longer : piece, n > 0 ? (size_t)n : 0);
+        free(longer);
+    }
+    if (status) {
+        iflow_buffer_free(&buffer);
+        return status;
+    }
+    *text = buffer.text;
+    return IFLOW_OK;
+}
+
+/* Renders messages through the template; NULL when libllama does not know it. */
+static char *render(const char *template, const struct llama_chat_message *message, size_t n) {
+    int32_t room = 256;
+    for (size_t i = 0; i < n; i++) {
+        room += (int32_t)strlen(message[i].content) * 2 + 256;
+    }
+    for (;;) {
+        char *text = malloc((size_t)room + 1);
+        const int32_t used = text ? llama_chat_apply_template(template, message, n, true, text, room) : -1;
+        if (used >= 0 && used <= room) {
+            text[used] = '\0';
+            return text;
+        }
+        free(text);
+        if (used < 0) {
+            return NULL;
+        }
+        room = used;
+    }
+}
+
+static char *copy_range(const char *from, const char *to) {
+    const size_t n = (size_t)(to - from);
+    char *text = malloc(n + 1);
+    if (text) {
+        memcpy(text, from, n);
+        text[n] = '\0';
+    }
+    return text;
+}
+
+iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between) {
+    /* Markers that no template contains or trims stand for the messages. */
+    static const char user1[] = "\x01user1\x01",
+                      answer1[] = "\x01"
+                                  "answer1\x01",
+                      user2[] = "\x01user2\x01";
+    const char *template = llama_model_chat_template(model->vocab, NULL);
+    const size_t skip = system ? 0 : 1;
+    const struct llama_chat_message turns[] = {{"system", system ? system : ""}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
+    char *one = NULL, *two = NULL, *h = NULL, *f = NULL, *b = NULL;
+    iflow_status status = IFLOW_OK;
+    if (template) {
+        one = render(template, turns + skip, 2 - skip);
+        two = render(template, turns + skip, 4 - skip);
+    }
+    const char *at = one ? strstr(one, user1) : NULL;
+    const char *from = two ? strstr(two, answer1) : NULL, *to = two ? strstr(two, user2) : NULL;
+    if (at && from && to) {
+        /* Qwen3 answers at once when its reasoning block is already closed. */
+        const char *closed = model->arch->thinks && strstr(template, "<think>") ? "<think>\n\n</think>\n\n" : "";
+        h = copy_range(one, at);
+        f = iflow_format("%s%s", at + strlen(user1), closed);
+        b = copy_range(from + strlen(answer1), to);
+    } else {
+        iflow_log(IFLOW_LOG_WARN, "the chat template of %s is %s; plain text is used", model->path,
+                  template ? "not one that libllama knows" : "missing");
+        h = iflow_format("%s%s", system ? system : "", system ? "\n\n" : "");
+        f = iflow_strdup("");
+        b = iflow_strdup("\n\n");
+    }
+    if (!h || !f || !b) {
+        status = iflow_fail_memory(strlen(system ? system : "") + 64);
+        free(h), free(f), free(b);
+    } else {
+        *header = h, *footer = f, *between = b;
+    }
+    free(one);
+    free(two);
+    return status;
+}

@@ -1,0 +1,318 @@
+/* weights.c - the list of a model's tensors; checks shape and type, chooses each tensor's buffer type, loads. */
+#include "model/model.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* What a weight is used for decides which layouts can hold it. */
+typedef enum use { USE_ROWS, USE_MUL_MAT, USE_ELEMENTWISE, USE_ROPE } use;
+
+typedef struct slot {
+    char name[64];
+    struct ggml_tensor **where;
+    int64_t ne[2];
+    use use;
+    bool required;
+    bool output; /* may be missing: then the token embeddings serve */
+} slot;
+
+typedef struct loader {
+    iflow_model *model;
+    const struct gguf_context *gguf;
+    struct ggml_context *meta;
+    int fd;
+    bool use_map;
+    slot *slot;
+    size_t n_slots, capacity;
+    ggml_backend_buffer_type_t buft[IFLOW_MAX_BUFTS]; /* candidates, best first: the device's own, repacked layouts, plain CPU */
+    ggml_backend_dev_t buft_dev[IFLOW_MAX_BUFTS];
+    int n_bufts, first_cpu;
+    iflow_status status;
+} loader;
+
+static void add_slot(loader *l, struct ggml_tensor **where, const char *name, int64_t ne0, int64_t ne1, use u, bool required) {
+    if (l->status || (l->status = iflow_reserve((void **)&l->slot, &l->capacity, l->n_slots + 1, sizeof *l->slot))) {
+        return;
+    }
+    slot *s = &l->slot[l->n_slots++];
+    *s = (slot){.where = where, .ne = {ne0, ne1}, .use = u, .required = required};
+    snprintf(s->name, sizeof s->name, "%s", name);
+}
+
+static void add_layer_slot(loader *l, int il, struct ggml_tensor **where, const char *name, int64_t ne0, int64_t ne1, use u,
+                           bool required) {
+    char full[64];
+    snprintf(full, sizeof full, "blk.%d.%s", il, name);
+    add_slot(l, where, full, ne0, ne1, u, required);
+}
+
+static void list_slots(loader *l) {
+    iflow_model *m = l->model;
+    const iflow_hparams *h = &m->h;
+    const int64_t n_embd = h->n_embd, n_q = (int64_t)h->n_head * h->n_embd_head, n_kv = m->n_embd_kv, n_ff = h->n_ff;
+    add_slot(l, &m->tok_embd, "token_embd.weight", n_embd, m->n_vocab, USE_ROWS, true);
+    add_slot(l, &m->output_norm, "output_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
+    add_slot(l, &m->output, gguf_find_tensor(l->gguf, "output.weight") < 0 ? "token_embd.weight" : "output.weight", n_embd, m->n_vocab,
+             USE_MUL_MAT, true);
+    add_slot(l, &m->output_b, "output.bias", m->n_vocab, 1, USE_ELEMENTWISE, false);
+    add_slot(l, &m->rope_freqs, "rope_freqs.weight", h->n_embd_head / 2, 1, USE_ROPE, false);
+    for (int i = 0; i < h->n_layer; i++) {
+        iflow_layer *w = &m->layer[i];
+        add_layer_slot(l, i, &w->attn_norm, "attn_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
+        add_layer_slot(l, i, &w->wq, "attn_q.weight", n_embd, n_q, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->wk, "attn_k.weight", n_embd, n_kv, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->wv, "attn_v.weight", n_embd, n_kv, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->bq, "attn_q.bias", n_q, 1, USE_ELEMENTWISE, false);
+        add_layer_slot(l, i, &w->bk, "attn_k.bias", n_kv, 1, USE_ELEMENTWISE, false);
+        add_layer_slot(l, i, &w->bv, "attn_v.bias", n_kv, 1, USE_ELEMENTWISE, false);
+        if (m->arch->qk_norm) {
+            add_layer_slot(l, i, &w->q_norm, "attn_q_norm.weight", h->n_embd_head, 1, USE_ELEMENTWISE, true);
+            add_layer_slot(l, i, &w->k_norm, "attn_k_norm.weight", h->n_embd_head, 1, USE_ELEMENTWISE, true);
+        }
+        add_layer_slot(l, i, &w->wo, "attn_output.weight", n_q, n_embd, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->bo, "attn_output.bias", n_embd, 1, USE_ELEMENTWISE, false);
+        add_layer_slot(l, i, &w->ffn_norm, "ffn_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
+        add_layer_slot(l, i, &w->ffn_gate, "ffn_gate.weight", n_embd, n_ff, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->ffn_up, "ffn_up.weight", n_embd, n_ff, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->ffn_down, "ffn_down.weight", n_ff, n_embd, USE_MUL_MAT, true);
+        add_layer_slot(l, i, &w->ffn_gate_b, "ffn_gate.bias", n_ff, 1, USE_ELEMENTWISE, false);
+        add_layer_slot(l, i, &w->ffn_up_b, "ffn_up.bias", n_ff, 1, USE_ELEMENTWISE, false);
+        add_layer_slot(l, i, &w->ffn_down_b, "ffn_down.bias", n_embd, 1, USE_ELEMENTWISE, false);
+    }
+}
+
+static void add_buft(loader *l, ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft) {
+    if (buft && l->n_bufts < IFLOW_MAX_BUFTS) {
+        l->buft[l->n_bufts] = buft;
+        l->buft_dev[l->n_bufts++] = dev;
+    }
+}
+
+static void list_bufts(loader *l, bool no_repack) {
+    const iflow_model *m = l->model;
+    if (m->device != m->cpu) {
+        add_buft(l, m->device, ggml_backend_dev_buffer_type(m->device));
+    }
+    l->first_cpu = l->n_bufts;
+    ggml_backend_dev_get_extra_bufts_t extra = NULL;
+    *(void **)&extra = ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(m->cpu), "ggml_backend_dev_get_extra_bufts");
+    if (extra && !no_repack) {
+        for (ggml_backend_buffer_type_t *b = extra(m->cpu); b && *b && l->n_bufts < IFLOW_MAX_BUFTS - 1; b++) {
+            add_buft(l, m->cpu, *b);
+        }
+    }
+    add_buft(l, m->cpu, ggml_backend_dev_buffer_type(m->cpu));
+}
+
+/* Whether a device can use a weight from a buffer type: asked with the op it will be used in, on an empty buffer of that type. */
+static bool buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const slot *s,
+                     const iflow_model *m) {
+    struct ggml_context *ctx = ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() * 8, .no_alloc = true});
+    if (!ctx) {
+        return false;
+    }
+    enum { N_ROWS = 512 };
+    struct ggml_tensor *w = ggml_dup_tensor(ctx, weight), *op = NULL;
+    switch (s->use) {
+    case USE_ROWS:
+        op = ggml_get_rows(ctx, w, ggml_new_tensor_1d(ctx, GGML_TYPE_I32, N_ROWS));
+        break;
+    case USE_MUL_MAT:
+        op = ggml_mul_mat(ctx, w, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, w->ne[0], N_ROWS));
+        break;
+    case USE_ELEMENTWISE:
+        op = ggml_mul(ctx, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, w->ne[0], N_ROWS), w);
+        break;
+    case USE_ROPE:
+        op = ggml_rope_ext(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, m->h.n_embd_head, m->h.n_head, N_ROWS),
+                           ggml_new_tensor_1d(ctx, GGML_TYPE_I32, N_ROWS), w, m->h.n_embd_head, m->h.rope.type, 0, 1e4f, 1, 0, 1, 0, 0);
+        break;
+    }
+    w->buffer = ggml_backend_buft_alloc_buffer(buft, 0);
+    const bool can = w->buffer && ggml_backend_dev_supports_op(dev, op);
+    ggml_backend_buffer_free(w->buffer);
+    ggml_free(ctx);
+    return can;
+}
+
+/* The context that holds the tensors of a buffer type; its index is the buffer's too. -1 when out of memory. */
+static int ctx_of(loader *l, ggml_backend_buffer_type_t buft, ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS]) {
+    iflow_model *m = l->model;
+    for (int i = 0; i < m->n_bufts; i++) {
+        if (of[i] == buft) {
+            return i;
+        }
+    }
+    struct ggml_context *ctx =
+        ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() * (l->n_slots + 1), .no_alloc = true});
+    if (!ctx) {
+        return -1;
+    }
+    of[m->n_bufts] = buft;
+    m->ctx[m->n_bufts] = ctx;
+    return m->n_bufts++;
+}
+
+static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS]) {
+    const char *path = l->model->path;
+    const struct ggml_tensor *t = ggml_get_tensor(l->meta, s->name);
+    if (!t) {
+        return s->required ? iflow_fail(IFLOW_E_FORMAT, "%s: tensor %s is missing", path, s->name) : IFLOW_OK;
+    }
+    if (t->ne[0] != s->ne[0] || t->ne[1] != s->ne[1] || t->ne[2] != 1 || t->ne[3] != 1) {
+        return iflow_fail(IFLOW_E_FORMAT, "%s: tensor %s is [%lld, %lld, %lld]; the metadata says [%lld, %lld]", path, s->name,
+                          (long long)t->ne[0], (long long)t->ne[1], (long long)t->ne[2], (long long)s->ne[0], (long long)s->ne[1]);
+    }
+    if ((s->use == USE_ELEMENTWISE || s->use == USE_ROPE) && t->type != GGML_TYPE_F32) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "%s: tensor %s is %s; norms and biases must be f32", path, s->name, ggml_type_name(t->type));
+    }
+    /* Rows of the embeddings are looked up on the CPU, as libllama does: a GPU would hold them twice where they are tied. */
+    for (int i = s->use == USE_ROWS ? l->first_cpu : 0; i < l->n_bufts; i++) {
+        if (buft_can(l->buft_dev[i], l->buft[i], t, s, l->model)) {
+            const int c = ctx_of(l, l->buft[i], of);
+            if (c < 0) {
+                return iflow_fail_memory(ggml_tensor_overhead() * l->n_slots);
+            }
+            *s->where = ggml_dup_tensor(l->model->ctx[c], t);
+            ggml_set_name(*s->where, s->name);
+            return IFLOW_OK;
+        }
+    }
+    return iflow_fail(IFLOW_E_UNSUPPORTED, "%s: tensor %s of type %s cannot be used on device %s or the CPU", path, s->name,
+                      ggml_type_name(t->type), ggml_backend_dev_name(l->model->device));
+}
+
+static uint64_t file_offset(const loader *l, const struct ggml_tensor *t) {
+    return gguf_get_data_offset(l->gguf) + gguf_get_tensor_offset(l->gguf, gguf_find_tensor(l->gguf, t->name));
+}
+
+/* Tensors of the CPU's plain layout stay in the mapped file. */
+static bool load_mapped(loader *l, int c) {
+    iflow_model *m = l->model;
+    m->buffer[c] = ggml_backend_cpu_buffer_from_ptr(m->map, m->map_bytes);
+    if (!m->buffer[c]) {
+        return false;
+    }
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
+        if (ggml_backend_tensor_alloc(m->buffer[c], t, (char *)m->map + file_offset(l, t)) != GGML_STATUS_SUCCESS) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The others are copied, and repacked on the way by their buffer type. */
+static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buft) {
+    iflow_model *m = l->model;
+    iflow_status status = IFLOW_OK;
+    void *staging = NULL;
+    m->buffer[c] = ggml_backend_alloc_ctx_tensors_from_buft(m->ctx[c], buft);
+    if (!m->buffer[c]) {
+        return iflow_fail(IFLOW_E_MEMORY, "%s: no room for the weights in %s memory", m->path, ggml_backend_buft_name(buft));
+    }
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
+        const size_t n_bytes = ggml_nbytes(t);
+        const uint64_t offset = file_offset(l, t);
+        if (m->map) {
+            ggml_backend_tensor_set(t, (char *)m->map + offset, 0, n_bytes);
+            const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = (offset + page - 1) / page * page,
+                           to = (offset + n_bytes) / page * page;
+            if (from < to) {
+                madvise((char *)m->map + from, (size_t)(to - from), MADV_DONTNEED); /* the copy is what is used from now on */
+            }
+            continue;
+        }
+        void *bigger = iflow_realloc(staging, n_bytes, 1);
+        if (!bigger) {
+            status = iflow_fail_memory(n_bytes);
+            goto cleanup;
+        }
+        staging = bigger;
+        for (size_t done = 0; done < n_bytes;) {
+            const ssize_t got = pread(l->fd, (char *)staging + done, n_bytes - done, (off_t)(offset + done));
+            if (got <= 0) {
+                status = iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", m->path, t->name, got ? strerror(errno) : "end of file");
+                goto cleanup;
+            }
+            done += (size_t)got;
+        }
+        ggml_backend_tensor_set(t, staging, 0, n_bytes);
+    }
+
+cleanup:
+    free(staging);
+    return status;
+}
+
+static iflow_status map_file(loader *l) {
+    iflow_model *m = l->model;
+    struct stat st;
+    if (fstat(l->fd, &st)) {
+        return iflow_fail(IFLOW_E_IO, "%s: %s", m->path, strerror(errno));
+    }
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, l->fd, 0);
+    if (map == MAP_FAILED) {
+        return iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", m->path, strerror(errno));
+    }
+    m->map = map;
+    m->map_bytes = (size_t)st.st_size;
+    posix_madvise(map, m->map_bytes, POSIX_MADV_WILLNEED);
+    return IFLOW_OK;
+}
+
+iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *gguf, struct ggml_context *meta, int fd,
+                                const iflow_model_params *params) {
+    ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS] = {0};
+    loader l = {.model = model, .gguf = gguf, .meta = meta, .fd = fd};
+    const struct ggml_tensor *embd = ggml_get_tensor(meta, "token_embd.weight");
+    if (!embd || embd->ne[1] < 1 || embd->ne[1] > INT32_MAX) {
+        l.status = iflow_fail(IFLOW_E_FORMAT, "%s: tensor token_embd.weight is missing or empty", model->path);
+        goto cleanup;
+    }
+    model->n_vocab = (int)embd->ne[1];
+    model->layer = iflow_calloc((size_t)model->h.n_layer, sizeof *model->layer);
+    if (!model->layer) {
+        l.status = iflow_fail_memory((size_t)model->h.n_layer * sizeof *model->layer);
+        goto cleanup;
+    }
+    list_bufts(&l, params->no_repack);
+    list_slots(&l);
+    for (size_t i = 0; !l.status && i < l.n_slots; i++) {
+        l.status = place(&l, &l.slot[i], of);
+    }
+    /* A file whose alignment is below what the CPU's kernels want is copied rather than mapped. */
+    if (!l.status && !params->no_mmap && gguf_get_alignment(gguf) % 32 == 0) {
+        l.status = map_file(&l);
+    }
+    const ggml_backend_buffer_type_t plain = ggml_backend_dev_buffer_type(model->cpu);
+    for (int c = 0; !l.status && c < model->n_bufts; c++) {
+        if (of[c] == plain && model->map) {
+            l.status = load_mapped(&l, c) ? IFLOW_OK : iflow_fail(IFLOW_E_BACKEND, "%s: ggml refused the mapped weights", model->path);
+        } else {
+            l.status = load_copied(&l, c, of[c]);
+        }
+        if (!l.status) {
+            ggml_backend_buffer_set_usage(model->buffer[c], GGML_BACKEND_BUFFER_USAGE_WEIGHTS);
+        }
+    }
+
+cleanup:
+    free(l.slot);
+    return l.status;
+}
+
+void iflow_weights_free(iflow_model *model) {
+    for (int i = 0; i < model->n_bufts; i++) {
+        ggml_backend_buffer_free(model->buffer[i]);
+        ggml_free(model->ctx[i]);
+    }
+    if (model->map) {
+        munmap(model->map, model->map_bytes);
+    }
+    free(model->layer);
+}
