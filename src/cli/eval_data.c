@@ -34,24 +34,31 @@ static void question_free(eval_question *q) {
 }
 
 /* Takes the object over if it is a question; else says in *why what is missing. */
-static bool question_of(json_t *object, size_t line, eval_question *out, const char **why) {
+static bool question_of(json_t *object, size_t line, json_t *seen, eval_question *out, const char **why) {
     eval_question q = {.line = line, .object = object};
     const json_t *id = json_object_get(object, "id");
     q.question = json_string_value(json_object_get(object, "question"));
     q.answer = strings_of(json_object_get(object, "answers"), &q.n_answers);
     q.passage = strings_of(json_object_get(object, "passages"), &q.n_passages);
-    *why = !json_is_object(object)                       ? "not a JSON object"
-           : !q.question || !q.question[0]               ? "needs \"question\" (a text)"
-           : !q.answer || q.n_answers == 0               ? "needs \"answers\" (a list of texts)"
-           : !q.passage || q.n_passages == 0             ? "needs \"passages\" (a list of texts)"
-           : !json_is_string(id) && !json_is_integer(id) ? "needs \"id\" (a text or a whole number)"
-                                                         : NULL;
+    q.id = json_is_string(id) ? text_format("%s", json_string_value(id)) : text_format("%" JSON_INTEGER_FORMAT, json_integer_value(id));
+    if (!json_is_object(object))
+        *why = "not a JSON object";
+    else if (!json_is_string(id) && !json_is_integer(id))
+        *why = "needs \"id\" (a text or a whole number)";
+    else if (!q.question || !q.question[0])
+        *why = "needs \"question\" (a text)";
+    else if (!q.answer || q.n_answers == 0)
+        *why = "needs \"answers\" (a list of texts)";
+    else if (!q.passage || q.n_passages == 0)
+        *why = "needs \"passages\" (a list of texts)";
+    else if (json_object_get(seen, q.id))
+        *why = "its \"id\" is that of an earlier question";
     if (*why) {
         q.object = NULL;
         question_free(&q);
         return false;
     }
-    q.id = json_is_string(id) ? text_format("%s", json_string_value(id)) : text_format("%" JSON_INTEGER_FORMAT, json_integer_value(id));
+    json_object_set_new(seen, q.id, json_true());
     *out = q;
     return true;
 }
@@ -61,10 +68,12 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
     size_t capacity = 0, number = 0;
     ssize_t n;
     int result = CLI_OK;
+    json_t *seen = json_object(); /* records are found by id: it must be a question's own */
     out->path = path;
     FILE *file = fopen(path, "rb");
     if (!file) {
         cli_error("cannot read %s: %s", path, strerror(errno));
+        json_decref(seen);
         return CLI_FAILED;
     }
     errno = 0;
@@ -76,7 +85,7 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
         const char *why = NULL;
         eval_question question;
         json_t *object = json_loadb(line, (size_t)n, 0, &error);
-        if (object && question_of(object, number, &question, &why)) {
+        if (object && question_of(object, number, seen, &question, &why)) {
             out->question = must_realloc(out->question, out->n + 1, sizeof *out->question);
             out->question[out->n++] = question;
             continue;
@@ -94,6 +103,7 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
     }
     free(line);
     fclose(file);
+    json_decref(seen);
     return result;
 }
 

@@ -49,7 +49,7 @@ static const char page_head[] =
     ".about code{font-size:.95em}\n"
     ".text{padding:.7rem .8rem;white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.75}\n"
     ".text span,.text mark{color:inherit;background:rgb(var(--hot) / calc(var(--s,0)*.7));border-radius:2px}\n"
-    ".text mark{box-shadow:inset 0 -2px var(--mark)}\n"
+    ".text mark{box-shadow:inset 0 -2px var(--mark);border-radius:2px 2px 0 0}\n"
     ".text :hover{outline:1px solid var(--ink)}\n"
     ".text em{font-style:normal;opacity:.45}\n"
     ".page:has(#shade:not(:checked)) .text :is(span,mark){background:none}\n"

@@ -21,13 +21,14 @@ static size_t count_rows(const option_spec *spec) {
 
 /* Prints words from `column` on, wrapped and indented to HELP_COLUMN. */
 static void print_wrapped(const char *words, size_t column) {
-    while (*words) {
+    for (bool first = true; *words; first = false) {
         size_t length = strcspn(words, " ");
-        if (column + length + 1 > HELP_WIDTH) {
+        if (!first && column + length + 1 > HELP_WIDTH) {
             printf("\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
+            first = true;
         }
-        printf("%.*s ", (int)length, words);
+        printf("%s%.*s", first ? "" : " ", (int)length, words);
         column += length + 1;
         words += length + (words[length] == ' ');
     }

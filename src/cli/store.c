@@ -165,11 +165,11 @@ static int run_list(shelf *f) {
     if (f->n_documents)
         qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
     uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0;
-    printf("%-12s  %6s  %10s  %10s  %-4s  %-11s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
+    printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
     for (size_t i = 0; i < f->n_documents; i++) {
         const iflow_document *doc = f->document[i];
         sum all = sum_document(f, doc);
-        printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-11s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
+        printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-14s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
                human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", doc->name);
         if (all.n_missing)
             printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
@@ -192,7 +192,7 @@ static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
     printf("%-10s%s, behind %d of sink\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
-    printf("%-10s%s\n%-10s%s ago\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",
+    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",
            chunk->pinned ? "yes" : "no");
 }
 
@@ -205,8 +205,8 @@ static void print_document_facts(const shelf *f, const iflow_document *doc) {
     for (size_t i = 0; i < doc->n_chunks; i++) {
         const iflow_chunk_info *chunk = find_chunk(f, doc->chunk_id[i]);
         if (chunk)
-            printf("  %s  %6s tokens  %10s  used %s ago%s\n", chunk->id, human_count((uint64_t)chunk->n_tokens),
-                   human_bytes(chunk->n_bytes), age(chunk->used_at), chunk->pinned ? ", pinned" : "");
+            printf("  %s  %6s tokens  %10s  used %s%s\n", chunk->id, human_count((uint64_t)chunk->n_tokens), human_bytes(chunk->n_bytes),
+                   age(chunk->used_at), chunk->pinned ? ", pinned" : "");
         else
             printf("  %s  missing\n", doc->chunk_id[i]);
     }
@@ -397,8 +397,8 @@ static const command_usage action[] = {
     {"store show", "[OPTION]... ID...", "Shows a document or a chunk. An id's first 4 digits or more are enough.",
      "  infoflow store show 3fa94c --tokens -m model.gguf"},
     {"store verify", "[OPTION]... [ID]...",
-     "Reads chunks whole and checks their checksums: all of them, or those of the documents and chunks named. A bad one is\n"
-     "reported and set aside, so that it is computed again; exit status 1 then.",
+     "Reads chunks whole and checks their checksums.\n"
+     "Without an ID: all of them. A bad one is reported and set aside, so that it is computed again; exit status 1 then.",
      "  infoflow store verify"},
     {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
     {"store unpin", "[OPTION]... ID...", "Takes pins off again.", "  infoflow store unpin 3fa94c"},

@@ -173,7 +173,7 @@ const char *human_age(int64_t seconds) {
         if (seconds < unit[i].seconds)
             continue;
         int64_t n = seconds / unit[i].seconds;
-        snprintf(out, HUMAN_SIZE, "%" PRId64 " %s%s", n, unit[i].name, plural((uint64_t)n));
+        snprintf(out, HUMAN_SIZE, "%" PRId64 " %s%s ago", n, unit[i].name, plural((uint64_t)n));
         break;
     }
     return out;

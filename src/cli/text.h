@@ -32,7 +32,7 @@ char *text_utf8(const char *bytes, size_t n_bytes);
 /* Characters in a string, as a terminal's columns. */
 size_t text_columns(const char *string);
 
-/* "12.3 MiB", "2,113", "3 hours", "1:05". Each call has one of eight static buffers, so that a printf can hold several. */
+/* "12.3 MiB", "2,113", "3 hours ago", "1:05". Each call has one of eight static buffers, so that a printf can hold several. */
 const char *human_bytes(uint64_t n_bytes);
 const char *human_count(uint64_t n);
 const char *human_age(int64_t seconds);
