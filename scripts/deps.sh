@@ -2,7 +2,8 @@
 # Builds ggml and libllama natively from the pinned source distribution, once a machine, and prints the install prefix (the last line of
 # standard output). Progress goes to standard error. Kept outside the tree, keyed by version, build options, compiler and processor flags, so
 # that a fresh clone finds it again.
-# Environment: INFOFLOW_DEPS (default ~/.cache/infoflow/deps), JOBS (default: number of processors).
+# Environment: INFOFLOW_DEPS (default ~/.cache/infoflow/deps), INFOFLOW_DEPS_CUDA=1 (with the CUDA backend; wants nvcc),
+# JOBS (default: number of processors).
 set -euo pipefail
 
 version=0.3.36
@@ -13,8 +14,10 @@ options=(
     -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF
 )
 if [ "${INFOFLOW_DEPS_CUDA:-0}" = 1 ]; then options+=(-DGGML_CUDA=ON); fi
+# Not in the key, since they change no code: where the libraries look for one another, and the compiler's silence about others' code.
+unkeyed=(-DCMAKE_INSTALL_RPATH=\$ORIGIN -DGGML_ALL_WARNINGS=OFF -DLLAMA_ALL_WARNINGS=OFF -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w)
 
-root=${INFOFLOW_DEPS:-$HOME/.cache/infoflow/deps}
+root=${INFOFLOW_DEPS:-${HOME:?}/.cache/infoflow/deps}
 flags=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || uname -m)
 key=$(printf '%s\n' "$sha256" "${options[*]}" "$flags" "$(c++ --version | head -n1)" | sha256sum | cut -c1-12)
 prefix=$root/llama-$version-$key
@@ -29,6 +32,9 @@ if [ -f "$prefix/.complete" ]; then echo "$prefix"; exit 0; fi
 work=$root/.build-$key
 rm -rf "$work" "$prefix"; mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
+for tool in cmake ninja c++ python3; do
+    if ! command -v "$tool" >/dev/null; then echo "deps: $tool is missing; script/setup installs it" >&2; exit 1; fi
+done
 
 sdist=$root/llama_cpp_python-$version.tar.gz
 if ! echo "$sha256  $sdist" | sha256sum -c --status 2>/dev/null; then
@@ -44,8 +50,8 @@ fi
 tar -xzf "$sdist" -C "$work"
 source=$work/llama_cpp_python-$version/vendor/llama.cpp
 
-echo "deps: building ggml and libllama for this processor (about 8 minutes on 2 cores, once)" >&2
-cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}" >"$work/configure.log" 2>&1 ||
+echo "deps: building ggml and libllama for this processor (2 to 8 minutes on 2 cores, once a machine)" >&2
+cmake -S "$source" -B "$work/build" -G Ninja -DCMAKE_INSTALL_PREFIX="$prefix" "${options[@]}" "${unkeyed[@]}" >"$work/configure.log" 2>&1 ||
     { tail -n 30 "$work/configure.log" >&2; exit 1; }
 NINJA_STATUS='deps: [%f/%t, %es] ' cmake --build "$work/build" --parallel "${JOBS:-$(nproc)}" >&2
 cmake --install "$work/build" >"$work/install.log" 2>&1 || { tail -n 30 "$work/install.log" >&2; exit 1; }
