@@ -1,0 +1,67 @@
+/* kv_fixture.h - small chunks for the tests of the store's room: their KV is a fixed pseudo-random function of a seed. */
+#ifndef IFLOW_TESTS_KV_FIXTURE_H
+#define IFLOW_TESTS_KV_FIXTURE_H
+
+#include "kv/chunk.h"
+
+#include <ggml.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct fixture {
+    iflow_chunk_identity identity;
+    int32_t *token, *sink;
+    uint16_t **k, **v; /* [n_layer] of [n_tokens, n_embd_kv] */
+} fixture;
+
+static inline uint32_t fixture_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static inline uint16_t **fixture_rows(size_t n_layer, size_t n_values, uint32_t *state) {
+    uint16_t **rows = calloc(n_layer, sizeof rows[0]);
+    for (size_t l = 0; rows && l < n_layer; l++) {
+        rows[l] = calloc(n_values, sizeof rows[l][0]);
+        for (size_t i = 0; rows[l] && i < n_values; i++) {
+            rows[l][i] = ggml_fp32_to_fp16((float)fixture_random(state) / (float)(1 << 22) - 2.0f);
+        }
+    }
+    return rows;
+}
+
+static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_sink, int n_layer, int n_embd_kv, iflow_kv_type type) {
+    fixture f = {0};
+    uint32_t state = seed * 2654435761u + 1;
+    f.token = calloc(n_tokens ? n_tokens : 1, sizeof f.token[0]);
+    f.sink = calloc(n_sink ? n_sink : 1, sizeof f.sink[0]);
+    for (size_t i = 0; i < n_tokens; i++) {
+        f.token[i] = (int32_t)(fixture_random(&state) % 50000);
+    }
+    for (size_t i = 0; i < n_sink; i++) {
+        f.sink[i] = (int32_t)i + 1;
+    }
+    f.k = fixture_rows((size_t)n_layer, n_tokens * (size_t)n_embd_kv, &state);
+    f.v = fixture_rows((size_t)n_layer, n_tokens * (size_t)n_embd_kv, &state);
+    f.identity = (iflow_chunk_identity){
+        .sink = f.sink, .n_sink = n_sink, .token = f.token, .n_tokens = n_tokens, .n_layer = n_layer, .n_embd_kv = n_embd_kv, .type = type};
+    memcpy(f.identity.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
+    return f;
+}
+
+static inline iflow_status fixture_encode(const fixture *f, iflow_blob *out) {
+    return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, out);
+}
+
+static inline void fixture_free(fixture *f) {
+    for (int l = 0; l < f->identity.n_layer; l++) {
+        free(f->k[l]);
+        free(f->v[l]);
+    }
+    free(f->k);
+    free(f->v);
+    free(f->token);
+    free(f->sink);
+}
+
+#endif
