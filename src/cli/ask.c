@@ -1,5 +1,6 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "html.h"
+#include "progress.h"
 #include "report.h"
 #include "text.h"
 
@@ -60,7 +61,9 @@ int cli_ask(int argc, char **argv) {
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
+    stream_waiting(&documents, common.quiet);
     status = iflow_context_ask(s.ctx, &params, &answer);
+    progress_end();
     if (out.last)
         stream_end(&out);
     if (status != IFLOW_OK) {

@@ -2,6 +2,7 @@
 #include "asking.h"
 
 #include "documents.h"
+#include "progress.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -144,8 +145,19 @@ void context_documents_free(context_documents *documents) {
 
 /* ---- The answer as it comes --------------------------------------------------------------------------------------------------------- */
 
+void stream_waiting(const context_documents *documents, bool off) {
+    size_t n = 0;
+    for (size_t i = 0; i < documents->n; i++)
+        n += documents->document[i].n_chunks;
+    char *what = text_format("reading %s chunk%s", human_count(n), plural(n));
+    progress_start(off);
+    progress_show(-1, -1, what, "");
+    free(what);
+}
+
 bool stream_text(const char *piece, void *user) {
     stream *out = user;
+    progress_end();
     if (!out->silent && piece[0]) {
         out->last = piece[strlen(piece) - 1];
         out->failed = fputs(piece, stdout) == EOF || fflush(stdout) == EOF;

@@ -68,6 +68,9 @@ typedef struct context_documents {
 int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
 void context_documents_free(context_documents *documents);
 
+/* On a terminal, shows that something is being done until the first piece of the answer comes. */
+void stream_waiting(const context_documents *documents, bool off);
+
 /* Streams an answer to standard output. */
 typedef struct stream {
     bool failed; /* standard output cannot be written */

@@ -1,4 +1,5 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
+#include "progress.h"
 #include "report.h"
 #include "text.h"
 
@@ -30,9 +31,13 @@ static int ask(chat *c, const char *question, bool anew) {
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
+    if (anew || !c->asked)
+        stream_waiting(&c->documents, c->common.quiet);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
+    anew = anew || !c->asked;
     if (status == IFLOW_OK)
-        status = anew || !c->asked ? iflow_context_ask(c->s.ctx, &params, &answer) : iflow_context_follow_up(c->s.ctx, &params, &answer);
+        status = anew ? iflow_context_ask(c->s.ctx, &params, &answer) : iflow_context_follow_up(c->s.ctx, &params, &answer);
+    progress_end();
     bool stopped = cli_take_interrupt();
     cli_signals(CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json))
@@ -53,7 +58,7 @@ static int ask(chat *c, const char *question, bool anew) {
         return result;
     }
     if (!c->common.quiet)
-        report_print_line(stderr, answer);
+        report_print_line(stderr, answer, !anew);
     return CLI_OK;
 }
 

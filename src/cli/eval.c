@@ -31,6 +31,7 @@ typedef struct eval {
     FILE *out;
     size_t n_asked, n_to_ask, n_failed;
     double asking_seconds;
+    bool warm;
 } eval;
 
 static int parse_methods(const command_usage *usage, eval *e) {
@@ -54,6 +55,20 @@ static double ratio_of(const eval *e, iflow_method method) {
 
 static bool is_done(const eval *e, const eval_question *question, iflow_method method) {
     return eval_records_find(&e->records, question->id, iflow_method_name(method), ratio_of(e, method), e->s.info.fingerprint) != NULL;
+}
+
+/* An answer that nobody measures: it stores the head and touches the weights, which the first question would pay for. */
+static iflow_status warm_up(eval *e, const eval_question *question) {
+    iflow_answer *answer = NULL;
+    iflow_ask_params params;
+    iflow_status status = ask_options_params(&e->asking, &params);
+    params.method = IFLOW_METHOD_NONE;
+    params.question = question->question;
+    params.max_tokens = 1;
+    if (status == IFLOW_OK)
+        status = iflow_context_ask(e->s.ctx, &params, &answer);
+    iflow_answer_free(answer);
+    return status;
 }
 
 /* Lays the passages into the context; their KV is computed first, so that no method pays for it. */
@@ -115,6 +130,12 @@ static void show_progress(const eval *e, const char *id) {
     free(rate);
 }
 
+static bool watch_interrupt(const char *piece, void *user) {
+    (void)piece;
+    (void)user;
+    return !cli_interrupted();
+}
+
 /* Asks one question with every method that is missing. False to stop. */
 static bool run_question(eval *e, const eval_question *question) {
     bool prepared = false, go_on = true;
@@ -124,15 +145,16 @@ static bool run_question(eval *e, const eval_question *question) {
         show_progress(e, question->id);
         double start = now_seconds();
         iflow_answer *answer = NULL;
-        stream watch = {.silent = true};
         iflow_ask_params params;
         iflow_status status = ask_options_params(&e->asking, &params);
         params.method = e->method[m];
         params.question = question->question;
-        params.on_text = stream_text;
-        params.user = &watch;
+        params.on_text = watch_interrupt;
         if (status == IFLOW_OK && !prepared)
             status = prepare(e, question);
+        if (status == IFLOW_OK && !e->warm)
+            status = warm_up(e, question);
+        e->warm = e->warm || status == IFLOW_OK;
         prepared = prepared || status == IFLOW_OK;
         if (status == IFLOW_OK)
             status = iflow_context_ask(e->s.ctx, &params, &answer);

@@ -314,15 +314,15 @@ static void add_facts(text *out, const session *with, const iflow_answer *answer
         {"generated", text_format("%s tokens", human_count(answer->n_generated))},
         {"decoding", report_decode_rate(answer) > 0 ? text_format("%.1f tokens/s", report_decode_rate(answer)) : text_format("-")},
         {"cache", text_format("%s", human_bytes(answer->cache_bytes))},
-        {"model", text_format("%s", slash ? slash + 1 : with->info.path)},
-        {"device", text_format("%s", with->info.device)},
     };
     text_puts(out, "<dl class=\"facts\">");
     for (size_t i = 0; i < COUNT_OF(fact); i++) {
         add_fact(out, fact[i].name, fact[i].value);
         free(fact[i].value);
     }
-    text_puts(out, "</dl>\n");
+    text_puts(out, "</dl>\n<p class=\"note\">");
+    add_string(out, slash ? slash + 1 : with->info.path);
+    text_printf(out, " on %s</p>\n", with->info.device);
 }
 
 int html_write(const char *path, const session *s, const context_documents *documents, const char *question, const iflow_answer *answer) {

@@ -57,9 +57,11 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
 }
 
-void report_print_line(FILE *to, const iflow_answer *answer) {
-    fprintf(to, "[%s, %s tokens of context, %s recomputed; first token after %.0f ms, then %zu tokens", iflow_method_name(answer->method),
-            human_count(answer->n_context), human_count(answer->n_recomputed), answer->ms.ttft, answer->n_generated);
+void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up) {
+    fprintf(to, "[%s, %s tokens of context", follow_up ? "follow-up" : iflow_method_name(answer->method), human_count(answer->n_context));
+    if (!follow_up)
+        fprintf(to, ", %s recomputed", human_count(answer->n_recomputed));
+    fprintf(to, "; first token after %.0f ms, %zu token%s", answer->ms.ttft, answer->n_generated, plural(answer->n_generated));
     if (report_decode_rate(answer) > 0)
         fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
     fprintf(to, "]\n");

@@ -19,8 +19,8 @@ enum { REPORT_STAGES = 8 };
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]);
 
 void report_print(FILE *to, const session *s, const iflow_answer *answer);
-/* One line of it. */
-void report_print_line(FILE *to, const iflow_answer *answer);
+/* One line of it. follow_up: the answer went on behind an earlier one. */
+void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up);
 
 /* New references. */
 json_t *report_tokens_json(const iflow_answer *answer);
