@@ -30,13 +30,14 @@ static iflow_status append_text(const iflow_model *model, iflow_tokens *to, cons
     return status;
 }
 
-/* Sink and chat header. Where the header begins with the sink's tokens (ChatML with <|im_start|> as BOS, Llama 3), it is the head alone. */
+/* Sink and chat header. A header that begins with the sink's first token (<|im_start|> as BOS, Llama 3's <|begin_of_text|>) opens with an
+ * attention sink of its own and is the head alone. */
 static iflow_status make_head(const iflow_model *model, const char *header, iflow_tokens *head) {
     iflow_tokens text = {0};
     iflow_status status = append_text(model, &text, header, true);
-    const bool has_sink = !status && text.n >= model->n_sink && !memcmp(text.token, model->sink, model->n_sink * sizeof *model->sink);
-    if (!status && !has_sink) {
-        status = append(head, model->sink, model->n_sink);
+    if (!status && (text.n == 0 || text.token[0] != model->sink[0])) {
+        /* A sink of several tokens is a BOS and what the template puts behind it, and libllama renders templates without their BOS. */
+        status = append(head, model->sink, 1);
     }
     if (!status) {
         status = append(head, text.token, text.n);

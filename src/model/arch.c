@@ -159,15 +159,16 @@ static void read_rope(reader *r, iflow_hparams *h) {
     const char *type = read_string(r, "rope.scaling.type", "linear");
     const double factor = read_number(r, "rope.scaling.factor", read_number(r, "rope.scale_linear", 0.0));
     rope->freq_scale = factor == 0.0 ? 1.0f : 1.0f / (float)factor;
-    rope->beta_fast = (float)read_number(r, "rope.scaling.yarn_beta_fast", 32.0);
-    rope->beta_slow = (float)read_number(r, "rope.scaling.yarn_beta_slow", 1.0);
     rope->attn_factor = (float)read_number(r, "rope.scaling.attn_factor", 1.0);
     if (r->status) {
         return;
     }
     if (!strcmp(type, "yarn")) {
-        rope->ext_factor = (float)read_number(r, "rope.scaling.yarn_ext_factor", 1.0);
-        /* YaRN's magnitude 1 + 0.1 ln(factor) is applied by ggml_rope_ext itself when ext_factor is not 0: nothing to add here. */
+        /* YaRN scales q and k by 1 + 0.1 ln(factor), for factors above 1. ggml_rope_ext multiplies by that itself, for any factor. */
+        rope->ext_factor = 1.0f;
+        rope->beta_fast = 32.0f;
+        rope->beta_slow = 1.0f;
+        rope->attn_factor *= rope->freq_scale <= 1.0f ? 1.0f : 1.0f / (1.0f - 0.1f * logf(rope->freq_scale));
     } else if (!strcmp(type, "none")) {
         rope->freq_scale = 1.0f;
     } else if (strcmp(type, "linear") != 0) {

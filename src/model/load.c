@@ -11,13 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ggml logs line fragments ("continued" ones too); they pass on as they come, and its errors count as warnings: what failed is reported by
- * the status. */
+/* ggml's and libllama's warnings are about how models were converted and nothing a user can mend; their errors count as warnings, since
+ * what failed is reported by the status. */
 static void forward_log(enum ggml_log_level level, const char *text, void *user) {
     (void)user;
     const size_t n = strcspn(text, "\n");
     if (n) {
-        iflow_log(level >= GGML_LOG_LEVEL_WARN && level <= GGML_LOG_LEVEL_ERROR ? IFLOW_LOG_WARN : IFLOW_LOG_DEBUG, "%.*s", (int)n, text);
+        iflow_log(level == GGML_LOG_LEVEL_ERROR ? IFLOW_LOG_WARN : IFLOW_LOG_DEBUG, "%.*s", (int)n, text);
     }
 }
 

@@ -59,18 +59,18 @@ class Case:
 
 
 CASES = [
-    Case("llama", 6, (20, 13, 27)),
-    Case("llama-gqa", 2, (16, 31), layers=(1, 2)),
-    Case("llama-3", 1, (25, 8, 19), ratio=0.2),
-    Case("llama-linear", 1, (30, 22)),
-    Case("llama-yarn", 26, (18, 24, 17)),
+    Case("llama", 7, (20, 13, 27)),
+    Case("llama-gqa", 18, (16, 31), layers=(1, 2)),
+    Case("llama-3", 2, (25, 8, 19), ratio=0.2),
+    Case("llama-linear", 35, (30, 22)),
+    Case("llama-yarn", 7, (18, 24, 17)),
     Case("llama-headdim", 2, (12, 12, 12, 12), ratio=0.25),
-    Case("llama-bias", 426, (21, 33)),
-    Case("qwen2", 15, (26, 15, 20)),
-    Case("qwen2-untied", 35, (1, 40, 9), layers=(0, 2), ratio=0.1),
-    Case("qwen2-yarn", 53, (23, 28), layers=(1, 3)),
-    Case("qwen3", 5, (19, 22, 16)),
-    Case("qwen3-untied", 19, (35, 14), ratio=0.3),
+    Case("llama-bias", 166, (21, 33)),
+    Case("qwen2", 64, (26, 15, 20)),
+    Case("qwen2-untied", 50, (1, 40, 9), layers=(0, 2), ratio=0.1),
+    Case("qwen2-yarn", 4, (23, 28), layers=(1, 3)),
+    Case("qwen3", 3, (19, 22, 16)),
+    Case("qwen3-untied", 12, (35, 14), ratio=0.3),
 ]
 
 
@@ -95,7 +95,7 @@ def inputs_of(model: ref.Model, case: Case, seed: int) -> tuple[dict[str, list[i
         "chunk_length": list(case.lengths),
         "chunk_tokens": [token for chunk in chunks for token in chunk],
         "question": tok.tokenize(model, QUESTION),
-        "prompt": tok.tokenize(model, INSTRUCTION + QUESTION + tok.footer_of(model)),
+        "prompt": tok.tokenize(model, INSTRUCTION + QUESTION + "\nAnswer:" + tok.footer_of(model)),
     }, chunks
 
 

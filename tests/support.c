@@ -1,0 +1,82 @@
+/* support.c - what the tests share. */
+#include "support.h"
+
+#include <ftw.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *support_env(const char *name) {
+    const char *value = getenv(name);
+    if (!value) {
+        fail_msg("%s is not set; run the tests through `make test`", name);
+    }
+    return value;
+}
+
+void support_assert_ok(iflow_status status, const char *file, int line) {
+    if (status) {
+        print_error("status %d (%s): %s\n", (int)status, iflow_status_string(status), iflow_error_message());
+    }
+    _assert_int_equal((LargestIntegralType)status, IFLOW_OK, file, line);
+}
+
+const char *support_tiny_model(const char *name) {
+    static char path[4096];
+    snprintf(path, sizeof path, "%s/%s.gguf", support_env("INFOFLOW_TEST_MODELS"), name);
+    return path;
+}
+
+char *support_make_dir(void) {
+    const char *tmp = getenv("TMPDIR");
+    char *dir = iflow_format("%s/infoflow-test-XXXXXX", tmp ? tmp : "/tmp");
+    assert_non_null(dir);
+    assert_non_null(mkdtemp(dir));
+    return dir;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk) {
+    (void)st, (void)type, (void)walk;
+    return remove(path);
+}
+
+void support_remove_dir(char *dir) {
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    free(dir);
+}
+
+float *support_logits(iflow_context *ctx, int32_t token, int n_rows) {
+    float *logits = calloc((size_t)ctx->model->n_vocab, sizeof *logits);
+    assert_non_null(logits);
+    const int32_t at = n_rows - 1;
+    const iflow_pass pass = {.token = &token, .pos = &at, .row = &at, .n = 1, .logits = true, .out = logits};
+    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass));
+    return logits;
+}
+
+double support_max_difference(const float *a, const float *b, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double difference = fabs((double)a[i] - (double)b[i]);
+        most = !(difference <= most) ? difference : most; /* a NaN is the most */
+    }
+    return most;
+}
+
+double support_max_size(const float *a, size_t n) {
+    double most = 0;
+    for (size_t i = 0; i < n; i++) {
+        most = fabs((double)a[i]) > most ? fabs((double)a[i]) : most;
+    }
+    return most;
+}
+
+size_t support_argmax(const float *a, size_t n) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++) {
+        best = a[i] > a[best] ? i : best;
+    }
+    return best;
+}

@@ -1,0 +1,37 @@
+/* support.h - what the tests share: files from the environment, models, contexts, the last prompt's logits. */
+#ifndef IFLOW_TESTS_SUPPORT_H
+#define IFLOW_TESTS_SUPPORT_H
+
+#include "flow/context.h"
+
+/* cmocka wants these before it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+/* The value of an environment variable that make test sets; fails the test when it is missing. */
+const char *support_env(const char *name);
+
+/* assert_int_equal(status, IFLOW_OK) that shows the message. */
+#define assert_ok(status) support_assert_ok((status), __FILE__, __LINE__)
+void support_assert_ok(iflow_status status, const char *file, int line);
+
+/* Path of a tiny model by name. Static buffer. */
+const char *support_tiny_model(const char *name);
+
+/* A new empty directory under TMPDIR; support_remove_dir deletes it and all in it. */
+char *support_make_dir(void);
+void support_remove_dir(char *dir);
+
+/* Logits [n_vocab] of the token at row n_rows - 1 of a context's cache, run again: after an ask, with n_rows = context + prompt, those of
+ * the prompt's last token. free(). */
+float *support_logits(iflow_context *ctx, int32_t token, int n_rows);
+
+/* Largest |a - b| over n, and largest |a|. */
+double support_max_difference(const float *a, const float *b, size_t n);
+double support_max_size(const float *a, size_t n);
+size_t support_argmax(const float *a, size_t n);
+
+#endif

@@ -1,0 +1,190 @@
+/* test_golden.c - the whole method against the golden vectors of the independent numpy reference (tests/reference/golden.py). */
+#include "support.h"
+#include "tolerance.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A golden file: `key count`, then the values. */
+typedef struct golden {
+    char *text;
+    char name[64];
+} golden;
+
+static golden read_golden(const char *path) {
+    golden g = {0};
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    const long n = ftell(file);
+    assert_true(n > 0);
+    rewind(file);
+    g.text = calloc((size_t)n + 1, 1);
+    assert_non_null(g.text);
+    assert_int_equal(fread(g.text, 1, (size_t)n, file), n);
+    fclose(file);
+    assert_int_equal(sscanf(g.text, "model 1\n%63s", g.name), 1);
+    return g;
+}
+
+/* The values of a key, and how many; fails when it is not there. free(). */
+static double *values(const golden *g, const char *key, size_t *n) {
+    char start[80];
+    snprintf(start, sizeof start, "\n%s ", key);
+    const char *at = strstr(g->text, start);
+    if (!at) {
+        fail_msg("%s: no key %s", g->name, key);
+    }
+    char *end = NULL;
+    *n = strtoul(at + strlen(start), &end, 10);
+    double *value = calloc(*n + 1, sizeof *value);
+    assert_non_null(value);
+    for (size_t i = 0; i < *n; i++) {
+        char *next = NULL;
+        value[i] = strtod(end, &next);
+        assert_ptr_not_equal(next, end);
+        end = next;
+    }
+    return value;
+}
+
+static int32_t *tokens(const golden *g, const char *key, size_t *n) {
+    double *value = values(g, key, n);
+    int32_t *token = calloc(*n + 1, sizeof *token);
+    assert_non_null(token);
+    for (size_t i = 0; i < *n; i++) {
+        token[i] = (int32_t)value[i];
+    }
+    free(value);
+    return token;
+}
+
+static void check_tokens(const golden *g, const char *key, const int32_t *token, size_t n) {
+    size_t n_golden = 0;
+    int32_t *expected = tokens(g, key, &n_golden);
+    if (n != n_golden) {
+        fail_msg("%s: %s has %zu values, not %zu", g->name, key, n, n_golden);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (token[i] != expected[i]) {
+            fail_msg("%s: %s[%zu] is %d, not %d", g->name, key, i, (int)token[i], (int)expected[i]);
+        }
+    }
+    free(expected);
+}
+
+/* Largest difference from a key's values in [from, n), as a share of `scale` (0: the largest value). */
+static double difference(const golden *g, const char *key, const float *value, size_t from, size_t n, double scale) {
+    size_t n_golden = 0;
+    double *expected = values(g, key, &n_golden), most = 0, largest = 0;
+    assert_int_equal(n, n_golden);
+    for (size_t i = from; i < n; i++) {
+        const double d = fabs((double)value[i] - expected[i]);
+        most = !(d <= most) ? d : most;
+        largest = fabs(expected[i]) > largest ? fabs(expected[i]) : largest;
+    }
+    free(expected);
+    return most / (scale > 0 ? scale : largest);
+}
+
+static void check_method(const golden *g, iflow_context *ctx, const iflow_ask_params *base, iflow_method method) {
+    iflow_ask_params params = *base;
+    params.method = method;
+    iflow_answer *answer = NULL;
+    assert_ok(iflow_context_ask(ctx, &params, &answer));
+    char key[64];
+    size_t n_prompt = 0;
+    int32_t *prompt = tokens(g, "prompt", &n_prompt);
+    assert_int_equal(answer->n_prompt, n_prompt);
+    float *logits = support_logits(ctx, prompt[n_prompt - 1], (int)(answer->n_context + n_prompt));
+    snprintf(key, sizeof key, "logits_%s", iflow_method_name(method));
+    const double in_logits = difference(g, key, logits, 0, (size_t)ctx->model->n_vocab, 1);
+    if (!(in_logits <= TOLERANCE_LOGIT)) {
+        fail_msg("%s: %s differ by %g", g->name, key, in_logits);
+    }
+    snprintf(key, sizeof key, "tokens_%s", iflow_method_name(method));
+    check_tokens(g, key, answer->token, answer->n_generated);
+    free(logits);
+    free(prompt);
+
+    if (method == IFLOW_METHOD_INFOFLOW) {
+        check_tokens(g, "selected", answer->selected, answer->n_selected);
+        const size_t n_head = (size_t)answer->chunk[0].length;
+        const double in_scores = difference(g, "score_norm", answer->score, n_head, answer->n_context, 0);
+        print_message("%-14s scores differ by at most %.2g of the largest, logits by %.2g\n", g->name, in_scores, in_logits);
+        assert_true(in_scores <= TOLERANCE_SCORE);
+    }
+    iflow_answer_free(answer);
+}
+
+static void check_golden(const char *path) {
+    const golden g = read_golden(path);
+    iflow_model *model = NULL;
+    assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
+    iflow_context *ctx = NULL;
+    assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
+
+    size_t n_sink = 0, n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, n_head = 0;
+    check_tokens(&g, "sink", model->sink, model->n_sink);
+    free(tokens(&g, "sink", &n_sink));
+    int32_t *length = tokens(&g, "chunk_length", &n_chunks), *token = tokens(&g, "chunk_tokens", &n_tokens);
+    int32_t *layer = tokens(&g, "score_layers", &n_layers), *head = tokens(&g, "head", &n_head);
+    double *ratio = values(&g, "ratio", &n_ratio);
+    size_t at = 0;
+    for (size_t i = 0; i < n_chunks; i++) {
+        assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
+        at += (size_t)length[i];
+    }
+    assert_int_equal(at, n_tokens);
+
+    iflow_ask_params params = iflow_ask_default_params();
+    params.instruction = "Answer the question."; /* golden.py's */
+    params.question = "Which of the rivers is in the west?";
+    params.ratio = ratio[0];
+    params.score_layers = layer;
+    params.n_score_layers = n_layers;
+    params.max_tokens = 12;
+    check_method(&g, ctx, &params, IFLOW_METHOD_FULL);
+    check_method(&g, ctx, &params, IFLOW_METHOD_NONE);
+    check_method(&g, ctx, &params, IFLOW_METHOD_INFOFLOW);
+
+    /* The context is the golden head, then the chunks. */
+    iflow_answer *answer = NULL;
+    assert_ok(iflow_context_ask(ctx, &params, &answer));
+    assert_int_equal(answer->n_context, n_head + n_tokens);
+    assert_memory_equal(answer->context_token, head, n_head * sizeof *head);
+    assert_memory_equal(answer->context_token + n_head, token, n_tokens * sizeof *token);
+    iflow_answer_free(answer);
+
+    free(length), free(token), free(layer), free(head), free(ratio);
+    iflow_context_free(ctx);
+    iflow_model_free(model);
+    free(g.text);
+}
+
+static void test_golden(void **state) {
+    (void)state;
+    const char *dir_name = support_env("INFOFLOW_GOLDEN");
+    DIR *dir = opendir(dir_name);
+    assert_non_null(dir);
+    int n = 0;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        const size_t length = strlen(entry->d_name);
+        if (length > 4 && !strcmp(entry->d_name + length - 4, ".txt")) {
+            char path[4096];
+            snprintf(path, sizeof path, "%s/%s", dir_name, entry->d_name);
+            check_golden(path);
+            n++;
+        }
+    }
+    closedir(dir);
+    assert_true(n >= 12);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
