@@ -1,0 +1,621 @@
+/* test_store.c - the directory store: opening, chunks, the limit, a naive model to compare with, documents and names. */
+#include "store_fixture.h"
+
+/* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
+
+static void test_open(void **state) {
+    (void)state;
+    iflow_store *store = NULL;
+    const iflow_store_params existing = {.must_exist = true};
+    FAILS(iflow_store_open(in_root("store"), &existing, &store), IFLOW_E_NOT_FOUND, "store");
+    OK(iflow_store_open(in_root("a/b/store"), NULL, &store)); /* with its parents */
+    close_checked(store);
+    OK(iflow_store_open(in_root("a/b/store"), &existing, &store));
+    close_checked(store);
+    FAILS(iflow_store_open(in_root("a"), &existing, &store), IFLOW_E_NOT_FOUND, "VERSION");
+    FAILS(iflow_store_open(in_root("a"), NULL, &store), IFLOW_E_ARG, "not empty");
+    FAILS(iflow_store_open("", NULL, &store), IFLOW_E_ARG, "directory");
+    FAILS(iflow_store_open(NULL, NULL, &store), IFLOW_E_ARG, "directory");
+    assert_int_equal(n_entries("a"), 1); /* nothing was put there */
+
+    write_file("file", "text");
+    FAILS(iflow_store_open(in_root("file"), NULL, &store), IFLOW_E_IO, "file is not a directory");
+    FAILS(iflow_store_open(in_root("file/store"), NULL, &store), IFLOW_E_IO, "file/store");
+    FAILS(iflow_store_open("/proc/infoflow-store", NULL, &store), IFLOW_E_IO, "/proc/infoflow-store");
+
+    assert_int_equal(mkdir(in_root("empty"), 0777), 0);
+    OK(iflow_store_open(in_root("empty"), NULL, &store));
+    close_checked(store);
+}
+
+static void test_open_unwritable(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE];
+    iflow_store *store = open_limited(0);
+    put_seed(store, 1, id);
+    close_checked(store);
+    const pid_t pid = fork();
+    if (pid == 0) { /* as nobody: root may write anywhere */
+        iflow_blob blob = {0};
+        char other[IFLOW_ID_SIZE];
+        make_chunk(2, other, &blob);
+        int failed = getuid() == 0 && (chmod(root, 0755) != 0 || setgid(65534) != 0 || setuid(65534) != 0);
+        if (getuid() != 65534) { /* our own directory: take the permission away */
+            const char *const dirs[] = {"", "store", "store/tmp", "store/chunks"};
+            for (size_t i = 0; i < 4; i++) {
+                failed |= chmod(in_root(dirs[i]), 0555) != 0;
+            }
+        }
+        failed |= iflow_store_open(in_root("new"), NULL, &store) != IFLOW_E_IO || !strstr(iflow_error_message(), "new");
+        failed |= iflow_store_open(in_root("store"), NULL, &store) != IFLOW_OK; /* reading it is no trouble */
+        iflow_chunk *chunk = NULL;
+        failed |= iflow_store_get_chunk(store, id, &chunk) != IFLOW_OK;
+        failed |= store->ops->put(store, other, &blob) != IFLOW_E_IO || !strstr(iflow_error_message(), "store/");
+        iflow_chunk_free(chunk);
+        iflow_store_close(store);
+        iflow_blob_free(&blob);
+        _exit(failed);
+    }
+    assert_int_equal(wait_for(pid), 0);
+    const char *const dirs[] = {"", "store", "store/tmp", "store/chunks"};
+    for (size_t i = 0; i < 4; i++) {
+        chmod(in_root(dirs[i]), 0777);
+    }
+}
+
+static void test_version(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    iflow_store_close(store);
+    write_file("store/VERSION", "infoflow-store 2\n");
+    FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_UNSUPPORTED, "version 2");
+    assert_non_null(strstr(iflow_error_message(), "version 1"));
+    static const char *const garbage[] = {"", "1\n", "infoflow-store \n", "infoflow-store 1 or so\n",
+                                          "infoflow-store 11111111111111111111\n"};
+    for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
+        write_file("store/VERSION", garbage[i]);
+        FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_FORMAT, "VERSION");
+    }
+    write_file("store/VERSION", "infoflow-store 1\n");
+    close_checked(open_limited(0));
+}
+
+static void test_relative_path_outlives_chdir(void **state) {
+    (void)state;
+    char here[4096], id[IFLOW_ID_SIZE];
+    iflow_store *store = NULL;
+    assert_non_null(getcwd(here, sizeof here));
+    assert_int_equal(chdir(root), 0);
+    OK(iflow_store_open("store", NULL, &store));
+    assert_int_equal(chdir(here), 0);
+    put_seed(store, 1, id);
+    use(store, id);
+    close_checked(store);
+    assert_int_equal(access(in_root(chunk_file(id)), F_OK), 0);
+}
+
+/* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_put_and_get(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE], other[IFLOW_ID_SIZE];
+    iflow_blob blob = {0}, got = {0};
+    iflow_chunk_info info;
+    iflow_chunk *chunk = NULL;
+    int32_t *tokens = NULL;
+    make_chunk(8, id, &blob);
+    make_chunk(9, other, &got);
+    iflow_blob_free(&got);
+
+    assert_false(store->ops->has(store, id));
+    FAILS(store->ops->get(store, id, &got), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_inspect(store, id, &info, NULL), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_verify(store, id), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_delete(store, id), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_pin(store, id, true), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_pin(store, id, false), IFLOW_E_NOT_FOUND, id);
+    FAILS(store->ops->set_aside(store, id), IFLOW_E_NOT_FOUND, id);
+
+    OK(store->ops->put(store, id, &blob));
+    OK(store->ops->put(store, id, &blob)); /* no-op */
+    assert_true(store->ops->has(store, id));
+    OK(store->ops->get(store, id, &got));
+    assert_int_equal(got.n_bytes, blob.n_bytes);
+    assert_memory_equal(got.data, blob.data, blob.n_bytes);
+    iflow_blob_free(&got);
+    OK(iflow_store_inspect(store, id, &info, &tokens));
+    assert_string_equal(info.id, id);
+    assert_string_equal(info.type, "q8_0");
+    assert_int_equal(info.n_tokens, 4);
+    assert_int_equal(info.n_bytes, blob.n_bytes);
+    assert_true(info.used_at > 1700000000);
+    assert_false(info.pinned);
+    OK(iflow_store_get_chunk(store, id, &chunk));
+    assert_memory_equal(tokens, chunk->identity.token, 4 * sizeof tokens[0]);
+    iflow_free(tokens);
+    iflow_chunk_free(chunk);
+    OK(iflow_store_verify(store, id));
+
+    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_inspect(store, id, &info, NULL));
+    assert_true(info.pinned);
+    OK(iflow_store_pin(store, id, false));
+    OK(iflow_store_pin(store, id, false));
+    OK(iflow_store_inspect(store, id, &info, NULL));
+    assert_false(info.pinned);
+    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_delete(store, id));
+    assert_int_equal(n_entries("store/pins"), 0);
+    assert_false(store->ops->has(store, id));
+    assert_int_equal(n_entries("store/tmp"), 0);
+    iflow_blob_free(&blob);
+    close_checked(store);
+}
+
+static void test_ids_from_outside(void **state) {
+    (void)state;
+    static const char *const bad[] = {"",
+                                      "..",
+                                      "../../etc/passwd",
+                                      "0123456789abcdef0123456789abcde",
+                                      "0123456789abcdef0123456789abcdef0",
+                                      "0123456789ABCDEF0123456789ABCDEF",
+                                      "../3456789abcdef0123456789abcdef",
+                                      "0123456789abcdef/123456789abcdef",
+                                      "0123456789abcdef0123456789abcde\n"};
+    iflow_store *store = open_limited(0);
+    iflow_blob blob = {0};
+    iflow_buffer text = {0};
+    iflow_chunk_info info;
+    iflow_chunk *chunk = NULL;
+    for (size_t i = 0; i <= sizeof bad / sizeof bad[0]; i++) {
+        const char *id = i < sizeof bad / sizeof bad[0] ? bad[i] : NULL;
+        const iflow_blob empty = {0};
+        assert_false(store->ops->has(store, id));
+        FAILS(store->ops->get(store, id, &blob), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->put(store, id, &empty), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->claim(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->set_aside(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->put_record(store, id, "x", 1), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->get_record(store, id, &text), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_inspect(store, id, &info, NULL), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_verify(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_pin(store, id, true), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_delete(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_delete_document(store, id), IFLOW_E_ARG, "is no id");
+    }
+    close_checked(store);
+}
+
+static void test_list_is_by_use(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[4][IFLOW_ID_SIZE];
+    iflow_chunk_info *list = NULL;
+    size_t n = 0;
+    OK(iflow_store_list(store, &list, &n));
+    assert_int_equal(n, 0);
+    iflow_free(list);
+    for (unsigned i = 0; i < 4; i++) {
+        put_seed(store, i, id[i]);
+    }
+    use(store, id[1]);
+    OK(iflow_store_verify(store, id[0])); /* looking is no use */
+    iflow_chunk_info info;
+    OK(iflow_store_inspect(store, id[0], &info, NULL));
+    OK(iflow_store_list(store, &list, &n));
+    assert_int_equal(n, 4);
+    static const int expected[] = {1, 3, 2, 0};
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(list[i].id, id[expected[i]]);
+    }
+    iflow_free(list);
+    close_checked(store);
+}
+
+/* ---- The limit ---------------------------------------------------------------------------------------------------------------------- */
+
+static void test_eviction_order_and_pins(void **state) {
+    (void)state;
+    char id[5][IFLOW_ID_SIZE], ignored[IFLOW_ID_SIZE];
+    size_t n_bytes[5];
+    uint64_t total = 0;
+    static const unsigned seeds[] = {3, 13, 23, 33, 43}; /* of one size */
+    for (int i = 0; i < 5; i++) {
+        iflow_blob blob = {0};
+        make_chunk(seeds[i], ignored, &blob);
+        n_bytes[i] = blob.n_bytes;
+        total += i < 3 ? blob.n_bytes : 0;
+        iflow_blob_free(&blob);
+    }
+    iflow_store *store = open_limited(total); /* three fit */
+    for (int i = 0; i < 3; i++) {
+        put_seed(store, seeds[i], id[i]);
+    }
+    OK(iflow_store_pin(store, id[1], true));
+    use(store, id[0]); /* oldest is 1, pinned; then 2, 0 */
+    put_seed(store, seeds[3], id[3]);
+    assert_true(store->ops->has(store, id[0]));
+    assert_true(store->ops->has(store, id[1]));
+    assert_false(store->ops->has(store, id[2]));
+    assert_true(store->ops->has(store, id[3]));
+    put_seed(store, seeds[4], id[4]);
+    assert_false(store->ops->has(store, id[0]));
+    assert_true(store->ops->has(store, id[1]));
+
+    /* All pinned: nothing can go, so nothing comes, and nothing was deleted in vain. */
+    OK(iflow_store_pin(store, id[3], true));
+    OK(iflow_store_pin(store, id[4], true));
+    iflow_blob blob = {0};
+    make_chunk(seeds[0], ignored, &blob);
+    FAILS(store->ops->put(store, ignored, &blob), IFLOW_E_FULL, "pinned");
+    assert_false(store->ops->has(store, ignored));
+    assert_int_equal(n_entries("store/tmp"), 0);
+    OK(iflow_store_pin(store, id[3], false));
+    OK(store->ops->put(store, ignored, &blob));
+    assert_false(store->ops->has(store, id[3]));
+    iflow_blob_free(&blob);
+    assert_int_equal(n_bytes[0], n_bytes[4]);
+    close_checked(store);
+
+    /* A prune keeps the pinned, and says what it did. */
+    store = open_limited(0);
+    size_t n_deleted = 99;
+    uint64_t bytes_deleted = 99;
+    OK(iflow_store_prune(store, total, &n_deleted, &bytes_deleted));
+    assert_int_equal(n_deleted, 0);
+    assert_int_equal(bytes_deleted, 0);
+    OK(iflow_store_prune(store, 0, &n_deleted, &bytes_deleted));
+    assert_int_equal(n_deleted, 1);
+    assert_int_equal(bytes_deleted, n_bytes[0]);
+    assert_true(store->ops->has(store, id[1]));
+    assert_true(store->ops->has(store, id[4]));
+    close_checked(store);
+}
+
+static void test_larger_than_the_limit(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE], numbers[64];
+    iflow_blob blob = {0};
+    iflow_store *store = open_limited(1000);
+    make_chunk(4, id, &blob);
+    snprintf(numbers, sizeof numbers, "%zu bytes", blob.n_bytes);
+    FAILS(store->ops->put(store, id, &blob), IFLOW_E_FULL, numbers);
+    assert_non_null(strstr(iflow_error_message(), "1000"));
+    assert_int_equal(n_entries("store/tmp"), 0);
+    iflow_blob_free(&blob);
+    close_checked(store);
+}
+
+static void test_mapped_chunk_outlives_eviction(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE];
+    iflow_store *store = open_limited(0);
+    iflow_blob blob = {0};
+    iflow_chunk *chunk = NULL;
+    make_chunk(6, id, &blob);
+    OK(store->ops->put(store, id, &blob));
+    OK(iflow_store_get_chunk(store, id, &chunk));
+    OK(iflow_store_prune(store, 0, NULL, NULL));
+    assert_false(store->ops->has(store, id));
+    assert_memory_equal(chunk->blob.data, blob.data, blob.n_bytes);
+    iflow_chunk_free(chunk);
+    iflow_blob_free(&blob);
+    close_checked(store);
+}
+
+/* ---- Against a naive model ---------------------------------------------------------------------------------------------------------- */
+
+typedef struct model_chunk {
+    char id[IFLOW_ID_SIZE];
+    iflow_blob blob;
+    bool there, pinned;
+    unsigned long used; /* a clock of operations */
+} model_chunk;
+
+static uint64_t model_bytes(const model_chunk *model, bool pinned_only) {
+    uint64_t total = 0;
+    for (int i = 0; i < SEEDS; i++) {
+        total += model[i].there && (model[i].pinned || !pinned_only) ? model[i].blob.n_bytes : 0;
+    }
+    return total;
+}
+
+static void model_evict(model_chunk *model, uint64_t max_bytes) {
+    while (model_bytes(model, false) > max_bytes) {
+        int oldest = -1;
+        for (int i = 0; i < SEEDS; i++) {
+            if (model[i].there && !model[i].pinned && (oldest < 0 || model[i].used < model[oldest].used)) {
+                oldest = i;
+            }
+        }
+        if (oldest < 0) {
+            return;
+        }
+        model[oldest].there = false;
+    }
+}
+
+static void compare_with_model(iflow_store *store, const model_chunk *model) {
+    iflow_chunk_info *list = NULL;
+    size_t n = 0, n_model = 0;
+    OK(iflow_store_list(store, &list, &n));
+    for (int i = 0; i < SEEDS; i++) {
+        assert_int_equal(store->ops->has(store, model[i].id), model[i].there);
+        n_model += model[i].there;
+    }
+    assert_int_equal(n, n_model);
+    unsigned long used = (unsigned long)-1;
+    for (size_t k = 0; k < n; k++) {
+        int i = 0;
+        while (strcmp(model[i].id, list[k].id) != 0) {
+            i++;
+        }
+        assert_int_equal(list[k].pinned, model[i].pinned);
+        assert_int_equal(list[k].n_bytes, model[i].blob.n_bytes);
+        assert_true(model[i].used < used); /* most recently used first */
+        used = model[i].used;
+    }
+    iflow_free(list);
+}
+
+static void test_random_operations(void **state) {
+    (void)state;
+    model_chunk model[SEEDS] = {0};
+    uint32_t random = 2026;
+    for (unsigned i = 0; i < SEEDS; i++) {
+        make_chunk(i, model[i].id, &model[i].blob);
+    }
+    const uint64_t limit = 8 * model[0].blob.n_bytes;
+    iflow_store *store = open_limited(limit);
+    for (unsigned long now = 1; now <= 1500; now++) {
+        model_chunk *m = &model[fixture_random(&random) % SEEDS];
+        const unsigned operation = fixture_random(&random) % 100;
+        if (operation < 45) {
+            const bool fits = m->there || model_bytes(model, true) + m->blob.n_bytes <= limit;
+            assert_int_equal(store->ops->put(store, m->id, &m->blob), fits ? IFLOW_OK : IFLOW_E_FULL);
+            if (fits && !m->there) {
+                model_evict(model, limit - m->blob.n_bytes);
+                m->there = true;
+                m->used = now;
+            }
+        } else if (operation < 70) {
+            iflow_chunk *chunk = NULL;
+            const iflow_status status = iflow_store_get_chunk(store, m->id, &chunk);
+            assert_int_equal(status, m->there ? IFLOW_OK : IFLOW_E_NOT_FOUND);
+            if (m->there) {
+                assert_memory_equal(chunk->blob.data, m->blob.data, m->blob.n_bytes);
+                m->used = now;
+            }
+            iflow_chunk_free(chunk);
+        } else if (operation < 78) {
+            const bool pin = fixture_random(&random) % 3 == 0;
+            const bool allowed = m->there || (!pin && m->pinned);
+            assert_int_equal(iflow_store_pin(store, m->id, pin), allowed ? IFLOW_OK : IFLOW_E_NOT_FOUND);
+            m->pinned = allowed ? pin : m->pinned;
+        } else if (operation < 86) {
+            assert_int_equal(iflow_store_delete(store, m->id), m->there ? IFLOW_OK : IFLOW_E_NOT_FOUND);
+            m->pinned = m->there ? false : m->pinned;
+            m->there = false;
+        } else if (operation < 90) { /* damage, noticed by verify */
+            if (m->there) {
+                flip_byte(chunk_file(m->id), -1);
+                FAILS(iflow_store_verify(store, m->id), IFLOW_E_CORRUPT, "set aside");
+                m->there = false; /* its pin stays */
+            }
+        } else if (operation < 94) {
+            const uint64_t goal = limit * (fixture_random(&random) % 5) / 4;
+            const uint64_t before = model_bytes(model, false);
+            size_t n_deleted = 0;
+            uint64_t n_bytes = 0;
+            model_evict(model, goal);
+            OK(iflow_store_prune(store, goal, &n_deleted, &n_bytes));
+            assert_int_equal(n_bytes, before - model_bytes(model, false));
+        } else if (operation < 97) {
+            iflow_store_close(store);
+            store = open_limited(limit);
+        } else {
+            OK(iflow_store_dir_check(store));
+        }
+        compare_with_model(store, model);
+    }
+    for (int i = 0; i < SEEDS; i++) {
+        iflow_blob_free(&model[i].blob);
+    }
+    close_checked(store);
+}
+
+/* ---- Documents and names ------------------------------------------------------------------------------------------------------------ */
+
+static iflow_document document_of(char *name, char (*chunks)[IFLOW_ID_SIZE], size_t n_chunks) {
+    iflow_document document = {.name = name, .chunk_id = chunks, .n_chunks = n_chunks, .n_tokens = 100 * n_chunks};
+    memcpy(document.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
+    return document;
+}
+
+static void test_documents(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunks[3][IFLOW_ID_SIZE] = {"00000000000000000000000000000001", "00000000000000000000000000000002",
+                                     "00000000000000000000000000000003"};
+    char name_b[] = "b.txt", name_a[] = "a \"quoted\"\n\xc3\xa9.txt", name_bytes[] = "bytes \xff\xfe\x80.txt";
+    iflow_document **list = NULL;
+    size_t n = 99;
+    OK(iflow_store_list_documents(store, &list, &n));
+    assert_int_equal(n, 0);
+    iflow_documents_free(list, n);
+    iflow_documents_free(NULL, 0);
+
+    iflow_document b = document_of(name_b, chunks, 3), a = document_of(name_a, chunks, 1), c = document_of(name_bytes, chunks + 1, 2);
+    OK(iflow_store_put_document(store, &b));
+    OK(iflow_store_put_document(store, &a));
+    OK(iflow_store_put_document(store, &c));
+    assert_true(iflow_id_is_valid(a.id));
+    assert_string_not_equal(a.id, b.id);
+    OK(iflow_store_list_documents(store, &list, &n));
+    assert_int_equal(n, 3);
+    assert_string_equal(list[0]->name, name_a);
+    assert_string_equal(list[1]->name, name_b);
+    assert_string_equal(list[1]->id, b.id);
+    assert_string_equal(list[1]->fingerprint, b.fingerprint);
+    assert_int_equal(list[1]->n_chunks, 3);
+    assert_int_equal(list[1]->n_tokens, 300);
+    assert_memory_equal(list[1]->chunk_id, chunks, sizeof chunks);
+    assert_string_equal(list[2]->name, "bytes \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.txt");
+    iflow_documents_free(list, n);
+
+    /* The same chunks under another name are the same document, by its new name. */
+    iflow_document renamed = document_of(name_a, chunks, 3);
+    OK(iflow_store_put_document(store, &renamed));
+    assert_string_equal(renamed.id, b.id);
+    OK(iflow_store_list_documents(store, &list, &n));
+    assert_int_equal(n, 3);
+    assert_string_equal(list[1]->name, name_a);
+    iflow_documents_free(list, n);
+
+    OK(iflow_store_delete_document(store, a.id));
+    FAILS(iflow_store_delete_document(store, a.id), IFLOW_E_NOT_FOUND, a.id);
+    OK(iflow_store_list_documents(store, &list, &n));
+    assert_int_equal(n, 2);
+    iflow_documents_free(list, n);
+
+    iflow_document wrong = document_of(name_b, chunks, 0);
+    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "b.txt");
+    wrong = document_of(name_b, chunks, 1);
+    wrong.fingerprint[3] = '/';
+    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "fingerprint");
+    char no_ids[1][IFLOW_ID_SIZE] = {"../../somewhere"};
+    wrong = document_of(name_b, no_ids, 1);
+    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "chunk 0");
+    close_checked(store);
+}
+
+static void test_bad_records_are_skipped(void **state) {
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"version\": 2}",
+        "{\"version\": 1}",
+        "{\"version\": 1, \"version\": 1}",
+        "{\"version\": 1, \"fingerprint\": \"x\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": []}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": 5, \"n_tokens\": 1, \"chunks\": []}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": -1, \"chunks\": []}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": 1}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": "
+        "[\"../../x\"]}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": "
+        "[\"00000000000000000000000000000001\"]}",
+        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"\\ud800\", \"n_tokens\": 1, \"chunks\": []}",
+    };
+    iflow_store *store = open_limited(0);
+    char chunks[1][IFLOW_ID_SIZE] = {"00000000000000000000000000000001"}, name[] = "good.txt";
+    iflow_document good = document_of(name, chunks, 1), **list = NULL;
+    size_t n = 0;
+    OK(iflow_store_put_document(store, &good));
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        n_warnings = 0;
+        write_file("store/docs/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.json", bad[i]);
+        OK(iflow_store_list_documents(store, &list, &n));
+        assert_int_equal(n, 1);
+        assert_string_equal(list[0]->id, good.id);
+        assert_int_equal(n_warnings, 1);
+        assert_non_null(strstr(last_warning, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+        iflow_documents_free(list, n);
+    }
+    /* every truncation of a good record */
+    iflow_buffer text = {0};
+    OK(store->ops->get_record(store, good.id, &text));
+    for (size_t i = 0; i < text.n; i++) {
+        n_warnings = 0;
+        OK(store->ops->put_record(store, good.id, text.text, i));
+        OK(iflow_store_list_documents(store, &list, &n));
+        assert_int_equal(n, 0);
+        assert_int_equal(n_warnings, 2);
+        iflow_documents_free(list, n);
+    }
+    iflow_buffer_free(&text);
+    OK(iflow_store_delete_document(store, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    close_checked(store);
+}
+
+static void test_resolve(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[IFLOW_ID_SIZE], found[IFLOW_ID_SIZE], prefix[IFLOW_ID_SIZE], chunks[1][IFLOW_ID_SIZE] = {"00000000000000000000000000000001"};
+    char name[] = "a.txt";
+    bool is_document = true;
+    put_seed(store, 1, chunk);
+    iflow_document document = document_of(name, chunks, 1);
+    OK(iflow_store_put_document(store, &document));
+
+    for (size_t n = 4; n <= 32; n += 7) {
+        snprintf(prefix, sizeof prefix, "%.*s", (int)n, chunk);
+        OK(iflow_store_resolve(store, prefix, found, &is_document));
+        assert_false(is_document);
+        assert_string_equal(found, chunk);
+        snprintf(prefix, sizeof prefix, "%.*s", (int)n, document.id);
+        OK(iflow_store_resolve(store, prefix, found, &is_document));
+        assert_true(is_document);
+        assert_string_equal(found, document.id);
+    }
+    static const char *const no_ids[] = {"", "abc", "zzzz", "ABCD", "../..", "a.txt", "000000000000000000000000000000010"};
+    for (size_t i = 0; i < sizeof no_ids / sizeof no_ids[0]; i++) {
+        FAILS(iflow_store_resolve(store, no_ids[i], found, &is_document), IFLOW_E_ARG, "is no id");
+    }
+    FAILS(iflow_store_resolve(store, NULL, found, &is_document), IFLOW_E_ARG, "is no id");
+    FAILS(iflow_store_resolve(store, "99999999", found, &is_document), IFLOW_E_NOT_FOUND, "99999999");
+    assert_string_equal(found, document.id); /* untouched by failures */
+
+    /* Documents go first, even where a chunk begins so too; then ambiguity among them, with up to five candidates. */
+    snprintf(prefix, sizeof prefix, "%.4s0000000000000000000000000000", chunk);
+    OK(store->ops->put_record(store, prefix, "{}", 2));
+    snprintf(found, sizeof found, "%.4s", chunk);
+    OK(iflow_store_resolve(store, found, found, &is_document));
+    assert_true(is_document);
+    assert_string_equal(found, prefix);
+    for (int i = 1; i < 7; i++) {
+        char id[IFLOW_ID_SIZE];
+        memcpy(id, prefix, sizeof id);
+        id[31] = (char)('0' + i);
+        OK(store->ops->put_record(store, id, "{}", 2));
+    }
+    snprintf(found, sizeof found, "%.4s", chunk);
+    FAILS(iflow_store_resolve(store, found, found, &is_document), IFLOW_E_ARG, "ambiguous, 7 documents");
+    size_t n_listed = 0;
+    for (const char *at = iflow_error_message(); (at = strstr(at, "0000000000000000000000")) != NULL; at += 22) {
+        n_listed++;
+    }
+    assert_int_equal(n_listed, 5);
+    assert_non_null(strstr(iflow_error_message(), "..."));
+    OK(iflow_store_resolve(store, prefix, found, &is_document)); /* a whole id is never ambiguous */
+    assert_string_equal(found, prefix);
+    close_checked(store);
+}
+
+int main(void) {
+    iflow_set_log(count_warnings, NULL);
+    const struct CMUnitTest tests[] = {
+        TEST(test_open),
+        TEST(test_open_unwritable),
+        TEST(test_version),
+        TEST(test_relative_path_outlives_chdir),
+        TEST(test_put_and_get),
+        TEST(test_ids_from_outside),
+        TEST(test_list_is_by_use),
+        TEST(test_eviction_order_and_pins),
+        TEST(test_larger_than_the_limit),
+        TEST(test_mapped_chunk_outlives_eviction),
+        TEST(test_random_operations),
+        TEST(test_documents),
+        TEST(test_bad_records_are_skipped),
+        TEST(test_resolve),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

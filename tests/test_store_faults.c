@@ -1,0 +1,437 @@
+/* test_store_faults.c - the directory store with damage inside, between processes, when they die, and when space ends. */
+#include "store_fixture.h"
+
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+
+/* ---- Damage inside ------------------------------------------------------------------------------------------------------------------ */
+
+static void test_bad_chunk_is_set_aside(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE], bad[128];
+    iflow_chunk *chunk = NULL;
+    iflow_chunk_info *list = NULL;
+    size_t n = 0;
+    static const long places[] = {0, 60, 180, -1}; /* magic, preamble, header, data */
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        put_seed(store, 2, id);
+        OK(iflow_store_pin(store, id, true));
+        flip_byte(chunk_file(id), places[i]);
+        FAILS(i % 2 ? iflow_store_verify(store, id) : iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, id);
+        assert_non_null(strstr(iflow_error_message(), "set aside"));
+        assert_null(chunk);
+        assert_false(store->ops->has(store, id));
+        snprintf(bad, sizeof bad, "store/bad/%s.gguf", id);
+        assert_int_equal(access(in_root(bad), F_OK), 0);
+        /* recomputed, it is as good as new, and still pinned */
+        put_seed(store, 2, id);
+        use(store, id);
+        OK(iflow_store_list(store, &list, &n));
+        assert_int_equal(n, 1);
+        assert_true(list[0].pinned);
+        iflow_free(list);
+    }
+    /* emptied, cut short, of another chunk, and not a file at all */
+    assert_int_equal(truncate(in_root(chunk_file(id)), 0), 0);
+    FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, "set aside");
+    put_seed(store, 2, id);
+    assert_int_equal(truncate(in_root(chunk_file(id)), 700), 0);
+    FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, "set aside");
+    assert_int_equal(mkfifo(in_root(chunk_file(id)), 0666), 0);
+    FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, "no regular file");
+    assert_int_equal(mkdir(in_root(chunk_file(id)), 0777), 0);
+    OK(iflow_store_prune(store, 0, NULL, NULL)); /* not ours to count or to delete */
+    unlink(in_root(bad));
+    FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, "no regular file");
+    char other[IFLOW_ID_SIZE], from[8300];
+    put_seed(store, 2, id);
+    put_seed(store, 12, other);
+    snprintf(from, sizeof from, "%s", in_root(chunk_file(other)));
+    assert_int_equal(rename(from, in_root(chunk_file(id))), 0);
+    assert_int_equal(rmdir(in_root(bad)), 0);
+    FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, other);
+    close_checked(store);
+}
+
+static void test_bad_chunks_do_not_pile_up(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE];
+    for (unsigned seed = 0; seed < SEEDS; seed++) {
+        put_seed(store, seed, id);
+        flip_byte(chunk_file(id), -1);
+        FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, id);
+    }
+    assert_int_equal(n_entries("store/bad"), 16);
+    close_checked(store);
+}
+
+static void test_list_skips_a_bad_header(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[3][IFLOW_ID_SIZE];
+    iflow_chunk_info *list = NULL;
+    size_t n = 0;
+    for (unsigned i = 0; i < 3; i++) {
+        put_seed(store, i, id[i]);
+    }
+    flip_byte(chunk_file(id[1]), 200);
+    write_file("store/chunks/README", "not a directory");
+    write_file("store/chunks/ab", "not a directory either");
+    OK(iflow_store_list(store, &list, &n));
+    assert_int_equal(n, 2);
+    assert_int_equal(n_warnings, 1);
+    assert_non_null(strstr(last_warning, id[1]));
+    iflow_free(list);
+    bool is_document = true;
+    char found[IFLOW_ID_SIZE];
+    OK(iflow_store_resolve(store, id[1], found, &is_document)); /* so that it can be verified or deleted by its id */
+    FAILS(iflow_store_verify(store, found), IFLOW_E_CORRUPT, "header's checksum");
+    OK(iflow_store_list(store, &list, &n));
+    assert_int_equal(n, 2);
+    assert_int_equal(n_warnings, 1);
+    iflow_free(list);
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 2"); /* the strangers */
+    iflow_store_close(store);
+}
+
+/* What the check is for: it finds what is planted. */
+static void test_check_finds(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE], path[256];
+    iflow_store *store = open_limited(0);
+    const size_t n_bytes = put_seed(store, 1, id);
+    OK(iflow_store_dir_check(store));
+    write_file("store/pins/nobody", "");
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 5");
+    unlink(in_root("store/pins/nobody"));
+    write_file("store/docs/nobody.json", "");
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 4");
+    unlink(in_root("store/docs/nobody.json"));
+    write_file("store/tmp/left", "");
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 6");
+    write_file("store/VERSION", "infoflow-store 7\n");
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 1");
+    write_file("store/VERSION", "infoflow-store 1\n");
+    flip_byte(chunk_file(id), -1);
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 2");
+    flip_byte(chunk_file(id), -1);
+    snprintf(path, sizeof path, "store/chunks/%.2s/%s.gguf.part", id, id);
+    write_file(path, "");
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 2");
+    unlink(in_root(path));
+    OK(iflow_store_dir_check(store));
+    iflow_store_close(store);
+    store = open_limited(n_bytes - 1);
+    FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 3");
+    iflow_store_close(store);
+}
+
+/* ---- Between processes -------------------------------------------------------------------------------------------------------------- */
+
+/* Puts and gets at random; whatever another process does meanwhile, a chunk is there whole or not at all. */
+static int worker(unsigned seed, uint64_t limit, int rounds) {
+    uint32_t random = seed;
+    iflow_store *store = open_limited(limit);
+    int n_bad = 0;
+    for (int i = 0; i < rounds; i++) {
+        char id[IFLOW_ID_SIZE];
+        iflow_blob blob = {0};
+        iflow_chunk *chunk = NULL;
+        make_chunk(fixture_random(&random) % SEEDS, id, &blob);
+        const iflow_status put = store->ops->put(store, id, &blob);
+        const iflow_status get = iflow_store_get_chunk(store, id, &chunk);
+        n_bad += put != IFLOW_OK || (get != IFLOW_OK && get != IFLOW_E_NOT_FOUND);
+        if (i % 16 == 0) {
+            n_bad += iflow_store_prune(store, limit / 2, NULL, NULL) != IFLOW_OK;
+        }
+        iflow_chunk_free(chunk);
+        iflow_blob_free(&blob);
+    }
+    iflow_store_close(store);
+    return n_bad;
+}
+
+static void test_two_processes(void **state) {
+    (void)state;
+    const uint64_t limit = 20000;
+    enum { WORKERS = 3 };
+    pid_t pids[WORKERS];
+    for (int w = 0; w < WORKERS; w++) {
+        pids[w] = fork();
+        if (pids[w] == 0) {
+            _exit(worker((unsigned)w + 1, limit, 250) ? 1 : 0);
+        }
+    }
+    for (int w = 0; w < WORKERS; w++) {
+        assert_int_equal(wait_for(pids[w]), 0);
+    }
+    iflow_store *store = open_limited(limit);
+    assert_int_equal(n_entries("store/tmp"), 0);
+    assert_int_equal(n_entries("store/bad"), 0);
+    close_checked(store);
+}
+
+/* Many create one store at once. */
+static void test_created_by_many(void **state) {
+    (void)state;
+    pid_t pids[8];
+    for (int w = 0; w < 8; w++) {
+        pids[w] = fork();
+        if (pids[w] == 0) {
+            iflow_store *store = NULL;
+            _exit(iflow_store_open(in_root("store"), NULL, &store) != IFLOW_OK || iflow_store_dir_check(store) == IFLOW_E_IO);
+        }
+    }
+    for (int w = 0; w < 8; w++) {
+        assert_int_equal(wait_for(pids[w]), 0);
+    }
+    close_checked(open_limited(0));
+}
+
+static void test_killed_writer(void **state) {
+    (void)state;
+    size_t n_left = 0;
+    iflow_store *store = open_limited(0);
+    for (unsigned round = 0; round < 25; round++) {
+        int ready[2];
+        assert_int_equal(pipe(ready), 0);
+        const pid_t pid = fork();
+        if (pid == 0) { /* writes chunks of 4 MiB until it is killed */
+            for (unsigned i = 0;; i++) {
+                fixture f = fixture_new(round * 1000 + i, 64, 1, 8, 2048, IFLOW_KV_F16);
+                char id[IFLOW_ID_SIZE];
+                iflow_blob blob = {0};
+                iflow_chunk_id(&f.identity, id);
+                if (fixture_encode(&f, &blob) || write(ready[1], "x", 1) != 1 || store->ops->put(store, id, &blob)) {
+                    _exit(1);
+                }
+                iflow_blob_free(&blob);
+                fixture_free(&f);
+            }
+        }
+        char byte;
+        close(ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        usleep(200 + 313 * round);
+        kill(pid, SIGKILL);
+        assert_int_equal(wait_for(pid), 128 + SIGKILL);
+        close(ready[0]);
+        n_left += n_entries("store/tmp");
+        OK(iflow_store_prune(store, 0, NULL, NULL));
+        assert_int_equal(n_entries("store/tmp"), 0);
+        OK(iflow_store_dir_check(store));
+    }
+    assert_true(n_left > 0); /* or nobody was killed in the middle, and this has shown nothing */
+    close_checked(store);
+}
+
+/* Every chunk that is visible after a kill is whole: the same, without the prune that would delete it. */
+static void test_killed_writer_leaves_whole_chunks(void **state) {
+    (void)state;
+    for (unsigned round = 0; round < 10; round++) {
+        const pid_t pid = fork();
+        if (pid == 0) {
+            _exit(worker(round + 77, 30000, 100000));
+        }
+        usleep(30000 + 7000 * round);
+        kill(pid, SIGKILL);
+        assert_int_equal(wait_for(pid), 128 + SIGKILL);
+        close_checked(open_limited(30000)); /* opening removes what was left in tmp/ */
+    }
+}
+
+static void test_live_writer_is_not_pruned(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    int ready[2], done[2];
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(done), 0);
+    char id[IFLOW_ID_SIZE];
+    iflow_blob blob = {0};
+    make_chunk(1, id, &blob);
+    iflow_blob_free(&blob);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        char byte;
+        const int failed = store->ops->claim(store, id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || read(done[0], &byte, 1) != 1;
+        _exit(failed);
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    OK(iflow_store_prune(store, 0, NULL, NULL));
+    iflow_store *second = open_limited(0);
+    iflow_store_close(second);
+    assert_int_equal(n_entries("store/tmp"), 1);
+    char number[32];
+    snprintf(number, sizeof number, "process %ld", (long)pid);
+    FAILS(store->ops->claim(store, id), IFLOW_E_BUSY, number);
+    assert_int_equal(write(done[1], "x", 1), 1);
+    assert_int_equal(wait_for(pid), 0); /* died without a release */
+    OK(store->ops->claim(store, id));
+    store->ops->release(store, id);
+    assert_int_equal(n_entries("store/tmp"), 0);
+    close(ready[0]), close(ready[1]), close(done[0]), close(done[1]);
+    close_checked(store);
+}
+
+static void test_claims(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0), *other = open_limited(0);
+    const char *a = "00000000000000000000000000000001", *b = "00000000000000000000000000000002";
+    store->ops->release(store, a); /* not claimed: nothing */
+    OK(store->ops->claim(store, a));
+    FAILS(store->ops->claim(store, a), IFLOW_E_BUSY, a);
+    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
+    other->ops->release(other, a); /* not its own: nothing */
+    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
+    OK(other->ops->claim(other, b));
+    store->ops->release(store, a);
+    OK(other->ops->claim(other, a));
+    iflow_store_close(other); /* gives its claims back */
+    OK(store->ops->claim(store, a));
+    OK(store->ops->claim(store, b));
+    store->ops->release(store, b);
+    store->ops->release(store, a);
+    close_checked(store);
+}
+
+/* Processes take turns at one claim; a file that they all add to shows whether two ever had it at once. */
+static void test_claim_excludes(void **state) {
+    (void)state;
+    enum { WORKERS = 4, TURNS = 100 };
+    const char *id = "00000000000000000000000000000001";
+    iflow_store *first = open_limited(0);
+    pid_t pids[WORKERS];
+    write_file("count", "0");
+    for (int w = 0; w < WORKERS; w++) {
+        pids[w] = fork();
+        if (pids[w] == 0) {
+            iflow_store *store = open_limited(0);
+            for (int i = 0; i < TURNS;) {
+                const iflow_status status = store->ops->claim(store, id);
+                if (status == IFLOW_OK) {
+                    int count = -1;
+                    FILE *file = fopen(in_root("count"), "r+");
+                    if (!file || fscanf(file, "%d", &count) != 1 || fseek(file, 0, SEEK_SET) != 0 || fprintf(file, "%d", count + 1) < 1 ||
+                        fclose(file) != 0) {
+                        _exit(1);
+                    }
+                    i++;
+                    store->ops->release(store, id);
+                } else if (status != IFLOW_E_BUSY) {
+                    _exit(2);
+                }
+                if (i % 10 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no claim */
+                    _exit(3);
+                }
+            }
+            iflow_store_close(store);
+            _exit(0);
+        }
+    }
+    for (int w = 0; w < WORKERS; w++) {
+        assert_int_equal(wait_for(pids[w]), 0);
+    }
+    int count = -1;
+    FILE *file = fopen(in_root("count"), "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%d", &count), 1);
+    fclose(file);
+    assert_int_equal(count, WORKERS * TURNS);
+    close_checked(first);
+}
+
+/* ---- When space ends ---------------------------------------------------------------------------------------------------------------- */
+
+/* A file may grow to 3,000 bytes: the first write is short, the next fails. */
+static void test_short_write(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char small[IFLOW_ID_SIZE], large[IFLOW_ID_SIZE];
+    iflow_blob blob = {0};
+    put_seed(store, 0, small);
+    fixture f = fixture_new(1, 64, 1, 2, 32, IFLOW_KV_F16);
+    iflow_chunk_id(&f.identity, large);
+    OK(fixture_encode(&f, &blob));
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const struct rlimit limit = {3000, 3000};
+        signal(SIGXFSZ, SIG_IGN);
+        char text[4000];
+        memset(text, ' ', sizeof text);
+        int failed = setrlimit(RLIMIT_FSIZE, &limit) != 0;
+        failed |= store->ops->put(store, large, &blob) != IFLOW_E_FULL || !strstr(iflow_error_message(), "store/tmp/");
+        failed |= store->ops->has(store, large) ? 2 : 0;
+        failed |= store->ops->put_record(store, large, text, sizeof text) != IFLOW_E_FULL ? 4 : 0;
+        failed |= iflow_store_verify(store, small) != IFLOW_OK ? 8 : 0; /* the store still works */
+        failed |= iflow_store_dir_check(store) != IFLOW_OK ? 16 : 0;
+        _exit(failed);
+    }
+    assert_int_equal(wait_for(pid), 0);
+    assert_int_equal(n_entries("store/tmp"), 0);
+    assert_int_equal(n_entries("store/docs"), 0);
+    OK(store->ops->put(store, large, &blob));
+    iflow_blob_free(&blob);
+    fixture_free(&f);
+    close_checked(store);
+}
+
+/* A real full disk, where we may mount one. */
+static void test_full_disk(void **state) {
+    (void)state;
+    assert_int_equal(mkdir(in_root("disk"), 0777), 0);
+    if (mount("infoflow-test", in_root("disk"), "tmpfs", 0, "size=256k") != 0) {
+        rmdir(in_root("disk"));
+        skip();
+    }
+    iflow_store *store = NULL;
+    char id[IFLOW_ID_SIZE];
+    iflow_blob blob = {0};
+    size_t n_put = 0;
+    iflow_status status = iflow_store_open(in_root("disk/store"), NULL, &store);
+    for (unsigned i = 0; !status && i < 100; i++) {
+        fixture f = fixture_new(i, 64, 1, 2, 64, IFLOW_KV_F16); /* 32 KiB */
+        iflow_chunk_id(&f.identity, id);
+        status = fixture_encode(&f, &blob);
+        status = status ? status : store->ops->put(store, id, &blob);
+        n_put += status == IFLOW_OK;
+        iflow_blob_free(&blob);
+        fixture_free(&f);
+    }
+    const bool has = store && store->ops->has(store, id), says_where = strstr(iflow_error_message(), "disk/store/tmp/") != NULL;
+    const size_t n_temps = n_entries("disk/store/tmp");
+    const iflow_status check = iflow_store_dir_check(store), prune = iflow_store_prune(store, 0, NULL, NULL);
+    put_seed(store, 1, id); /* there is room again */
+    iflow_store_close(store);
+    assert_int_equal(umount(in_root("disk")), 0);
+    assert_int_equal(status, IFLOW_E_FULL);
+    assert_true(says_where);
+    assert_false(has);
+    assert_int_equal(n_temps, 0);
+    assert_true(n_put > 3);
+    assert_int_equal(check, IFLOW_OK);
+    assert_int_equal(prune, IFLOW_OK);
+}
+
+int main(void) {
+    iflow_set_log(count_warnings, NULL);
+    const struct CMUnitTest tests[] = {
+        TEST(test_bad_chunk_is_set_aside),
+        TEST(test_bad_chunks_do_not_pile_up),
+        TEST(test_list_skips_a_bad_header),
+        TEST(test_check_finds),
+        TEST(test_two_processes),
+        TEST(test_created_by_many),
+        TEST(test_killed_writer),
+        TEST(test_killed_writer_leaves_whole_chunks),
+        TEST(test_live_writer_is_not_pruned),
+        TEST(test_claims),
+        TEST(test_claim_excludes),
+        TEST(test_short_write),
+        TEST(test_full_disk),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
