@@ -8,16 +8,21 @@ string(REGEX REPLACE "/$" "" INFOFLOW_PC_TO_PREFIX "${INFOFLOW_PC_TO_PREFIX}")
 
 # The pinned ggml lives in a cache that may be deleted, so an installation takes it along into a directory of its own, where it meets no
 # other ggml; installed libraries find it relative to themselves, wherever the prefix is moved.
+set(ggml_libraries "-lllama -lggml")
+foreach(backend IN LISTS GGML_AVAILABLE_BACKENDS)
+    string(APPEND ggml_libraries " -l${backend}")
+endforeach()
+string(APPEND ggml_libraries " -lggml-base")
 if(INFOFLOW_DEPS_PREFIX)
     set(INFOFLOW_PRIVATE_DIR ${CMAKE_INSTALL_LIBDIR}/infoflow)
     install(DIRECTORY ${INFOFLOW_DEPS_PREFIX}/lib ${INFOFLOW_DEPS_PREFIX}/include DESTINATION ${INFOFLOW_PRIVATE_DIR}
             USE_SOURCE_PERMISSIONS PATTERN pkgconfig EXCLUDE)
     set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH "$ORIGIN/infoflow/lib")
-    set(INFOFLOW_PC_LIBS_PRIVATE "-L\${libdir}/infoflow/lib -Wl,-rpath,\${libdir}/infoflow/lib -lllama -lggml -lggml-base")
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L\${libdir}/infoflow/lib -Wl,-rpath,\${libdir}/infoflow/lib ${ggml_libraries}")
 else()
     set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
     get_filename_component(ggml_libdir "${ggml_DIR}/../.." ABSOLUTE)
-    set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} -lllama -lggml -lggml-base")
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} ${ggml_libraries}")
 endif()
 
 install(FILES include/infoflow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
