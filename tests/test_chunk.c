@@ -161,6 +161,21 @@ static void test_id_depends_on_everything(void **state) {
     fixture_free(&f);
 }
 
+static void test_padding_is_zero(void **state) {
+    (void)state;
+    fixture f = fixture_new(4, 3, 1, 1, 7, IFLOW_KV_F16); /* 42 bytes a tensor, each in 64 */
+    iflow_blob blob = {0};
+    encode(&f, &blob);
+    const unsigned char *bytes = blob.data;
+    for (size_t i = 1; i <= 22; i++) {
+        assert_int_equal(bytes[blob.n_bytes - i], 0);
+        assert_int_equal(bytes[blob.n_bytes - 64 - i], 0);
+    }
+    assert_memory_equal(bytes + blob.n_bytes - 64, f.v[0], 42);
+    iflow_blob_free(&blob);
+    fixture_free(&f);
+}
+
 /* A golden id: computed from docs/FORMAT.md by tests/chunk_id.py, so that the format cannot change unnoticed. */
 static void test_golden_id(void **state) {
     (void)state;
@@ -267,6 +282,8 @@ static void test_more_than_a_chunk(void **state) {
     unsigned char *longer = calloc(blob.n_bytes + 64, 1);
     memcpy(longer, blob.data, blob.n_bytes);
     assert_int_equal(status_of(longer, blob.n_bytes + 1, NULL), IFLOW_E_CORRUPT);
+    iflow_chunk_info info;
+    assert_int_equal(iflow_chunk_peek(longer, blob.n_bytes + 64, NULL, "file", &info, NULL), IFLOW_E_CORRUPT);
     assert_int_equal(status_of(longer, blob.n_bytes + 64, NULL), IFLOW_E_CORRUPT);
     free(longer);
     iflow_blob_free(&blob);
@@ -658,6 +675,7 @@ int main(void) {
         cmocka_unit_test(test_peek_tells_the_same),
         cmocka_unit_test(test_same_input_same_bytes),
         cmocka_unit_test(test_id_depends_on_everything),
+        cmocka_unit_test(test_padding_is_zero),
         cmocka_unit_test(test_golden_id),
         cmocka_unit_test(test_encode_refuses),
         cmocka_unit_test(test_every_truncation),

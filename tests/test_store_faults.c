@@ -1,9 +1,57 @@
 /* test_store_faults.c - the directory store with damage inside, between processes, when they die, and when space ends. */
 #include "store_fixture.h"
 
+#include "kv/files.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+/* ---- System calls that fail when told to: the store is linked against these ---------------------------------------------------------- */
+
+static struct {
+    size_t write_at_most; /* 0: as much as is asked for */
+    int fail_in;          /* the call that fails, from 1, of all that could; 0: none */
+    int error;
+} fault;
+
+static bool fails_now(void) {
+    if (fault.fail_in > 0 && --fault.fail_in == 0) {
+        errno = fault.error;
+        return true;
+    }
+    return false;
+}
+
+ssize_t write(int fd, const void *bytes, size_t n_bytes) {
+    if (fails_now()) {
+        return -1;
+    }
+    if (fault.write_at_most && n_bytes > fault.write_at_most) {
+        n_bytes = fault.write_at_most;
+    }
+    return syscall(SYS_write, fd, bytes, n_bytes);
+}
+
+int fsync(int fd) {
+    return fails_now() ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to) {
+    return fails_now() ? -1 : (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+}
+
+int mkdirat(int dir, const char *path, mode_t mode) {
+    return fails_now() ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
+}
+
+int flock(int fd, int operation) {
+    return fails_now() ? -1 : (int)syscall(SYS_flock, fd, operation);
+}
 
 /* ---- Damage inside ------------------------------------------------------------------------------------------------------------------ */
 
@@ -131,6 +179,23 @@ static void test_check_finds(void **state) {
 
 /* ---- Between processes -------------------------------------------------------------------------------------------------------------- */
 
+/* The bytes of all chunks at one moment: while we have the lock, nobody publishes or evicts. */
+static uint64_t bytes_of_all(iflow_store *store) {
+    iflow_chunk_info *list = NULL;
+    size_t n = 0;
+    uint64_t total = 0;
+    const int lock = open(in_root("store/lock"), O_RDWR | O_CREAT, 0666);
+    if (lock < 0 || flock(lock, LOCK_EX) != 0 || iflow_store_list(store, &list, &n)) {
+        total = UINT64_MAX;
+    }
+    for (size_t i = 0; i < n; i++) {
+        total += list[i].n_bytes;
+    }
+    iflow_free(list);
+    close(lock);
+    return total;
+}
+
 /* Puts and gets at random; whatever another process does meanwhile, a chunk is there whole or not at all. */
 static int worker(unsigned seed, uint64_t limit, int rounds) {
     uint32_t random = seed;
@@ -144,6 +209,7 @@ static int worker(unsigned seed, uint64_t limit, int rounds) {
         const iflow_status put = store->ops->put(store, id, &blob);
         const iflow_status get = iflow_store_get_chunk(store, id, &chunk);
         n_bad += put != IFLOW_OK || (get != IFLOW_OK && get != IFLOW_E_NOT_FOUND);
+        n_bad += bytes_of_all(store) > limit;
         if (i % 16 == 0) {
             n_bad += iflow_store_prune(store, limit / 2, NULL, NULL) != IFLOW_OK;
         }
@@ -277,6 +343,25 @@ static void test_live_writer_is_not_pruned(void **state) {
     close_checked(store);
 }
 
+/* Who waits for a lock whose holder unlinks the file must not end up with the lock of a file that nobody can find. */
+static void test_lock_of_an_unlinked_file(void **state) {
+    (void)state;
+    iflow_files files;
+    OK(iflow_files_open(&files, root, false));
+    const int fd = iflow_files_lock(&files, "lock", true);
+    assert_true(fd >= 0);
+    const pid_t pid = fork();
+    if (pid == 0) {
+        close(fd);
+        const int own = iflow_files_lock(&files, "lock", true);
+        _exit(own < 0 || access(in_root("lock"), F_OK) != 0 || iflow_files_lock(&files, "lock", false) >= 0 || errno != EWOULDBLOCK);
+    }
+    usleep(100000); /* it waits by now; if not, it has not opened the file yet, and this shows nothing but passes */
+    iflow_files_unlink_locked(&files, "lock", fd);
+    assert_int_equal(wait_for(pid), 0);
+    iflow_files_close(&files);
+}
+
 static void test_claims(void **state) {
     (void)state;
     iflow_store *store = open_limited(0), *other = open_limited(0);
@@ -301,7 +386,7 @@ static void test_claims(void **state) {
 /* Processes take turns at one claim; a file that they all add to shows whether two ever had it at once. */
 static void test_claim_excludes(void **state) {
     (void)state;
-    enum { WORKERS = 4, TURNS = 100 };
+    enum { WORKERS = 4, TURNS = 1500 };
     const char *id = "00000000000000000000000000000001";
     iflow_store *first = open_limited(0);
     pid_t pids[WORKERS];
@@ -324,7 +409,7 @@ static void test_claim_excludes(void **state) {
                 } else if (status != IFLOW_E_BUSY) {
                     _exit(2);
                 }
-                if (i % 10 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no claim */
+                if (i % 4 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no claim */
                     _exit(3);
                 }
             }
@@ -379,6 +464,95 @@ static void test_short_write(void **state) {
     close_checked(store);
 }
 
+static void test_writes_in_pieces(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE];
+    iflow_blob blob = {0}, got = {0};
+    make_chunk(4, id, &blob);
+    fault.write_at_most = 100;
+    OK(store->ops->put(store, id, &blob));
+    fault.write_at_most = 0;
+    OK(store->ops->get(store, id, &got));
+    assert_int_equal(got.n_bytes, blob.n_bytes);
+    assert_memory_equal(got.data, blob.data, blob.n_bytes);
+    iflow_blob_free(&got);
+    iflow_blob_free(&blob);
+    close_checked(store);
+}
+
+/* Lets the first, the second, ... system call of an operation fail until none is left to fail: each time it says why, has published nothing
+ * and has left nothing, and the next time it works. */
+static void test_every_call_fails(void **state) {
+    (void)state;
+    static const struct {
+        int error;
+        iflow_status expected;
+    } errors[] = {{EIO, IFLOW_E_IO}, {ENOSPC, IFLOW_E_FULL}, {EDQUOT, IFLOW_E_FULL}, {ENOMEM, IFLOW_E_MEMORY}};
+    for (size_t e = 0; e < sizeof errors / sizeof errors[0]; e++) {
+        iflow_store *store = open_limited(100000);
+        char id[IFLOW_ID_SIZE];
+        iflow_blob blob = {0};
+        make_chunk((unsigned)e + 1, id, &blob);
+        fault.error = errors[e].error;
+        int n_failures = 0;
+        for (bool done = false; !done; n_failures++) { /* a put */
+            fault.fail_in = n_failures + 1;
+            const iflow_status status = store->ops->put(store, id, &blob);
+            done = fault.fail_in > 0;
+            fault.fail_in = 0;
+            assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
+            assert_int_equal(store->ops->has(store, id), done);
+            assert_int_equal(n_entries("store/tmp"), 0);
+            assert_true(done || strstr(iflow_error_message(), "/store/") != NULL);
+        }
+        assert_true(n_failures > 6); /* mkdir, lock, write, sync, lock, sync, rename, sync */
+        n_failures = 0;
+        for (bool done = false; !done; n_failures++) { /* a record */
+            fault.fail_in = n_failures + 1;
+            const iflow_status status = store->ops->put_record(store, id, "{}", 2);
+            done = fault.fail_in > 0;
+            fault.fail_in = 0;
+            assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
+            assert_int_equal(n_entries("store/tmp"), 0);
+        }
+        assert_true(n_failures > 3);
+        n_failures = 0;
+        for (bool done = false; !done; n_failures++) { /* pinning, claiming, setting aside, deleting */
+            fault.fail_in = n_failures + 1;
+            iflow_status status = iflow_store_pin(store, id, true);
+            status = status ? status : store->ops->claim(store, id);
+            store->ops->release(store, id);
+            status = status ? status : store->ops->set_aside(store, id);
+            done = fault.fail_in > 0;
+            fault.fail_in = 0;
+            assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
+        }
+        assert_true(n_failures > 4);
+        OK(store->ops->put(store, id, &blob));
+        iflow_blob_free(&blob);
+        close_checked(store);
+
+        n_failures = 0;
+        for (bool done = false; !done; n_failures++) { /* creating a store */
+            char path[64];
+            snprintf(path, sizeof path, "new-%zu-%d", e, n_failures);
+            fault.fail_in = n_failures + 1;
+            store = NULL;
+            const iflow_status status = iflow_store_open(in_root(path), NULL, &store);
+            done = fault.fail_in > 0;
+            fault.fail_in = 0;
+            assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
+            assert_int_equal(status == IFLOW_OK, store != NULL);
+            iflow_store_close(store);
+            store = NULL;
+            OK(iflow_store_open(in_root(path), NULL, &store)); /* whatever was there of it */
+            close_checked(store);
+        }
+        assert_true(n_failures > 8);
+    }
+}
+
 /* A real full disk, where we may mount one. */
 static void test_full_disk(void **state) {
     (void)state;
@@ -428,9 +602,12 @@ int main(void) {
         TEST(test_killed_writer),
         TEST(test_killed_writer_leaves_whole_chunks),
         TEST(test_live_writer_is_not_pruned),
+        TEST(test_lock_of_an_unlinked_file),
         TEST(test_claims),
         TEST(test_claim_excludes),
         TEST(test_short_write),
+        TEST(test_writes_in_pieces),
+        TEST(test_every_call_fails),
         TEST(test_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

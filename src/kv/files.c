@@ -155,7 +155,12 @@ static iflow_status create_temp(const iflow_files *files, const char *tag, iflow
         if (fd < 0) {
             return iflow_files_fail(files, "create", temp->path, errno);
         }
-        if (lock_fd(fd, true) == 0 && names(files, temp->path, fd)) {
+        if (lock_fd(fd, true) != 0) {
+            const int error = errno;
+            iflow_files_unlink_locked(files, temp->path, fd);
+            return iflow_files_fail(files, "lock", temp->path, error);
+        }
+        if (names(files, temp->path, fd)) {
             temp->fd = fd;
             return IFLOW_OK;
         }
