@@ -8,11 +8,11 @@ string(REGEX REPLACE "/$" "" INFOFLOW_PC_TO_PREFIX "${INFOFLOW_PC_TO_PREFIX}")
 
 # The pinned ggml lives in a cache that may be deleted, so an installation takes it along into a directory of its own, where it meets no
 # other ggml; installed libraries find it relative to themselves, wherever the prefix is moved.
-set(ggml_libraries "-lllama -lggml")
+set(ggml_libraries "-Wl,--push-state,--no-as-needed -lllama -lggml") # by name, for the reason that the shared library has
 foreach(backend IN LISTS GGML_AVAILABLE_BACKENDS)
     string(APPEND ggml_libraries " -l${backend}")
 endforeach()
-string(APPEND ggml_libraries " -lggml-base")
+string(APPEND ggml_libraries " -lggml-base -Wl,--pop-state")
 if(INFOFLOW_DEPS_PREFIX)
     set(INFOFLOW_PRIVATE_DIR ${CMAKE_INSTALL_LIBDIR}/infoflow)
     install(DIRECTORY ${INFOFLOW_DEPS_PREFIX}/lib ${INFOFLOW_DEPS_PREFIX}/include DESTINATION ${INFOFLOW_PRIVATE_DIR}
@@ -22,7 +22,7 @@ if(INFOFLOW_DEPS_PREFIX)
 else()
     set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
     get_filename_component(ggml_libdir "${ggml_DIR}/../.." ABSOLUTE)
-    set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} ${ggml_libraries}")
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} -Wl,-rpath,${ggml_libdir} ${ggml_libraries}")
 endif()
 
 install(FILES include/infoflow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
