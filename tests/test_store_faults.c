@@ -49,7 +49,14 @@ int mkdirat(int dir, const char *path, mode_t mode) {
     return fails_now() ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
 }
 
+static void (*before_flock)(void); /* called once: what another process does between an open and its lock */
+
 int flock(int fd, int operation) {
+    if (before_flock) {
+        void (*call)(void) = before_flock;
+        before_flock = NULL;
+        call();
+    }
     return fails_now() ? -1 : (int)syscall(SYS_flock, fd, operation);
 }
 
@@ -362,6 +369,34 @@ static void test_lock_of_an_unlinked_file(void **state) {
     iflow_files_close(&files);
 }
 
+static iflow_store *giver, *taker;
+static const char contested[] = "00000000000000000000000000000001";
+
+static void change_hands(void) {
+    giver->ops->release(giver, contested);
+    OK(taker->ops->claim(taker, contested));
+}
+
+/* A prune opens a claim; before it locks it, its holder gives it back and another takes it: that one's must stay. */
+static void test_claim_changes_hands_under_a_prune(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    giver = open_limited(0);
+    taker = open_limited(0);
+    OK(giver->ops->claim(giver, contested));
+    iflow_files files;
+    OK(iflow_files_open(&files, in_root("store"), false));
+    before_flock = change_hands;
+    assert_false(iflow_files_reap(&files, "tmp/00000000000000000000000000000001.claim"));
+    assert_null(before_flock);
+    assert_int_equal(n_entries("store/tmp"), 1);
+    FAILS(store->ops->claim(store, contested), IFLOW_E_BUSY, contested);
+    iflow_store_close(giver);
+    iflow_store_close(taker);
+    iflow_files_close(&files);
+    close_checked(store);
+}
+
 static void test_claims(void **state) {
     (void)state;
     iflow_store *store = open_limited(0), *other = open_limited(0);
@@ -603,6 +638,7 @@ int main(void) {
         TEST(test_killed_writer_leaves_whole_chunks),
         TEST(test_live_writer_is_not_pruned),
         TEST(test_lock_of_an_unlinked_file),
+        TEST(test_claim_changes_hands_under_a_prune),
         TEST(test_claims),
         TEST(test_claim_excludes),
         TEST(test_short_write),
