@@ -552,7 +552,7 @@ iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, 
         goto cleanup;
     }
     const iflow_chunk_identity *identity = &chunk.identity;
-    if (tokens) {
+    if (tokens && identity->n_tokens > 0) { /* always: there is no chunk of none */
         copy = iflow_calloc(identity->n_tokens, sizeof copy[0]);
         if (!copy) {
             status = iflow_fail_memory(identity->n_tokens * sizeof copy[0]);
