@@ -159,8 +159,10 @@ bool stream_text(const char *piece, void *user) {
     stream *out = user;
     progress_end();
     if (!out->silent && piece[0]) {
-        out->last = piece[strlen(piece) - 1];
-        out->failed = fputs(piece, stdout) == EOF || fflush(stdout) == EOF;
+        char *clean = text_utf8(piece, strlen(piece)); /* a model can say bytes that are no characters */
+        out->last = clean[strlen(clean) - 1];
+        out->failed = fputs(clean, stdout) == EOF || fflush(stdout) == EOF;
+        free(clean);
     }
     return !out->failed && !cli_interrupted();
 }

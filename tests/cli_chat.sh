@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Chat: follow-up questions over the same context, /again, /stats, and what goes wrong in between.
+. "$(dirname "$0")/data/cli.bash"
+export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/llama.gguf
+words 60 1 >a.txt
+
+# The first answer is that of ask; the second one stands behind it; /again starts over.
+run 0 ask -q 'Where is the ship?' --max-tokens 5 --json a.txt; cp out ask
+printf 'Where is the ship?\nAnd the light?\n/again Where is the ship?\n/quit\nNever read\n' >questions
+stdin=questions run 0 chat --max-tokens 5 --json a.txt
+[ "$(wc -l <out)" = 3 ] || fail "not three answers"
+cp out chat.jsonl; cp ask ask.jsonl
+json chat.jsonl 'd[0]["answer"] == d[2]["answer"]' 'd[0]["selected"] == d[2]["selected"]' 'd[1]["tokens"]["context"] > d[0]["tokens"]["context"]' \
+    'd[1]["tokens"]["recomputed"] == 0' 'd[1]["question"] == "And the light?"' 'd[2]["tokens"]["context"] == d[0]["tokens"]["context"]'
+[ "$(value ask 'd["answer"]')" = "$("$python" -c 'import json; print(json.loads(open("chat.jsonl").readline())["answer"])')" ] || fail "the first answer is not that of ask"
+
+# For people: answers on standard output, a line about each on standard error, no prompt where nobody sees it.
+printf '/stats\n\n  \nWhere?\n/stats\nWhat else?\n' >questions
+stdin=questions run 0 chat --max-tokens 3 a.txt
+says 'nothing was asked yet'; says '^\[infoflow, .* recomputed; first token after'; says '^\[follow-up, '; says 'to the first token'
+! grep -q '^> ' out || fail "a prompt without a terminal"
+: >questions; stdin=questions run 0 chat a.txt; [ ! -s out ] || fail "an answer without a question"
+
+# A line that is no command, and a question that does not fit, are said; the chat goes on and a script learns of it.
+words 900 2 >long
+{ echo /frobnicate; echo /again; tr '\n' ' ' <long; echo; echo 'Where?'; } >questions
+stdin=questions run 1 chat --max-tokens 3 --quiet a.txt
+says 'no /frobnicate'; says '/again.* without a question'; says 'context'; [ "$(wc -l <out)" -ge 1 ] || fail "the chat did not go on"
+run 1 chat missing.txt; says 'missing.txt: no such file'
+
+# An interrupt at the prompt ends it with 130.
+mkfifo pipe
+"$bin" chat a.txt <pipe >o 2>e & one=$!
+exec 9>pipe
+echo 'Where?' >&9
+for _ in $(seq 200); do grep -q 'first token' e && break; sleep 0.05; done
+kill -INT $one; status=0; wait $one || status=$?
+exec 9>&-
+[ "$status" = 130 ] || fail "status $status after an interrupt"

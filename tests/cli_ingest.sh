@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Ingest: files, directories, JSONL and standard input; what is stored is skipped; bad inputs are named and the rest goes on.
+. "$(dirname "$0")/data/cli.bash"
+model=$models/llama.gguf
+export INFOFLOW_MODEL=$model INFOFLOW_STORE=$tmp/store
+
+mkdir -p docs/sub docs/.hidden
+words 300 1 >docs/b.txt
+words 200 2 >docs/a.txt
+words 100 3 >docs/sub/c.md
+words 50 4 >docs/.hidden/d.txt
+printf 'secret' >docs/.e.txt
+printf 'ab\0cd' >docs/picture.bin
+
+run 0 ingest --chunk 100 docs
+[ "$(sed 's/^[0-9a-f]\{32\}  //' out | tr '\n' ' ')" = "docs/a.txt docs/b.txt docs/sub/c.md " ] || fail "not the documents in the order of their names"
+says 'picture.bin: skipped'; says '2 hidden files skipped'; says '^3 documents, .* tokens/s\), 0 already stored; 3 skipped'
+cp out first
+
+# A second time nothing is computed, and the ids are the same; the file alone has the same id.
+run 0 ingest --chunk 100 docs
+says ': 0 chunks computed, [0-9]+ already stored'
+cmp -s out first || fail "other ids the second time"
+run 0 ingest --chunk 100 docs/b.txt; grep -qF "$(cat out)" first || fail "another id for the file alone"
+run 0 ingest --chunk 50 docs/b.txt; says '[1-9][0-9]* chunks computed'; ! grep -qF "$(cut -c1-32 out)" first || fail "chunk size does not matter"
+run 0 ingest --whole docs/sub/c.md; says ": (1 chunk computed|0 chunks computed, 1 already)"; run 1 ingest --whole docs/b.txt; says "docs/b.txt: .*longer than the context"
+run 0 ingest --kv-type q8_0 --chunk 100 docs/b.txt; says '[1-9][0-9]* chunks? computed'
+
+# Standard input has the same content, so it finds the same chunks.
+stdin=docs/b.txt run 0 ingest --chunk 100 -; says ' 0 chunks computed'; prints '  stdin$'
+
+# A text with and without the empty line at its end, or a byte order mark, is the same document.
+printf 'One line.' >e1.txt; printf 'One line.\n' >e2.txt; printf 'One line.\n\n' >e3.txt; printf '\357\273\277One line.\n' >e4.txt
+run 0 ingest e1.txt e2.txt e3.txt e4.txt; says '1 chunk computed'; [ "$(cut -c1-32 out | sort -u | wc -l)" = 1 ] || fail "not the same document"
+
+# JSONL: each kind of line, by extension or by option; bad lines are named by number.
+cat >d.jsonl <<'J'
+{"id": 7, "text": "The ship went north."}
+
+{"title": "Harbour", "context": "A long context about the harbour.\n\nAnd its light."}
+{"id": "q1", "question": "x", "passages": ["Old stone\nIt is old.", "Wind\nIt is cold."]}
+{"text": "No name."}
+J
+run 0 ingest d.jsonl
+[ "$(sed 's/^[0-9a-f]\{32\}  //' out | tr '\n' ' ')" = "7 Harbour q1 d.jsonl:5 " ] || fail "names of JSONL documents"
+run 0 store list --json; json out '[len(x["chunks"]) for x in d["documents"] if x["name"] == "q1"] == [2]'
+cp d.jsonl d.data; run 0 ingest --jsonl d.data; says ' 0 chunks computed, 5 already stored'
+stdin=d.jsonl run 0 ingest --jsonl -; says ' 0 chunks computed'
+cat >bad.jsonl <<'J'
+{"text": "Good one."}
+not json
+{"foo": 1}
+{"text": ""}
+{"passages": []}
+{"passages": [1]}
+["text"]
+{"text": 5}
+{"text": "cut
+J
+printf '{"text": "\xff\xfe"}\n{"text": "Good two."}\n{"text": "zero \\u0000 byte"}\n{"text": "no end"' >>bad.jsonl
+run 1 ingest bad.jsonl
+for line in 2 3 4 5 6 7 8 9 10 12 13; do says "bad.jsonl:$line: "; done
+[ "$(wc -l <out)" = 2 ] || fail "the good lines were not taken"
+says '; 11 failed'
+
+# Bad files are named, the rest goes on, the status is 1.
+printf 'fine \xff\xfe not' >utf.txt; printf '%s' 'half a character \xe2\x82' | sed 's/\\xe2\\x82/\xe2\x82/' >half.txt; : >empty.txt; printf ' \n\t\n' >blank.txt
+mkdir nothing
+run 1 ingest utf.txt half.txt empty.txt blank.txt docs/picture.bin missing.txt nothing docs/a.txt
+says 'utf.txt: .*UTF-8.*5'; says 'half.txt: .*UTF-8'; says 'empty.txt: empty'; says 'blank.txt: empty'; says 'picture.bin: not a text'; says 'missing.txt: No such file'
+says 'nothing: no file'; says '; 7 failed'; prints 'docs/a.txt$'
+if [ "$(id -u)" != 0 ]; then
+    cp docs/a.txt locked.txt; chmod 0 locked.txt; run 1 ingest locked.txt; says 'locked.txt: Permission denied'
+fi
+
+# Two at once into one store: both end well, nothing is computed twice, and all of it is good.
+export INFOFLOW_STORE=$tmp/two
+words 3000 5 >long.txt
+"$bin" ingest --chunk 64 long.txt docs >o1 2>e1 & one=$!
+"$bin" ingest --chunk 64 long.txt docs >o2 2>e2 & two=$!
+wait $one || fail "the first of two failed: $(cat e1)"
+wait $two || fail "the second of two failed: $(cat e2)"
+cmp -s o1 o2 || sort o1 | cmp -s - <(sort o2) || fail "two at once gave different documents"
+run 0 store verify; prints 'chunks good$'
+run 0 store list --json
+computed=$(cat e1 e2 | sed -n 's/.*: \([0-9,]*\) chunks\{0,1\} computed.*/\1/p' | tr -d , | awk '{ n += $1 } END { print n }')
+[ "$computed" = "$(value out 'len(d["chunks"])')" ] || fail "$computed chunks were computed for $(value out 'len(d["chunks"])')"
+
+# An interrupt stops after the chunk at hand with 130; the same command goes on from there.
+export INFOFLOW_STORE=$tmp/stop
+words 40000 6 >book.txt
+"$bin" ingest --chunk 256 book.txt >o 2>e & one=$!
+for _ in $(seq 200); do [ "$(find stop -name '*.gguf' 2>/dev/null | wc -l)" -ge 3 ] && break; sleep 0.05; done
+kill -INT $one; status=0; wait $one || status=$?
+[ "$status" = 130 ] || fail "status $status after an interrupt: $(cat e)"
+grep -q 'goes on where' e || fail "no word of what to do after the interrupt"
+run 0 store verify
+run 0 ingest --chunk 256 --quiet book.txt; [ ! -s err ] || fail "--quiet is not quiet"
+run 0 store list --json; json out 'len(d["documents"]) == 1' 'd["documents"][0]["missing_chunks"] == 0'
+
+# A limit keeps the store below it, least recently used first.
+export INFOFLOW_STORE=$tmp/small
+run 0 ingest --chunk 100 --max-size 300K docs
+run 0 store list --json; json out '0 < d["bytes"] <= 300 * 1024'
