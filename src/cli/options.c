@@ -150,7 +150,7 @@ static bool parse_layers(const char *string, layer_list *out) {
 
 static bool is_choice(const char *string, const char *choices) {
     size_t n = strlen(string);
-    for (const char *c = choices; *c; c += strcspn(c, "|"), c += *c == '|')
+    for (const char *c = choices; c && *c; c += strcspn(c, "|"), c += *c == '|')
         if (strcspn(c, "|") == n && memcmp(c, string, n) == 0)
             return true;
     return false;
