@@ -69,7 +69,11 @@ static void test_ratio_1_is_full(void **state) {
           *c = ask(ctx, IFLOW_METHOD_NONE, 0, &none);
     assert_int_equal(all->n_recomputed, all->n_context - (size_t)all->chunk[0].length);
     assert_close(a, b);
-    assert_same_answer(full, all);
+    if (tolerance == TOLERANCE_IDENTITY_F32) {
+        assert_same_answer(full, all);
+    } else { /* as far as 4-bit arithmetic decides it: the first token, whose logits were just compared */
+        assert_true(full->n_generated > 0 && all->n_generated > 0 && full->token[0] == all->token[0]);
+    }
     /* And it repaired something: without recompute the logits are far away. */
     const size_t n = (size_t)model->n_vocab;
     assert_true(support_max_difference(a, c, n) > 2 * support_max_difference(a, b, n));
@@ -92,23 +96,35 @@ static void test_ratio_0_is_none(void **state) {
     iflow_context_free(ctx);
 }
 
+static size_t count_common(const iflow_answer *x, const iflow_answer *y) {
+    size_t n = 0;
+    for (size_t p = 0, q = 0; p < x->n_selected && q < y->n_selected;) {
+        const int32_t a = x->selected[p], b = y->selected[q];
+        n += a == b;
+        p += a <= b;
+        q += b <= a;
+    }
+    return n;
+}
+
 static void test_slices_are_one_pass(void **state) {
     (void)state;
+    /* Ratio 1 recomputes in slices with nothing left to selection; at 0.3 rounding may swap neighbours at the boundary, and no more. */
+    static const struct {
+        iflow_method method;
+        double ratio;
+    } run[] = {{IFLOW_METHOD_FULL, 0}, {IFLOW_METHOD_INFOFLOW, 1}, {IFLOW_METHOD_INFOFLOW, 0.3}};
     iflow_context *once = make_context(NULL, 4096, 0, NULL), *sliced = make_context(NULL, 7, 0, NULL);
-    const iflow_method methods[] = {IFLOW_METHOD_FULL, IFLOW_METHOD_INFOFLOW};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         iflow_answer *x = NULL, *y = NULL;
-        float *a = ask(once, methods[i], 0.3, &x), *b = ask(sliced, methods[i], 0.3, &y);
-        assert_close(a, b);
+        float *a = ask(once, run[i].method, run[i].ratio, &x), *b = ask(sliced, run[i].method, run[i].ratio, &y);
+        const size_t n_common = count_common(x, y);
         assert_int_equal(x->n_selected, y->n_selected);
-        if (x->n_selected) { /* rounding may swap neighbours at the boundary: nearly all are the same */
-            size_t n_common = 0;
-            for (size_t p = 0, q = 0; p < x->n_selected && q < y->n_selected;) {
-                n_common += x->selected[p] == y->selected[q];
-                x->selected[p]<y->selected[q] ? p++ : x->selected[p]> y->selected[q] ? q++ : (p++, q++);
-            }
-            assert_true(n_common + 1 >= x->n_selected);
+        assert_true(n_common + 1 >= x->n_selected);
+        if (n_common == x->n_selected) {
+            assert_close(a, b);
         }
+        assert_true(run[i].ratio == 0.3 || n_common == x->n_selected);
         free(a), free(b);
         iflow_answer_free(x), iflow_answer_free(y);
     }

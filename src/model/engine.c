@@ -143,20 +143,24 @@ static int visible_rows(const iflow_rows *rows, int32_t max_pos) {
     return padded < rows->n_rows ? padded : rows->n_rows;
 }
 
-/* Fills and uploads the mask [n, n_kv]: a key is visible to a query if its position is not greater. */
+/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its position is not greater. */
 static iflow_status set_mask(iflow_engine *e, const iflow_rows *rows, const int32_t *pos, int n, int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
-    const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, (size_t)n * (size_t)n_kv, sizeof *e->mask);
+    const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)n * fold * width;
+    const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
     if (status) {
         return status;
     }
     for (int q = 0; q < n; q++) {
-        ggml_fp16_t *line = e->mask + (size_t)q * (size_t)n_kv;
+        ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
         for (int k = 0; k < n_kv; k++) {
             line[k] = rows->pos[k] <= pos[q] ? visible : hidden;
         }
+        for (size_t i = 1; i < fold; i++) {
+            memcpy(line + i * width, line, width * sizeof *line);
+        }
     }
-    ggml_backend_tensor_set(e->graph.mask, e->mask, 0, (size_t)n * (size_t)n_kv * sizeof *e->mask);
+    ggml_backend_tensor_set(e->graph.mask, e->mask, 0, count * sizeof *e->mask);
     return IFLOW_OK;
 }
 

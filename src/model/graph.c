@@ -42,16 +42,45 @@ static struct ggml_tensor *cache_view(builder *b, struct ggml_tensor *cache) {
                         (size_t)h->n_embd_head * ggml_element_size(cache), 0);
 }
 
+int iflow_graph_fold(const iflow_model *model, int n) {
+    enum { TILE = 64 };
+    const int group = model->h.n_head / model->h.n_head_kv;
+    return n < TILE && n * group >= TILE ? group : 1;
+}
+
+/* q [n_embd_head, n_head, n] as attention takes it: [n_embd_head, n * fold, n_head / fold]. Heads lie as [n_head_kv, group]; folded, a
+ * query's group stands side by side. */
+static struct ggml_tensor *fold_queries(builder *b, struct ggml_tensor *q) {
+    const int64_t fold = b->graph->fold, n = q->ne[2];
+    if (fold == 1) {
+        return ggml_permute(b->ctx, q, 0, 2, 1, 3);
+    }
+    q = ggml_reshape_4d(b->ctx, q, q->ne[0], fold, q->ne[1] / fold, n);
+    q = ggml_cont(b->ctx, ggml_permute(b->ctx, q, 0, 1, 3, 2)); /* [n_embd_head, fold, n, n_head_kv] */
+    return ggml_reshape_3d(b->ctx, q, q->ne[0], fold * n, q->ne[3]);
+}
+
+/* Attention's output [n_embd_head, n_head / fold, n * fold] back as [n_embd_head * n_head, n]. */
+static struct ggml_tensor *unfold(builder *b, struct ggml_tensor *out) {
+    const int64_t fold = b->graph->fold, n = out->ne[2] / fold, n_q = out->ne[0] * out->ne[1] * fold;
+    if (fold == 1) {
+        return ggml_reshape_2d(b->ctx, out, n_q, n);
+    }
+    out = ggml_reshape_4d(b->ctx, out, out->ne[0], out->ne[1], fold, n);
+    return ggml_cont_2d(b->ctx, ggml_permute(b->ctx, out, 0, 2, 1, 3), n_q, n);
+}
+
 /* Adds an observation of this layer: for every key k, sum_q m[q,k]^2, m[q,k] the softmax weight averaged over heads (algorithm.md, step 3).
- * q [n_embd_head, n, n_head], k [n_embd_head, n_kv, n_head_kv]. */
+ * q [n_embd_head, n * fold, n_head / fold], k [n_embd_head, n_kv, n_head_kv]. */
 static struct ggml_tensor *observe_norm(builder *b, struct ggml_tensor *q, struct ggml_tensor *k, float scale) {
-    const int n_head = b->model->h.n_head;
-    struct ggml_tensor *kq = ggml_mul_mat(b->ctx, k, q); /* [n_kv, n, n_head] */
+    const int n_head = b->model->h.n_head, fold = b->graph->fold;
+    struct ggml_tensor *kq = ggml_mul_mat(b->ctx, k, q); /* [n_kv, n * fold, n_head / fold] */
     ggml_prec_set_acc(kq, GGML_PREC_F32);
     struct ggml_tensor *a = ggml_soft_max_ext(b->ctx, kq, b->graph->mask, scale, 0.0f);
     struct ggml_tensor *m = NULL; /* [n_kv, n] */
     for (int i = 0; i < n_head; i++) {
-        struct ggml_tensor *head = ggml_view_2d(b->ctx, a, a->ne[0], a->ne[1], a->nb[1], (size_t)i * a->nb[2]);
+        struct ggml_tensor *head = ggml_view_2d(b->ctx, a, a->ne[0], a->ne[1] / fold, a->nb[1] * (size_t)fold,
+                                                (size_t)(i / fold) * a->nb[2] + (size_t)(i % fold) * a->nb[1]);
         m = m ? ggml_add(b->ctx, m, head) : head;
     }
     m = ggml_scale(b->ctx, m, 1.0f / (float)n_head);
@@ -86,7 +115,7 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
         q = norm(b, q, w->q_norm);
     }
     q = iflow_graph_rope(b->ctx, b->model, q, g->pos, false);
-    q = ggml_permute(b->ctx, q, 0, 2, 1, 3); /* [n_embd_head, n, n_head] */
+    q = fold_queries(b, q);
     struct ggml_tensor *keys = cache_view(b, b->rows->k[il]);
     if (i_observe >= 0) {
         struct ggml_tensor *observed = observe_norm(b, q, keys, scale);
@@ -99,8 +128,7 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
     }
     struct ggml_tensor *out = ggml_flash_attn_ext(b->ctx, q, keys, cache_view(b, b->rows->v[il]), g->mask, scale, 0.0f, 0.0f);
     ggml_prec_set_acc(out, GGML_PREC_F32);
-    out = ggml_reshape_2d(b->ctx, out, (int64_t)h->n_embd_head * h->n_head, n);
-    return linear(b, w->wo, w->bo, out);
+    return linear(b, w->wo, w->bo, unfold(b, out));
 }
 
 static struct ggml_tensor *feed_forward(builder *b, int il, struct ggml_tensor *x) {
@@ -139,7 +167,8 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     graph->token = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->pos = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->row = input(&b, GGML_TYPE_I64, shape->n, 1);
-    graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, shape->n);
+    graph->fold = iflow_graph_fold(model, shape->n);
+    graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
 
     struct ggml_tensor *x = ggml_get_rows(b.ctx, model->tok_embd, graph->token); /* [n_embd, n] */
     int i_observe = 0;

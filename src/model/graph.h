@@ -22,10 +22,16 @@ typedef struct iflow_graph {
     struct ggml_tensor *token;        /* i32 [n] */
     struct ggml_tensor *pos;          /* i32 [n] */
     struct ggml_tensor *row;          /* i64 [n] */
-    struct ggml_tensor *mask;         /* f16 [n_kv, n], 0 or -inf */
+    int fold;                         /* mask rows a token: see iflow_graph_fold */
+    struct ggml_tensor *mask;         /* f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
     struct ggml_tensor *logits;       /* f32 [n_vocab, n_out], or NULL */
     struct ggml_tensor *observed[16]; /* f32 [1, n_kv] each */
 } iflow_graph;
+
+/* Attention of n queries may run as n * fold, the queries of the heads that share a KV head side by side. ggml's CPU kernel works on tiles
+ * of 64 queries and falls back to one query at a time, several times slower a query, below that: a question or a prompt over a long context
+ * is such a case, and folded it is not. 1: as it is. */
+int iflow_graph_fold(const iflow_model *model, int n);
 
 /* Replaces what graph held. E_MEMORY. */
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape);
