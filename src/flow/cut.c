@@ -17,6 +17,14 @@ static size_t skip_space(const char *text, size_t at, size_t end) {
     return at;
 }
 
+static size_t next_character(const char *text, size_t at, size_t end) {
+    at++;
+    while (at < end && (text[at] & 0xc0) == 0x80) {
+        at++;
+    }
+    return at;
+}
+
 /* Boundaries from the one a reader would choose first to the one that is always there. */
 typedef enum level { PARAGRAPH, SENTENCE, WORD, CHARACTER, N_LEVELS } level;
 
@@ -69,15 +77,7 @@ static size_t best_boundary(const char *text, size_t start, size_t limit, size_t
             }
         }
     }
-    return skip_space(text, limit, end); /* unreachable for valid UTF-8 and a limit of at least one character */
-}
-
-static size_t next_character(const char *text, size_t at, size_t end) {
-    at++;
-    while (at < end && (text[at] & 0xc0) == 0x80) {
-        at++;
-    }
-    return at;
+    return next_character(text, start, end); /* the limit lies within the first character */
 }
 
 static iflow_status append(iflow_pieces *out, size_t capacity[2], iflow_piece piece, const int32_t *tokens) {
@@ -94,6 +94,46 @@ static iflow_status append(iflow_pieces *out, size_t capacity[2], iflow_piece pi
     return status;
 }
 
+/* Counts the tokens of text[start, end) alone; *tokens: free(). */
+static iflow_status count(const iflow_model *model, const char *text, size_t start, size_t end, int32_t **tokens, size_t *n) {
+    free(*tokens);
+    *tokens = NULL;
+    return iflow_tokenize(model, text + start, end - start, false, tokens, n);
+}
+
+/* A long prefix of text[start, n_bytes) whose tokens fit: nearly the longest. It is found by trying, since a text's tokens cannot be
+ * counted up to a cut: what stands at the cut tokenises differently alone. */
+static iflow_status fitting_prefix(const iflow_model *model, const char *text, size_t start, size_t n_bytes, size_t max_tokens,
+                                   size_t *end) {
+    iflow_status status = IFLOW_OK;
+    int32_t *tokens = NULL;
+    size_t low = start, high = n_bytes + 1; /* low fits, high does not */
+    size_t guess = start + max_tokens * 4;  /* bytes a token, for a start */
+    for (;;) {
+        guess = guess < n_bytes ? guess : n_bytes;
+        while (guess < n_bytes && (text[guess] & 0xc0) == 0x80) {
+            guess++;
+        }
+        size_t n = 0;
+        if (guess <= low || guess >= high || (status = count(model, text, start, guess, &tokens, &n))) {
+            break;
+        }
+        if (n <= max_tokens) {
+            low = guess;
+            if (low == n_bytes || n * 16 >= max_tokens * 15) {
+                break; /* full enough */
+            }
+        } else {
+            high = guess;
+        }
+        const size_t scaled = start + (size_t)((double)(guess - start) * (double)max_tokens * 0.99 / (double)(n ? n : 1));
+        guess = scaled > low && scaled < high ? scaled : low + (high - low) / 2;
+    }
+    free(tokens);
+    *end = low > start ? low : next_character(text, start, n_bytes);
+    return status;
+}
+
 iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out) {
     if (skip_space(text, 0, n_bytes) == n_bytes) {
         return iflow_fail(IFLOW_E_ARG, "the document is empty");
@@ -104,69 +144,33 @@ iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_byte
     }
     iflow_status status = IFLOW_OK;
     size_t capacity[2] = {0};
+    int32_t *tokens = NULL;
     iflow_pieces *pieces = calloc(1, sizeof *pieces);
     if (!pieces) {
         return iflow_fail_memory(sizeof *pieces);
     }
-    double bytes_per_token = 4; /* of the text so far; a first guess for the next piece's length */
     for (size_t start = 0; start < n_bytes;) {
-        /* The longest prefix whose tokens fit is found by trying: a text's tokens cannot be cut and counted, since what stands at the cut
-         * tokenises differently alone. low fits, high does not. */
-        size_t low = start, high = n_bytes + 1, low_tokens = 0;
-        size_t guess = start + (size_t)((double)max_tokens * bytes_per_token) + 1;
-        int32_t *tokens = NULL;
-        while (low < n_bytes) {
-            guess = guess > n_bytes ? n_bytes : guess;
-            while (guess < n_bytes && (text[guess] & 0xc0) == 0x80) {
-                guess++;
-            }
-            size_t n = 0;
-            free(tokens);
-            tokens = NULL;
-            if ((status = iflow_tokenize(model, text + start, guess - start, false, &tokens, &n))) {
-                goto cleanup;
-            }
-            bytes_per_token = (double)(guess - start) / (double)(n ? n : 1);
-            if (n <= max_tokens) {
-                low = guess, low_tokens = n;
-                if (low_tokens * 16 >= max_tokens * 15 || low == n_bytes) {
-                    break; /* full enough */
-                }
-            } else {
-                high = guess;
-            }
-            const size_t scaled = start + (size_t)((double)max_tokens * bytes_per_token * 0.99);
-            guess = scaled > low && scaled < high ? scaled : low + (high - low) / 2;
-            if (guess <= low || high - low <= 4) {
-                break;
-            }
+        size_t limit = 0, cut = 0, n = 0;
+        if ((status = fitting_prefix(model, text, start, n_bytes, max_tokens, &limit))) {
+            goto cleanup;
         }
-        size_t limit = low > start ? low : next_character(text, start, n_bytes);
-        for (;;) { /* the boundary's own tokens must fit too */
-            const size_t cut = best_boundary(text, start, limit, n_bytes);
-            size_t n = 0;
-            free(tokens);
-            tokens = NULL;
-            if ((status = iflow_tokenize(model, text + start, cut - start, false, &tokens, &n))) {
+        for (;; limit = start + (limit - start) / 2) { /* a shorter text has more tokens now and then */
+            cut = best_boundary(text, start, limit, n_bytes);
+            if ((status = count(model, text, start, cut, &tokens, &n))) {
                 goto cleanup;
             }
             if (n <= max_tokens || cut <= next_character(text, start, n_bytes)) { /* one character may be more tokens than fit */
-                status = append(pieces, capacity, (iflow_piece){.byte_start = start, .byte_end = cut, .n_tokens = n}, tokens);
-                start = cut;
                 break;
             }
-            limit = start + (limit - start) / 2;
         }
-        free(tokens);
-        tokens = NULL;
-        if (status) {
+        if ((status = append(pieces, capacity, (iflow_piece){.byte_start = start, .byte_end = cut, .n_tokens = n}, tokens))) {
             goto cleanup;
         }
-        continue;
-    cleanup:
-        free(tokens);
-        break;
+        start = cut;
     }
+
+cleanup:
+    free(tokens);
     if (status) {
         iflow_pieces_free(pieces);
     } else {
