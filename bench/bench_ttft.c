@@ -440,6 +440,7 @@ int main(int argc, char **argv) {
     char **child_argv = calloc((size_t)argc + 3, sizeof *child_argv);
     if (!child_argv || (own_store && !mkdtemp(temporary))) {
         perror("bench_ttft");
+        free(child_argv);
         return 1;
     }
     memcpy(child_argv, argv, (size_t)argc * sizeof *argv);

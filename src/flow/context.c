@@ -216,12 +216,12 @@ static iflow_status prefill_claimed(iflow_context *ctx, const iflow_context_chun
 
 iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
     iflow_status status = check_tokens(ctx, tokens, n_tokens);
-    int32_t *copy = status ? NULL : iflow_calloc(n_tokens, sizeof *copy);
-    if (!status && !copy) {
-        status = iflow_fail_memory(n_tokens * sizeof *copy);
-    }
     if (status) {
         return status;
+    }
+    int32_t *copy = iflow_calloc(n_tokens, sizeof *copy);
+    if (!copy) {
+        return iflow_fail_memory(n_tokens * sizeof *copy);
     }
     memcpy(copy, tokens, n_tokens * sizeof *copy);
     const iflow_context_chunk wanted = iflow_context_chunk_of(ctx, copy, n_tokens, ctx->kv_type, false);

@@ -77,7 +77,7 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
     ctx->turn.pending = -1;
     for (bool go_on = true; go_on && answer->n_generated < (size_t)params->max_tokens;) {
         const int32_t token = sample(sampler, candidate, logits, n_vocab);
-        if (!first) {
+        if (first == 0) {
             first = iflow_now_ms();
             answer->ms.ttft = first - start;
         }
