@@ -226,10 +226,23 @@ IFLOW_API void iflow_context_clear(iflow_context *ctx);
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
 
 typedef enum iflow_method {
-    IFLOW_METHOD_INFOFLOW, /* assemble, score, select, recompute the selected, prompt */
-    IFLOW_METHOD_FULL,     /* prefill the whole sequence */
-    IFLOW_METHOD_NONE,     /* assemble, prompt: no recompute */
+    IFLOW_METHOD_INFOFLOW,   /* assemble, score, select the best, recompute them, prompt */
+    IFLOW_METHOD_FULL,       /* prefill the whole sequence */
+    IFLOW_METHOD_NONE,       /* assemble, prompt: no recompute */
+    IFLOW_METHOD_EPIC,       /* recompute the first 4 tokens of every chunk (EPIC) */
+    IFLOW_METHOD_EPIC_RATIO, /* recompute the first ratio of every chunk */
+    IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
 } iflow_method;
+
+/* What a token's score is, a mean over the scoring layers. a[h,q,k] is the attention weight of query q for token k in head h, m[q,k] its
+ * mean over heads. */
+typedef enum iflow_score {
+    IFLOW_SCORE_NORM,     /* sqrt(sum_q m^2): the paper's */
+    IFLOW_SCORE_MASS,     /* sum_q m */
+    IFLOW_SCORE_ENTROPY,  /* -sum_q m log m */
+    IFLOW_SCORE_VATP,     /* sum_h sum_q a |v| */
+    IFLOW_SCORE_COMBINED, /* mean of norm, entropy and vatp, each scaled to 0..1 */
+} iflow_score;
 
 typedef enum iflow_score_text {
     IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
@@ -245,13 +258,17 @@ typedef struct iflow_ask_params {
     const char *system;          /* system message of the chat header; NULL: none */
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
+    iflow_score score;           /* NORM */
     const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
     size_t n_score_layers;       /* 0 with NULL */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
     double temperature;          /* 0: greedy, the default */
     uint64_t seed;               /* for temperature > 0; 0 */
-    iflow_on_text on_text;       /* NULL: none */
+    const int32_t *forced; /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say (teacher forcing) */
+    size_t n_forced;       /* at most max_tokens */
+    bool keep_logits;      /* fill the answer's logits */
+    iflow_on_text on_text; /* NULL: none */
     void *user;
 } iflow_ask_params;
 
@@ -278,6 +295,7 @@ typedef struct iflow_answer {
     int32_t *token; /* generated, without the end-of-generation token */
     int32_t *context_token;
     float *score;            /* one a context position (0 for the head); NULL unless scored */
+    float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* chunk[0] is the head */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
@@ -299,9 +317,17 @@ IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_a
 
 IFLOW_API void iflow_answer_free(iflow_answer *answer);
 
+/* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. */
 IFLOW_API const char *iflow_method_name(iflow_method method);
+IFLOW_API const char *iflow_score_name(iflow_score score);
+/* One line on what it does. Static. */
+IFLOW_API const char *iflow_method_about(iflow_method method);
+IFLOW_API const char *iflow_score_about(iflow_score score);
+/* Whether the method recomputes by ratio; the others' is fixed. */
+IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 /* E_ARG, listing the names. */
 IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
+IFLOW_API iflow_status iflow_score_from_name(const char *name, iflow_score *score);
 
 #ifdef __cplusplus
 }

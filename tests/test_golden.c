@@ -76,6 +76,26 @@ static void check_tokens(const golden *g, const char *key, const int32_t *token,
     free(expected);
 }
 
+static double difference(const golden *g, const char *key, const float *value, size_t from, size_t n, double scale);
+
+/* Every score against the reference's; their selection is the best of them, like norm's. */
+static void check_scores(const golden *g, iflow_context *ctx, const iflow_ask_params *base) {
+    for (int kind = 0; iflow_score_name((iflow_score)kind); kind++) {
+        iflow_ask_params params = *base;
+        params.score = (iflow_score)kind;
+        params.max_tokens = 1;
+        iflow_answer *answer = NULL;
+        assert_ok(iflow_context_ask(ctx, &params, &answer));
+        char key[64];
+        snprintf(key, sizeof key, "score_%s", iflow_score_name((iflow_score)kind));
+        const double most = difference(g, key, answer->score, (size_t)answer->chunk[0].length, answer->n_context, 0);
+        if (!(most <= TOLERANCE_SCORE)) {
+            fail_msg("%s: %s differs by %g", g->name, key, most);
+        }
+        iflow_answer_free(answer);
+    }
+}
+
 /* Largest difference from a key's values in [from, n), as a share of `scale` (0: the largest value). */
 static double difference(const golden *g, const char *key, const float *value, size_t from, size_t n, double scale) {
     size_t n_golden = 0;
@@ -150,6 +170,8 @@ static void check_golden(const char *path) {
     check_method(&g, ctx, &params, IFLOW_METHOD_FULL);
     check_method(&g, ctx, &params, IFLOW_METHOD_NONE);
     check_method(&g, ctx, &params, IFLOW_METHOD_INFOFLOW);
+
+    check_scores(&g, ctx, &params);
 
     /* The context is the golden head, then the chunks. */
     iflow_answer *answer = NULL;

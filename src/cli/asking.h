@@ -5,7 +5,7 @@
 #include "session.h"
 
 typedef struct ask_options {
-    const char *method, *system, *instruction, *score_text;
+    const char *method, *system, *instruction, *score, *score_text;
     double ratio, temperature;
     int max_tokens;
     uint64_t seed;
@@ -18,13 +18,14 @@ ask_options ask_options_default(void);
 #define OPTION_ROWS_ASKING(o)                                                                                                              \
     {'\0',                                                                                                                                 \
      "method",                                                                                                                             \
-     "infoflow|full|none",                                                                                                                 \
+     "infoflow|full|none|epic|epic-ratio|random",                                                                                          \
      OPTION_CHOICE,                                                                                                                        \
      &(o).method,                                                                                                                          \
      0,                                                                                                                                    \
      0,                                                                                                                                    \
-     "recompute the tokens that matter, prefill everything, or recompute nothing (default: infoflow)"},                                    \
+     "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
+        {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},     \
         {'\0',                                                                                                                             \
          "score-layers",                                                                                                                   \
          "LIST",                                                                                                                           \

@@ -50,11 +50,17 @@ static int parse_methods(const command_usage *usage, eval *e) {
 
 /* What the method's ratio is in records: that of --ratio where it means something. */
 static double ratio_of(const eval *e, iflow_method method) {
-    return method == IFLOW_METHOD_INFOFLOW ? e->asking.ratio : method == IFLOW_METHOD_FULL ? 1 : 0;
+    return method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(method) ? e->asking.ratio : 0;
+}
+
+/* The record of a question and method under this run's settings, or NULL. */
+static const json_t *record_of(const eval *e, const eval_question *question, iflow_method method) {
+    return eval_records_find(&e->records, question->id, iflow_method_name(method), method == IFLOW_METHOD_INFOFLOW ? e->asking.score : "",
+                             ratio_of(e, method), e->s.info.fingerprint);
 }
 
 static bool is_done(const eval *e, const eval_question *question, iflow_method method) {
-    return eval_records_find(&e->records, question->id, iflow_method_name(method), ratio_of(e, method), e->s.info.fingerprint) != NULL;
+    return record_of(e, question, method) != NULL;
 }
 
 /* An answer that nobody measures: it stores the head and touches the weights, which the first question would pay for. */
@@ -107,6 +113,8 @@ static int write_record(eval *e, const eval_question *question, iflow_method met
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(method)));
+    if (method == IFLOW_METHOD_INFOFLOW)
+        json_object_set_new(record, "score", json_string(e->asking.score));
     json_object_set_new(record, "ratio", json_real(ratio_of(e, method)));
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
@@ -188,8 +196,7 @@ static void print_means(const eval *e) {
         double f1 = 0, ttft = 0, share = 0;
         size_t n = 0;
         for (size_t q = 0; q < e->data.n; q++) {
-            const json_t *record = eval_records_find(&e->records, e->data.question[q].id, iflow_method_name(e->method[m]),
-                                                     ratio_of(e, e->method[m]), e->s.info.fingerprint);
+            const json_t *record = record_of(e, &e->data.question[q], e->method[m]);
             if (!record)
                 continue;
             double context = number(record, "tokens", "context");
@@ -220,11 +227,13 @@ int cli_eval(int argc, char **argv) {
         OPTION_ROW_MODEL(e.common),
         OPTION_ROW_STORE(e.common),
         {'\0', "no-store", NULL, OPTION_FLAG, &e.common.no_store, 0, 0, "keep the passages in memory only"},
-        {'\0', "methods", "LIST", OPTION_TEXT, &e.methods, 0, 0, "methods, separated by commas (default: full,none,infoflow)"},
-        {'r', "ratio", "R", OPTION_REAL, &e.asking.ratio, 0, 1, "share of the context's tokens that infoflow recomputes (default: 0.15)"},
+        {'\0', "methods", "LIST", OPTION_TEXT, &e.methods, 0, 0,
+         "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow)"},
+        {'r', "ratio", "R", OPTION_REAL, &e.asking.ratio, 0, 1, "share of the context's tokens that is recomputed (default: 0.15)"},
         {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
         {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions (default: all)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
+        {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
         {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
          "layers whose attention is scored (default: at 0.55, 0.575, 0.6 and 0.625 of the depth)"},
         {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},

@@ -116,9 +116,9 @@ void eval_data_free(eval_data *data) {
 
 /* ---- Records ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Only the method that selects has a ratio of its own; the others' are fixed, so that writing them makes no difference. */
-static char *key_of(const char *id, const char *method, double ratio, const char *model) {
-    return text_format("%s %.6f %s %s", method, ratio, model, id);
+/* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */
+static char *key_of(const char *id, const char *method, const char *score, double ratio, const char *model) {
+    return text_format("%s %s %.6f %s %s", method, score, ratio, model, id);
 }
 
 void eval_records_add(eval_records *records, json_t *record) {
@@ -129,14 +129,16 @@ void eval_records_add(eval_records *records, json_t *record) {
         records->by_key = json_object();
     if (!id || !method)
         return;
-    char *key = key_of(id, method, json_number_value(json_object_get(record, "ratio")), model ? model : "");
+    const char *score = json_string_value(json_object_get(record, "score"));
+    char *key = key_of(id, method, score ? score : "", json_number_value(json_object_get(record, "ratio")), model ? model : "");
     json_object_set(records->by_key, key, record);
     free(key);
 }
 
-const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, double ratio, const char *model) {
+const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, const char *score, double ratio,
+                                const char *model) {
     char *clean = text_utf8(id, strlen(id));
-    char *key = key_of(clean, method, ratio, model);
+    char *key = key_of(clean, method, score, ratio, model);
     const json_t *record = json_object_get(records->by_key, key);
     free(key);
     free(clean);

@@ -34,8 +34,9 @@ typedef struct eval_records {
  * malformed line is said as file:line and fails, as the file may not be one of ours. */
 int eval_records_read(const char *path, eval_records *out);
 void eval_records_add(eval_records *records, json_t *record);
-/* Borrowed; NULL if there is none. */
-const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, double ratio, const char *model);
+/* Borrowed; NULL if there is none. score: "" for methods that don't score. */
+const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, const char *score, double ratio,
+                                const char *model);
 void eval_records_free(eval_records *records);
 
 #endif

@@ -66,7 +66,10 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
     struct llama_sampler *sampler = make_sampler(params);
     llama_token_data *candidate = iflow_calloc((size_t)n_vocab, sizeof *candidate);
     answer->token = iflow_calloc((size_t)params->max_tokens, sizeof *answer->token);
-    if (!sampler || !candidate || !answer->token) {
+    if (params->keep_logits) {
+        answer->logits = iflow_calloc((size_t)params->max_tokens * (size_t)n_vocab, sizeof *answer->logits);
+    }
+    if (!sampler || !candidate || !answer->token || (params->keep_logits && !answer->logits)) {
         status = iflow_fail_memory((size_t)n_vocab * sizeof *candidate);
         goto cleanup;
     }
@@ -75,14 +78,19 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
     }
     double first = 0;
     ctx->turn.pending = -1;
-    for (bool go_on = true; go_on && answer->n_generated < (size_t)params->max_tokens;) {
-        const int32_t token = sample(sampler, candidate, logits, n_vocab);
+    const size_t most = params->forced ? params->n_forced : (size_t)params->max_tokens;
+    for (bool go_on = true; go_on && answer->n_generated < most;) {
+        const size_t i = answer->n_generated;
+        const int32_t token = params->forced ? params->forced[i] : sample(sampler, candidate, logits, n_vocab);
         if (first == 0) {
             first = iflow_now_ms();
             answer->ms.ttft = first - start;
         }
-        if (iflow_token_is_end(ctx->model, token)) {
+        if (!params->forced && iflow_token_is_end(ctx->model, token)) {
             break;
+        }
+        if (answer->logits) {
+            memcpy(answer->logits + i * (size_t)n_vocab, logits, (size_t)n_vocab * sizeof *logits);
         }
         char *piece = NULL;
         if ((status = iflow_detokenize(ctx->model, &token, 1, &piece)) || (status = iflow_buffer_add(&text, piece, strlen(piece)))) {
@@ -93,7 +101,7 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
         answer->token[answer->n_generated++] = token;
         ctx->turn.pending = token;
         go_on = stream(params, &text, &streamed, false);
-        if (!go_on || answer->n_generated == (size_t)params->max_tokens || n_rows >= ctx->n_ctx) {
+        if (!go_on || answer->n_generated == most || n_rows >= ctx->n_ctx) {
             break;
         }
         if ((status = iflow_cache_reserve(&ctx->cache, n_rows + 1))) {

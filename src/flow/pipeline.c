@@ -1,4 +1,4 @@
-/* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and its baselines full and none. */
+/* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
 #include "flow/context.h"
 #include "flow/generate.h"
 #include "flow/prompt.h"
@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { N_EPIC = 4 }; /* tokens a chunk that EPIC recomputes */
 
 /* One question being answered. */
 typedef struct run {
@@ -29,7 +31,7 @@ static double lap(double *since) {
     return ms;
 }
 
-static iflow_status check_params(const iflow_ask_params *p, bool first) {
+static iflow_status check_params(const iflow_context *ctx, const iflow_ask_params *p, bool first) {
     if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
@@ -38,6 +40,14 @@ static iflow_status check_params(const iflow_ask_params *p, bool first) {
     }
     if (!(p->temperature >= 0) || !isfinite(p->temperature)) {
         return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
+    }
+    if (p->forced && (p->n_forced < 1 || p->n_forced > (size_t)p->max_tokens)) {
+        return iflow_fail(IFLOW_E_ARG, "%zu forced tokens; from 1 to max_tokens (%d) are possible", p->n_forced, p->max_tokens);
+    }
+    for (size_t i = 0; p->forced && i < p->n_forced; i++) {
+        if (p->forced[i] < 0 || p->forced[i] >= ctx->model->n_vocab) {
+            return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
+        }
     }
     if (first && !(p->ratio >= 0 && p->ratio <= 1)) {
         return iflow_fail(IFLOW_E_ARG, "ratio %g is not between 0 and 1", p->ratio);
@@ -123,7 +133,7 @@ static iflow_status score(run *r) {
         return status;
     }
     const size_t n_rows = (size_t)ctx->cache.rows.n_rows;
-    float *observed = iflow_calloc((size_t)n_layers * n_rows, sizeof *observed);
+    float *observed = iflow_calloc((size_t)n_layers * n_rows, IFLOW_N_OBSERVATIONS * sizeof *observed);
     r->answer->score = iflow_calloc((size_t)r->n, sizeof *r->answer->score);
     if (!observed || !r->answer->score) {
         free(observed);
@@ -135,28 +145,50 @@ static iflow_status score(run *r) {
                              .row = behind,
                              .n = (int)r->text.score.n,
                              .observe = layer,
+                             .observations = iflow_score_observations(r->params->score),
                              .n_observe = n_layers,
                              .observed = observed};
     status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
     iflow_cache_truncate(&ctx->cache, r->n);
     if (!status) {
-        iflow_score_norm(observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, r->answer->score);
+        status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, r->answer->score);
     }
     free(observed);
     r->answer->ms.score = lap(&since);
     return status;
 }
 
-/* Step 4: the best-scoring positions outside the head. */
+/* Step 4: the best-scoring positions outside the head; the comparators take theirs without a score. */
 static iflow_status select_tokens(run *r) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
-    a->n_selected = iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
-    a->selected = iflow_calloc(a->n_selected, sizeof *a->selected);
-    if (!a->selected) {
-        return iflow_fail_memory(a->n_selected * sizeof *a->selected);
+    const size_t n_chunks = a->n_chunks - 1, n_head = (size_t)r->n_head, n = (size_t)r->n;
+    iflow_status status = IFLOW_OK;
+    int *start = iflow_calloc(2 * n_chunks, sizeof *start), *length = start ? start + n_chunks : NULL;
+    a->selected = iflow_calloc(n, sizeof *a->selected);
+    if (!start || !a->selected) {
+        free(start);
+        return iflow_fail_memory(n * sizeof *a->selected);
     }
-    const iflow_status status = iflow_select_best(a->score, (size_t)r->n_head, (size_t)r->n, a->n_selected, a->selected);
+    for (size_t i = 0; i < n_chunks; i++) {
+        start[i] = a->chunk[i + 1].start;
+        length[i] = a->chunk[i + 1].length;
+    }
+    a->n_selected = iflow_select_count(r->params->ratio, n_head, n);
+    switch (r->params->method) {
+    case IFLOW_METHOD_EPIC:
+        iflow_select_first(start, length, n_chunks, N_EPIC, a->selected, &a->n_selected);
+        break;
+    case IFLOW_METHOD_EPIC_RATIO:
+        iflow_select_first_ratio(start, length, n_chunks, r->params->ratio, a->selected, &a->n_selected);
+        break;
+    case IFLOW_METHOD_RANDOM:
+        status = iflow_select_random(r->params->seed, n_head, n, a->n_selected, a->selected);
+        break;
+    default:
+        status = iflow_select_best(a->score, n_head, n, a->n_selected, a->selected);
+        break;
+    }
     size_t c = 0;
     for (size_t i = 0; !status && i < a->n_selected; i++) {
         while (a->selected[i] >= a->chunk[c].start + a->chunk[c].length) {
@@ -164,6 +196,7 @@ static iflow_status select_tokens(run *r) {
         }
         a->chunk[c].n_selected++;
     }
+    free(start);
     a->ms.select = lap(&since);
     return status;
 }
@@ -198,10 +231,14 @@ static iflow_status run_prompt(run *r) {
     return status;
 }
 
-static iflow_status reuse(run *r, bool repair) {
+/* Reuse, with or without repair. */
+static iflow_status reuse(run *r) {
+    const iflow_method method = r->params->method;
     iflow_status status = assemble(r);
-    if (!status && repair && iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n)) {
-        if ((status = score(r)) || (status = select_tokens(r)) || (status = recompute(r))) {
+    const bool by_ratio = iflow_method_has_ratio(method);
+    if (!status && method != IFLOW_METHOD_NONE &&
+        !(by_ratio && iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n) == 0)) {
+        if ((method == IFLOW_METHOD_INFOFLOW && (status = score(r))) || (status = select_tokens(r)) || (status = recompute(r))) {
             return status;
         }
     }
@@ -222,22 +259,16 @@ static iflow_status prefill_all(run *r) {
 }
 
 static iflow_status run_method(run *r) {
-    switch (r->params->method) {
-    case IFLOW_METHOD_FULL:
-        r->answer->ratio = 1;
-        return prefill_all(r);
-    case IFLOW_METHOD_NONE:
-        return reuse(r, false);
-    case IFLOW_METHOD_INFOFLOW:
-        r->answer->ratio = r->params->ratio;
-        return reuse(r, true);
+    if (!iflow_method_name(r->params->method) || !iflow_score_name(r->params->score)) {
+        return iflow_fail(IFLOW_E_ARG, "method %d or score %d is none", (int)r->params->method, (int)r->params->score);
     }
-    return iflow_fail(IFLOW_E_ARG, "method %d is unknown", (int)r->params->method);
+    r->answer->ratio = r->params->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(r->params->method) ? r->params->ratio : 0;
+    return r->params->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
 }
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
     run r = {.ctx = ctx, .params = params, .start = iflow_now_ms()};
-    iflow_status status = check_params(params, true);
+    iflow_status status = check_params(ctx, params, true);
     if (!status && ctx->n_chunks == 0) {
         status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
     }
@@ -282,7 +313,7 @@ cleanup:
 
 iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
     const double start = iflow_now_ms();
-    iflow_status status = check_params(params, false);
+    iflow_status status = check_params(ctx, params, false);
     if (!status && !ctx->turn.n_rows) {
         status = iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
     }

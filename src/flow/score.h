@@ -10,8 +10,11 @@ enum { IFLOW_MAX_SCORE_LAYERS = 16 };
  * layers without duplicates. E_ARG naming a layer that is not there. */
 iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer, int layer[IFLOW_MAX_SCORE_LAYERS], int *n);
 
-/* norm: observed [n_layers, stride] holds sum_q m[q,k]^2 a layer; score[k] = mean over layers of its root, for k in [n_head, n); 0 in the
- * head. */
-void iflow_score_norm(const float *observed, int n_layers, size_t stride, size_t n_head, size_t n, float *score);
+/* What a scoring pass must observe for a score: flags of model/engine.h. */
+int iflow_score_observations(iflow_score kind);
+
+/* Scores of the n context positions from observed [n_layers, observations, stride]; 0 in the head's n_head. E_MEMORY. */
+iflow_status iflow_score_reduce(iflow_score kind, const float *observed, int n_layers, size_t stride, size_t n_head, size_t n,
+                                float *score);
 
 #endif

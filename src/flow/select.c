@@ -1,16 +1,20 @@
-/* select.c - the best-scoring positions. */
+/* select.c - the best-scoring positions, and those that the comparators take without a score. */
 #include "flow/select.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+/* 0.15 * 20 must be 3, though the product of doubles may fall just short. */
+static size_t share_of(double ratio, size_t n) {
+    return (size_t)floor(ratio * (double)n + 1e-9);
+}
 
 size_t iflow_select_count(double ratio, size_t n_head, size_t n) {
     const size_t eligible = n - n_head;
     if (ratio <= 0 || eligible == 0) {
         return 0;
     }
-    /* 0.15 * 20 must be 3, though the product of doubles may fall just short. */
-    const size_t wanted = (size_t)floor(ratio * (double)n + 1e-9);
+    const size_t wanted = share_of(ratio, n);
     return wanted < 1 ? 1 : wanted > eligible ? eligible : wanted;
 }
 
@@ -43,6 +47,52 @@ iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size
     qsort(all, n - n_head, sizeof *all, better_first);
     for (size_t i = 0; i < n_selected; i++) {
         selected[i] = all[i].position;
+    }
+    qsort(selected, n_selected, sizeof *selected, ascending);
+    free(all);
+    return IFLOW_OK;
+}
+
+void iflow_select_first(const int *start, const int *length, size_t n_chunks, size_t k, int32_t *selected, size_t *n_selected) {
+    *n_selected = 0;
+    for (size_t c = 0; c < n_chunks; c++) {
+        for (int i = 0; i < length[c] && (size_t)i < k; i++) {
+            selected[(*n_selected)++] = start[c] + i;
+        }
+    }
+}
+
+void iflow_select_first_ratio(const int *start, const int *length, size_t n_chunks, double ratio, int32_t *selected, size_t *n_selected) {
+    size_t n = 0;
+    for (size_t c = 0; c < n_chunks && ratio > 0; c++) {
+        const size_t share = share_of(ratio, (size_t)length[c]);
+        size_t n_chunk = 0;
+        iflow_select_first(start + c, length + c, 1, share ? share : 1, selected + n, &n_chunk);
+        n += n_chunk;
+    }
+    *n_selected = n;
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere. */
+static uint64_t next_random(uint64_t *state) {
+    uint64_t z = *state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+}
+
+iflow_status iflow_select_random(uint64_t seed, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
+    int32_t *all = iflow_calloc(n - n_head, sizeof *all);
+    if (!all) {
+        return iflow_fail_memory((n - n_head) * sizeof *all);
+    }
+    for (size_t i = 0; i < n - n_head; i++) {
+        all[i] = (int32_t)(n_head + i);
+    }
+    for (size_t i = 0; i < n_selected; i++) { /* the first steps of a shuffle */
+        const size_t other = i + next_random(&seed) % (n - n_head - i);
+        selected[i] = all[other];
+        all[other] = all[i];
     }
     qsort(selected, n_selected, sizeof *selected, ascending);
     free(all);

@@ -11,4 +11,16 @@ size_t iflow_select_count(double ratio, size_t n_head, size_t n);
 /* The n_selected best-scoring positions of [n_head, n), ascending; of equal scores the lower position. selected: [n_selected]. E_MEMORY. */
 iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected);
 
+/* The comparators of algorithm.md; selected has room for n positions, of which *n_selected are filled, ascending. A chunk is length[i]
+ * tokens from start[i]. */
+
+/* EPIC: the first k tokens of every chunk. */
+void iflow_select_first(const int *start, const int *length, size_t n_chunks, size_t k, int32_t *selected, size_t *n_selected);
+
+/* EPIC by ratio: the first max(1, floor(ratio * length)) tokens of every chunk; none for ratio 0. */
+void iflow_select_first_ratio(const int *start, const int *length, size_t n_chunks, double ratio, int32_t *selected, size_t *n_selected);
+
+/* n_selected different positions of [n_head, n), drawn from a seed: the same ones on every machine. E_MEMORY. */
+iflow_status iflow_select_random(uint64_t seed, size_t n_head, size_t n, size_t n_selected, int32_t *selected);
+
 #endif

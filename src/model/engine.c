@@ -64,7 +64,8 @@ iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_thre
         e->backend[e->n_backends++] = backend;
         set_threads(backend, n_threads ? n_threads : usable_processors());
     }
-    const size_t max_nodes = 2 * (64 + (size_t)model->h.n_layer * (64 + (size_t)model->h.n_head * 2)); /* nodes and leaves */
+    const size_t max_nodes =
+        2 * (64 + (size_t)model->h.n_layer * 64 + IFLOW_MAX_OBSERVED * ((size_t)model->h.n_head * 8 + 64)); /* and leaves */
     e->sched = ggml_backend_sched_new(e->backend, NULL, e->n_backends, max_nodes, false, true);
     if (!e->sched) {
         status = iflow_fail(IFLOW_E_BACKEND, "ggml's scheduler cannot be started");
@@ -180,7 +181,8 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     shape.n_kv = visible_rows(rows, max_pos);
     shape.n_out = pass->every ? n : (pass->logits && last) ? 1 : 0;
     shape.n_observe = pass->n_observe;
-    assert(pass->n_observe <= (int)(sizeof shape.observe / sizeof *shape.observe));
+    assert(pass->n_observe <= IFLOW_MAX_OBSERVED && !pass->n_observe == !pass->observations);
+    shape.observations = pass->observations;
     for (int i = 0; i < pass->n_observe; i++) {
         shape.observe[i] = pass->observe[i];
     }
@@ -211,11 +213,13 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
         if (!part) {
             return iflow_fail_memory((size_t)shape.n_kv * sizeof *part);
         }
+        float *sum = pass->observed;
         for (int i = 0; i < pass->n_observe; i++) {
-            ggml_backend_tensor_get(g->observed[i], part, 0, (size_t)shape.n_kv * sizeof *part);
-            float *sum = pass->observed + (size_t)i * (size_t)rows->n_rows;
-            for (int k = 0; k < shape.n_kv; k++) {
-                sum[k] += part[k];
+            for (int o = 0; o < IFLOW_N_OBSERVATIONS && g->observed[i][o]; o++, sum += rows->n_rows) {
+                ggml_backend_tensor_get(g->observed[i][o], part, 0, (size_t)shape.n_kv * sizeof *part);
+                for (int k = 0; k < shape.n_kv; k++) {
+                    sum[k] += part[k];
+                }
             }
         }
         free(part);

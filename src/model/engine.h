@@ -21,6 +21,16 @@ typedef struct iflow_rows {
     struct ggml_tensor **k_raw; /* the same before RoPE, written beside k; NULL: not kept */
 } iflow_rows;
 
+/* What a pass can observe of the attention that its queries pay to every cache row k: sums over the queries q, so that slices add up.
+ * a[h,q,k] is the attention weight, m[q,k] its mean over heads. Flags. */
+enum {
+    IFLOW_OBSERVE_NORM = 1,    /* sum_q m^2 */
+    IFLOW_OBSERVE_MASS = 2,    /* sum_q m */
+    IFLOW_OBSERVE_ENTROPY = 4, /* -sum_q m log m, with m + 1e-10 */
+    IFLOW_OBSERVE_VATP = 8,    /* sum_h sum_q a * |v[g(h),k]|_2 */
+    IFLOW_N_OBSERVATIONS = 4,
+};
+
 /* One pass. Token i goes in at pos[i], writes cache row row[i] (whose position becomes pos[i]) and sees every row whose position is not
  * greater. Ascending positions; done in slices of n_ubatch. */
 typedef struct iflow_pass {
@@ -32,11 +42,11 @@ typedef struct iflow_pass {
     bool logits;       /* of the last token, to out */
     float *out;        /* [n_vocab] */
     bool every;        /* logits of every token instead: out is [n, n_vocab] */
-    /* Observation: in the layers observe[] (ascending), for every cache row k, the sum over the queries q of m[q,k]^2, m the attention
-     * weight averaged over heads; added to observed. Nothing above the last of them is run. */
+    /* Layers observe[] (ascending) are observed; nothing above the last of them is run. */
     const int *observe;
     int n_observe;
-    float *observed; /* [n_observe, n_rows] */
+    int observations; /* flags */
+    float *observed;  /* [n_observe, number of flags, n_rows], flags ascending; added to */
 } iflow_pass;
 
 /* n_ubatch 0: 512. n_threads 0: the processors this process may use. */

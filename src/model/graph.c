@@ -70,22 +70,60 @@ static struct ggml_tensor *unfold(builder *b, struct ggml_tensor *out) {
     return ggml_cont_2d(b->ctx, ggml_permute(b->ctx, out, 0, 2, 1, 3), n_q, n);
 }
 
-/* Adds an observation of this layer: for every key k, sum_q m[q,k]^2, m[q,k] the softmax weight averaged over heads (algorithm.md, step 3).
- * q [n_embd_head, n * fold, n_head / fold], k [n_embd_head, n_kv, n_head_kv]. */
-static struct ggml_tensor *observe_norm(builder *b, struct ggml_tensor *q, struct ggml_tensor *k, float scale) {
-    const int n_head = b->model->h.n_head, fold = b->graph->fold;
-    struct ggml_tensor *kq = ggml_mul_mat(b->ctx, k, q); /* [n_kv, n * fold, n_head / fold] */
+/* x [n_kv, n] summed over the queries: [1, n_kv]. */
+static struct ggml_tensor *sum_queries(builder *b, struct ggml_tensor *x) {
+    return ggml_sum_rows(b->ctx, ggml_cont(b->ctx, ggml_transpose(b->ctx, x)));
+}
+
+static struct ggml_tensor *plus(builder *b, struct ggml_tensor *sum, struct ggml_tensor *x) {
+    return sum ? ggml_add(b->ctx, sum, x) : x;
+}
+
+/* Observes a layer (engine.h says what). q [n_embd_head, n * fold, n_head / fold], k and v [n_embd_head, n_kv, n_head_kv]. */
+static void observe(builder *b, int i_observe, struct ggml_tensor *q, struct ggml_tensor *k, struct ggml_tensor *v, float scale) {
+    struct ggml_context *ctx = b->ctx;
+    const int n_head = b->model->h.n_head, n_head_kv = b->model->h.n_head_kv, group = n_head / n_head_kv, fold = b->graph->fold;
+    const int wanted = b->graph->shape.observations;
+    struct ggml_tensor *kq = ggml_mul_mat(ctx, k, q); /* [n_kv, n * fold, n_head / fold] */
     ggml_prec_set_acc(kq, GGML_PREC_F32);
-    struct ggml_tensor *a = ggml_soft_max_ext(b->ctx, kq, b->graph->mask, scale, 0.0f);
-    struct ggml_tensor *m = NULL; /* [n_kv, n] */
-    for (int i = 0; i < n_head; i++) {
-        struct ggml_tensor *head = ggml_view_2d(b->ctx, a, a->ne[0], a->ne[1] / fold, a->nb[1] * (size_t)fold,
-                                                (size_t)(i / fold) * a->nb[2] + (size_t)(i % fold) * a->nb[1]);
-        m = m ? ggml_add(b->ctx, m, head) : head;
+    struct ggml_tensor *a = ggml_soft_max_ext(ctx, kq, b->graph->mask, scale, 0.0f), *v_norm = NULL, *mean = NULL, *vatp = NULL;
+    if (wanted & IFLOW_OBSERVE_VATP) {
+        v_norm = ggml_sqrt(ctx, ggml_sum_rows(ctx, ggml_sqr(ctx, ggml_cast(ctx, v, GGML_TYPE_F32)))); /* [1, n_kv, n_head_kv] */
     }
-    m = ggml_scale(b->ctx, m, 1.0f / (float)n_head);
-    struct ggml_tensor *by_key = ggml_cont(b->ctx, ggml_transpose(b->ctx, ggml_sqr(b->ctx, m))); /* [n, n_kv] */
-    return ggml_sum_rows(b->ctx, by_key);                                                        /* [1, n_kv] */
+    for (int g = 0; g < n_head_kv; g++) {
+        struct ggml_tensor *sum = NULL; /* over the heads of this KV head: [n_kv, n] */
+        for (int i = g * group; i < (g + 1) * group; i++) {
+            sum = plus(b, sum,
+                       ggml_view_2d(ctx, a, a->ne[0], a->ne[1] / fold, a->nb[1] * (size_t)fold,
+                                    (size_t)(i / fold) * a->nb[2] + (size_t)(i % fold) * a->nb[1]));
+        }
+        mean = plus(b, mean, sum);
+        if (v_norm) {
+            struct ggml_tensor *length = ggml_view_2d(ctx, v_norm, 1, v_norm->ne[1], v_norm->nb[1], (size_t)g * v_norm->nb[2]);
+            vatp = plus(b, vatp, ggml_mul(ctx, sum_queries(b, sum), length));
+        }
+    }
+    mean = ggml_scale(ctx, mean, 1.0f / (float)n_head);
+    struct ggml_tensor *result[IFLOW_N_OBSERVATIONS] = {NULL};
+    int n = 0;
+    if (wanted & IFLOW_OBSERVE_NORM) {
+        result[n++] = sum_queries(b, ggml_sqr(ctx, mean));
+    }
+    if (wanted & IFLOW_OBSERVE_MASS) {
+        result[n++] = sum_queries(b, mean);
+    }
+    if (wanted & IFLOW_OBSERVE_ENTROPY) {
+        struct ggml_tensor *m = ggml_scale_bias(ctx, mean, 1.0f, 1e-10f);
+        result[n++] = ggml_neg(ctx, sum_queries(b, ggml_mul(ctx, m, ggml_log(ctx, m))));
+    }
+    if (wanted & IFLOW_OBSERVE_VATP) {
+        result[n++] = vatp;
+    }
+    for (int i = 0; i < n; i++) {
+        ggml_set_output(result[i]);
+        ggml_build_forward_expand(b->graph->cgraph, result[i]);
+        b->graph->observed[i_observe][i] = result[i];
+    }
 }
 
 /* x [n_embd, n] to the attention's output [n_embd, n]; NULL when nothing above needs it (`last`). */
@@ -118,10 +156,7 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
     q = fold_queries(b, q);
     struct ggml_tensor *keys = cache_view(b, b->rows->k[il]);
     if (i_observe >= 0) {
-        struct ggml_tensor *observed = observe_norm(b, q, keys, scale);
-        ggml_set_output(observed);
-        ggml_build_forward_expand(g->cgraph, observed);
-        b->graph->observed[i_observe] = observed;
+        observe(b, i_observe, q, keys, cache_view(b, b->rows->v[il]), scale);
         if (last) {
             return NULL;
         }
@@ -151,7 +186,7 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
 
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
     const int n_layers = shape->n_observe ? shape->observe[shape->n_observe - 1] + 1 : model->h.n_layer;
-    const size_t n_nodes = 64 + (size_t)n_layers * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 2 + 16);
+    const size_t n_nodes = 64 + (size_t)n_layers * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 8 + 64);
     iflow_graph_free(graph);
     graph->ctx = ggml_init((struct ggml_init_params){
         .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});

@@ -4,13 +4,16 @@
 
 #include "model/engine.h"
 
+enum { IFLOW_MAX_OBSERVED = 16 };
+
 /* All that a graph's structure depends on. Compared with memcmp: zero it first. */
 typedef struct iflow_graph_shape {
     int n;     /* tokens */
     int n_kv;  /* cache rows that can be seen, from row 0 */
     int n_out; /* rows of logits: 0, 1 (the last) or n */
     int n_observe;
-    int observe[16]; /* layers */
+    int observe[IFLOW_MAX_OBSERVED]; /* layers */
+    int observations;                /* flags, 0 with n_observe 0 */
     bool raw;
     uint64_t serial; /* of the rows */
 } iflow_graph_shape;
@@ -19,13 +22,13 @@ typedef struct iflow_graph {
     iflow_graph_shape shape;
     struct ggml_context *ctx;
     struct ggml_cgraph *cgraph;
-    struct ggml_tensor *token;        /* i32 [n] */
-    struct ggml_tensor *pos;          /* i32 [n] */
-    struct ggml_tensor *row;          /* i64 [n] */
-    int fold;                         /* mask rows a token: see iflow_graph_fold */
-    struct ggml_tensor *mask;         /* f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
-    struct ggml_tensor *logits;       /* f32 [n_vocab, n_out], or NULL */
-    struct ggml_tensor *observed[16]; /* f32 [1, n_kv] each */
+    struct ggml_tensor *token;  /* i32 [n] */
+    struct ggml_tensor *pos;    /* i32 [n] */
+    struct ggml_tensor *row;    /* i64 [n] */
+    int fold;                   /* mask rows a token: see iflow_graph_fold */
+    struct ggml_tensor *mask;   /* f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
+    struct ggml_tensor *logits; /* f32 [n_vocab, n_out], or NULL */
+    struct ggml_tensor *observed[IFLOW_MAX_OBSERVED][IFLOW_N_OBSERVATIONS]; /* f32 [1, n_kv] each; the flags that are set come first */
 } iflow_graph;
 
 /* Attention of n queries may run as n * fold, the queries of the heads that share a KV head side by side. ggml's CPU kernel works on tiles

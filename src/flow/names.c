@@ -1,0 +1,84 @@
+/* names.c - the methods and scores by name, with a line on each. */
+#include "base/base.h"
+
+#include <string.h>
+
+typedef struct entry {
+    const char *name, *about;
+    bool has_ratio;
+} entry;
+
+static const entry method_entry[] = {
+    [IFLOW_METHOD_INFOFLOW] = {"infoflow", "recompute the tokens that the question's attention scores best (the paper)", true},
+    [IFLOW_METHOD_FULL] = {"full", "prefill the whole sequence: the reference for quality and time", false},
+    [IFLOW_METHOD_NONE] = {"none", "reuse the caches as they are, recompute nothing", false},
+    [IFLOW_METHOD_EPIC] = {"epic", "recompute the first 4 tokens of every chunk", false},
+    [IFLOW_METHOD_EPIC_RATIO] = {"epic-ratio", "recompute the first part of every chunk", true},
+    [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", true},
+};
+
+static const entry score_entry[] = {
+    [IFLOW_SCORE_NORM] = {"norm", "norm over the queries of the attention averaged over heads (the paper)", false},
+    [IFLOW_SCORE_MASS] = {"mass", "sum over the queries of the attention averaged over heads", false},
+    [IFLOW_SCORE_ENTROPY] = {"entropy", "what the token adds to the entropy of the queries' attention", false},
+    [IFLOW_SCORE_VATP] = {"vatp", "attention times the length of the token's value, summed over heads and queries", false},
+    [IFLOW_SCORE_COMBINED] = {"combined", "mean of norm, entropy and vatp, each scaled to 0..1 a layer", false},
+};
+
+enum { N_METHODS = sizeof method_entry / sizeof *method_entry, N_SCORES = sizeof score_entry / sizeof *score_entry };
+
+const char *iflow_method_name(iflow_method method) {
+    return (size_t)method < N_METHODS ? method_entry[method].name : NULL;
+}
+
+const char *iflow_method_about(iflow_method method) {
+    return (size_t)method < N_METHODS ? method_entry[method].about : NULL;
+}
+
+bool iflow_method_has_ratio(iflow_method method) {
+    return (size_t)method < N_METHODS && method_entry[method].has_ratio;
+}
+
+const char *iflow_score_name(iflow_score score) {
+    return (size_t)score < N_SCORES ? score_entry[score].name : NULL;
+}
+
+const char *iflow_score_about(iflow_score score) {
+    return (size_t)score < N_SCORES ? score_entry[score].about : NULL;
+}
+
+/* Index of a name; fails listing what there is. */
+static iflow_status find(const entry *table, size_t n, const char *kind, const char *name, size_t *index) {
+    iflow_buffer known = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(name, table[i].name)) {
+            iflow_buffer_free(&known);
+            *index = i;
+            return IFLOW_OK;
+        }
+        if (iflow_buffer_add(&known, i ? ", " : "", i ? 2 : 0) || iflow_buffer_add(&known, table[i].name, strlen(table[i].name))) {
+            break;
+        }
+    }
+    const iflow_status status = iflow_fail(IFLOW_E_ARG, "no %s '%s' (these are: %s)", kind, name, known.text ? known.text : "");
+    iflow_buffer_free(&known);
+    return status;
+}
+
+iflow_status iflow_method_from_name(const char *name, iflow_method *method) {
+    size_t i = 0;
+    const iflow_status status = find(method_entry, N_METHODS, "method", name, &i);
+    if (!status) {
+        *method = (iflow_method)i;
+    }
+    return status;
+}
+
+iflow_status iflow_score_from_name(const char *name, iflow_score *score) {
+    size_t i = 0;
+    const iflow_status status = find(score_entry, N_SCORES, "score", name, &i);
+    if (!status) {
+        *score = (iflow_score)i;
+    }
+    return status;
+}

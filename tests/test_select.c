@@ -1,0 +1,131 @@
+/* test_select.c - which positions each method recomputes, against the definitions written out naively. */
+#include "flow/score.h"
+#include "flow/select.h"
+#include "support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void assert_positions(const int32_t *selected, size_t n, const int32_t *expected, size_t n_expected) {
+    assert_int_equal(n, n_expected);
+    assert_memory_equal(selected, expected, n * sizeof *selected);
+}
+#define ASSERT_POSITIONS(selected, n, ...)                                                                                                 \
+    assert_positions((selected), (n), (const int32_t[]){__VA_ARGS__}, sizeof((const int32_t[]){__VA_ARGS__}) / sizeof(int32_t))
+
+static void test_count(void **state) {
+    (void)state;
+    assert_int_equal(iflow_select_count(0, 2, 20), 0);
+    assert_int_equal(iflow_select_count(0.15, 2, 20), 3); /* 0.15 * 20 in doubles may fall short of 3 */
+    assert_int_equal(iflow_select_count(0.29, 0, 100), 29);
+    assert_int_equal(iflow_select_count(0.01, 2, 20), 1); /* at least one */
+    assert_int_equal(iflow_select_count(1, 2, 20), 18);   /* never the head */
+    assert_int_equal(iflow_select_count(0.5, 5, 5), 0);   /* a head alone */
+    for (int n = 1; n < 3000; n++) {
+        assert_int_equal(iflow_select_count(0.15, 0, (size_t)n), n * 15 / 100 ? n * 15 / 100 : 1);
+    }
+}
+
+static void test_best(void **state) {
+    (void)state;
+    const float score[] = {9, 9, 1, 5, 3, 5, 5, 0};
+    int32_t selected[8];
+    assert_ok(iflow_select_best(score, 2, 8, 2, selected)); /* not the head, and of equals the lower ones */
+    ASSERT_POSITIONS(selected, 2, 3, 5);
+    assert_ok(iflow_select_best(score, 2, 8, 4, selected));
+    ASSERT_POSITIONS(selected, 4, 3, 4, 5, 6);
+}
+
+/* Against sorting out by hand: a position is selected when fewer than n_selected others come before it. */
+static void test_best_naively(void **state) {
+    (void)state;
+    enum { N = 300, HEAD = 7 };
+    float score[N];
+    int32_t selected[N];
+    uint32_t random = 1;
+    for (int round = 0; round < 50; round++) {
+        for (int i = 0; i < N; i++) {
+            random = random * 1664525u + 1013904223u;
+            score[i] = (float)(random >> 28); /* many ties */
+        }
+        const size_t n_selected = 1 + random % (N - HEAD);
+        assert_ok(iflow_select_best(score, HEAD, N, n_selected, selected));
+        size_t at = 0;
+        for (int i = HEAD; i < N; i++) {
+            size_t before = 0;
+            for (int k = HEAD; k < N; k++) {
+                before += score[k] > score[i] || (score[k] == score[i] && k < i);
+            }
+            if (before < n_selected) {
+                assert_int_equal(selected[at++], i);
+            }
+        }
+        assert_int_equal(at, n_selected);
+    }
+}
+
+static void test_epic(void **state) {
+    (void)state;
+    const int start[] = {5, 15, 17}, length[] = {10, 2, 7};
+    int32_t selected[32];
+    size_t n = 0;
+    iflow_select_first(start, length, 3, 4, selected, &n);
+    ASSERT_POSITIONS(selected, n, 5, 6, 7, 8, 15, 16, 17, 18, 19, 20);
+    iflow_select_first_ratio(start, length, 3, 0.3, selected, &n);
+    ASSERT_POSITIONS(selected, n, 5, 6, 7, 15, 17, 18);
+    iflow_select_first_ratio(start, length, 3, 0, selected, &n);
+    assert_int_equal(n, 0);
+    iflow_select_first_ratio(start, length, 3, 1, selected, &n);
+    assert_int_equal(n, 19);
+}
+
+static void test_random(void **state) {
+    (void)state;
+    enum { HEAD = 3, N = 40, S = 12 };
+    int32_t a[N], b[N], count[N] = {0};
+    assert_ok(iflow_select_random(1, HEAD, N, S, a));
+    assert_ok(iflow_select_random(1, HEAD, N, S, b));
+    assert_memory_equal(a, b, S * sizeof *a);
+    assert_ok(iflow_select_random(2, HEAD, N, S, b));
+    assert_memory_not_equal(a, b, S * sizeof *a);
+    for (uint64_t seed = 0; seed < 2000; seed++) {
+        assert_ok(iflow_select_random(seed, HEAD, N, S, a));
+        for (int i = 0; i < S; i++) {
+            assert_true(a[i] >= HEAD && a[i] < N && (i == 0 || a[i] > a[i - 1]));
+            count[a[i]]++;
+        }
+    }
+    for (int i = HEAD; i < N; i++) { /* each with probability 12/37: 649 of 2000, give or take 5 standard deviations of 21 */
+        assert_true(count[i] > 544 && count[i] < 754);
+    }
+    assert_ok(iflow_select_random(5, HEAD, N, N - HEAD, a));
+    for (int i = 0; i < N - HEAD; i++) {
+        assert_int_equal(a[i], HEAD + i);
+    }
+}
+
+static void test_score_layers(void **state) {
+    (void)state;
+    int layer[IFLOW_MAX_SCORE_LAYERS], n = 0;
+    assert_ok(iflow_score_layers(NULL, 0, 40, layer, &n)); /* the paper's own depth */
+    assert_int_equal(n, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(layer[i], 22 + i);
+    }
+    assert_ok(iflow_score_layers(NULL, 0, 4, layer, &n)); /* duplicates dropped */
+    assert_int_equal(n, 1);
+    assert_int_equal(layer[0], 2);
+    assert_ok(iflow_score_layers((const int[]){-1, 3, 0, 3, -10}, 5, 10, layer, &n));
+    assert_int_equal(n, 3);
+    assert_true(layer[0] == 0 && layer[1] == 3 && layer[2] == 9);
+    assert_int_equal(iflow_score_layers((const int[]){10}, 1, 10, layer, &n), IFLOW_E_ARG);
+    assert_int_equal(iflow_score_layers((const int[]){-11}, 1, 10, layer, &n), IFLOW_E_ARG);
+    int many[IFLOW_MAX_SCORE_LAYERS + 1] = {0};
+    assert_int_equal(iflow_score_layers(many, IFLOW_MAX_SCORE_LAYERS + 1, 10, layer, &n), IFLOW_E_ARG);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_count), cmocka_unit_test(test_best),   cmocka_unit_test(test_best_naively),
+                                       cmocka_unit_test(test_epic),  cmocka_unit_test(test_random), cmocka_unit_test(test_score_layers)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
