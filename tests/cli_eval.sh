@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Eval: records of the paper's protocol, resumption, malformed data, and the means.
+# Eval: records of the paper's protocol, ratios, fidelity, resumption, malformed data, and the summary.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
 cat >data.jsonl <<'J'
@@ -17,7 +17,7 @@ json out.jsonl 'len(d) == 9' '[r["id"] for r in d] == [i for i in ("a", "2", "c"
     'all(r["ratio"] == 0.2 and len(r["selected"]) == max(1, math.floor(0.2 * r["tokens"]["context"] + 1e-9)) for r in d if r["method"] == "infoflow")' \
     'all(r["selected"] == [] for r in d if r["method"] != "infoflow")' \
     'all(r["timings_ms"]["prefill"] == 0 for r in d if r["method"] != "full")' 'all(r["timings_ms"]["ttft"] > 0 for r in d)'
-for method in full none infoflow; do grep -qE "^$method +[0-9.]+ +3 +[0-9.]+ +[0-9.]+ +[0-9.]+%" means || fail "no mean of $method"; done
+for method in full none infoflow; do grep -qE "^$method +[0-9.]+ +3 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+%$" means || fail "no mean of $method"; done
 grep -qE '^full +1.00 .* 100.0%$' means || fail "full prefill recomputes everything"
 
 # The chunks are those of the protocol: each passage alone, as ingest stores it; nothing is left to compute.
@@ -59,3 +59,67 @@ run 1 eval --methods none --output /nonexistent/o data.jsonl; says 'cannot write
 { sed -n 1p data.jsonl; printf '{"id": "long", "question": "q?", "answers": ["a"], "passages": ["%s"]}\n' "$(words 900 1 | tr '\n' ' ')"; sed -n 2p data.jsonl; } >long.jsonl
 run 1 eval --methods none --output long_out.jsonl long.jsonl; says 'long.jsonl:2: question long, none: .*context'
 json long_out.jsonl '[r["id"] for r in d] == ["a", "2"]'
+
+# Several ratios: methods without one run once, a ratio named twice counts once; a later run adds only what is missing.
+run 0 eval --methods infoflow,none,epic-ratio --ratio 0.1,0.5,0.1 --output ratios.jsonl data.jsonl
+variants='[("infoflow", 0.1), ("infoflow", 0.5), ("none", 0), ("epic-ratio", 0.1), ("epic-ratio", 0.5)]'
+json ratios.jsonl "[(r['method'], r['ratio']) for r in d] == $variants * 3" 'not any("kl" in r for r in d)' \
+    'all(len(r["selected"]) == max(1, math.floor(r["ratio"] * r["tokens"]["context"] + 1e-9)) for r in d if r["method"] == "infoflow")'
+run 0 eval --methods infoflow --ratio 0.1,0.3,0.5 --output ratios.jsonl data.jsonl; says '6 answers are in ratios.jsonl already'
+json ratios.jsonl 'len(d) == 18' 'all(r["ratio"] == 0.3 for r in d[15:])'
+prints '^infoflow +0.10 +3 '; prints '^infoflow +0.30 +3 '; prints '^infoflow +0.50 +3 '
+prints '^Difference to infoflow at 0.10'; [ "$(grep -c '\[' out)" = 2 ] || fail "a difference to itself"
+for wrong in '' , 0.1, 1.5 -0.1 0.1,x 0.1:0.2 nan; do run 2 eval --methods none --ratio "$wrong" --output o data.jsonl; says '--ratio takes numbers from 0 to 1'; done
+
+# Fidelity: full prefill is itself, recomputing everything is full prefill, and nothing recomputed is not; the answers are the same as without.
+run 0 eval --methods none,full,infoflow --ratio 0.2,1 --fidelity --output near.jsonl data.jsonl
+cp out summary
+json near.jsonl '[r["method"] for r in d] == ["none", "full", "infoflow", "infoflow"] * 3' \
+    'all((r["kl"], r["top1"]) == (0, 1) for r in d if r["method"] == "full")' \
+    'all(abs(r["kl"]) < 1e-5 and r["top1"] == 1 for r in d if r["method"] == "infoflow" and r["ratio"] == 1)' \
+    'all(r["kl"] > 1e-3 for r in d if r["method"] == "none")' 'all(0 <= r["top1"] <= 1 for r in d)'
+"$python" - before near.jsonl <<'P' || fail "answers or summary are not as they should be"
+import json, re, sys
+plain, near = ({(r["id"], r["method"], r["ratio"]): r for r in map(json.loads, open(p))} for p in sys.argv[1:])
+assert all(near[k]["raw"] == r["raw"] and near[k]["selected"] == r["selected"] for k, r in plain.items())
+lines = open("summary").read().split("\n")
+assert all(len(line) <= 120 for line in lines)
+assert lines[0].split() == "METHOD RATIO QUESTIONS F1 EM CONTAINS KL TOP-1 TTFT ms RECOMPUTED".split()
+mean = lambda key, m, r: sum(v[key] for k, v in near.items() if k[1:] == (m, r)) / 3
+base = mean("kl", "full", 1)
+for m, r in [("none", 0), ("full", 1), ("infoflow", 0.2), ("infoflow", 1)]:
+    i = next(i for i, line in enumerate(lines) if line.split()[:2] == [m, f"{r:.2f}"])
+    cell = lines[i].split()
+    for column, key in [(3, "f1"), (4, "em"), (5, "contains"), (6, "kl"), (7, "top1")]:
+        assert abs(float(cell[column]) - mean(key, m, r)) < 6e-5, (lines[i], key)
+    low, high = map(float, lines[i + 1].split()[4].split("-"))
+    assert low - 6e-5 <= mean("kl", m, r) <= high + 6e-5, lines[i + 1]
+difference = re.search(r"^none +0.00 +3 .* ([+-][0-9.]+) \[([+-][0-9.]+), ([+-][0-9.]+)\]$", "\n".join(lines), re.M)
+value, low, high = map(float, difference.groups())
+assert abs(value - mean("kl", "none", 0)) < 6e-5 and 0 < low <= value <= high
+P
+# Without full among the methods it is asked all the same; records without fidelity are asked again when it is wanted.
+run 0 eval --methods none --fidelity --output alone.jsonl data.jsonl
+"$python" - near.jsonl alone.jsonl <<'P' || fail "fidelity depends on the other methods"
+import json, sys
+near, alone = ([(r["id"], r["kl"], r["top1"]) for r in map(json.loads, open(p)) if r["method"] == "none"] for p in sys.argv[1:])
+assert near == alone and len(alone) == 3
+P
+cp before again.jsonl; run 0 eval --methods none --fidelity --output again.jsonl data.jsonl
+json again.jsonl 'len(d) == 12' 'all(r["method"] == "none" and r["kl"] > 0 for r in d[9:])'
+run 0 eval --methods none --fidelity --output again.jsonl data.jsonl; says '3 answers are in again.jsonl already'; json again.jsonl 'len(d) == 12'
+
+# Exact match and containment: gold answers taken from what the model says.
+tail -n 1 data.jsonl >c.jsonl
+run 0 eval -m $models/llama-gqa.gguf --methods none -n 6 --output said.jsonl c.jsonl
+"$python" - >gold.jsonl <<'P' || fail "the model does not say what this test needs"
+import json
+question, said = (json.loads(open(p).read()) for p in ("c.jsonl", "said.jsonl"))
+words = said["raw"].split()
+assert len(words) > 3 and said["raw"].isascii(), said["raw"]
+for i, gold in enumerate([["nothing", "The " + said["answer"].upper() + "!"], ["nothing"], [" ".join(words[:2])]]):
+    print(json.dumps(dict(question, id=i, answers=gold)))
+P
+run 0 eval -m $models/llama-gqa.gguf --methods none -n 6 --output gold_out.jsonl gold.jsonl
+json gold_out.jsonl '[r["em"] for r in d] == [1, 0, 0]' '[r["contains"] for r in d] == [1, 0, 1]' 'd[0]["f1"] == 1 and d[1]["f1"] == 0 and 0 < d[2]["f1"] < 1'
+prints '^none .* 0.3333 +0.6667 '

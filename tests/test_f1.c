@@ -103,11 +103,35 @@ static void test_score(void **state) {
     assert_near(f1_best("Paris", NULL, 0), 0);
 }
 
+static void test_exact_and_contains(void **state) {
+    (void)state;
+    static const char *const gold[] = {"Rome", "The city of Paris!", "no", "the"};
+    assert_int_equal(f1_exact("a city of paris", gold, 4), 1);
+    assert_int_equal(f1_exact("Paris", gold, 4), 0);
+    assert_int_equal(f1_exact("Rome", gold, 4), 1);
+    assert_int_equal(f1_exact("Rome", gold, 0), 0);
+    assert_int_equal(f1_exact("", gold, 4), 1); /* nothing is left of "the" either */
+    assert_int_equal(f1_exact("", gold, 3), 0);
+    assert_int_equal(f1_contains("It is the City of PARIS, I think.", gold, 4), 1);
+    assert_int_equal(f1_contains("It is the city.\nOf Paris", gold, 4), 1); /* past the line where extraction ends */
+    assert_int_equal(f1_contains("It is the city of Parish", gold, 4), 0);
+    assert_int_equal(f1_contains("It is Jerome or Romeo", gold, 4), 0);
+    assert_int_equal(f1_contains("north, know", gold, 4), 0);
+    assert_int_equal(f1_contains("anno; no", gold, 4), 1); /* the second place counts where the first is within a word */
+    assert_int_equal(f1_contains("the", gold, 4), 0);
+    assert_int_equal(f1_contains("", gold, 4), 0);
+    static const char *const accent[] = {"caf"}, *const capital[] = {"\xE5\xB7\xB4\xE9\xBB\x8E"};
+    assert_int_equal(f1_contains("caf\xC3\xA9", accent, 1), 0); /* a letter beyond ASCII goes on with the word */
+    assert_int_equal(f1_contains("caf\xE2\x80\x94x", accent, 1), 1);
+    assert_int_equal(f1_contains("\xE6\x98\xAF\xE5\xB7\xB4\xE9\xBB\x8E\xE3\x80\x82", capital, 1), 1); /* no spaces in Chinese */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_extract),
         cmocka_unit_test(test_normalise),
         cmocka_unit_test(test_score),
+        cmocka_unit_test(test_exact_and_contains),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

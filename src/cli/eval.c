@@ -1,6 +1,8 @@
-/* eval.c - `infoflow eval`: methods on a question set, by the `paper` protocol. */
+/* eval.c - `infoflow eval`: methods and ratios on a question set, by the `paper` protocol. */
 #include "eval_data.h"
+#include "eval_summary.h"
 #include "f1.h"
+#include "fidelity.h"
 #include "progress.h"
 #include "report.h"
 #include "text.h"
@@ -16,51 +18,90 @@
 static const char instruction[] =
     "Answer the question based on the given passages. Only give me the answer and do not output any other words. "
     "The answer should be within 5 words.";
-enum { MAX_METHODS = 8, PROTOCOL_TOKENS = 32 };
+enum { MAX_METHODS = 16, MAX_RATIOS = 16, PROTOCOL_TOKENS = 32 };
+
+/* A method at a ratio, which is 0 or 1 where the method has none of its own. */
+typedef struct variant {
+    iflow_method method;
+    double ratio;
+} variant;
 
 typedef struct eval {
     session s;
     common_options common;
     ask_options asking;
-    const char *methods, *output;
+    const char *methods, *ratios, *output;
     int limit;
-    iflow_method method[MAX_METHODS];
-    size_t n_methods;
+    bool fidelity;
+    variant variant[MAX_METHODS * MAX_RATIOS];
+    size_t n_variants;
     eval_data data;
     eval_records records;
     FILE *out;
+    iflow_answer *full; /* full prefill's answer to the question at hand with its logits, once fidelity needed it */
     size_t n_asked, n_to_ask, n_failed;
     double asking_seconds;
     bool warm;
 } eval;
 
-static int parse_methods(const command_usage *usage, eval *e) {
+static void add_variant(eval *e, iflow_method method, double ratio) {
+    for (size_t v = 0; v < e->n_variants; v++)
+        if (e->variant[v].method == method && fabs(e->variant[v].ratio - ratio) < 5e-7) /* records have six digits of it */
+            return;
+    e->variant[e->n_variants++] = (variant){method, ratio};
+}
+
+static int parse_ratios(const command_usage *usage, const eval *e, double ratio[MAX_RATIOS], size_t *n) {
+    for (const char *at = e->ratios; *n < MAX_RATIOS;) {
+        char *end = NULL;
+        ratio[*n] = strtod(at, &end);
+        if (end == at || (*end && *end != ',') || !(ratio[*n] >= 0 && ratio[*n] <= 1))
+            break;
+        ++*n;
+        if (!*end)
+            return CLI_OK;
+        at = end + 1;
+    }
+    return options_wrong(usage, "--ratio takes numbers from 0 to 1 separated by commas, at most %d, not '%s'", MAX_RATIOS, e->ratios);
+}
+
+static int parse_variants(const command_usage *usage, eval *e) {
+    double ratio[MAX_RATIOS];
+    size_t n_ratios = 0, n_methods = 0;
+    const int result = parse_ratios(usage, e, ratio, &n_ratios);
+    if (result != CLI_OK)
+        return result;
     for (const char *at = e->methods; *at;) {
         char name[32];
+        iflow_method method;
         size_t n = strcspn(at, ",");
         snprintf(name, sizeof name, "%.*s", (int)n, at);
-        if (e->n_methods == MAX_METHODS || iflow_method_from_name(name, &e->method[e->n_methods]) != IFLOW_OK)
+        if (n_methods++ == MAX_METHODS || iflow_method_from_name(name, &method) != IFLOW_OK)
             return options_wrong(usage, "--methods takes names separated by commas: %s",
-                                 e->n_methods == MAX_METHODS ? "too many of them" : iflow_error_message());
-        e->n_methods++;
+                                 n_methods > MAX_METHODS ? "too many of them" : iflow_error_message());
+        if (!iflow_method_has_ratio(method))
+            add_variant(e, method, method == IFLOW_METHOD_FULL ? 1 : 0);
+        else
+            for (size_t r = 0; r < n_ratios; r++)
+                add_variant(e, method, ratio[r]);
         at += n + (at[n] == ',');
     }
-    return e->n_methods ? CLI_OK : options_wrong(usage, "--methods is empty; full,none,infoflow are all");
+    return n_methods ? CLI_OK : options_wrong(usage, "--methods is empty; `infoflow methods` lists them");
 }
 
-/* What the method's ratio is in records: that of --ratio where it means something. */
-static double ratio_of(const eval *e, iflow_method method) {
-    return method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(method) ? e->asking.ratio : 0;
+/* The record of a question and a variant under this run's settings, or NULL. One without the fidelity that is asked for does not count. */
+static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
+    const eval_key key = {.id = question->id,
+                          .method = iflow_method_name(v->method),
+                          .score = v->method == IFLOW_METHOD_INFOFLOW ? e->asking.score : "",
+                          .model = e->s.info.fingerprint,
+                          .ratio = v->ratio};
+    const json_t *record = eval_records_find(&e->records, &key);
+    return e->fidelity && !json_object_get(record, "kl") ? NULL : record;
 }
 
-/* The record of a question and method under this run's settings, or NULL. */
-static const json_t *record_of(const eval *e, const eval_question *question, iflow_method method) {
-    return eval_records_find(&e->records, question->id, iflow_method_name(method), method == IFLOW_METHOD_INFOFLOW ? e->asking.score : "",
-                             ratio_of(e, method), e->s.info.fingerprint);
-}
-
-static bool is_done(const eval *e, const eval_question *question, iflow_method method) {
-    return record_of(e, question, method) != NULL;
+static bool is_done(const eval *e, const eval_question *question, const variant *v) {
+    return record_of(e, question, v) != NULL;
 }
 
 /* An answer that nobody measures: it stores the head and touches the weights, which the first question would pay for. */
@@ -102,24 +143,37 @@ static iflow_status prepare(eval *e, const eval_question *question) {
     return IFLOW_OK;
 }
 
-static int write_record(eval *e, const eval_question *question, iflow_method method, const iflow_answer *answer) {
+static json_t *real_or_null(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+/* like: NULL where fidelity is not measured. */
+static int write_record(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, const fidelity *like) {
     char *extracted = f1_extract(answer->text);
     double f1 = extracted ? f1_best(extracted, question->answer, question->n_answers) : -1;
-    if (f1 < 0) {
+    int exact = extracted ? f1_exact(extracted, question->answer, question->n_answers) : -1;
+    int contains = f1_contains(answer->text, question->answer, question->n_answers);
+    if (f1 < 0 || exact < 0 || contains < 0) {
         free(extracted);
         cli_error("out of memory");
         return CLI_FAILED;
     }
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
-    json_object_set_new(record, "method", json_string(iflow_method_name(method)));
-    if (method == IFLOW_METHOD_INFOFLOW)
+    json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
+    if (v->method == IFLOW_METHOD_INFOFLOW)
         json_object_set_new(record, "score", json_string(e->asking.score));
-    json_object_set_new(record, "ratio", json_real(ratio_of(e, method)));
+    json_object_set_new(record, "ratio", json_real(v->ratio));
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
     json_object_set_new(record, "f1", json_real(f1));
+    json_object_set_new(record, "em", json_integer(exact));
+    json_object_set_new(record, "contains", json_integer(contains));
+    if (like) {
+        json_object_set_new(record, "kl", real_or_null(like->kl));
+        json_object_set_new(record, "top1", real_or_null(like->top1));
+    }
     json_object_set_new(record, "tokens", report_tokens_json(answer));
     json_object_set_new(record, "timings_ms", report_timings_json(answer));
     json_object_set_new(record, "selected", report_selected_json(answer));
@@ -131,10 +185,13 @@ static int write_record(eval *e, const eval_question *question, iflow_method met
     return result;
 }
 
-static void show_progress(const eval *e, const char *id) {
+static void show_progress(const eval *e, const eval_question *question, const variant *v) {
     double left = e->n_asked ? e->asking_seconds / (double)e->n_asked * (double)(e->n_to_ask - e->n_asked) : -1;
     char *rate = text_format("%zu of %zu", e->n_asked, e->n_to_ask);
-    progress_show(e->n_to_ask ? (double)e->n_asked / (double)e->n_to_ask : 1, left, rate, id);
+    char *what =
+        text_format(iflow_method_has_ratio(v->method) ? "%s, %s at %.2f" : "%s, %s", question->id, iflow_method_name(v->method), v->ratio);
+    progress_show(e->n_to_ask ? (double)e->n_asked / (double)e->n_to_ask : 1, left, rate, what);
+    free(what);
     free(rate);
 }
 
@@ -144,92 +201,129 @@ static bool watch_interrupt(const char *piece, void *user) {
     return !cli_interrupted();
 }
 
-/* Asks one question with every method that is missing. False to stop. */
-static bool run_question(eval *e, const eval_question *question) {
-    bool prepared = false, go_on = true;
-    for (size_t m = 0; m < e->n_methods && go_on; m++) {
-        if (is_done(e, question, e->method[m]))
-            continue;
-        show_progress(e, question->id);
-        double start = now_seconds();
-        iflow_answer *answer = NULL;
-        iflow_ask_params params;
-        iflow_status status = ask_options_params(&e->asking, &params);
-        params.method = e->method[m];
-        params.question = question->question;
-        params.on_text = watch_interrupt;
-        if (status == IFLOW_OK && !prepared)
-            status = prepare(e, question);
-        if (status == IFLOW_OK && !e->warm)
-            status = warm_up(e, question);
-        e->warm = e->warm || status == IFLOW_OK;
-        prepared = prepared || status == IFLOW_OK;
-        if (status == IFLOW_OK)
-            status = iflow_context_ask(e->s.ctx, &params, &answer);
-        if (cli_interrupted()) { /* an answer cut short is no measurement */
-            go_on = false;
-        } else if (status != IFLOW_OK) {
-            char *what =
-                text_format("%s:%zu: question %s, %s", e->data.path, question->line, question->id, iflow_method_name(e->method[m]));
-            cli_failed(status, what);
-            free(what);
-            e->n_failed++;
-            go_on = status == IFLOW_E_CONTEXT || status == IFLOW_E_FORMAT || status == IFLOW_E_ARG;
-        } else {
-            go_on = write_record(e, question, e->method[m], answer) == CLI_OK;
-            e->n_failed += !go_on;
-        }
-        iflow_answer_free(answer);
-        e->n_asked++;
-        e->asking_seconds += now_seconds() - start;
+/* Asks a variant. like: NULL, or the answer that it is made to give, with its logits kept. */
+static iflow_status ask(eval *e, const eval_question *question, const variant *v, const iflow_answer *like, bool keep_logits,
+                        iflow_answer **out) {
+    iflow_ask_params params;
+    const iflow_status status = ask_options_params(&e->asking, &params);
+    params.method = v->method;
+    params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
+    params.question = question->question;
+    params.on_text = watch_interrupt;
+    params.forced = like ? like->token : NULL;
+    params.n_forced = like ? like->n_generated : 0;
+    params.keep_logits = keep_logits;
+    return status ? status : iflow_context_ask(e->s.ctx, &params, out);
+}
+
+/* Asks full prefill for the question, keeping its logits, unless that was done; its timings are as good as any. */
+static iflow_status ask_full(eval *e, const eval_question *question) {
+    return e->full ? IFLOW_OK : ask(e, question, &(variant){IFLOW_METHOD_FULL, 1}, NULL, true, &e->full);
+}
+
+/* How near a variant is to full prefill, behind each token of its answer; not a number if that has none. */
+static iflow_status measure_fidelity(eval *e, const eval_question *question, const variant *v, fidelity *out) {
+    iflow_answer *forced = NULL;
+    *out = (fidelity){NAN, NAN};
+    if (e->full->n_generated == 0)
+        return IFLOW_OK;
+    *out = (fidelity){0, 1};
+    if (v->method == IFLOW_METHOD_FULL)
+        return IFLOW_OK;
+    const iflow_status status = ask(e, question, v, e->full, true, &forced);
+    if (status == IFLOW_OK && forced->n_generated == e->full->n_generated) /* else it was interrupted */
+        *out = fidelity_of(e->full->logits, forced->logits, forced->n_generated, (size_t)e->s.info.n_vocab);
+    iflow_answer_free(forced);
+    return status;
+}
+
+/* Asks one question of one variant and writes its record. False to stop. */
+static bool run_variant(eval *e, const eval_question *question, const variant *v, bool *prepared) {
+    bool go_on = true;
+    iflow_answer *own = NULL;
+    fidelity like = {0};
+    iflow_status status = *prepared ? IFLOW_OK : prepare(e, question);
+    if (status == IFLOW_OK && !e->warm)
+        status = warm_up(e, question);
+    e->warm = e->warm || status == IFLOW_OK;
+    *prepared = *prepared || status == IFLOW_OK;
+    if (status == IFLOW_OK && e->fidelity)
+        status = ask_full(e, question);
+    if (status == IFLOW_OK && !(e->fidelity && v->method == IFLOW_METHOD_FULL))
+        status = ask(e, question, v, NULL, false, &own);
+    if (status == IFLOW_OK && e->fidelity && !cli_interrupted())
+        status = measure_fidelity(e, question, v, &like);
+    if (cli_interrupted()) { /* an answer cut short is no measurement */
+        go_on = false;
+    } else if (status != IFLOW_OK) {
+        char *what = text_format("%s:%zu: question %s, %s", e->data.path, question->line, question->id, iflow_method_name(v->method));
+        cli_failed(status, what);
+        free(what);
+        e->n_failed++;
+        go_on = status == IFLOW_E_CONTEXT || status == IFLOW_E_FORMAT || status == IFLOW_E_ARG;
+    } else {
+        go_on = write_record(e, question, v, own ? own : e->full, e->fidelity ? &like : NULL) == CLI_OK;
+        e->n_failed += !go_on;
     }
+    iflow_answer_free(own);
     return go_on;
 }
 
-static double number(const json_t *record, const char *outer, const char *key) {
-    return json_number_value(json_object_get(outer ? json_object_get(record, outer) : record, key));
+/* Asks one question of every variant that is missing. False to stop. */
+static bool run_question(eval *e, const eval_question *question) {
+    bool prepared = false, go_on = true;
+    for (size_t v = 0; v < e->n_variants && go_on; v++) {
+        if (is_done(e, question, &e->variant[v]))
+            continue;
+        show_progress(e, question, &e->variant[v]);
+        const double start = now_seconds();
+        go_on = run_variant(e, question, &e->variant[v], &prepared);
+        e->n_asked++;
+        e->asking_seconds += now_seconds() - start;
+    }
+    iflow_answer_free(e->full);
+    e->full = NULL;
+    return go_on;
 }
 
-static void print_means(const eval *e) {
-    printf("%-10s  %5s  %9s  %7s  %10s  %10s\n", "METHOD", "RATIO", "QUESTIONS", "F1", "TTFT ms", "RECOMPUTED");
-    for (size_t m = 0; m < e->n_methods; m++) {
-        double f1 = 0, ttft = 0, share = 0;
-        size_t n = 0;
-        for (size_t q = 0; q < e->data.n; q++) {
-            const json_t *record = record_of(e, &e->data.question[q], e->method[m]);
-            if (!record)
-                continue;
-            double context = number(record, "tokens", "context");
-            f1 += number(record, NULL, "f1");
-            ttft += number(record, "timings_ms", "ttft");
-            share += context > 0 ? number(record, "tokens", "recomputed") / context : 0;
-            n++;
-        }
-        printf("%-10s  %5.2f  %9zu", iflow_method_name(e->method[m]), ratio_of(e, e->method[m]), n);
-        if (n)
-            printf("  %7.4f  %10.1f  %9.1f%%", f1 / (double)n, ttft / (double)n, share / (double)n * 100);
-        putchar('\n');
+static void print_summary(const eval *e) {
+    eval_series *series = must_alloc(e->n_variants, sizeof *series);
+    for (size_t v = 0; v < e->n_variants; v++) {
+        series[v] = (eval_series){iflow_method_name(e->variant[v].method), e->variant[v].ratio, NULL};
+        series[v].record = must_alloc(e->data.n, sizeof *series[v].record);
+        for (size_t q = 0; q < e->data.n; q++)
+            series[v].record[q] = record_of(e, &e->data.question[q], &e->variant[v]);
     }
+    eval_summary_print(series, e->n_variants, e->data.n);
+    for (size_t v = 0; v < e->n_variants; v++)
+        free(series[v].record);
+    free(series);
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow"};
+    eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15"};
     e.asking.max_tokens = PROTOCOL_TOKENS;
     e.asking.instruction = instruction;
     const command_usage usage = {
         "eval", "-m MODEL --output OUT.jsonl [OPTION]... DATA.jsonl",
         "Asks the questions of a data set with several methods, by the paper's protocol: a chunk a passage, greedy decoding,\n"
-        "short answers, F1 as SQuAD has it. A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}.\n"
-        "Writes a JSON record a question and method, as they come, and prints the means. What the output file has already is\n"
-        "not asked again, so that an interrupted run goes on. Passages are prefilled before the clock runs.",
-        "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.15 --output out.jsonl --limit 30 hotpot.jsonl"};
+        "short answers; F1 and exact match as SQuAD has them, and whether the text contains an answer. A line of the data is\n"
+        "{\"id\", \"question\", \"answers\": [...], \"passages\": [...]}. Writes a JSON record a question, method and ratio as they come,\n"
+        "and prints the means with 95% bootstrap intervals and the differences to full prefill, paired by question. What the\n"
+        "output file has already is not asked again, so that an interrupted run goes on. Passages are prefilled before the\n"
+        "clock runs.",
+        "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(e.common),
         OPTION_ROW_STORE(e.common),
         {'\0', "no-store", NULL, OPTION_FLAG, &e.common.no_store, 0, 0, "keep the passages in memory only"},
         {'\0', "methods", "LIST", OPTION_TEXT, &e.methods, 0, 0,
          "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow)"},
-        {'r', "ratio", "R", OPTION_REAL, &e.asking.ratio, 0, 1, "share of the context's tokens that is recomputed (default: 0.15)"},
+        {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
+         "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
+        {'\0', "fidelity", NULL, OPTION_FLAG, &e.fidelity, 0, 0,
+         "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
+         "likely token"},
         {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
         {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions (default: all)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
@@ -250,7 +344,7 @@ int cli_eval(int argc, char **argv) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
     if (first + 1 != argc)
         return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file" : "one data file at a time, please");
-    result = parse_methods(&usage, &e);
+    result = parse_variants(&usage, &e);
     if (result != CLI_OK)
         return result;
 
@@ -270,16 +364,16 @@ int cli_eval(int argc, char **argv) {
         goto cleanup;
     }
     for (size_t q = 0; q < e.data.n; q++)
-        for (size_t m = 0; m < e.n_methods; m++)
-            e.n_to_ask += !is_done(&e, &e.data.question[q], e.method[m]);
-    if (!e.common.quiet && e.n_to_ask < e.data.n * e.n_methods)
-        cli_note("%zu answers are in %s already", e.data.n * e.n_methods - e.n_to_ask, e.output);
+        for (size_t v = 0; v < e.n_variants; v++)
+            e.n_to_ask += !is_done(&e, &e.data.question[q], &e.variant[v]);
+    if (!e.common.quiet && e.n_to_ask < e.data.n * e.n_variants)
+        cli_note("%zu answers are in %s already", e.data.n * e.n_variants - e.n_to_ask, e.output);
     cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(e.common.quiet);
     for (size_t q = 0; q < e.data.n && run_question(&e, &e.data.question[q]); q++)
         ;
     progress_end();
-    print_means(&e);
+    print_summary(&e);
     if (cli_interrupted()) {
         cli_note("interrupted; the same command goes on where this one stopped");
         result = CLI_INTERRUPTED;

@@ -117,30 +117,38 @@ void eval_data_free(eval_data *data) {
 /* ---- Records ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */
-static char *key_of(const char *id, const char *method, const char *score, double ratio, const char *model) {
-    return text_format("%s %s %.6f %s %s", method, score, ratio, model, id);
+static char *key_text(const eval_key *key) {
+    return text_format("%s %s %.6f %d %s %s", key->method, key->score, key->ratio, key->distractors, key->model, key->id);
+}
+
+static const char *string_or_empty(const json_t *object, const char *name) {
+    const char *string = json_string_value(json_object_get(object, name));
+    return string ? string : "";
 }
 
 void eval_records_add(eval_records *records, json_t *record) {
-    const char *id = json_string_value(json_object_get(record, "id"));
-    const char *method = json_string_value(json_object_get(record, "method"));
-    const char *model = json_string_value(json_object_get(record, "model"));
+    const eval_key key = {.id = string_or_empty(record, "id"),
+                          .method = string_or_empty(record, "method"),
+                          .score = string_or_empty(record, "score"),
+                          .model = string_or_empty(record, "model"),
+                          .ratio = json_number_value(json_object_get(record, "ratio")),
+                          .distractors = (int)json_integer_value(json_object_get(record, "distractors"))};
     if (!records->by_key)
         records->by_key = json_object();
-    if (!id || !method)
+    if (!key.method[0])
         return;
-    const char *score = json_string_value(json_object_get(record, "score"));
-    char *key = key_of(id, method, score ? score : "", json_number_value(json_object_get(record, "ratio")), model ? model : "");
-    json_object_set(records->by_key, key, record);
-    free(key);
+    char *name = key_text(&key);
+    json_object_set(records->by_key, name, record);
+    free(name);
 }
 
-const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, const char *score, double ratio,
-                                const char *model) {
-    char *clean = text_utf8(id, strlen(id));
-    char *key = key_of(clean, method, score, ratio, model);
-    const json_t *record = json_object_get(records->by_key, key);
-    free(key);
+const json_t *eval_records_find(const eval_records *records, const eval_key *key) {
+    char *clean = text_utf8(key->id, strlen(key->id));
+    eval_key cleaned = *key;
+    cleaned.id = clean;
+    char *name = key_text(&cleaned);
+    const json_t *record = json_object_get(records->by_key, name);
+    free(name);
     free(clean);
     return record;
 }

@@ -25,6 +25,13 @@ typedef struct eval_data {
 int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malformed);
 void eval_data_free(eval_data *data);
 
+/* What makes a record another one. */
+typedef struct eval_key {
+    const char *id, *method, *score, *model; /* score: "" for methods that don't score */
+    double ratio;
+    int distractors;
+} eval_key;
+
 /* Records by what was asked. */
 typedef struct eval_records {
     json_t *by_key; /* object: key to record */
@@ -33,10 +40,10 @@ typedef struct eval_records {
 /* Reads the records of a file; no file is no record. A last line without an end, which a crash leaves, is taken off the file; any other
  * malformed line is said as file:line and fails, as the file may not be one of ours. */
 int eval_records_read(const char *path, eval_records *out);
+/* Of records with the same key the last counts. */
 void eval_records_add(eval_records *records, json_t *record);
-/* Borrowed; NULL if there is none. score: "" for methods that don't score. */
-const json_t *eval_records_find(const eval_records *records, const char *id, const char *method, const char *score, double ratio,
-                                const char *model);
+/* Borrowed; NULL if there is none. */
+const json_t *eval_records_find(const eval_records *records, const eval_key *key);
 void eval_records_free(eval_records *records);
 
 #endif

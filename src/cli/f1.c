@@ -1,4 +1,4 @@
-/* f1.c - the answer that a generated text gives, and SQuAD's F1 of it. Depends on libc alone. */
+/* f1.c - the answer that a generated text gives, and SQuAD's F1, exact match and containment of it. Depends on libc alone. */
 #include "f1.h"
 
 #include <ctype.h>
@@ -279,4 +279,56 @@ double f1_best(const char *answer, const char *const *gold, size_t n) {
         best = f1 > best ? f1 : best;
     }
     return best;
+}
+
+/* From here scripts are written without spaces between words: any place may be a word's end. */
+static const uint32_t FIRST_IDEOGRAPH = 0x2E80;
+
+static bool joins(uint32_t a, uint32_t b) {
+    return is_word(a) && is_word(b) && a < FIRST_IDEOGRAPH && b < FIRST_IDEOGRAPH;
+}
+
+/* Whether a string stands in a text as words of its own; both are normalised. */
+static bool stands_in(const char *string, const char *in) {
+    size_t n = strlen(string);
+    uint32_t first = 0, last = 0, before = ' ';
+    for (const char *p = string; *p;) {
+        bool at_first = p == string;
+        last = decode(&p);
+        first = at_first ? last : first;
+    }
+    while (n && *in) {
+        if (strncmp(in, string, n) == 0 && !joins(before, first)) {
+            const char *behind = in + n;
+            if (!*behind || !joins(last, decode(&behind)))
+                return true;
+        }
+        before = decode(&in);
+    }
+    return false;
+}
+
+static bool is_equal(const char *string, const char *in) {
+    return strcmp(string, in) == 0;
+}
+
+/* Whether one of the gold answers is to the text what `found` says, all normalised. */
+static int any_gold(const char *generated, const char *const *gold, size_t n, bool (*found)(const char *, const char *)) {
+    char *in = f1_normalise(generated);
+    int result = in ? 0 : -1;
+    for (size_t i = 0; i < n && result == 0; i++) {
+        char *g = f1_normalise(gold[i]);
+        result = !g ? -1 : found(g, in);
+        free(g);
+    }
+    free(in);
+    return result;
+}
+
+int f1_exact(const char *answer, const char *const *gold, size_t n) {
+    return any_gold(answer, gold, n, is_equal);
+}
+
+int f1_contains(const char *generated, const char *const *gold, size_t n) {
+    return any_gold(generated, gold, n, stands_in);
 }

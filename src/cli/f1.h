@@ -1,4 +1,4 @@
-/* f1.h - the answer that a generated text gives, and SQuAD's F1 of it. Depends on libc alone. */
+/* f1.h - the answer that a generated text gives, and SQuAD's F1, exact match and containment of it. Depends on libc alone. */
 #ifndef IFLOW_CLI_F1_H
 #define IFLOW_CLI_F1_H
 
@@ -17,5 +17,12 @@ double f1_score(const char *answer, const char *gold);
 
 /* The best over n gold answers; 0 for none. */
 double f1_best(const char *answer, const char *const *gold, size_t n);
+
+/* Exact match: 1 if the answer is one of n gold answers, all normalised first; else 0. Negative: no memory. */
+int f1_exact(const char *answer, const char *const *gold, size_t n);
+
+/* Containment: 1 if one of n gold answers, normalised, stands in the normalised text, not within a longer word (scripts that put no spaces
+ * between words apart); else 0. A gold answer of which normalisation leaves nothing stands nowhere. Negative: no memory. */
+int f1_contains(const char *generated, const char *const *gold, size_t n);
 
 #endif

@@ -1,0 +1,45 @@
+/* stats.c - means and their bootstrap intervals. Depends on libc alone. */
+#include "stats.h"
+
+#include <stdlib.h>
+
+static const uint64_t SEED = 2603;
+
+uint64_t stats_random(uint64_t *state) {
+    uint64_t z = *state += 0x9E3779B97F4A7C15U;
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9U;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBU;
+    return z ^ z >> 31;
+}
+
+/* The upper 32 bits scaled: nearer to uniform than any count of questions can show. */
+size_t stats_random_below(uint64_t *state, size_t n) {
+    return (size_t)((stats_random(state) >> 32) * (uint64_t)n >> 32);
+}
+
+static int compare(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The value below which a share of the sorted ones lies, between two of them by proportion. */
+static double quantile(const double *sorted, size_t n, double share) {
+    const double at = share * (double)(n - 1);
+    const size_t i = (size_t)at;
+    return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+stats_mean stats_bootstrap(const double *value, size_t n) {
+    double mean[STATS_RESAMPLES], sum = 0;
+    uint64_t state = SEED;
+    for (size_t i = 0; i < n; i++)
+        sum += value[i];
+    for (size_t b = 0; b < STATS_RESAMPLES; b++) {
+        double resampled = 0;
+        for (size_t i = 0; i < n; i++)
+            resampled += value[stats_random_below(&state, n)];
+        mean[b] = resampled / (double)n;
+    }
+    qsort(mean, STATS_RESAMPLES, sizeof *mean, compare);
+    return (stats_mean){sum / (double)n, quantile(mean, STATS_RESAMPLES, 0.025), quantile(mean, STATS_RESAMPLES, 0.975)};
+}

@@ -1,0 +1,24 @@
+/* stats.h - means and their bootstrap intervals. Depends on libc alone. */
+#ifndef IFLOW_CLI_STATS_H
+#define IFLOW_CLI_STATS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct stats_mean {
+    double mean, low, high; /* low to high: the 95% interval */
+} stats_mean;
+
+enum { STATS_RESAMPLES = 10000 };
+
+/* The mean of n values (at least 1) and its 95% percentile bootstrap interval over STATS_RESAMPLES resamples from a fixed seed: the same
+ * values in the same order give the same interval. One value is its own interval. A difference of two methods is paired by giving the
+ * differences question by question. */
+stats_mean stats_bootstrap(const double *value, size_t n);
+
+/* The next of a sequence of 64 random bits (splitmix64); any start is good. */
+uint64_t stats_random(uint64_t *state);
+/* The next, below n (1 to 2^32). */
+size_t stats_random_below(uint64_t *state, size_t n);
+
+#endif
