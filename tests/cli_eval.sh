@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Eval: records of the paper's protocol, ratios, fidelity, resumption, malformed data, and the summary.
+# Eval: records of the paper's protocol, ratios, fidelity, shards, distractors, LongBench's form, resumption, malformed data, the summary.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
 cat >data.jsonl <<'J'
@@ -123,3 +123,63 @@ P
 run 0 eval -m $models/llama-gqa.gguf --methods none -n 6 --output gold_out.jsonl gold.jsonl
 json gold_out.jsonl '[r["em"] for r in d] == [1, 0, 0]' '[r["contains"] for r in d] == [1, 0, 1]' 'd[0]["f1"] == 1 and d[1]["f1"] == 0 and 0 < d[2]["f1"] < 1'
 prints '^none .* 0.3333 +0.6667 '
+
+# Shards: every question is in one part; the parts joined are the whole, and nothing is left to ask.
+run 0 eval --methods none --shard 1/2 --output part1.jsonl data.jsonl; prints '^none +0.00 +2 '
+run 0 eval --methods none --shard 2/2 --output part2.jsonl data.jsonl; prints '^none +0.00 +1 '
+json part1.jsonl '[r["id"] for r in d] == ["a", "c"]'; json part2.jsonl '[r["id"] for r in d] == ["2"]'
+cat part1.jsonl part2.jsonl >joined.jsonl
+run 0 eval --methods none --output joined.jsonl data.jsonl; says '3 answers are in joined.jsonl already'; prints '^none +0.00 +3 '
+run 0 eval --methods none --shard 3/3 --limit 2 --output part3.jsonl data.jsonl; [ ! -s part3.jsonl ] || fail "a question behind the limit"
+for wrong in 0/2 3/2 1 1/ /2 1/2/3 a/b -1/2 1/0 ''; do run 2 eval --methods none --shard "$wrong" --output o data.jsonl; says '--shard takes a part'; done
+
+# Distractors: the same ones whatever the limit and the shard; they come last, and the records are other ones.
+run 0 eval --methods none,full --distractors 2 --output joined.jsonl data.jsonl
+json joined.jsonl 'len(d) == 9' 'all(r["distractors"] == (0 if i < 3 else 2) for i, r in enumerate(d))'
+"$python" - before joined.jsonl <<'P' || fail "two more passages are not what was added"
+import json, sys
+plain, more = ([json.loads(l) for l in open(p)] for p in sys.argv[1:])
+plain = {r["id"]: r["tokens"]["context"] for r in plain}
+assert all(r["tokens"]["context"] > plain[r["id"]] + 20 for r in more[3:])
+P
+run 0 eval --methods none --distractors 2 --limit 2 --shard 2/2 --output two.jsonl data.jsonl
+"$python" - joined.jsonl two.jsonl <<'P' || fail "the shard changed the distractors"
+import json, sys
+joined, two = ([json.loads(l) for l in open(p)] for p in sys.argv[1:])
+same = [r for r in joined if (r["id"], r["method"], r["distractors"]) == ("2", "none", 2)]
+assert len(two) == len(same) == 1 and all(two[0][k] == same[0][k] for k in ("raw", "tokens"))
+P
+run 0 eval --methods none --distractors 2 --output joined.jsonl data.jsonl; says '3 answers are in joined.jsonl already'
+run 1 eval --methods none --distractors 4 --output o data.jsonl; says 'data.jsonl:2: question 2 can have at most 3 distractors'
+# With one question beside it the distractors are its passages, numbered on.
+head -n 1 data.jsonl >pair.jsonl; echo '{"id": "p", "question": "What?", "answers": ["x"], "passages": ["Only\nThe only one.", "Light\nThe light is on the stone."]}' >>pair.jsonl
+sed -n 1p pair.jsonl | "$python" -c 'import json; d = json.loads(input()); d["passages"].append("Only\nThe only one."); print(json.dumps(d))' >by_hand.jsonl
+run 0 eval --methods full --distractors 1 --limit 1 --output pair_out.jsonl pair.jsonl
+run 0 eval --methods full --output hand_out.jsonl by_hand.jsonl
+"$python" - pair_out.jsonl hand_out.jsonl <<'P' || fail "a passage that is there already was taken, or the number is wrong"
+import json, sys
+a, b = (json.loads(open(p).read()) for p in sys.argv[1:])
+assert all(a[k] == b[k] for k in ("raw", "tokens", "id")), (a, b)
+P
+
+# LongBench's form: markers make the passages of our own form; without them a context is the document that ingest stores.
+"$python" - <<'P'
+import json
+d = [json.loads(l) for l in open("data.jsonl") if l.strip()]
+with open("long_bench.jsonl", "w") as f:
+    for q in d:
+        context = "\n\n".join(f"Passage {i}:\n{p}" for i, p in enumerate(q["passages"], 1)) + "\n"
+        f.write(json.dumps({"_id": q["id"], "input": q["question"], "answers": q["answers"], "context": context, "length": 3}) + "\n")
+with open("plain.jsonl", "w") as f:
+    text = "\n\n".join("The ship in Passage 1: it is the sea. " * 4 for _ in range(6))
+    f.write(json.dumps({"_id": "plain", "input": "Where?", "answers": ["x"], "context": text}) + "\n")
+P
+run 0 eval --methods full,none,infoflow --ratio 0.2 --output long_bench_out.jsonl long_bench.jsonl
+"$python" - before long_bench_out.jsonl <<'P' || fail "LongBench's form is asked otherwise than ours"
+import json, sys
+a, b = ([{k: json.loads(l)[k] for k in ("id", "method", "raw", "tokens", "selected")} for l in open(p)] for p in sys.argv[1:])
+assert a == b
+P
+run 0 eval --methods none --chunk 100 --output plain_out.jsonl plain.jsonl
+run 0 ingest --chunk 100 plain.jsonl; says ': 0 chunks computed, [2-9] already stored'
+run 1 eval --methods none --output o <(echo '{"_id": "e", "input": "q", "answers": ["a"], "context": " \n"}'); says 'needs "passages"'

@@ -30,12 +30,14 @@ typedef struct eval {
     session s;
     common_options common;
     ask_options asking;
-    const char *methods, *ratios, *output;
-    int limit;
+    const char *methods, *ratios, *output, *shard;
+    int limit, distractors;
     bool fidelity;
     variant variant[MAX_METHODS * MAX_RATIOS];
     size_t n_variants;
     eval_data data;
+    const eval_question **question; /* of the data, those to ask */
+    size_t n_questions;
     eval_records records;
     FILE *out;
     iflow_answer *full; /* full prefill's answer to the question at hand with its logits, once fidelity needed it */
@@ -95,7 +97,8 @@ static const json_t *record_of(const eval *e, const eval_question *question, con
                           .method = iflow_method_name(v->method),
                           .score = v->method == IFLOW_METHOD_INFOFLOW ? e->asking.score : "",
                           .model = e->s.info.fingerprint,
-                          .ratio = v->ratio};
+                          .ratio = v->ratio,
+                          .distractors = e->distractors};
     const json_t *record = eval_records_find(&e->records, &key);
     return e->fidelity && !json_object_get(record, "kl") ? NULL : record;
 }
@@ -118,17 +121,13 @@ static iflow_status warm_up(eval *e, const eval_question *question) {
     return status;
 }
 
-/* Lays the passages into the context; their KV is computed first, so that no method pays for it. */
-static iflow_status prepare(eval *e, const eval_question *question) {
-    iflow_context_clear(e->s.ctx);
-    for (size_t i = 0; i < question->n_passages; i++) {
-        char *passage = passage_text(i + 1, question->passage[i]);
-        int32_t *tokens = NULL;
-        size_t n = 0;
-        iflow_status status = iflow_tokenize(e->s.model, passage, strlen(passage), false, &tokens, &n);
-        free(passage);
-        if (status != IFLOW_OK)
-            return status;
+/* Appends a document to the context; its KV is computed first, so that no method pays for it. */
+static iflow_status add_document(eval *e, const document *doc) {
+    document_chunks chunks;
+    iflow_status status = document_cut(e->s.model, doc, session_chunk_tokens(&e->common), &chunks);
+    for (size_t i = 0; status == IFLOW_OK && i < chunks.n_chunks; i++) {
+        const int32_t *tokens = chunks.token + chunks.start[i];
+        const size_t n = chunks.start[i + 1] - chunks.start[i];
         do {
             status = iflow_context_prefill(e->s.ctx, tokens, n, NULL, NULL);
             if (status == IFLOW_E_BUSY)
@@ -136,11 +135,27 @@ static iflow_status prepare(eval *e, const eval_question *question) {
         } while (status == IFLOW_E_BUSY && !cli_interrupted());
         if (status == IFLOW_OK)
             status = iflow_context_add_tokens(e->s.ctx, tokens, n);
-        iflow_free(tokens);
-        if (status != IFLOW_OK)
-            return status;
     }
-    return IFLOW_OK;
+    document_chunks_free(&chunks);
+    return status;
+}
+
+/* Lays the question's text and passages into the context. */
+static iflow_status prepare(eval *e, const eval_question *question) {
+    iflow_status status = IFLOW_OK;
+    iflow_context_clear(e->s.ctx);
+    if (question->text) {
+        size_t n_bytes = strlen(question->text);
+        char *part = question->text;
+        status = add_document(e, &(document){.part = &part, .part_bytes = &n_bytes, .n_parts = 1});
+    }
+    for (size_t i = 0; status == IFLOW_OK && i < question->n_passages; i++) {
+        char *passage = passage_text(i + 1, question->passage[i]);
+        size_t n_bytes = strlen(passage);
+        status = add_document(e, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true});
+        free(passage);
+    }
+    return status;
 }
 
 static json_t *real_or_null(double value) {
@@ -164,6 +179,7 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     if (v->method == IFLOW_METHOD_INFOFLOW)
         json_object_set_new(record, "score", json_string(e->asking.score));
     json_object_set_new(record, "ratio", json_real(v->ratio));
+    json_object_set_new(record, "distractors", json_integer(e->distractors));
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
@@ -286,15 +302,39 @@ static bool run_question(eval *e, const eval_question *question) {
     return go_on;
 }
 
+/* Which of the data are asked: the first of them up to the limit, of these those of the shard; they get their distractors. */
+static int choose_questions(eval *e, size_t shard, size_t n_shards) {
+    const size_t n = e->limit && (size_t)e->limit < e->data.n ? (size_t)e->limit : e->data.n;
+    e->question = must_alloc(n ? n : 1, sizeof *e->question);
+    for (size_t q = shard - 1; q < n; q += n_shards) {
+        if (e->distractors && eval_data_add_distractors(&e->data, q, (size_t)e->distractors) != CLI_OK)
+            return CLI_FAILED;
+        e->question[e->n_questions++] = &e->data.question[q];
+    }
+    return CLI_OK;
+}
+
+static int parse_shard(const command_usage *usage, const char *given, size_t *shard, size_t *n_shards) {
+    char end = '\0';
+    unsigned i = 1, n = 1;
+    /* A sign is no digit, though sscanf takes it. */
+    if (given && (strspn(given, "0123456789/") != strlen(given) || strlen(given) > 15 || sscanf(given, "%7u/%7u%c", &i, &n, &end) != 2 ||
+                  i < 1 || i > n))
+        return options_wrong(usage, "--shard takes a part and the number of parts, like 1/4, not '%s'", given);
+    *shard = i;
+    *n_shards = n;
+    return CLI_OK;
+}
+
 static void print_summary(const eval *e) {
     eval_series *series = must_alloc(e->n_variants, sizeof *series);
     for (size_t v = 0; v < e->n_variants; v++) {
         series[v] = (eval_series){iflow_method_name(e->variant[v].method), e->variant[v].ratio, NULL};
-        series[v].record = must_alloc(e->data.n, sizeof *series[v].record);
-        for (size_t q = 0; q < e->data.n; q++)
-            series[v].record[q] = record_of(e, &e->data.question[q], &e->variant[v]);
+        series[v].record = must_alloc(e->n_questions, sizeof *series[v].record);
+        for (size_t q = 0; q < e->n_questions; q++)
+            series[v].record[q] = record_of(e, e->question[q], &e->variant[v]);
     }
-    eval_summary_print(series, e->n_variants, e->data.n);
+    eval_summary_print(series, e->n_variants, e->n_questions);
     for (size_t v = 0; v < e->n_variants; v++)
         free(series[v].record);
     free(series);
@@ -307,11 +347,15 @@ int cli_eval(int argc, char **argv) {
     const command_usage usage = {
         "eval", "-m MODEL --output OUT.jsonl [OPTION]... DATA.jsonl",
         "Asks the questions of a data set with several methods, by the paper's protocol: a chunk a passage, greedy decoding,\n"
-        "short answers; F1 and exact match as SQuAD has them, and whether the text contains an answer. A line of the data is\n"
-        "{\"id\", \"question\", \"answers\": [...], \"passages\": [...]}. Writes a JSON record a question, method and ratio as they come,\n"
-        "and prints the means with 95% bootstrap intervals and the differences to full prefill, paired by question. What the\n"
-        "output file has already is not asked again, so that an interrupted run goes on. Passages are prefilled before the\n"
-        "clock runs.",
+        "short answers; F1 and exact match as SQuAD has them, and whether the text contains an answer.\n"
+        "\n"
+        "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
+        "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
+        "so on, else cut to --chunk tokens. Passages are prefilled before the clock runs.\n"
+        "\n"
+        "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
+        "the differences to full prefill, paired by question. What the output file has already is not asked again, so that an\n"
+        "interrupted run goes on.",
         "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(e.common),
@@ -326,6 +370,13 @@ int cli_eval(int argc, char **argv) {
          "likely token"},
         {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
         {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions (default: all)"},
+        {'\0', "shard", "I/N", OPTION_TEXT, &e.shard, 0, 0,
+         "only the I-th of N parts: every N-th question from the I-th on. Give each part its own --output; the files joined give the whole "
+         "table"},
+        {'\0', "distractors", "N", OPTION_INT, &e.distractors, 0, 1e6,
+         "append to each question's passages N of other questions of the data, the same ones every time (default: 0)"},
+        {'\0', "chunk", "N", OPTION_INT, &e.common.chunk, 1, 1 << 24,
+         "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
         {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
@@ -344,13 +395,18 @@ int cli_eval(int argc, char **argv) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
     if (first + 1 != argc)
         return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file" : "one data file at a time, please");
+    size_t shard = 1, n_shards = 1;
     result = parse_variants(&usage, &e);
+    if (result == CLI_OK)
+        result = parse_shard(&usage, e.shard, &shard, &n_shards);
     if (result != CLI_OK)
         return result;
 
     /* The data and the records first: their faults show before minutes were spent. */
     bool malformed = false;
-    result = eval_data_read(argv[first], (size_t)e.limit, &e.data, &malformed);
+    result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
+    if (result == CLI_OK)
+        result = choose_questions(&e, shard, n_shards);
     if (result == CLI_OK)
         result = eval_records_read(e.output, &e.records);
     if (result == CLI_OK)
@@ -363,14 +419,14 @@ int cli_eval(int argc, char **argv) {
         result = CLI_FAILED;
         goto cleanup;
     }
-    for (size_t q = 0; q < e.data.n; q++)
+    for (size_t q = 0; q < e.n_questions; q++)
         for (size_t v = 0; v < e.n_variants; v++)
-            e.n_to_ask += !is_done(&e, &e.data.question[q], &e.variant[v]);
-    if (!e.common.quiet && e.n_to_ask < e.data.n * e.n_variants)
-        cli_note("%zu answers are in %s already", e.data.n * e.n_variants - e.n_to_ask, e.output);
+            e.n_to_ask += !is_done(&e, e.question[q], &e.variant[v]);
+    if (!e.common.quiet && e.n_to_ask < e.n_questions * e.n_variants)
+        cli_note("%zu answers are in %s already", e.n_questions * e.n_variants - e.n_to_ask, e.output);
     cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(e.common.quiet);
-    for (size_t q = 0; q < e.data.n && run_question(&e, &e.data.question[q]); q++)
+    for (size_t q = 0; q < e.n_questions && run_question(&e, e.question[q]); q++)
         ;
     progress_end();
     print_summary(&e);
@@ -386,6 +442,7 @@ cleanup:
         result = CLI_FAILED;
     }
     eval_records_free(&e.records);
+    free(e.question);
     eval_data_free(&e.data);
     session_close(&e.s);
     return cli_finish(result);

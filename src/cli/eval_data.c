@@ -1,6 +1,7 @@
 /* eval_data.c - the questions of a data set, and the records that an earlier run left. */
 #include "eval_data.h"
 
+#include "stats.h"
 #include "text.h"
 
 #include <errno.h>
@@ -30,27 +31,84 @@ static void question_free(eval_question *q) {
     free(q->id);
     free(q->answer);
     free(q->passage);
+    free(q->text);
+    free(q->split);
     json_decref(q->object);
+}
+
+static const char space[] = " \t\r\n\f\v";
+
+/* Appends what is left of a passage between two markers once its white space is off; ends it by a NUL. */
+static void add_passage(eval_question *q, char *start, char *end) {
+    start += strspn(start, space);
+    while (end > start && strchr(space, end[-1]))
+        end--;
+    if (end <= start)
+        return;
+    *end = '\0';
+    q->passage = must_realloc(q->passage, q->n_passages + 1, sizeof *q->passage);
+    q->passage[q->n_passages++] = start;
+}
+
+/* The next line that begins with "Passage <number>:" (NULL: none); *behind: what follows the colon. The numbers count up from 1, so that a
+ * text that only mentions passages is not torn. */
+static char *find_marker(const char *text_start, char *at, size_t number, char **behind) {
+    char *marker = text_format("Passage %zu:", number), *found = at;
+    while ((found = strstr(found, marker)) && found != text_start && found[-1] != '\n')
+        found++;
+    *behind = found ? found + strlen(marker) : NULL;
+    free(marker);
+    return found;
+}
+
+/* Splits a context at its markers, or takes it as a text, with an empty line at its end as every document has it. False if it is empty. */
+static bool take_context(eval_question *q, const char *context) {
+    if (context[strspn(context, space)] == '\0')
+        return false;
+    char *behind = NULL;
+    q->split = must_copy(context, strlen(context));
+    char *at = q->split, *marker = find_marker(at, at, 1, &behind);
+    for (size_t number = 1; marker; number++) {
+        char *next_behind = NULL, *next = find_marker(at, behind, number + 1, &next_behind);
+        if (number == 1)
+            add_passage(q, at, marker);
+        add_passage(q, behind, next ? next : behind + strlen(behind));
+        marker = next;
+        behind = next_behind;
+    }
+    if (q->n_passages)
+        return true;
+    const size_t n = strlen(context);
+    const bool newline = context[n - 1] == '\n';
+    q->text = text_format("%s%s", context, newline && n > 1 && context[n - 2] == '\n' ? "" : newline ? "\n" : "\n\n");
+    return true;
 }
 
 /* Takes the object over if it is a question; else says in *why what is missing. */
 static bool question_of(json_t *object, size_t line, json_t *seen, eval_question *out, const char **why) {
     eval_question q = {.line = line, .object = object};
-    const json_t *id = json_object_get(object, "id");
+    const json_t *id = json_object_get(object, "id"), *passages = json_object_get(object, "passages");
+    const char *context = json_string_value(json_object_get(object, "context"));
+    if (!id)
+        id = json_object_get(object, "_id");
     q.question = json_string_value(json_object_get(object, "question"));
+    if (!q.question)
+        q.question = json_string_value(json_object_get(object, "input"));
     q.answer = strings_of(json_object_get(object, "answers"), &q.n_answers);
-    q.passage = strings_of(json_object_get(object, "passages"), &q.n_passages);
+    q.passage = strings_of(passages, &q.n_passages);
+    bool has_context = q.passage ? q.n_passages > 0 : !passages && context && take_context(&q, context);
+    q.n_own = q.n_passages;
     q.id = json_is_string(id) ? text_format("%s", json_string_value(id)) : text_format("%" JSON_INTEGER_FORMAT, json_integer_value(id));
     if (!json_is_object(object))
         *why = "not a JSON object";
     else if (!json_is_string(id) && !json_is_integer(id))
-        *why = "needs \"id\" (a text or a whole number)";
+        *why = "needs \"id\" or \"_id\" (a text or a whole number)";
     else if (!q.question || !q.question[0])
-        *why = "needs \"question\" (a text)";
+        *why = "needs \"question\" or \"input\" (a text)";
     else if (!q.answer || q.n_answers == 0)
         *why = "needs \"answers\" (a list of texts)";
-    else if (!q.passage || q.n_passages == 0)
-        *why = "needs \"passages\" (a list of texts)";
+    else if (!has_context)
+        *why = "needs \"passages\" (a list of texts) or \"context\" (a text)";
     else if (json_object_get(seen, q.id))
         *why = "its \"id\" is that of an earlier question";
     if (*why) {
@@ -112,6 +170,46 @@ void eval_data_free(eval_data *data) {
         question_free(&data->question[i]);
     free(data->question);
     *data = (eval_data){0};
+}
+
+/* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
+
+static bool has_passage(const eval_question *q, const char *passage) {
+    for (size_t i = 0; i < q->n_passages; i++)
+        if (strcmp(q->passage[i], passage) == 0)
+            return true;
+    return false;
+}
+
+int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
+    eval_question *question = &data->question[q];
+    size_t n_pool = 0, n_added = 0;
+    for (size_t i = 0; i < data->n; i++)
+        n_pool += i == q ? 0 : data->question[i].n_own;
+    const char **pool = must_alloc(n_pool ? n_pool : 1, sizeof *pool);
+    n_pool = 0;
+    for (size_t i = 0; i < data->n; i++)
+        for (size_t p = 0; i != q && p < data->question[i].n_own; p++)
+            pool[n_pool++] = data->question[i].passage[p];
+    uint64_t state = 0xCBF29CE484222325U;
+    for (const char *c = question->id; *c; c++)
+        state = (state ^ (unsigned char)*c) * 0x100000001B3U;
+    question->passage = must_realloc(question->passage, question->n_passages + n, sizeof *question->passage);
+    for (size_t i = 0; i < n_pool && n_added < n; i++) {
+        const size_t drawn = i + stats_random_below(&state, n_pool - i);
+        const char *passage = pool[drawn];
+        pool[drawn] = pool[i];
+        if (has_passage(question, passage))
+            continue;
+        question->passage[question->n_passages++] = passage;
+        n_added++;
+    }
+    free(pool);
+    if (n_added == n)
+        return CLI_OK;
+    cli_error("%s:%zu: question %s can have at most %zu distractors: so many other passages have the other questions", data->path,
+              question->line, question->id, n_added);
+    return CLI_FAILED;
 }
 
 /* ---- Records ------------------------------------------------------------------------------------------------------------------------ */

@@ -6,12 +6,16 @@
 
 #include <jansson.h>
 
+/* The context: a text to be cut (NULL: none), then passages that are a chunk each. */
 typedef struct eval_question {
     char *id;
     const char *question;
     const char **answer, **passage;
+    char *text;
     size_t n_answers, n_passages, line;
-    json_t *object; /* owns the strings */
+    size_t n_own;   /* of the passages; those behind are distractors, whose strings other questions own */
+    char *split;    /* owns the strings of passages that were split out of a context */
+    json_t *object; /* owns the other strings */
 } eval_question;
 
 typedef struct eval_data {
@@ -20,10 +24,18 @@ typedef struct eval_data {
     size_t n;
 } eval_data;
 
-/* Reads the questions; limit 0: all. A malformed line is said as file:line, *malformed is set and the rest is used. CLI_OK, or CLI_FAILED
- * if the file cannot be read or has no question. */
+/* Reads the questions, of the form {"id", "question", "answers", "passages"} or LongBench's {"_id", "input", "answers", "context"}; the
+ * names may be mixed. A context is split where lines begin with "Passage 1:", "Passage 2:" and so on; without them it is a text. limit 0:
+ * all. A malformed line is said as file:line, *malformed is set and the rest is used. CLI_OK, or CLI_FAILED if the file cannot be read or
+ * has no question. */
 int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malformed);
 void eval_data_free(eval_data *data);
+
+/* Appends to question q n passages of the others. They are drawn one by one, without putting back, from all own passages of the other
+ * questions in the order of the data; the random sequence is splitmix64 from the FNV-1a hash of the question's id, so that neither the
+ * limit nor the shard changes them. A passage that the question has already is passed over. CLI_OK; CLI_FAILED after a message if there are
+ * not enough. */
+int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
 
 /* What makes a record another one. */
 typedef struct eval_key {
