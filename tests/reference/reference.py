@@ -3,7 +3,8 @@
 Everything is computed in float64; only the cache rounds, as the product's does (`Rounding`). Arrays are written [slowest, ..., fastest]:
 a key array is [n_rows, n_head_kv, n_embd_head]. Names say whether a key is before (`k_pre`) or after RoPE (`k`).
 
-The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then run_prompt and generate. `answer` runs them all.
+The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then append the prompt and generate. `answer` runs them
+all, and the methods that it is compared with: METHODS says which there are.
 """
 
 import math
@@ -17,6 +18,9 @@ import numpy as np
 Array = np.ndarray
 SCORE_KINDS = ("norm", "mass", "entropy", "vatp", "combined")
 METHODS = ("full", "none", "infoflow")
+MORE_METHODS = ("epic", "epic-ratio", "cacheblend", "reorder")  # reorder: infoflow with the chunks reordered
+GEOMETRIES = ("global", "hl-hp", "hl-tp", "tl-tp")
+N_EPIC = 4  # tokens that epic takes of every chunk
 
 # 0.15 * 20 is 3.0000000000000004 in binary and 0.575 * 40 is 22.999999999999996: a floor needs a hair of help to mean what was written.
 FLOOR_HELP = 1e-9
@@ -113,9 +117,11 @@ def load_model(path: Path) -> Model:
 
 @dataclass(frozen=True)
 class Rounding:
-    """How the cache rounds: chunk files and cache rows are f16 in the product; exact=True keeps float64, for identities."""
+    """How the cache rounds: chunk files and cache rows are f16 in the product; exact=True keeps float64, for identities. With
+    flash=True attention rounds queries and every partial sum of values too, as ggml's CPU kernel of flash attention does."""
 
     exact: bool = False
+    flash: bool = False
 
     def __call__(self, x: Array) -> Array:
         return x if self.exact else x.astype(np.float16).astype(np.float64)
@@ -123,6 +129,7 @@ class Rounding:
 
 F16 = Rounding()
 EXACT = Rounding(exact=True)
+FLASH = Rounding(flash=True)
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
@@ -234,14 +241,24 @@ def project(model: Model, layer: int, x: Array) -> tuple[Array, Array, Array]:
     return heads("attn_q", model.n_head), heads("attn_k", model.n_head_kv), heads("attn_v", model.n_head_kv)
 
 
-def attend(model: Model, q: Array, k: Array, v: Array, visible: Array) -> tuple[Array, Array]:
+def sum_in_f16(weights: Array, v: Array) -> Array:
+    """weights [n, n_rows] of v [n_rows, d], one row after another; the largest weight is scaled to 1 for the sum."""
+    largest = weights.max(axis=1, keepdims=True)
+    total = np.zeros((len(weights), v.shape[1]))
+    for weight, row in zip((weights / largest).T, v):
+        total = F16(total + weight[:, None] * row)
+    return total * largest
+
+
+def attend(model: Model, q: Array, k: Array, v: Array, visible: Array, rounding: Rounding) -> tuple[Array, Array]:
     """q [n, n_head, d] over k, v [n_rows, n_head_kv, d] where visible [n, n_rows]. Output [n, n_head * d], weights [n_head, n, n_rows]."""
     group = model.n_head // model.n_head_kv
+    q = F16(q) if rounding.flash else q
     weights, out = [], []
     for head in range(model.n_head):
         logits = q[:, head] @ k[:, head // group].T / math.sqrt(model.n_embd_head)
         weights.append(softmax(np.where(visible, logits, -np.inf)))
-        out.append(weights[-1] @ v[:, head // group])
+        out.append(sum_in_f16(weights[-1], v[:, head // group]) if rounding.flash else weights[-1] @ v[:, head // group])
     return np.concatenate(out, axis=1), np.stack(weights)
 
 
@@ -252,25 +269,47 @@ def feed_forward(model: Model, layer: int, x: Array) -> Array:
     return dense("ffn_down", silu(dense("ffn_gate", x)) * dense("ffn_up", x))
 
 
-def forward(model: Model, cache: Cache, tokens: list[int], rows: Array, rounding: Rounding, n_layer: int | None = None,
-            observe: tuple[int, ...] = ()) -> Pass:
-    """Runs tokens, whose K and V go to the given cache rows and which stand at these rows' positions, through the first n_layer layers.
-    In each layer all K and V are written before any token attends."""
+def embed(model: Model, tokens: list[int]) -> Array:
+    return model.tensors["token_embd.weight"][tokens]
+
+
+def write_kv(model: Model, cache: Cache, layer: int, hidden: Array, rows: Array, rounding: Rounding) -> tuple[Array, Array, Array]:
+    """A layer's first half: K and V of the hidden rows go to the given cache rows. Query after RoPE; K before it and V, both unrounded."""
     positions = cache.position[rows]
+    q, k_pre, v = project(model, layer, rms_norm(hidden, model.layer(layer, "attn_norm.weight"), model.eps))
+    cache.k[layer][rows] = rounding(rotate(model, k_pre, positions))
+    cache.v[layer][rows] = rounding(v)
+    return rotate(model, q, positions), k_pre, v
+
+
+def attend_and_feed(model: Model, cache: Cache, layer: int, hidden: Array, q: Array, positions: Array,
+                    rounding: Rounding) -> tuple[Array, Array]:
+    """A layer's second half: the queries, at these positions, over the cache; then the feed-forward. Hidden rows, attention weights."""
     visible = cache.position[None, :] <= positions[:, None]
-    result = Pass(model.tensors["token_embd.weight"][tokens], [], [], {})
-    for layer in range(model.n_layer if n_layer is None else n_layer):
-        q, k_pre, v = project(model, layer, rms_norm(result.hidden, model.layer(layer, "attn_norm.weight"), model.eps))
-        cache.k[layer][rows] = rounding(rotate(model, k_pre, positions))
-        cache.v[layer][rows] = rounding(v)
-        mixed, weights = attend(model, rotate(model, q, positions), cache.k[layer], cache.v[layer], visible)
+    mixed, weights = attend(model, q, cache.k[layer], cache.v[layer], visible, rounding)
+    hidden = hidden + linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
+    return hidden + feed_forward(model, layer, rms_norm(hidden, model.layer(layer, "ffn_norm.weight"), model.eps)), weights
+
+
+def run_layers(model: Model, cache: Cache, layers: range, hidden: Array, rows: Array, rounding: Rounding,
+               observe: tuple[int, ...] = ()) -> Pass:
+    """Runs hidden rows, whose K and V go to the given cache rows and which stand at these rows' positions, through the layers. In each
+    layer all K and V are written before any row attends."""
+    result = Pass(hidden, [], [], {})
+    for layer in layers:
+        q, k_pre, v = write_kv(model, cache, layer, result.hidden, rows, rounding)
+        result.hidden, weights = attend_and_feed(model, cache, layer, result.hidden, q, cache.position[rows], rounding)
         if layer in observe:
             result.attention[layer] = weights
-        hidden = result.hidden + linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
-        result.hidden = hidden + feed_forward(model, layer, rms_norm(hidden, model.layer(layer, "ffn_norm.weight"), model.eps))
         result.k_pre.append(k_pre)
         result.v.append(v)
     return result
+
+
+def forward(model: Model, cache: Cache, tokens: list[int], rows: Array, rounding: Rounding, n_layer: int | None = None,
+            observe: tuple[int, ...] = ()) -> Pass:
+    """Tokens through the first n_layer layers, or all of them."""
+    return run_layers(model, cache, range(model.n_layer if n_layer is None else n_layer), embed(model, tokens), rows, rounding, observe)
 
 
 def logits_of(model: Model, hidden: Array) -> Array:
@@ -309,7 +348,13 @@ class Geometry:
 
 
 def geometry(kind: str, n_sink: int, lengths: list[int]) -> Geometry:
-    """Where the keys and the scoring text stand. Reading HL and TL: the head stays at 0, as chunk 0 is pinned."""
+    """Where the keys and the scoring text stand. Readings, beyond `global`:
+
+    HL (local): every chunk but the head where it stood while it was prefilled, from the sink's length on, so that chunks overlap, and
+    overlap the head's end where the head is longer than the sink. HP: the text right behind the longest, the greatest end of a chunk or
+    of the head. TP: the text at N. TL: every chunk but the head ends at N-1. The head is at 0 in all of them, as chunk 0 is pinned.
+    A key is visible to the text by position alone, whatever chunk it is of; in all four every key stands before the text.
+    """
     n = sum(lengths)
     begins = [sum(lengths[:i]) for i in range(len(lengths))]
     local = [0] + [n_sink] * (len(lengths) - 1)
@@ -391,6 +436,41 @@ def select(scores: Array, ratio: float, n_head_tokens: int) -> list[int]:
     return sorted(ranked[: n_select(ratio, len(scores), n_head_tokens)])
 
 
+def score_at(model: Model, chunks: list[Chunk], kind: str, n_sink: int, text: list[int], layers: list[int], kinds: tuple[str, ...],
+             rounding: Rounding) -> dict[str, Array]:
+    """Scores with the chunks, the head first, laid out in the geometry `kind`. They are in reading order, whatever the positions."""
+    place = geometry(kind, n_sink, [len(chunk.tokens) for chunk in chunks])
+    return score(model, assemble(model, chunks, place.chunk_start, rounding), text, place.text_start, layers, kinds, rounding)
+
+
+def shares(selected: list[int], lengths: list[int]) -> list[float]:
+    """Of every chunk but the head, the share of its tokens that is selected; the head's length comes first in lengths."""
+    begins = np.cumsum(lengths)
+    return [sum(begin <= p < begin + n for p in selected) / n for begin, n in zip(begins[:-1], lengths[1:])]
+
+
+def reading_order(share: list[float]) -> list[int]:
+    """Indices of the chunks, of which the first behind the head is 1: ascending by share, so that the most informative comes last; of
+    equal shares the lower index."""
+    return [i + 1 for i in sorted(range(len(share)), key=lambda i: (share[i], i))]
+
+
+def first_of_chunks(counts: list[int], lengths: list[int]) -> list[int]:
+    """Positions of the first counts[i] tokens of every chunk but the head, or of all it has; lengths begins with the head's."""
+    begins = np.cumsum(lengths)
+    return [int(begin) + i for begin, n, count in zip(begins[:-1], lengths[1:], counts) for i in range(min(count, n))]
+
+
+def epic(lengths: list[int]) -> list[int]:
+    """Whatever the ratio; of a chunk of fewer than N_EPIC tokens, all."""
+    return first_of_chunks([N_EPIC] * len(lengths[1:]), lengths)
+
+
+def epic_ratio(ratio: float, lengths: list[int]) -> list[int]:
+    """The floor is over every chunk by itself, so that the sum may be less or, for short chunks, more than S. Ratio 0 is none at all."""
+    return [] if ratio <= 0.0 else first_of_chunks([max(1, math.floor(ratio * n + FLOOR_HELP)) for n in lengths[1:]], lengths)
+
+
 # ---- Recompute, prompt, decode ------------------------------------------------------------------------------------------------------
 
 
@@ -398,6 +478,32 @@ def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: l
     """Replaces K and V of the selected positions, which are also their rows, in place."""
     if selected:
         forward(model, cache, [context_tokens[position] for position in selected], np.array(selected), rounding)
+
+
+def cacheblend(model: Model, cache: Cache, context_tokens: list[int], ratio: float, n_head_tokens: int,
+               rounding: Rounding) -> tuple[Array, list[int]]:
+    """CacheBlend over an assembled cache, in place; the change of every position, and the positions recomputed. Readings:
+
+    The whole context runs, the head too: its rows are exact already, so that leaving it out gives the same, to f16 rounding (as stored,
+    the head's K was rounded before RoPE and again after it). It is never selected.
+    Layer 0 is complete: each token attends over fresh K and V of layer 0. In layer 1 K and V are computed of all tokens, then no more.
+    Fresh K and V of both layers stay in the cache for all tokens, selected or not.
+    The change of a token is the mean over the values of all KV heads of (fresh V - V as the chunk was stored)^2 at layer 1, where both
+    are rounded as the cache holds them. S and ties as for infoflow. From layer 1's attention on only the selected tokens run; above,
+    they alone replace K and V. A model of two layers is therefore in full repaired, whatever S.
+    Ratio 0 is no recompute: nothing runs, and layer 1 stays stale.
+    """
+    rows = np.arange(len(context_tokens))
+    if n_select(ratio, len(rows), n_head_tokens) == 0:
+        return np.zeros(len(rows)), []
+    stored = cache.v[1].copy()
+    hidden = run_layers(model, cache, range(1), embed(model, context_tokens), rows, rounding).hidden
+    q, _, _ = write_kv(model, cache, 1, hidden, rows, rounding)
+    change = ((cache.v[1] - stored) ** 2).mean(axis=(1, 2))
+    selected = select(change, ratio, n_head_tokens)
+    hidden, _ = attend_and_feed(model, cache, 1, hidden[selected], q[selected], cache.position[selected], rounding)
+    run_layers(model, cache, range(2, model.n_layer), hidden, np.array(selected), rounding)
+    return change, selected
 
 
 def generate(model: Model, cache: Cache, logits: Array, n_tokens: int, rounding: Rounding) -> tuple[list[int], list[Array]]:
@@ -414,29 +520,43 @@ def generate(model: Model, cache: Cache, logits: Array, n_tokens: int, rounding:
 
 @dataclass
 class Answer:
-    scores: dict[str, Array]
-    selected: list[int]
     tokens: list[int]
     logits: list[Array]  # the first ones are those of the prompt's last token
+    selected: list[int]  # positions recomputed, in the order of reading
+    order: list[int]  # the chunks behind the head in the order of reading; the first one given is 1
+    scores: dict[str, Array]  # infoflow's, of all kinds
+    choices: list[tuple[Array, list[int]]]  # every selection made by numbers: the numbers of all positions, and those selected
 
 
 def answer(model: Model, method: str, sink: list[int], head: list[int], chunks: list[list[int]], text: list[int], prompt: list[int],
            ratio: float, layers: list[int], n_tokens: int, rounding: Rounding) -> Answer:
-    """The whole method, scored by `norm`; or one of the two that it is compared with."""
-    context_tokens = head + [token for chunk in chunks for token in chunk]
-    scores: dict[str, Array] = {}
-    selected: list[int] = []
+    """One of METHODS or MORE_METHODS from the chunks' tokens to the answer; scores select by `norm`."""
+    result = Answer([], [], [], list(range(1, len(chunks) + 1)), {}, [])
+    kv = [prefill_chunk(model, [], head, rounding)] + [prefill_chunk(model, sink, chunk, rounding) for chunk in chunks]
+    if method == "reorder":
+        local = score_at(model, kv, "hl-tp", len(sink), text, layers, ("norm",), rounding)["norm"]
+        result.choices.append((local, select(local, ratio, len(head))))
+        result.order = reading_order(shares(result.choices[0][1], [len(chunk.tokens) for chunk in kv]))
+        kv = [kv[i] for i in [0] + result.order]
+    context_tokens = [token for chunk in kv for token in chunk.tokens]
+    lengths = [len(chunk.tokens) for chunk in kv]
+    cache = assemble(model, kv, geometry("global", len(sink), lengths).chunk_start, rounding)
     if method == "full":
         cache = empty_cache(model)
         append(model, cache, context_tokens, rounding)
-    else:
-        kv = [prefill_chunk(model, [], head, rounding)] + [prefill_chunk(model, sink, chunk, rounding) for chunk in chunks]
-        place = geometry("global", len(sink), [len(chunk.tokens) for chunk in kv])
-        cache = assemble(model, kv, place.chunk_start, rounding)
-    if method == "infoflow":
-        scores = score(model, cache, text, place.text_start, layers, SCORE_KINDS, rounding)
-        selected = select(scores["norm"], ratio, len(head))
-        recompute(model, cache, context_tokens, selected, rounding)
+    elif method in ("infoflow", "reorder"):
+        result.scores = score_at(model, kv, "global", len(sink), text, layers, SCORE_KINDS, rounding)
+        result.selected = select(result.scores["norm"], ratio, len(head))
+        result.choices.append((result.scores["norm"], result.selected))
+        recompute(model, cache, context_tokens, result.selected, rounding)
+    elif method in ("epic", "epic-ratio"):
+        result.selected = epic(lengths) if method == "epic" else epic_ratio(ratio, lengths)
+        recompute(model, cache, context_tokens, result.selected, rounding)
+    elif method == "cacheblend":
+        change, result.selected = cacheblend(model, cache, context_tokens, ratio, len(head), rounding)
+        result.choices.append((change, result.selected))
+    elif method != "none":
+        raise ValueError(f"method {method!r} is not one of {', '.join(METHODS + MORE_METHODS)}")
     logits = append(model, cache, prompt, rounding)[-1]
-    tokens, seen = generate(model, cache, logits, n_tokens, rounding)
-    return Answer(scores, selected, tokens, seen)
+    result.tokens, result.logits = generate(model, cache, logits, n_tokens, rounding)
+    return result

@@ -83,6 +83,86 @@ def check_identities(path: Path) -> None:
     check(rounded < 0.05, f"{path.stem}: ratio 1 over an f16 cache is {rounded} away from full prefill")
 
 
+def check_comparators(path: Path) -> None:
+    """cacheblend, epic and epic-ratio reach full prefill where nothing stays stale, and are themselves where something does."""
+    model = ref.load_model(path)
+    sink, head = tok.sink_of(model), tok.head_of(model)
+    chunks, text, prompt = [random_tokens(model, n, n) for n in (17, 9, 23)], random_tokens(model, 5, 5), random_tokens(model, 7, 7)
+    short = [random_tokens(model, n, n) for n in (3, 1, ref.N_EPIC)]
+
+    def run(method: str, ratio: float, of: list[list[int]], rounding: ref.Rounding = ref.EXACT) -> ref.Answer:
+        return ref.answer(model, method, sink, head, of, text, prompt, ratio, [0], 1, rounding)
+
+    def distance(a: ref.Answer, b: ref.Answer) -> float:
+        return float(np.abs(a.logits[0] - b.logits[0]).max())
+
+    full, none, blend = run("full", 0.0, chunks), run("none", 0.0, chunks), run("cacheblend", 0.2, chunks)
+    for name, answer in (("cacheblend", run("cacheblend", 1.0, chunks)), ("epic-ratio", run("epic-ratio", 1.0, chunks))):
+        check(distance(answer, full) < 1e-9, f"{path.stem}: {name} at ratio 1 is not full prefill: {distance(answer, full)}")
+    for name in ("cacheblend", "epic-ratio"):
+        check(distance(run(name, 0.0, chunks), none) == 0.0, f"{path.stem}: {name} at ratio 0 is not no recompute")
+    check(distance(run("epic", 0.0, short), run("full", 0.0, short)) < 1e-9, f"{path.stem}: epic of short chunks is not full prefill")
+    check(len(blend.selected) == ref.n_select(0.2, len(head) + 49, len(head)), f"{path.stem}: cacheblend selects {len(blend.selected)}")
+    if model.n_layer == 2:
+        check(distance(blend, full) < 1e-9, f"{path.stem}: cacheblend does not repair two layers")
+    else:
+        check(distance(blend, full) > 0.01 and distance(blend, none) > 0.01, f"{path.stem}: cacheblend at ratio 0.2 does nothing")
+    # Behind a head that is the sink the first chunk is what it was alone: it does not change, and all others do.
+    kv = [ref.prefill_chunk(model, [], sink, ref.EXACT)] + [ref.prefill_chunk(model, sink, chunk, ref.EXACT) for chunk in chunks]
+    cache = ref.assemble(model, kv, ref.geometry("global", len(sink), [len(chunk.tokens) for chunk in kv]).chunk_start, ref.EXACT)
+    change, selected = ref.cacheblend(model, cache, sink + sum(chunks, []), 0.2, len(sink), ref.EXACT)
+    exact = len(sink) + len(chunks[0])
+    check(bool((change[:exact] < 1e-18).all() and (change[exact:] > 1e-9).all()), f"{path.stem}: changes {change}")
+    check(min(selected) >= exact, f"{path.stem}: cacheblend selects {selected}, of which some are exact already")
+
+
+def check_geometries(path: Path) -> None:
+    """Where nothing is moved all geometries are one; where only the chunks' order differs the local ones can't tell."""
+    model = ref.load_model(path)
+    sink, text, layers = tok.sink_of(model), random_tokens(model, 5, 5), list(range(model.n_layer))
+    kv = [ref.prefill_chunk(model, [], tok.head_of(model), ref.EXACT)]
+    kv += [ref.prefill_chunk(model, sink, random_tokens(model, n, n), ref.EXACT) for n in (17, 9, 23)]
+
+    def score(chunks: list[ref.Chunk], kind: str, n_sink: int = len(sink)) -> ref.Array:
+        return ref.score_at(model, chunks, kind, n_sink, text, layers, ("norm",), ref.EXACT)["norm"]
+
+    def parts(scores: ref.Array, of: list[ref.Chunk]) -> list[ref.Array]:
+        return np.split(scores, np.cumsum([len(chunk.tokens) for chunk in of])[:-1])
+
+    only = [ref.prefill_chunk(model, [], sink, ref.EXACT), kv[1]]  # one chunk, right behind a head of the sink's length
+    for kind in ref.GEOMETRIES:
+        check(np.allclose(score(only, kind), score(only, "global"), rtol=1e-9), f"{path.stem}: {kind} of one chunk in place is not global")
+    order = [0, 3, 1, 2]
+    moved = [kv[i] for i in order]
+    for kind in ref.GEOMETRIES:
+        before, after = parts(score(kv, kind), kv), parts(score(moved, kind), moved)
+        same = all(np.allclose(after[at], before[i], rtol=1e-9) for at, i in enumerate(order))
+        check(same == (kind != "global"), f"{path.stem}: {kind} {'is not' if kind != 'global' else 'is'} the same in another order")
+    scores = [score(kv, kind) for kind in ref.GEOMETRIES]
+    check(all(np.abs(a - b).max() > 1e-6 for i, a in enumerate(scores) for b in scores[:i]), f"{path.stem}: two geometries are the same")
+
+
+def check_reorder(path: Path) -> None:
+    """Equal shares keep the order; otherwise it is infoflow on chunks that were given in the new order."""
+    model = ref.load_model(path)
+    sink, head, layers = tok.sink_of(model), tok.head_of(model), ref.default_score_layers(model.n_layer)
+    chunks, text, prompt = [random_tokens(model, n, n) for n in (17, 9, 23)], random_tokens(model, 5, 5), random_tokens(model, 7, 7)
+
+    def run(method: str, ratio: float, of: list[list[int]]) -> ref.Answer:
+        return ref.answer(model, method, sink, head, of, text, prompt, ratio, layers, 3, ref.EXACT)
+
+    def same(a: ref.Answer, b: ref.Answer) -> bool:
+        return a.selected == b.selected and a.tokens == b.tokens and bool((a.logits[0] == b.logits[0]).all())
+
+    all_of_it, nothing = run("reorder", 1.0, chunks), run("reorder", 0.0, chunks)
+    check(all_of_it.order == nothing.order == [1, 2, 3], f"{path.stem}: equal shares change the order")
+    check(same(all_of_it, run("infoflow", 1.0, chunks)) and same(nothing, run("none", 0.0, chunks)), f"{path.stem}: reordering of nothing")
+    some = run("reorder", 0.3, chunks)
+    check(same(some, run("infoflow", 0.3, [chunks[i - 1] for i in some.order])), f"{path.stem}: order {some.order} is not what was read")
+    again = run("reorder", 0.3, [chunks[i - 1] for i in some.order])
+    check(again.order == [1, 2, 3] and same(again, some), f"{path.stem}: reordered chunks are reordered again")
+
+
 def check_slices(path: Path) -> None:
     model = ref.load_model(path)
     tokens = random_tokens(model, 40, 2)
@@ -98,6 +178,11 @@ def check_selection() -> None:
     check(ref.n_select(0.29, 100, 2) == 29, "0.29 * 100 is 28.999999999999996 and means 29")
     check(ref.n_select(0.001, 20, 2) == 1 and ref.n_select(0.0, 20, 2) == 0 and ref.n_select(1.0, 20, 2) == 18, "the ends of the range")
     check(ref.select(np.array([9.0, 1.0, 2.0, 2.0, 3.0, 2.0]), 0.5, 1) == [2, 3, 4], "ties go to the lower position")
+    check(ref.shares([2, 4, 5, 6, 9], [2, 5, 2, 4]) == [0.8, 0.0, 0.25], "shares of chunks at 2, 7 and 9")
+    check(ref.reading_order([0.5, 0.0, 0.8, 0.5, 0.0]) == [2, 5, 1, 4, 3], "ascending by share, ties to the lower index")
+    check(ref.epic([2, 5, 3, 4]) == [2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13], "the first 4, or all of 3")
+    check(ref.epic_ratio(0.29, [2, 100, 3, 7]) == [*range(2, 31), 102, 105, 106], "29 of 100, at least 1 of 3, 2 of 7")
+    check(ref.epic_ratio(0.0, [2, 5]) == [] and ref.epic_ratio(1.0, [2, 5]) == [2, 3, 4, 5, 6], "epic-ratio's ends")
 
 
 def check_scores() -> None:
@@ -144,6 +229,9 @@ def main() -> int:
             check_parity(spec.types, binary, path)
             check_identities(path)
             check_slices(path)
+            check_comparators(path)
+            check_geometries(path)
+            check_reorder(path)
     print("reference: all checks passed")
     return 0
 
