@@ -231,6 +231,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_NONE,       /* assemble, prompt: no recompute */
     IFLOW_METHOD_EPIC,       /* recompute the first 4 tokens of every chunk (EPIC) */
     IFLOW_METHOD_EPIC_RATIO, /* recompute the first ratio of every chunk */
+    IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
 } iflow_method;
 
@@ -243,6 +244,14 @@ typedef enum iflow_score {
     IFLOW_SCORE_VATP,     /* sum_h sum_q a |v| */
     IFLOW_SCORE_COMBINED, /* mean of norm, entropy and vatp, each scaled to 0..1 */
 } iflow_score;
+
+/* Where keys and scoring text stand while the text looks at the context. Recompute and generation are always global. */
+typedef enum iflow_geometry {
+    IFLOW_GEOMETRY_GLOBAL, /* chunks one after another, text behind them: the paper's */
+    IFLOW_GEOMETRY_HL_HP,  /* chunks at their local positions, text right behind the longest */
+    IFLOW_GEOMETRY_HL_TP,  /* chunks local, text where it stands globally */
+    IFLOW_GEOMETRY_TL_TP,  /* every chunk ends where the context ends, text behind it */
+} iflow_geometry;
 
 typedef enum iflow_score_text {
     IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
@@ -259,6 +268,8 @@ typedef struct iflow_ask_params {
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
     iflow_score score;           /* NORM */
+    iflow_geometry geometry;     /* for scoring; GLOBAL */
+    bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
     const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
     size_t n_score_layers;       /* 0 with NULL */
     iflow_score_text score_text; /* QUESTION */
@@ -274,6 +285,7 @@ typedef struct iflow_ask_params {
 
 typedef struct iflow_chunk_span {
     char id[IFLOW_ID_SIZE];
+    size_t index;      /* in the context's list as it was added, from 1; 0: the head */
     int start, length; /* positions in the context */
     int n_selected;
 } iflow_chunk_span;
@@ -297,7 +309,7 @@ typedef struct iflow_answer {
     float *score;            /* one a context position (0 for the head); NULL unless scored */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
-    iflow_chunk_span *chunk; /* chunk[0] is the head */
+    iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_method method;
     double ratio;
@@ -320,14 +332,17 @@ IFLOW_API void iflow_answer_free(iflow_answer *answer);
 /* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. */
 IFLOW_API const char *iflow_method_name(iflow_method method);
 IFLOW_API const char *iflow_score_name(iflow_score score);
+IFLOW_API const char *iflow_geometry_name(iflow_geometry geometry);
 /* One line on what it does. Static. */
 IFLOW_API const char *iflow_method_about(iflow_method method);
 IFLOW_API const char *iflow_score_about(iflow_score score);
+IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
 /* Whether the method recomputes by ratio; the others' is fixed. */
 IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 /* E_ARG, listing the names. */
 IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
 IFLOW_API iflow_status iflow_score_from_name(const char *name, iflow_score *score);
+IFLOW_API iflow_status iflow_geometry_from_name(const char *name, iflow_geometry *geometry);
 
 #ifdef __cplusplus
 }

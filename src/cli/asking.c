@@ -13,6 +13,7 @@ ask_options ask_options_default(void) {
     iflow_ask_params params = iflow_ask_default_params();
     return (ask_options){.method = iflow_method_name(params.method),
                          .score = iflow_score_name(params.score),
+                         .geometry = iflow_geometry_name(params.geometry),
                          .score_text = "question",
                          .ratio = params.ratio,
                          .temperature = params.temperature,
@@ -31,7 +32,10 @@ iflow_status ask_options_params(const ask_options *options, iflow_ask_params *ou
     out->max_tokens = options->max_tokens;
     out->temperature = options->temperature;
     out->seed = options->seed;
-    const iflow_status status = iflow_score_from_name(options->score, &out->score);
+    out->reorder = options->reorder;
+    iflow_status status = iflow_score_from_name(options->score, &out->score);
+    if (!status)
+        status = iflow_geometry_from_name(options->geometry, &out->geometry);
     return status ? status : iflow_method_from_name(options->method, &out->method);
 }
 

@@ -5,12 +5,12 @@
 #include "session.h"
 
 typedef struct ask_options {
-    const char *method, *system, *instruction, *score, *score_text;
+    const char *method, *system, *instruction, *score, *geometry, *score_text;
     double ratio, temperature;
     int max_tokens;
     uint64_t seed;
     layer_list layers;
-    bool jsonl;
+    bool jsonl, reorder;
 } ask_options;
 
 ask_options ask_options_default(void);
@@ -18,7 +18,7 @@ ask_options ask_options_default(void);
 #define OPTION_ROWS_ASKING(o)                                                                                                              \
     {'\0',                                                                                                                                 \
      "method",                                                                                                                             \
-     "infoflow|full|none|epic|epic-ratio|random",                                                                                          \
+     "infoflow|full|none|epic|epic-ratio|cacheblend|random",                                                                               \
      OPTION_CHOICE,                                                                                                                        \
      &(o).method,                                                                                                                          \
      0,                                                                                                                                    \
@@ -26,6 +26,15 @@ ask_options ask_options_default(void);
      "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},     \
+        {'\0',                                                                                                                             \
+         "geometry",                                                                                                                       \
+         "global|hl-hp|hl-tp|tl-tp",                                                                                                       \
+         OPTION_CHOICE,                                                                                                                    \
+         &(o).geometry,                                                                                                                    \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "where keys and text stand while scoring (default: global)"},                                                                     \
+        {'\0', "reorder", NULL, OPTION_FLAG, &(o).reorder, 0, 0, "first put the most informative chunks last, next to the prompt"},        \
         {'\0',                                                                                                                             \
          "score-layers",                                                                                                                   \
          "LIST",                                                                                                                           \

@@ -203,22 +203,31 @@ static iflow_status add_text(text *out, const session *with, const iflow_answer 
     return status;
 }
 
+/* The document of the chunk that was added as index-th (from 1); documents->n if it is none's. */
+static size_t document_of(const context_documents *documents, size_t index) {
+    size_t i = 0;
+    for (size_t end = 0; i < documents->n && index > (end += documents->document[i].n_chunks);)
+        i++;
+    return i;
+}
+
 static iflow_status add_context(text *out, const session *with, const context_documents *documents, const iflow_answer *answer,
                                 const shades *s) {
-    size_t document = 0, first_of_document = 1;
+    size_t last = documents->n; /* the document of the chunk before */
     for (size_t c = 0; c < answer->n_chunks; c++) {
         const iflow_chunk_span *span = &answer->chunk[c];
-        if (c == first_of_document && document < documents->n) {
+        size_t document = c ? document_of(documents, span->index) : documents->n;
+        if (document != last && document < documents->n) {
             text_puts(out, "<div class=\"document\">");
             add_string(out, documents->document[document].name);
             text_puts(out, "</div>\n");
-            first_of_document += documents->document[document++].n_chunks;
         }
+        last = document;
         text_puts(out, "<div class=\"chunk\"><div class=\"about\">");
         if (c == 0)
             text_puts(out, "<span>head</span>");
         else
-            text_printf(out, "<span>chunk %zu</span><code>%s</code>", c, span->id);
+            text_printf(out, "<span>chunk %zu</span><code>%s</code>", span->index, span->id);
         text_printf(out, "<span>positions %d to %d</span>", span->start, span->start + span->length - 1);
         if (c > 0)
             text_printf(out, "<span>%d of %d recomputed (%.1f %%)</span>", span->n_selected, span->length,

@@ -13,7 +13,7 @@ static const struct {
     {"chat", "ask on over the same documents", cli_chat},
     {"store", "list, show, verify, pin, delete and prune what is kept", cli_store},
     {"eval", "measure answers and times on a question set", cli_eval},
-    {"methods", "what --method and --score can be", cli_methods},
+    {"methods", "what --method, --score and --geometry can be", cli_methods},
     {"info", "devices, architectures, and facts of a model", cli_info},
 };
 

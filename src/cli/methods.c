@@ -1,11 +1,12 @@
-/* methods.c - `infoflow methods`: lists the methods and scores. */
+/* methods.c - `infoflow methods`: lists methods, scores and geometries. */
 #include "infoflow.h"
 #include "options.h"
 
 #include <stdio.h>
 
 int cli_methods(int argc, char **argv) {
-    const command_usage usage = {"methods", "", "Lists what --method (in eval: --methods) and --score can be.", "  infoflow methods"};
+    const command_usage usage = {"methods", "", "Lists what --method (in eval: --methods), --score and --geometry can be.",
+                                 "  infoflow methods"};
     const option_spec spec[] = {{0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
@@ -20,5 +21,8 @@ int cli_methods(int argc, char **argv) {
     puts("\nScores, of the method infoflow:");
     for (int i = 0; iflow_score_name((iflow_score)i); i++)
         printf("  %-12s%s\n", iflow_score_name((iflow_score)i), iflow_score_about((iflow_score)i));
+    puts("\nGeometries, of its scoring:");
+    for (int i = 0; iflow_geometry_name((iflow_geometry)i); i++)
+        printf("  %-12s%s\n", iflow_geometry_name((iflow_geometry)i), iflow_geometry_about((iflow_geometry)i));
     return CLI_OK;
 }

@@ -116,6 +116,7 @@ static json_t *chunks_json(const iflow_answer *answer) {
         const iflow_chunk_span *span = &answer->chunk[i];
         json_t *chunk = json_object();
         json_object_set_new(chunk, "id", json_string(span->id));
+        set_count(chunk, "index", span->index);
         json_object_set_new(chunk, "start", json_integer(span->start));
         json_object_set_new(chunk, "length", json_integer(span->length));
         json_object_set_new(chunk, "selected", json_integer(span->n_selected));

@@ -1,4 +1,4 @@
-/* names.c - the methods and scores by name, with a line on each. */
+/* names.c - methods, scores and geometries by name, with a line on each. */
 #include "base/base.h"
 
 #include <string.h>
@@ -14,6 +14,7 @@ static const entry method_entry[] = {
     [IFLOW_METHOD_NONE] = {"none", "reuse the caches as they are, recompute nothing", false},
     [IFLOW_METHOD_EPIC] = {"epic", "recompute the first 4 tokens of every chunk", false},
     [IFLOW_METHOD_EPIC_RATIO] = {"epic-ratio", "recompute the first part of every chunk", true},
+    [IFLOW_METHOD_CACHEBLEND] = {"cacheblend", "recompute the tokens whose V changes most at layer 1; pays one layer more", true},
     [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", true},
 };
 
@@ -25,6 +26,14 @@ static const entry score_entry[] = {
     [IFLOW_SCORE_COMBINED] = {"combined", "mean of norm, entropy and vatp, each scaled to 0..1 a layer", false},
 };
 
+static const entry geometry_entry[] = {
+    [IFLOW_GEOMETRY_GLOBAL] = {"global", "chunks one after another, text behind them (the paper)", false},
+    [IFLOW_GEOMETRY_HL_HP] = {"hl-hp", "chunks at their local positions, text right behind the longest", false},
+    [IFLOW_GEOMETRY_HL_TP] = {"hl-tp", "chunks local, text where it stands globally", false},
+    [IFLOW_GEOMETRY_TL_TP] = {"tl-tp", "every chunk ends where the context ends, text behind it", false},
+};
+
+enum { N_GEOMETRIES = sizeof geometry_entry / sizeof *geometry_entry };
 enum { N_METHODS = sizeof method_entry / sizeof *method_entry, N_SCORES = sizeof score_entry / sizeof *score_entry };
 
 const char *iflow_method_name(iflow_method method) {
@@ -45,6 +54,14 @@ const char *iflow_score_name(iflow_score score) {
 
 const char *iflow_score_about(iflow_score score) {
     return (size_t)score < N_SCORES ? score_entry[score].about : NULL;
+}
+
+const char *iflow_geometry_name(iflow_geometry geometry) {
+    return (size_t)geometry < N_GEOMETRIES ? geometry_entry[geometry].name : NULL;
+}
+
+const char *iflow_geometry_about(iflow_geometry geometry) {
+    return (size_t)geometry < N_GEOMETRIES ? geometry_entry[geometry].about : NULL;
 }
 
 /* Index of a name; fails listing what there is. */
@@ -79,6 +96,15 @@ iflow_status iflow_score_from_name(const char *name, iflow_score *score) {
     const iflow_status status = find(score_entry, N_SCORES, "score", name, &i);
     if (!status) {
         *score = (iflow_score)i;
+    }
+    return status;
+}
+
+iflow_status iflow_geometry_from_name(const char *name, iflow_geometry *geometry) {
+    size_t i = 0;
+    const iflow_status status = find(geometry_entry, N_GEOMETRIES, "geometry", name, &i);
+    if (!status) {
+        *geometry = (iflow_geometry)i;
     }
     return status;
 }

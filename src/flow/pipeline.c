@@ -1,6 +1,8 @@
 /* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
+#include "flow/blend.h"
 #include "flow/context.h"
 #include "flow/generate.h"
+#include "flow/geometry.h"
 #include "flow/prompt.h"
 #include "flow/score.h"
 #include "flow/select.h"
@@ -19,10 +21,13 @@ typedef struct run {
     iflow_answer *answer;
     iflow_context_chunk head; /* chunk 0; its tokens are text.head's */
     int32_t *pos;             /* 0, 1, 2, ...: global positions, which are also the cache rows */
+    size_t *order;            /* [n_chunks]: the reading order of the context's chunks */
+    int *start, *length;      /* of every chunk in reading order, the head first */
+    int32_t *first;           /* where each stands while scoring */
     float *logits;            /* of the prompt's last token */
     int n, n_head;            /* tokens in the context, in the head */
     int n_need;               /* rows that the question needs */
-    double start;
+    double asked_at;
 } run;
 
 static double lap(double *since) {
@@ -55,10 +60,31 @@ static iflow_status check_params(const iflow_context *ctx, const iflow_ask_param
     return IFLOW_OK;
 }
 
-/* Lays head and chunks out in reading order: spans, tokens, positions. */
+/* The chunk that is read as i-th; 0 is the head. */
+static const iflow_context_chunk *chunk_at(const run *r, size_t i) {
+    return i ? &r->ctx->chunk[r->order[i - 1]] : &r->head;
+}
+
+/* Lays head and chunks out in reading order: spans and tokens. */
+static void arrange(run *r) {
+    iflow_answer *a = r->answer;
+    int at = 0;
+    for (size_t i = 0; i < a->n_chunks; i++) {
+        const iflow_context_chunk *chunk = chunk_at(r, i);
+        r->start[i] = at;
+        r->length[i] = (int)chunk->n_tokens;
+        a->chunk[i] = (iflow_chunk_span){.index = i ? r->order[i - 1] + 1 : 0, .start = at, .length = r->length[i]};
+        memcpy(a->chunk[i].id, chunk->id, sizeof chunk->id);
+        memcpy(a->context_token + at, chunk->token, chunk->n_tokens * sizeof *chunk->token);
+        at += r->length[i];
+    }
+}
+
+/* Counts what the question needs, checks that it fits, and lays out the chunks as they were added. */
 static iflow_status lay_out(run *r) {
     iflow_context *ctx = r->ctx;
     iflow_answer *a = r->answer;
+    const size_t n_chunks = ctx->n_chunks + 1;
     size_t n = r->text.head.n;
     for (size_t i = 0; i < ctx->n_chunks; i++) {
         n += ctx->chunk[i].n_tokens;
@@ -74,40 +100,42 @@ static iflow_status lay_out(run *r) {
     r->n_need = r->n + (int)n_behind;
     r->head = iflow_context_chunk_of(ctx, r->text.head.token, r->text.head.n, ctx->kv_type, true);
     r->pos = iflow_calloc((size_t)r->n_need, sizeof *r->pos);
+    r->order = iflow_calloc(n_chunks, sizeof *r->order);
+    r->start = iflow_calloc(n_chunks, sizeof *r->start);
+    r->length = iflow_calloc(n_chunks, sizeof *r->length);
+    r->first = iflow_calloc(n_chunks, sizeof *r->first);
     r->logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *r->logits);
-    a->chunk = iflow_calloc(ctx->n_chunks + 1, sizeof *a->chunk);
+    a->chunk = iflow_calloc(n_chunks, sizeof *a->chunk);
     a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
-    if (!r->pos || !r->logits || !a->chunk || !a->context_token) {
+    a->selected = iflow_calloc(n, sizeof *a->selected);
+    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->logits || !a->chunk || !a->context_token || !a->selected) {
         return iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *r->logits);
     }
     for (int i = 0; i < r->n_need; i++) {
         r->pos[i] = i;
     }
-    int at = 0;
-    for (size_t i = 0; i <= ctx->n_chunks; i++) {
-        const iflow_context_chunk *chunk = i ? &ctx->chunk[i - 1] : &r->head;
-        a->chunk[i] = (iflow_chunk_span){.start = at, .length = (int)chunk->n_tokens};
-        memcpy(a->chunk[i].id, chunk->id, sizeof chunk->id);
-        memcpy(a->context_token + at, chunk->token, chunk->n_tokens * sizeof *chunk->token);
-        at += (int)chunk->n_tokens;
+    for (size_t i = 0; i < ctx->n_chunks; i++) {
+        r->order[i] = i;
     }
-    a->n_chunks = ctx->n_chunks + 1;
+    a->n_chunks = n_chunks;
     a->n_context = n;
     a->n_prompt = r->text.prompt.n;
+    arrange(r);
     return IFLOW_OK;
 }
 
-/* Step 2: every chunk's KV into the cache, then one rotation of all keys to their global positions. */
-static iflow_status assemble(run *r) {
+/* Step 2: every chunk's KV into its rows, then one rotation of all keys to the positions of a geometry; global for all but scoring. */
+static iflow_status assemble(run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
+    int32_t text = 0;
+    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, r->answer->n_chunks, r->first, &text);
     for (size_t i = 0; i < r->answer->n_chunks; i++) {
-        const iflow_context_chunk *wanted = i ? &ctx->chunk[i - 1] : &r->head;
         iflow_chunk *chunk = NULL;
         bool owned = false;
-        iflow_status status = iflow_context_obtain(ctx, wanted, &chunk, &owned, &r->answer->ms);
+        iflow_status status = iflow_context_obtain(ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);
         double since = iflow_now_ms();
         if (!status) {
-            status = iflow_cache_load(&ctx->cache, chunk, r->answer->chunk[i].start, r->answer->chunk[i].start);
+            status = iflow_cache_load(&ctx->cache, chunk, r->start[i], r->first[i]);
         }
         if (owned) {
             iflow_chunk_free(chunk);
@@ -119,31 +147,36 @@ static iflow_status assemble(run *r) {
     }
     double since = iflow_now_ms();
     const iflow_status status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, 0, r->n);
-    r->answer->ms.assemble = lap(&since);
+    r->answer->ms.assemble += lap(&since);
     return status;
 }
 
-/* Step 3: the scoring text looks at the assembled context, up to the last scoring layer. Its rows are given back. */
-static iflow_status score(run *r) {
+/* Step 3: the scoring text looks at the context as assembled under a geometry, up to the last scoring layer. Its rows are given back. */
+static iflow_status score(run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
+    iflow_answer *a = r->answer;
     double since = iflow_now_ms();
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = iflow_score_layers(r->params->score_layers, r->params->n_score_layers, ctx->model->h.n_layer, layer, &n_layers);
     if (status) {
         return status;
     }
-    const size_t n_rows = (size_t)ctx->cache.rows.n_rows;
+    const size_t n_rows = (size_t)ctx->cache.rows.n_rows, n_text = r->text.score.n;
     float *observed = iflow_calloc((size_t)n_layers * n_rows, IFLOW_N_OBSERVATIONS * sizeof *observed);
-    r->answer->score = iflow_calloc((size_t)r->n, sizeof *r->answer->score);
-    if (!observed || !r->answer->score) {
-        free(observed);
-        return iflow_fail_memory((size_t)n_layers * n_rows * sizeof *observed);
+    int32_t *pos = iflow_calloc(n_text, sizeof *pos), text = 0;
+    a->score = a->score ? a->score : iflow_calloc((size_t)r->n, sizeof *a->score);
+    if (!observed || !pos || !a->score) {
+        status = iflow_fail_memory((size_t)n_layers * n_rows * IFLOW_N_OBSERVATIONS * sizeof *observed);
+        goto cleanup;
     }
-    const int32_t *behind = r->pos + r->n;
+    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, a->n_chunks, r->first, &text);
+    for (size_t i = 0; i < n_text; i++) {
+        pos[i] = text + (int32_t)i;
+    }
     const iflow_pass pass = {.token = r->text.score.token,
-                             .pos = behind,
-                             .row = behind,
-                             .n = (int)r->text.score.n,
+                             .pos = pos,
+                             .row = r->pos + r->n,
+                             .n = (int)n_text,
                              .observe = layer,
                              .observations = iflow_score_observations(r->params->score),
                              .n_observe = n_layers,
@@ -151,36 +184,29 @@ static iflow_status score(run *r) {
     status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
     iflow_cache_truncate(&ctx->cache, r->n);
     if (!status) {
-        status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, r->answer->score);
+        status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, a->score);
     }
+
+cleanup:
     free(observed);
-    r->answer->ms.score = lap(&since);
+    free(pos);
+    a->ms.score += lap(&since);
     return status;
 }
 
-/* Step 4: the best-scoring positions outside the head; the comparators take theirs without a score. */
+/* Step 4: the best-scoring positions outside the head; EPIC and random take theirs without a score. */
 static iflow_status select_tokens(run *r) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
-    const size_t n_chunks = a->n_chunks - 1, n_head = (size_t)r->n_head, n = (size_t)r->n;
+    const size_t n_head = (size_t)r->n_head, n = (size_t)r->n;
     iflow_status status = IFLOW_OK;
-    int *start = iflow_calloc(2 * n_chunks, sizeof *start), *length = start ? start + n_chunks : NULL;
-    a->selected = iflow_calloc(n, sizeof *a->selected);
-    if (!start || !a->selected) {
-        free(start);
-        return iflow_fail_memory(n * sizeof *a->selected);
-    }
-    for (size_t i = 0; i < n_chunks; i++) {
-        start[i] = a->chunk[i + 1].start;
-        length[i] = a->chunk[i + 1].length;
-    }
     a->n_selected = iflow_select_count(r->params->ratio, n_head, n);
     switch (r->params->method) {
     case IFLOW_METHOD_EPIC:
-        iflow_select_first(start, length, n_chunks, N_EPIC, a->selected, &a->n_selected);
+        iflow_select_first(r->start + 1, r->length + 1, a->n_chunks - 1, N_EPIC, a->selected, &a->n_selected);
         break;
     case IFLOW_METHOD_EPIC_RATIO:
-        iflow_select_first_ratio(start, length, n_chunks, r->params->ratio, a->selected, &a->n_selected);
+        iflow_select_first_ratio(r->start + 1, r->length + 1, a->n_chunks - 1, r->params->ratio, a->selected, &a->n_selected);
         break;
     case IFLOW_METHOD_RANDOM:
         status = iflow_select_random(r->params->seed, n_head, n, a->n_selected, a->selected);
@@ -189,15 +215,32 @@ static iflow_status select_tokens(run *r) {
         status = iflow_select_best(a->score, n_head, n, a->n_selected, a->selected);
         break;
     }
-    size_t c = 0;
-    for (size_t i = 0; !status && i < a->n_selected; i++) {
-        while (a->selected[i] >= a->chunk[c].start + a->chunk[c].length) {
-            c++;
+    for (size_t c = 0, i = 0; !status && c < a->n_chunks; c++) {
+        for (a->chunk[c].n_selected = 0; i < a->n_selected && a->selected[i] < r->start[c] + r->length[c]; i++) {
+            a->chunk[c].n_selected++;
         }
-        a->chunk[c].n_selected++;
     }
-    free(start);
-    a->ms.select = lap(&since);
+    a->ms.select += lap(&since);
+    return status;
+}
+
+/* Step 5: the share of each chunk that a first look at local positions selects decides the order; the most informative comes last. */
+static iflow_status reorder(run *r) {
+    iflow_answer *a = r->answer;
+    const size_t n_chunks = a->n_chunks - 1;
+    int *n_selected = iflow_calloc(n_chunks, sizeof *n_selected);
+    if (!n_selected) {
+        return iflow_fail_memory(n_chunks * sizeof *n_selected);
+    }
+    iflow_status status = assemble(r, IFLOW_GEOMETRY_HL_TP);
+    if (!status && !(status = score(r, IFLOW_GEOMETRY_HL_TP)) && !(status = select_tokens(r))) {
+        for (size_t i = 0; i < n_chunks; i++) {
+            n_selected[i] = a->chunk[i + 1].n_selected;
+        }
+        iflow_order_by_share(n_selected, r->length + 1, n_chunks, r->order);
+        arrange(r);
+    }
+    free(n_selected);
     return status;
 }
 
@@ -231,15 +274,50 @@ static iflow_status run_prompt(run *r) {
     return status;
 }
 
-/* Reuse, with or without repair. */
+/* CacheBlend: selects by how much V changes at layer 1, and goes on from there with fewer rows. */
+static iflow_status cacheblend(run *r) {
+    iflow_answer *a = r->answer;
+    double since = iflow_now_ms();
+    float *hidden = NULL;
+    a->score = iflow_calloc((size_t)r->n, sizeof *a->score);
+    if (!a->score) {
+        return iflow_fail_memory((size_t)r->n * sizeof *a->score);
+    }
+    iflow_status status = iflow_blend_score(r->ctx, a->context_token, r->pos, r->n, r->n_head, a->score, &hidden);
+    a->ms.score += lap(&since);
+    if (!status && !(status = select_tokens(r))) {
+        lap(&since);
+        status = iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected);
+        a->n_recomputed = a->n_selected;
+        a->ms.recompute += lap(&since);
+    }
+    free(hidden);
+    return status;
+}
+
+/* InfoFlow: score, select, recompute, over chunks that may have been reordered first. */
+static iflow_status infoflow(run *r) {
+    const iflow_geometry geometry = r->params->geometry;
+    iflow_status status = IFLOW_OK;
+    if ((r->params->reorder && (status = reorder(r))) || (status = assemble(r, geometry)) || (status = score(r, geometry)) ||
+        (geometry != IFLOW_GEOMETRY_GLOBAL && (status = assemble(r, IFLOW_GEOMETRY_GLOBAL))) || (status = select_tokens(r))) {
+        return status;
+    }
+    return recompute(r);
+}
+
+/* Caches reused, with one repair or another. */
 static iflow_status reuse(run *r) {
     const iflow_method method = r->params->method;
-    iflow_status status = assemble(r);
-    const bool by_ratio = iflow_method_has_ratio(method);
-    if (!status && method != IFLOW_METHOD_NONE &&
-        !(by_ratio && iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n) == 0)) {
-        if ((method == IFLOW_METHOD_INFOFLOW && (status = score(r))) || (status = select_tokens(r)) || (status = recompute(r))) {
-            return status;
+    const bool nothing = iflow_method_has_ratio(method) && !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
+    iflow_status status = IFLOW_OK;
+    if (method == IFLOW_METHOD_INFOFLOW && !nothing) {
+        status = infoflow(r);
+    } else if (!(status = assemble(r, IFLOW_GEOMETRY_GLOBAL)) && method != IFLOW_METHOD_NONE && !nothing) {
+        if (method == IFLOW_METHOD_CACHEBLEND) {
+            status = cacheblend(r);
+        } else if (!(status = select_tokens(r))) {
+            status = recompute(r);
         }
     }
     return status ? status : run_prompt(r);
@@ -259,15 +337,16 @@ static iflow_status prefill_all(run *r) {
 }
 
 static iflow_status run_method(run *r) {
-    if (!iflow_method_name(r->params->method) || !iflow_score_name(r->params->score)) {
-        return iflow_fail(IFLOW_E_ARG, "method %d or score %d is none", (int)r->params->method, (int)r->params->score);
+    const iflow_ask_params *p = r->params;
+    if (!iflow_method_name(p->method) || !iflow_score_name(p->score) || !iflow_geometry_name(p->geometry)) {
+        return iflow_fail(IFLOW_E_ARG, "method %d, score %d or geometry %d is none", (int)p->method, (int)p->score, (int)p->geometry);
     }
     r->answer->ratio = r->params->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(r->params->method) ? r->params->ratio : 0;
     return r->params->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
 }
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    run r = {.ctx = ctx, .params = params, .start = iflow_now_ms()};
+    run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
     iflow_status status = check_params(ctx, params, true);
     if (!status && ctx->n_chunks == 0) {
         status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
@@ -290,7 +369,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
         goto cleanup;
     }
     r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;
-    if ((status = iflow_generate(ctx, params, r.logits, r.n + (int)r.text.prompt.n, r.start, r.answer))) {
+    if ((status = iflow_generate(ctx, params, r.logits, r.n + (int)r.text.prompt.n, r.asked_at, r.answer))) {
         goto cleanup;
     }
     free(ctx->turn.between);
@@ -299,7 +378,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     ctx->turn.footer = r.text.footer;
     r.text.between = r.text.footer = NULL;
     r.answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
-    r.answer->ms.total = iflow_now_ms() - r.start;
+    r.answer->ms.total = iflow_now_ms() - r.asked_at;
     *out = r.answer;
     r.answer = NULL;
 
@@ -307,6 +386,10 @@ cleanup:
     iflow_prompt_free(&r.text);
     iflow_answer_free(r.answer);
     free(r.pos);
+    free(r.order);
+    free(r.start);
+    free(r.length);
+    free(r.first);
     free(r.logits);
     return status;
 }

@@ -125,6 +125,17 @@ void iflow_cache_read_raw(const iflow_cache *cache, int layer, int row, int n, u
     ggml_backend_tensor_get(cache->rows.v[layer], v, (size_t)row * row_bytes, (size_t)n * row_bytes);
 }
 
+iflow_status iflow_cache_read_v(iflow_cache *cache, int layer, int row, int n, float *out) {
+    const size_t width = (size_t)cache->model->n_embd_kv, count = (size_t)n * width;
+    const iflow_status status = iflow_reserve((void **)&cache->staging, &cache->staging_capacity, count, sizeof *cache->staging);
+    if (!status) {
+        ggml_backend_tensor_get(cache->rows.v[layer], cache->staging, (size_t)row * width * sizeof *cache->staging,
+                                count * sizeof *cache->staging);
+        ggml_fp16_to_fp32_row((const ggml_fp16_t *)cache->staging, out, (int64_t)count);
+    }
+    return status;
+}
+
 uint64_t iflow_cache_bytes(const iflow_cache *cache) {
     return cache->buffer ? ggml_backend_buffer_get_size(cache->buffer) : 0;
 }

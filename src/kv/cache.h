@@ -39,6 +39,9 @@ iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, int 
 /* Reads rows [row, row + n) of one layer back as f16 [n, n_embd_kv]: K before RoPE (raw caches only) and V. */
 void iflow_cache_read_raw(const iflow_cache *cache, int layer, int row, int n, uint16_t *k, uint16_t *v);
 
+/* Reads V of rows [row, row + n) of one layer: out [n, n_embd_kv]. E_MEMORY. */
+iflow_status iflow_cache_read_v(iflow_cache *cache, int layer, int row, int n, float *out);
+
 uint64_t iflow_cache_bytes(const iflow_cache *cache);
 
 #endif

@@ -181,6 +181,11 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     shape.n_kv = visible_rows(rows, max_pos);
     shape.n_out = pass->every ? n : (pass->logits && last) ? 1 : 0;
     shape.n_observe = pass->n_observe;
+    shape.first_layer = pass->first_layer;
+    shape.end_layer = pass->n_observe ? pass->observe[pass->n_observe - 1] + 1 : pass->end_layer ? pass->end_layer : e->model->h.n_layer;
+    shape.embd = pass->embd != NULL;
+    shape.hidden = pass->hidden != NULL;
+    assert(!shape.hidden || (!shape.n_out && !pass->n_observe));
     assert(pass->n_observe <= IFLOW_MAX_OBSERVED && !pass->n_observe == !pass->observations);
     shape.observations = pass->observations;
     for (int i = 0; i < pass->n_observe; i++) {
@@ -193,7 +198,12 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
         return status;
     }
     const iflow_graph *g = &e->graph;
-    ggml_backend_tensor_set(g->token, pass->token + start, 0, (size_t)n * sizeof *pass->token);
+    const size_t n_embd = (size_t)e->model->h.n_embd;
+    if (g->embd) {
+        ggml_backend_tensor_set(g->embd, pass->embd + (size_t)start * n_embd, 0, (size_t)n * n_embd * sizeof *pass->embd);
+    } else {
+        ggml_backend_tensor_set(g->token, pass->token + start, 0, (size_t)n * sizeof *pass->token);
+    }
     if (g->pos->buffer) {
         ggml_backend_tensor_set(g->pos, pos, 0, (size_t)n * sizeof *pos);
     }
@@ -207,6 +217,9 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     if (g->logits) {
         float *out = pass->out + (pass->every ? (size_t)start * (size_t)e->model->n_vocab : 0);
         ggml_backend_tensor_get(g->logits, out, 0, (size_t)shape.n_out * (size_t)e->model->n_vocab * sizeof *out);
+    }
+    if (g->hidden) {
+        ggml_backend_tensor_get(g->hidden, pass->hidden + (size_t)start * n_embd, 0, (size_t)n * n_embd * sizeof *pass->hidden);
     }
     if (pass->n_observe) {
         float *part = iflow_calloc((size_t)shape.n_kv, sizeof *part);

@@ -35,13 +35,16 @@ enum {
  * greater. Ascending positions; done in slices of n_ubatch. */
 typedef struct iflow_pass {
     const int32_t *token; /* [n] */
+    const float *embd;    /* [n, n_embd], the input of first_layer, instead of token's embeddings; NULL: none */
     const int32_t *pos;   /* [n] */
     const int32_t *row;   /* [n] */
     int n;
-    bool fixed_slices; /* of IFLOW_DEFAULT_UBATCH whatever n_ubatch is: what is stored must not depend on it */
-    bool logits;       /* of the last token, to out */
-    float *out;        /* [n_vocab] */
-    bool every;        /* logits of every token instead: out is [n, n_vocab] */
+    bool fixed_slices;          /* of IFLOW_DEFAULT_UBATCH whatever n_ubatch is: what is stored must not depend on it */
+    int first_layer, end_layer; /* layers [first_layer, end_layer) are run; end_layer 0: to the last */
+    float *hidden;              /* [n, n_embd]: the output of layer end_layer - 1 (no logits then); NULL: none */
+    bool logits;                /* of the last token, to out */
+    float *out;                 /* [n_vocab] */
+    bool every;                 /* logits of every token instead: out is [n, n_vocab] */
     /* Layers observe[] (ascending) are observed; nothing above the last of them is run. */
     const int *observe;
     int n_observe;

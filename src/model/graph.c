@@ -185,8 +185,7 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
 }
 
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
-    const int n_layers = shape->n_observe ? shape->observe[shape->n_observe - 1] + 1 : model->h.n_layer;
-    const size_t n_nodes = 64 + (size_t)n_layers * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 8 + 64);
+    const size_t n_nodes = 64 + (size_t)model->h.n_layer * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 8 + 64);
     iflow_graph_free(graph);
     graph->ctx = ggml_init((struct ggml_init_params){
         .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
@@ -199,28 +198,40 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     builder b = {.model = model, .rows = rows, .graph = graph, .ctx = graph->ctx};
     graph->shape = *shape;
     graph->cgraph = ggml_new_graph_custom(b.ctx, n_nodes, false);
-    graph->token = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->pos = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->row = input(&b, GGML_TYPE_I64, shape->n, 1);
     graph->fold = iflow_graph_fold(model, shape->n);
     graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
 
-    struct ggml_tensor *x = ggml_get_rows(b.ctx, model->tok_embd, graph->token); /* [n_embd, n] */
+    struct ggml_tensor *x; /* [n_embd, n] */
+    if (shape->embd) {
+        x = graph->embd = input(&b, GGML_TYPE_F32, model->h.n_embd, shape->n);
+    } else {
+        graph->token = input(&b, GGML_TYPE_I32, shape->n, 1);
+        x = ggml_get_rows(b.ctx, model->tok_embd, graph->token);
+    }
     int i_observe = 0;
-    for (int il = 0; il < n_layers; il++) {
+    for (int il = shape->first_layer; il < shape->end_layer; il++) {
         const iflow_layer *w = &model->layer[il];
-        const bool last = il == n_layers - 1, observed = i_observe < shape->n_observe && shape->observe[i_observe] == il;
-        struct ggml_tensor *a = attention(&b, il, norm(&b, x, w->attn_norm), observed ? i_observe : -1, last && !shape->n_out);
+        const bool last = il == shape->end_layer - 1, observed = i_observe < shape->n_observe && shape->observe[i_observe] == il;
+        struct ggml_tensor *a =
+            attention(&b, il, norm(&b, x, w->attn_norm), observed ? i_observe : -1, last && !shape->n_out && !shape->hidden);
         i_observe += observed;
         if (!a) {
             return IFLOW_OK;
         }
-        if (last) {
+        if (last && shape->n_out) {
             a = out_rows(&b, a);
             x = out_rows(&b, x);
         }
         a = ggml_add(b.ctx, a, x);
         x = ggml_add(b.ctx, feed_forward(&b, il, norm(&b, a, w->ffn_norm)), a);
+    }
+    if (shape->hidden) {
+        graph->hidden = x;
+        ggml_set_output(x);
+        ggml_build_forward_expand(graph->cgraph, x);
+        return IFLOW_OK;
     }
     graph->logits = linear(&b, model->output, model->output_b, norm(&b, x, model->output_norm));
     ggml_set_output(graph->logits);

@@ -8,13 +8,16 @@ enum { IFLOW_MAX_OBSERVED = 16 };
 
 /* All that a graph's structure depends on. Compared with memcmp: zero it first. */
 typedef struct iflow_graph_shape {
-    int n;     /* tokens */
-    int n_kv;  /* cache rows that can be seen, from row 0 */
-    int n_out; /* rows of logits: 0, 1 (the last) or n */
+    int n;                      /* tokens */
+    int n_kv;                   /* cache rows that can be seen, from row 0 */
+    int n_out;                  /* rows of logits: 0, 1 (the last) or n */
+    int first_layer, end_layer; /* layers [first_layer, end_layer) */
     int n_observe;
     int observe[IFLOW_MAX_OBSERVED]; /* layers */
     int observations;                /* flags, 0 with n_observe 0 */
     bool raw;
+    bool embd;       /* hidden rows go in instead of tokens */
+    bool hidden;     /* hidden rows come out instead of logits */
     uint64_t serial; /* of the rows */
 } iflow_graph_shape;
 
@@ -22,7 +25,9 @@ typedef struct iflow_graph {
     iflow_graph_shape shape;
     struct ggml_context *ctx;
     struct ggml_cgraph *cgraph;
-    struct ggml_tensor *token;  /* i32 [n] */
+    struct ggml_tensor *token;  /* i32 [n], or NULL */
+    struct ggml_tensor *embd;   /* f32 [n_embd, n], or NULL */
+    struct ggml_tensor *hidden; /* f32 [n_embd, n], or NULL */
     struct ggml_tensor *pos;    /* i32 [n] */
     struct ggml_tensor *row;    /* i64 [n] */
     int fold;                   /* mask rows a token: see iflow_graph_fold */
