@@ -1,6 +1,7 @@
 /* select.c - the best-scoring positions, and those that the comparators take without a score. */
 #include "flow/select.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -82,15 +83,17 @@ static uint64_t next_random(uint64_t *state) {
 }
 
 iflow_status iflow_select_random(uint64_t seed, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
-    int32_t *all = iflow_calloc(n - n_head, sizeof *all);
+    const size_t eligible = n - n_head;
+    assert(n_selected <= eligible);
+    int32_t *all = iflow_calloc(eligible, sizeof *all);
     if (!all) {
-        return iflow_fail_memory((n - n_head) * sizeof *all);
+        return iflow_fail_memory(eligible * sizeof *all);
     }
-    for (size_t i = 0; i < n - n_head; i++) {
+    for (size_t i = 0; i < eligible; i++) {
         all[i] = (int32_t)(n_head + i);
     }
-    for (size_t i = 0; i < n_selected; i++) { /* the first steps of a shuffle */
-        const size_t other = i + next_random(&seed) % (n - n_head - i);
+    for (size_t i = 0; i < n_selected && i < eligible; i++) { /* the first steps of a shuffle */
+        const size_t other = i + next_random(&seed) % (eligible - i);
         selected[i] = all[other];
         all[other] = all[i];
     }
