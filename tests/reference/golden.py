@@ -83,14 +83,14 @@ CASES = [
     Case("llama-gqa", 1033, (16, 31), layers=(1, 2)),
     Case("llama-3", 541, (25, 8, 19), ratio=0.2),
     Case("llama-linear", 1790, (30, 22)),
-    Case("llama-yarn", 301, (18, 24, 17)),
+    Case("llama-yarn", 3324, (18, 24, 17)),
     Case("llama-headdim", 1428, (12, 12, 12, 12), ratio=0.25),
     Case("llama-bias", 557, (21, 33), ratio=0.2),
     Case("qwen2", 3663, (26, 15, 20)),
     Case("qwen2-untied", 495, (1, 40, 9), layers=(0, 2), ratio=0.1),
     Case("qwen2-yarn", 547, (23, 28), layers=(1, 3), ratio=0.2),
-    Case("qwen3", 528, (19, 22, 16)),
-    Case("qwen3-untied", 110, (35, 14), ratio=0.3),
+    Case("qwen3", 3030, (19, 22, 16)),
+    Case("qwen3-untied", 6077, (35, 14), ratio=0.3),
 ]
 
 
