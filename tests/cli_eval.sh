@@ -183,3 +183,10 @@ P
 run 0 eval --methods none --chunk 100 --output plain_out.jsonl plain.jsonl
 run 0 ingest --chunk 100 plain.jsonl; says ': 0 chunks computed, [2-9] already stored'
 run 1 eval --methods none --output o <(echo '{"_id": "e", "input": "q", "answers": ["a"], "context": " \n"}'); says 'needs "passages"'
+
+# Geometry and reordering are options and part of what a record stands for.
+run 0 eval --methods none,infoflow --ratio 0.2 --output geometry.jsonl data.jsonl
+run 0 eval --methods none,infoflow --ratio 0.2 --geometry hl-hp --reorder --output geometry.jsonl data.jsonl
+json geometry.jsonl 'len(d) == 9' 'sum(r["method"] == "none" for r in d) == 3' \
+    '{(r["geometry"], r["reorder"]) for r in d if r["method"] == "infoflow"} == {("global", False), ("hl-hp", True)}'
+run 2 eval --methods infoflow --geometry round --output geometry.jsonl data.jsonl; says "--geometry takes one of global.hl-hp.hl-tp.tl-tp, not 'round'"

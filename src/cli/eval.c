@@ -93,9 +93,12 @@ static int parse_variants(const command_usage *usage, eval *e) {
 
 /* The record of a question and a variant under this run's settings, or NULL. One without the fidelity that is asked for does not count. */
 static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
+    const bool scores = v->method == IFLOW_METHOD_INFOFLOW;
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
-                          .score = v->method == IFLOW_METHOD_INFOFLOW ? e->asking.score : "",
+                          .score = scores ? e->asking.score : "",
+                          .geometry = scores ? e->asking.geometry : "",
+                          .reorder = scores && e->asking.reorder,
                           .model = e->s.info.fingerprint,
                           .ratio = v->ratio,
                           .distractors = e->distractors};
@@ -176,8 +179,11 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (v->method == IFLOW_METHOD_INFOFLOW)
+    if (v->method == IFLOW_METHOD_INFOFLOW) {
         json_object_set_new(record, "score", json_string(e->asking.score));
+        json_object_set_new(record, "geometry", json_string(e->asking.geometry));
+        json_object_set_new(record, "reorder", json_boolean(e->asking.reorder));
+    }
     json_object_set_new(record, "ratio", json_real(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
@@ -379,6 +385,9 @@ int cli_eval(int argc, char **argv) {
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
+        {'\0', "geometry", "global|hl-hp|hl-tp|tl-tp", OPTION_CHOICE, &e.asking.geometry, 0, 0,
+         "where keys and text stand while infoflow scores (default: global)"},
+        {'\0', "reorder", NULL, OPTION_FLAG, &e.asking.reorder, 0, 0, "infoflow first puts the most informative chunks last"},
         {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
          "layers whose attention is scored (default: at 0.55, 0.575, 0.6 and 0.625 of the depth)"},
         {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},

@@ -216,7 +216,8 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
 
 /* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */
 static char *key_text(const eval_key *key) {
-    return text_format("%s %s %.6f %d %s %s", key->method, key->score, key->ratio, key->distractors, key->model, key->id);
+    return text_format("%s %s %s %d %.6f %d %s %s", key->method, key->score, key->geometry, key->reorder, key->ratio, key->distractors,
+                       key->model, key->id);
 }
 
 static const char *string_or_empty(const json_t *object, const char *name) {
@@ -228,6 +229,8 @@ void eval_records_add(eval_records *records, json_t *record) {
     const eval_key key = {.id = string_or_empty(record, "id"),
                           .method = string_or_empty(record, "method"),
                           .score = string_or_empty(record, "score"),
+                          .geometry = string_or_empty(record, "geometry"),
+                          .reorder = json_is_true(json_object_get(record, "reorder")),
                           .model = string_or_empty(record, "model"),
                           .ratio = json_number_value(json_object_get(record, "ratio")),
                           .distractors = (int)json_integer_value(json_object_get(record, "distractors"))};

@@ -39,7 +39,9 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
 
 /* What makes a record another one. */
 typedef struct eval_key {
-    const char *id, *method, *score, *model; /* score: "" for methods that don't score */
+    const char *id, *method, *model;
+    const char *score, *geometry; /* "" for methods that don't score */
+    bool reorder;
     double ratio;
     int distractors;
 } eval_key;
