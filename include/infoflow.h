@@ -292,7 +292,7 @@ typedef struct iflow_chunk_span {
 
 /* What a user waits for, in milliseconds. ttft runs from the call to the first token and contains all stages before it. */
 typedef struct iflow_timings {
-    double prefill;  /* chunks that were not in the store; method full: the whole sequence but the prompt */
+    double prefill;  /* chunks that were not in the store; method full: the whole sequence, prompt included */
     double load;     /* chunks from the store into the cache */
     double assemble; /* rotation to global positions */
     double score, select, recompute;

@@ -78,21 +78,38 @@ static void check_tokens(const golden *g, const char *key, const int32_t *token,
 
 static double difference(const golden *g, const char *key, const float *value, size_t from, size_t n, double scale);
 
-/* Every score against the reference's; their selection is the best of them, like norm's. */
+/* Scores under a key and, where the file has them, the positions that they select. */
+static void check_scored(const golden *g, iflow_context *ctx, const iflow_ask_params *asked, const char *score_key,
+                         const char *selected_key) {
+    iflow_ask_params params = *asked;
+    params.max_tokens = 1;
+    iflow_answer *answer = NULL;
+    assert_ok(iflow_context_ask(ctx, &params, &answer));
+    const double most = difference(g, score_key, answer->score, (size_t)answer->chunk[0].length, answer->n_context, 0);
+    if (!(most <= TOLERANCE_SCORE)) {
+        fail_msg("%s: %s differs by %g", g->name, score_key, most);
+    }
+    if (selected_key) {
+        check_tokens(g, selected_key, answer->selected, answer->n_selected);
+    }
+    iflow_answer_free(answer);
+}
+
+/* Every score, and scoring by norm under every geometry but global, which is every other test's. */
 static void check_scores(const golden *g, iflow_context *ctx, const iflow_ask_params *base) {
-    for (int kind = 0; iflow_score_name((iflow_score)kind); kind++) {
+    char score_key[64], selected_key[64];
+    for (int i = 0; iflow_score_name((iflow_score)i); i++) {
         iflow_ask_params params = *base;
-        params.score = (iflow_score)kind;
-        params.max_tokens = 1;
-        iflow_answer *answer = NULL;
-        assert_ok(iflow_context_ask(ctx, &params, &answer));
-        char key[64];
-        snprintf(key, sizeof key, "score_%s", iflow_score_name((iflow_score)kind));
-        const double most = difference(g, key, answer->score, (size_t)answer->chunk[0].length, answer->n_context, 0);
-        if (!(most <= TOLERANCE_SCORE)) {
-            fail_msg("%s: %s differs by %g", g->name, key, most);
-        }
-        iflow_answer_free(answer);
+        params.score = (iflow_score)i;
+        snprintf(score_key, sizeof score_key, "score_%s", iflow_score_name(params.score));
+        check_scored(g, ctx, &params, score_key, NULL);
+    }
+    for (int i = IFLOW_GEOMETRY_GLOBAL + 1; iflow_geometry_name((iflow_geometry)i); i++) {
+        iflow_ask_params params = *base;
+        params.geometry = (iflow_geometry)i;
+        snprintf(score_key, sizeof score_key, "score_norm_%s", iflow_geometry_name(params.geometry));
+        snprintf(selected_key, sizeof selected_key, "selected_%s", iflow_geometry_name(params.geometry));
+        check_scored(g, ctx, &params, score_key, selected_key);
     }
 }
 
@@ -164,26 +181,6 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
     check_method(g, ctx, &params, "reorder", "selected_reorder");
 }
 
-/* Scoring under the other geometries, global being every other test's. */
-static void check_geometries(const golden *g, iflow_context *ctx, const iflow_ask_params *base) {
-    for (int i = IFLOW_GEOMETRY_GLOBAL + 1; iflow_geometry_name((iflow_geometry)i); i++) {
-        iflow_ask_params params = *base;
-        params.geometry = (iflow_geometry)i;
-        params.max_tokens = 1;
-        iflow_answer *answer = NULL;
-        assert_ok(iflow_context_ask(ctx, &params, &answer));
-        char key[64];
-        snprintf(key, sizeof key, "score_norm_%s", iflow_geometry_name((iflow_geometry)i));
-        const double most = difference(g, key, answer->score, (size_t)answer->chunk[0].length, answer->n_context, 0);
-        if (!(most <= TOLERANCE_SCORE)) {
-            fail_msg("%s: %s differs by %g", g->name, key, most);
-        }
-        snprintf(key, sizeof key, "selected_%s", iflow_geometry_name((iflow_geometry)i));
-        check_tokens(g, key, answer->selected, answer->n_selected);
-        iflow_answer_free(answer);
-    }
-}
-
 static void check_golden(const char *path) {
     const golden g = read_golden(path);
     iflow_model *model = NULL;
@@ -213,7 +210,6 @@ static void check_golden(const char *path) {
     params.max_tokens = 12;
     check_methods(&g, ctx, &params);
     check_scores(&g, ctx, &params);
-    check_geometries(&g, ctx, &params);
 
     /* The context is the golden head, then the chunks. */
     iflow_answer *answer = NULL;
