@@ -1,6 +1,5 @@
 /* score.c - scoring layers, and scores from what they observed. */
 #include "flow/score.h"
-#include "model/engine.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 #ifndef IFLOW_FLOW_SCORE_H
 #define IFLOW_FLOW_SCORE_H
 
-#include "base/base.h"
+#include "model/engine.h"
 
-enum { IFLOW_MAX_SCORE_LAYERS = 16 };
+enum { IFLOW_MAX_SCORE_LAYERS = IFLOW_MAX_OBSERVED };
 
 /* Resolves the caller's layers (negative: from the end; n_wanted 0: the layers at 0.55, 0.575, 0.6 and 0.625 of the depth) to ascending
  * layers without duplicates. E_ARG naming a layer that is not there. */

@@ -267,15 +267,17 @@ cleanup:
     return status;
 }
 
+/* Checks an id and takes the store's lock, for what changes the chunk of that id. */
+static iflow_status lock_for(iflow_dir_store *store, const char *id, int *lock) {
+    const iflow_status status = check_id(id);
+    return status ? status : lock_store(store, lock);
+}
+
 static iflow_status dir_remove(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    status = lock_store(store, &lock);
+    iflow_status status = lock_for(store, id, &lock);
     if (status) {
         return status;
     }
@@ -301,11 +303,7 @@ static iflow_status dir_set_aside(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
     char path[IFLOW_FILES_PATH_SIZE], bad[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    status = lock_store(store, &lock);
+    iflow_status status = lock_for(store, id, &lock);
     if (status) {
         return status;
     }
@@ -325,11 +323,7 @@ static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    status = lock_store(store, &lock);
+    iflow_status status = lock_for(store, id, &lock);
     if (status) {
         return status;
     }

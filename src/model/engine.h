@@ -31,6 +31,8 @@ enum {
     IFLOW_N_OBSERVATIONS = 4,
 };
 
+enum { IFLOW_MAX_OBSERVED = 16 }; /* layers that a pass can observe */
+
 /* One pass. Token i goes in at pos[i], writes cache row row[i] (whose position becomes pos[i]) and sees every row whose position is not
  * greater. Ascending positions; done in slices of n_ubatch. */
 typedef struct iflow_pass {

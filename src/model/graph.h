@@ -4,8 +4,6 @@
 
 #include "model/engine.h"
 
-enum { IFLOW_MAX_OBSERVED = 16 };
-
 /* All that a graph's structure depends on. Compared with memcmp: zero it first. */
 typedef struct iflow_graph_shape {
     int n;                      /* tokens */
