@@ -190,3 +190,22 @@ run 0 eval --methods none,infoflow --ratio 0.2 --geometry hl-hp --reorder --outp
 json geometry.jsonl 'len(d) == 9' 'sum(r["method"] == "none" for r in d) == 3' \
     '{(r["geometry"], r["reorder"]) for r in d if r["method"] == "infoflow"} == {("global", False), ("hl-hp", True)}'
 run 2 eval --methods infoflow --geometry round --output geometry.jsonl data.jsonl; says "--geometry takes one of global.hl-hp.hl-tp.tl-tp, not 'round'"
+
+# Scoring layers as numbers, from the end, and as fractions of the depth (qwen2 has 4 layers): the same ones select the same tokens.
+for layers in 2 -2 0.5 0.74,2 0.25 default; do
+    option="--score-layers $layers"; [ $layers != default ] || option=
+    # shellcheck disable=SC2086 # two words or none
+    run 0 eval --methods infoflow --ratio 0.3 $option --output "layers_$layers.jsonl" data.jsonl
+done
+selected() { value "layers_$1.jsonl" 'd["selected"]'; }
+for f in layers_*.jsonl; do head -n 1 "$f" >line && mv line "$f"; done
+for layers in -2 0.5 0.74,2; do [ "$(selected $layers)" = "$(selected 2)" ] || fail "--score-layers $layers is not layer 2"; done
+[ "$(selected 0.25)" != "$(selected 2)" ] || fail "layer 1 selects as layer 2 does"
+[ "$(selected default)" = "$(selected 0.5)" ] || fail "0.55 to 0.625 of 4 layers are layer 2"
+while read -r layers wrong; do run 2 eval --methods none --score-layers "$layers" --output o data.jsonl; says "--score-layers takes .*, not '$wrong'"; done <<'T'
+0.5,1.0 1.0
+0.5,-0.5 -0.5
+1,, 
+0.x 0.x
+T
+run 2 eval --methods none --score-layers "$(seq -s , 65)" --output o data.jsonl; says 'at most 64 layers'

@@ -51,8 +51,10 @@ int cli_ask(int argc, char **argv) {
     iflow_answer *answer = NULL;
     stream out = {.silent = json};
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&asking, &params);
-    result = status == IFLOW_OK ? session_open(&usage, &common, &s) : cli_failed(status, NULL);
+    iflow_status status = IFLOW_OK;
+    result = session_open(&usage, &common, &s);
+    if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
+        result = cli_failed(status, NULL);
     if (result == CLI_OK)
         result = context_documents_add(&s, &common, asking.jsonl, argv + first, (size_t)(argc - first), &documents);
     if (result != CLI_OK)

@@ -35,14 +35,10 @@ ask_options ask_options_default(void);
          0,                                                                                                                                \
          "where keys and text stand while scoring (default: global)"},                                                                     \
         {'\0', "reorder", NULL, OPTION_FLAG, &(o).reorder, 0, 0, "first put the most informative chunks last, next to the prompt"},        \
-        {'\0',                                                                                                                             \
-         "score-layers",                                                                                                                   \
-         "LIST",                                                                                                                           \
-         OPTION_LAYERS,                                                                                                                    \
-         &(o).layers,                                                                                                                      \
-         0,                                                                                                                                \
-         0,                                                                                                                                \
-         "layers whose attention is scored, like 13,14 or -9 from the end (default: at 0.55, 0.575, 0.6 and 0.625 of the depth)"},         \
+        {'\0',        "score-layers",                                                                                                      \
+         "LIST",      OPTION_LAYERS,                                                                                                       \
+         &(o).layers, 0,                                                                                                                   \
+         0,           "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},         \
         {'\0',                                                                                                                             \
          "score-text",                                                                                                                     \
          "question|prompt",                                                                                                                \
@@ -59,8 +55,8 @@ ask_options ask_options_default(void);
         '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
     }
 
-/* Parameters for the library; they point into the options. */
-iflow_status ask_options_params(const ask_options *options, iflow_ask_params *out);
+/* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
+iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
 
 /* The documents of a context: n_chunks chunks each, in order, behind the head. */
 typedef struct context_document {

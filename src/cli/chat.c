@@ -27,7 +27,7 @@ static int ask(chat *c, const char *question, bool anew) {
     stream out = {.silent = c->json};
     iflow_answer *answer = NULL;
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&c->asking, &params);
+    iflow_status status = ask_options_params(&c->asking, &c->s.info, &params);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;

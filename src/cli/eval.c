@@ -1,5 +1,5 @@
 /* eval.c - `infoflow eval`: methods and ratios on a question set, by the `paper` protocol. */
-#include "eval_data.h"
+#include "eval_context.h"
 #include "eval_summary.h"
 #include "f1.h"
 #include "fidelity.h"
@@ -114,7 +114,7 @@ static bool is_done(const eval *e, const eval_question *question, const variant 
 static iflow_status warm_up(eval *e, const eval_question *question) {
     iflow_answer *answer = NULL;
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&e->asking, &params);
+    iflow_status status = ask_options_params(&e->asking, &e->s.info, &params);
     params.method = IFLOW_METHOD_NONE;
     params.question = question->question;
     params.max_tokens = 1;
@@ -124,40 +124,25 @@ static iflow_status warm_up(eval *e, const eval_question *question) {
     return status;
 }
 
-/* Appends a document to the context; its KV is computed first, so that no method pays for it. */
-static iflow_status add_document(eval *e, const document *doc) {
-    document_chunks chunks;
-    iflow_status status = document_cut(e->s.model, doc, session_chunk_tokens(&e->common), &chunks);
-    for (size_t i = 0; status == IFLOW_OK && i < chunks.n_chunks; i++) {
-        const int32_t *tokens = chunks.token + chunks.start[i];
-        const size_t n = chunks.start[i + 1] - chunks.start[i];
-        do {
-            status = iflow_context_prefill(e->s.ctx, tokens, n, NULL, NULL);
-            if (status == IFLOW_E_BUSY)
-                nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-        } while (status == IFLOW_E_BUSY && !cli_interrupted());
-        if (status == IFLOW_OK)
-            status = iflow_context_add_tokens(e->s.ctx, tokens, n);
-    }
-    document_chunks_free(&chunks);
-    return status;
+/* Appends a chunk to the context; its KV is computed first, so that no method pays for it. */
+static iflow_status add_chunk(eval *e, const int32_t *tokens, size_t n) {
+    iflow_status status;
+    do {
+        status = iflow_context_prefill(e->s.ctx, tokens, n, NULL, NULL);
+        if (status == IFLOW_E_BUSY)
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    } while (status == IFLOW_E_BUSY && !cli_interrupted());
+    return status ? status : iflow_context_add_tokens(e->s.ctx, tokens, n);
 }
 
 /* Lays the question's text and passages into the context. */
 static iflow_status prepare(eval *e, const eval_question *question) {
-    iflow_status status = IFLOW_OK;
+    document_chunks chunks;
+    iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
     iflow_context_clear(e->s.ctx);
-    if (question->text) {
-        size_t n_bytes = strlen(question->text);
-        char *part = question->text;
-        status = add_document(e, &(document){.part = &part, .part_bytes = &n_bytes, .n_parts = 1});
-    }
-    for (size_t i = 0; status == IFLOW_OK && i < question->n_passages; i++) {
-        char *passage = passage_text(i + 1, question->passage[i]);
-        size_t n_bytes = strlen(passage);
-        status = add_document(e, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true});
-        free(passage);
-    }
+    for (size_t i = 0; status == IFLOW_OK && i < chunks.n_chunks; i++)
+        status = add_chunk(e, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+    document_chunks_free(&chunks);
     return status;
 }
 
@@ -227,7 +212,7 @@ static bool watch_interrupt(const char *piece, void *user) {
 static iflow_status ask(eval *e, const eval_question *question, const variant *v, const iflow_answer *like, bool keep_logits,
                         iflow_answer **out) {
     iflow_ask_params params;
-    const iflow_status status = ask_options_params(&e->asking, &params);
+    const iflow_status status = ask_options_params(&e->asking, &e->s.info, &params);
     params.method = v->method;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
@@ -340,7 +325,9 @@ static void print_summary(const eval *e) {
         for (size_t q = 0; q < e->n_questions; q++)
             series[v].record[q] = record_of(e, e->question[q], &e->variant[v]);
     }
-    eval_summary_print(series, e->n_variants, e->n_questions);
+    eval_summary summary = eval_summary_make(series, e->n_variants, e->n_questions);
+    eval_summary_print(&summary);
+    eval_summary_free(&summary);
     for (size_t v = 0; v < e->n_variants; v++)
         free(series[v].record);
     free(series);
@@ -389,7 +376,7 @@ int cli_eval(int argc, char **argv) {
          "where keys and text stand while infoflow scores (default: global)"},
         {'\0', "reorder", NULL, OPTION_FLAG, &e.asking.reorder, 0, 0, "infoflow first puts the most informative chunks last"},
         {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
-         "layers whose attention is scored (default: at 0.55, 0.575, 0.6 and 0.625 of the depth)"},
+         "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},
         {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},
         OPTION_ROW_KV_TYPE(e.common),
         OPTION_ROW_MAX_SIZE(e.common),

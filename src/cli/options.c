@@ -132,20 +132,33 @@ static bool parse_seed(const char *string, uint64_t *out) {
     return true;
 }
 
-static bool parse_layers(const char *string, layer_list *out) {
+/* An item of a layer list, which ends at a comma or the string's end. */
+static bool parse_layer(const char *item, int *layer, double *fraction) {
+    char *end = NULL;
+    const size_t n = strcspn(item, ",");
+    const bool is_fraction = memchr(item, '.', n) != NULL;
+    errno = 0;
+    const long number = is_fraction ? 0 : strtol(item, &end, 10);
+    const double share = is_fraction ? strtod(item, &end) : -1;
+    if (n == 0 || end != item + n || errno || number < -4096 || number > 4096 || (is_fraction && !(share >= 0 && share < 1)))
+        return false;
+    *layer = (int)number;
+    *fraction = share;
+    return true;
+}
+
+/* *wrong: the item that is none, or that is one too many. */
+static bool parse_layers(const char *string, layer_list *out, const char **wrong) {
     out->n = 0;
-    while (out->n < COUNT_OF(out->layer)) {
-        char *end = NULL;
-        errno = 0;
-        long value = strtol(string, &end, 10);
-        if (end == string || errno || value < -4096 || value > 4096 || (*end && *end != ','))
+    for (const char *item = string;; item++) {
+        *wrong = item;
+        if (out->n == COUNT_OF(out->layer) || !parse_layer(item, &out->layer[out->n], &out->fraction[out->n]))
             return false;
-        out->layer[out->n++] = (int)value;
-        if (!*end)
+        out->n++;
+        item += strcspn(item, ",");
+        if (!*item)
             return true;
-        string = end + 1;
     }
-    return false;
 }
 
 static bool is_choice(const char *string, const char *choices) {
@@ -154,6 +167,18 @@ static bool is_choice(const char *string, const char *choices) {
         if (strcspn(c, "|") == n && memcmp(c, string, n) == 0)
             return true;
     return false;
+}
+
+static int wrong_layer(const command_usage *usage, const option_spec *row, const char *given) {
+    layer_list list;
+    const char *item = given;
+    parse_layers(given, &list, &item);
+    if (list.n == COUNT_OF(list.layer))
+        return options_wrong(usage, "--%s takes at most %zu layers", row->name, COUNT_OF(list.layer));
+    return options_wrong(usage,
+                         "--%s takes layer numbers separated by commas, like 13, -9 from the end, or 0.55 of the depth (from 0.0 to below "
+                         "1.0), not '%.*s'",
+                         row->name, (int)strcspn(item, ","), item);
 }
 
 static int wrong_value(const command_usage *usage, const option_spec *row, const char *given) {
@@ -167,7 +192,7 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_BYTES:
         return options_wrong(usage, "--%s takes a number of bytes like 500M or 20G, not '%s'", row->name, given);
     case OPTION_LAYERS:
-        return options_wrong(usage, "--%s takes layer numbers separated by commas, like 13,14 or -9, not '%s'", row->name, given);
+        return wrong_layer(usage, row, given);
     case OPTION_CHOICE:
         return options_wrong(usage, "--%s takes one of %s, not '%s'", row->name, row->value, given);
     case OPTION_FLAG:
@@ -201,7 +226,7 @@ static bool store_value(const option_spec *row, const char *given) {
     case OPTION_BYTES:
         return parse_bytes(given, row->target);
     case OPTION_LAYERS:
-        return parse_layers(given, row->target);
+        return parse_layers(given, row->target, &(const char *){NULL});
     }
     return false;
 }

@@ -13,11 +13,12 @@ typedef enum option_kind {
     OPTION_REAL,   /* double, low..high */
     OPTION_BYTES,  /* uint64_t: a number with K, M, G or T */
     OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
-    OPTION_LAYERS, /* layer_list: whole numbers separated by commas */
+    OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
 
 typedef struct layer_list {
-    int layer[64];
+    int layer[64];       /* from 0, negative from the end */
+    double fraction[64]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
     size_t n;
 } layer_list;
 
