@@ -1,7 +1,6 @@
-/* eval_summary.c - the table at the end of an evaluation: means, intervals and paired differences. */
+/* eval_summary.c - the numbers of an evaluation, computed once: means, intervals, paired differences, stages; and their tables as text. */
 #include "eval_summary.h"
 
-#include "stats.h"
 #include "text.h"
 
 #include <math.h>
@@ -10,79 +9,48 @@
 
 /* ---- What is measured --------------------------------------------------------------------------------------------------------------- */
 
+/* The widths make 120 columns with names as long as "epic-ratio". */
+const eval_measure eval_measures[EVAL_MEASURES] = {
+    [EVAL_F1] = {"F1", "", 11, 4, 3, false, true},
+    [EVAL_EXACT] = {"EM", "", 11, 4, 3, false, false},
+    [EVAL_CONTAINS] = {"CONTAINS", "", 11, 4, 3, false, false},
+    [EVAL_KL] = {"KL", "", 13, 4, 4, true, true},
+    [EVAL_TOP1] = {"TOP-1", "", 11, 4, 3, true, false},
+    [EVAL_TTFT] = {"TTFT ms", "", 11, 1, 1, false, false},
+    [EVAL_RECOMPUTED] = {"RECOMPUTED", "%", 10, 1, -1, false, false},
+};
+
 /* A number of a record; NAN where it is not there, or null. */
 static double number(const json_t *record, const char *outer, const char *key) {
     const json_t *value = json_object_get(outer ? json_object_get(record, outer) : record, key);
     return json_is_number(value) ? json_number_value(value) : NAN;
 }
 
-static double get_f1(const json_t *record) {
-    return number(record, NULL, "f1");
-}
-
-static double get_exact(const json_t *record) {
-    return number(record, NULL, "em");
-}
-
-static double get_contains(const json_t *record) {
-    return number(record, NULL, "contains");
-}
-
-static double get_kl(const json_t *record) {
-    return number(record, NULL, "kl");
-}
-
-static double get_top1(const json_t *record) {
-    return number(record, NULL, "top1");
-}
-
-static double get_ttft(const json_t *record) {
-    return number(record, "timings_ms", "ttft");
-}
-
-static double get_recomputed(const json_t *record) {
+double eval_measure_of(const json_t *record, int measure) {
+    static const char *const key[] = {"f1", "em", "contains", "kl", "top1"};
+    if (measure == EVAL_TTFT)
+        return number(record, "timings_ms", "ttft");
+    if (measure != EVAL_RECOMPUTED)
+        return number(record, NULL, key[measure]);
     const double context = number(record, "tokens", "context");
     return context > 0 ? number(record, "tokens", "recomputed") / context * 100 : 0;
 }
 
-/* The widths make 120 columns with names as long as "epic-ratio". */
-typedef struct measure {
-    const char *title, *unit;
-    double (*get)(const json_t *record);
-    int width, digits, interval_digits; /* interval_digits negative: no interval, as nothing is left to chance in it */
-    bool optional;                      /* left out where no record has it */
-} measure;
+/* ---- Computing ---------------------------------------------------------------------------------------------------------------------- */
 
-static const measure measures[] = {
-    {"F1", "", get_f1, 11, 4, 3, false},
-    {"EM", "", get_exact, 11, 4, 3, false},
-    {"CONTAINS", "", get_contains, 11, 4, 3, false},
-    {"KL", "", get_kl, 13, 4, 4, true},
-    {"TOP-1", "", get_top1, 11, 4, 3, true},
-    {"TTFT ms", "", get_ttft, 11, 1, 1, false},
-    {"RECOMPUTED", "%", get_recomputed, 10, 1, -1, false},
-};
-static const measure *const difference_measures[] = {&measures[0], &measures[3]};
-
-/* The values of a series, less those of another (NULL: nothing) on the same questions. Gives their number. */
-static size_t gather(const measure *what, const eval_series *series, const eval_series *less, size_t n_questions, double *value) {
-    size_t n = 0;
+/* The mean of a series, less that of another (NULL: nothing) on the same questions. value: room for a number a question. */
+static eval_cell cell_of(int measure, const eval_series *series, const eval_series *less, size_t n_questions, double *value) {
+    eval_cell cell = {0};
     for (size_t q = 0; q < n_questions; q++) {
         if (!series->record[q] || (less && !less->record[q]))
             continue;
-        const double v = what->get(series->record[q]) - (less ? what->get(less->record[q]) : 0);
+        const double v = eval_measure_of(series->record[q], measure) - (less ? eval_measure_of(less->record[q], measure) : 0);
         if (isfinite(v))
-            value[n++] = v;
+            value[cell.n++] = v;
     }
-    return n;
-}
-
-static bool is_measured(const measure *what, const eval_series *series, size_t n_series, size_t n_questions) {
-    for (size_t s = 0; s < n_series; s++)
-        for (size_t q = 0; q < n_questions; q++)
-            if (series[s].record[q] && isfinite(what->get(series[s].record[q])))
-                return true;
-    return false;
+    if (cell.n)
+        cell.mean = stats_bootstrap(value, cell.n);
+    return cell;
 }
 
 static size_t count_records(const eval_series *series, const eval_series *less, size_t n_questions) {
@@ -92,12 +60,111 @@ static size_t count_records(const eval_series *series, const eval_series *less, 
     return n;
 }
 
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median_ms(const eval_series *series, const char *stage, size_t n_questions, double *value) {
+    size_t n = 0;
+    for (size_t q = 0; q < n_questions; q++) {
+        const double ms = number(series->record[q], "timings_ms", stage);
+        if (isfinite(ms))
+            value[n++] = ms;
+    }
+    qsort(value, n, sizeof *value, by_value);
+    return n ? (value[(n - 1) / 2] + value[n / 2]) / 2 : NAN;
+}
+
+/* What a record says of its settings is the same in all of a series. */
+static char *name_of(const eval_series *series, size_t n_questions) {
+    const iflow_ask_params params = iflow_ask_default_params();
+    const struct {
+        const char *key, *usual;
+    } setting[] = {{"score", iflow_score_name(params.score)}, {"geometry", iflow_geometry_name(params.geometry)}};
+    const json_t *record = NULL;
+    for (size_t q = 0; q < n_questions && !record; q++)
+        record = series->record[q];
+    text out = {0};
+    text_puts(&out, series->method);
+    for (size_t i = 0; i < COUNT_OF(setting); i++) {
+        const char *value = json_string_value(json_object_get(record, setting[i].key));
+        if (value && strcmp(value, setting[i].usual) != 0)
+            text_printf(&out, "/%s", value);
+    }
+    if (json_is_true(json_object_get(record, "reorder")))
+        text_puts(&out, "/reorder");
+    return out.bytes;
+}
+
+/* The first series of a method, but one at a ratio rather if there is one; n_series if there is none. */
+static size_t find_series(const eval_series *series, size_t n_series, const char *method, double ratio) {
+    size_t found = n_series;
+    for (size_t s = 0; s < n_series; s++) {
+        if (strcmp(series[s].method, method) != 0)
+            continue;
+        if (fabs(series[s].ratio - ratio) < 5e-7)
+            return s;
+        found = found < n_series ? found : s;
+    }
+    return found;
+}
+
+static void add_difference(eval_summary *out, size_t base, double *value) {
+    if (base == out->n_series)
+        return;
+    eval_difference *difference = &out->difference[out->n_differences++];
+    difference->base = base;
+    difference->row = must_alloc(out->n_series, sizeof *difference->row);
+    for (size_t s = 0; s < out->n_series; s++) {
+        difference->row[s].n_records = count_records(&out->series[s], &out->series[base], out->n_questions);
+        for (int m = 0; m < EVAL_MEASURES; m++)
+            if (s != base && eval_measures[m].is_compared)
+                difference->row[s].cell[m] = cell_of(m, &out->series[s], &out->series[base], out->n_questions, value);
+    }
+}
+
+eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_t n_questions) {
+    eval_summary out = {.series = series, .n_series = n_series, .n_questions = n_questions};
+    double *value = must_alloc(n_questions, sizeof *value);
+    out.row = must_alloc(n_series, sizeof *out.row);
+    for (int m = 0; m < EVAL_MEASURES; m++)
+        out.is_measured[m] = !eval_measures[m].optional;
+    for (size_t s = 0; s < n_series; s++) {
+        eval_row *row = &out.row[s];
+        row->name = name_of(&series[s], n_questions);
+        row->n_records = count_records(&series[s], NULL, n_questions);
+        for (int m = 0; m < EVAL_MEASURES; m++) {
+            row->cell[m] = cell_of(m, &series[s], NULL, n_questions, value);
+            out.is_measured[m] = out.is_measured[m] || row->cell[m].n;
+        }
+        for (size_t i = 0; i < REPORT_STAGES; i++)
+            row->stage[i] = median_ms(&series[s], report_stage_name[i], n_questions, value);
+        row->ttft = median_ms(&series[s], "ttft", n_questions, value);
+    }
+    if (n_series > 1)
+        add_difference(&out, find_series(series, n_series, "full", 1), value);
+    if (n_series > 1 + out.n_differences) /* of two, one difference is all there is to know */
+        add_difference(&out, find_series(series, n_series, "infoflow", iflow_ask_default_params().ratio), value);
+    free(value);
+    return out;
+}
+
+void eval_summary_free(eval_summary *summary) {
+    for (size_t s = 0; s < summary->n_series; s++)
+        free(summary->row[s].name);
+    free(summary->row);
+    for (size_t d = 0; d < summary->n_differences; d++)
+        free(summary->difference[d].row);
+    *summary = (eval_summary){0};
+}
+
 /* ---- Tables ------------------------------------------------------------------------------------------------------------------------- */
 
-static int name_width(const eval_series *series, size_t n_series) {
+static int name_width(const eval_summary *summary) {
     size_t width = strlen("epic-ratio");
-    for (size_t s = 0; s < n_series; s++)
-        width = strlen(series[s].method) > width ? strlen(series[s].method) : width;
+    for (size_t s = 0; s < summary->n_series; s++)
+        width = strlen(summary->row[s].name) > width ? strlen(summary->row[s].name) : width;
     return (int)width;
 }
 
@@ -106,96 +173,99 @@ static int fewer(double value, int digits) {
     return fabs(value) >= 1000 && digits == 1 ? 0 : digits;
 }
 
-static void print_means(const eval_series *series, size_t n_series, size_t n_questions, double *value) {
-    const int name = name_width(series, n_series);
-    bool show[COUNT_OF(measures)];
+static void print_means(const eval_summary *summary) {
+    const int name = name_width(summary);
     printf("%-*s  %5s  %9s", name, "METHOD", "RATIO", "QUESTIONS");
-    for (size_t m = 0; m < COUNT_OF(measures); m++) {
-        show[m] = !measures[m].optional || is_measured(&measures[m], series, n_series, n_questions);
-        if (show[m])
-            printf("  %*s", measures[m].width, measures[m].title);
-    }
+    for (int m = 0; m < EVAL_MEASURES; m++)
+        if (summary->is_measured[m])
+            printf("  %*s", eval_measures[m].width, eval_measures[m].title);
     putchar('\n');
-    for (size_t s = 0; s < n_series; s++) {
+    for (size_t s = 0; s < summary->n_series; s++) {
+        const eval_row *row = &summary->row[s];
         text intervals = {0};
-        const size_t n_records = count_records(&series[s], NULL, n_questions);
-        printf("%-*s  %5.2f  %9zu", name, series[s].method, series[s].ratio, n_records);
-        text_printf(&intervals, "%*s", name + 18, n_records > 1 ? "95%" : "");
-        for (size_t m = 0; m < COUNT_OF(measures) && n_records; m++) {
-            const measure *what = &measures[m];
-            if (!show[m])
+        printf("%-*s  %5.2f  %9zu", name, row->name, summary->series[s].ratio, row->n_records);
+        text_printf(&intervals, "%*s", name + 18, row->n_records > 1 ? "95%" : "");
+        for (int m = 0; m < EVAL_MEASURES && row->n_records; m++) {
+            const eval_measure *what = &eval_measures[m];
+            const eval_cell *cell = &row->cell[m];
+            if (!summary->is_measured[m])
                 continue;
-            const size_t n = gather(what, &series[s], NULL, n_questions, value);
-            if (n == 0) {
+            if (cell->n == 0) {
                 printf("  %*s", what->width, "-");
                 text_printf(&intervals, "  %*s", what->width, "");
                 continue;
             }
-            const stats_mean mean = stats_bootstrap(value, n);
-            char cell[64] = "";
-            printf("  %*.*f%s", what->width - (int)strlen(what->unit), fewer(mean.high, what->digits), mean.mean, what->unit);
-            if (what->interval_digits >= 0 && n > 1)
-                snprintf(cell, sizeof cell, "%.*f-%.*f", fewer(mean.high, what->interval_digits), mean.low,
-                         fewer(mean.high, what->interval_digits), mean.high);
-            text_printf(&intervals, "  %*s", what->width, cell);
+            char interval[64] = "";
+            const double high = cell->mean.high;
+            printf("  %*.*f%s", what->width - (int)strlen(what->unit), fewer(high, what->digits), cell->mean.mean, what->unit);
+            if (what->interval_digits >= 0 && cell->n > 1)
+                snprintf(interval, sizeof interval, "%.*f-%.*f", fewer(high, what->interval_digits), cell->mean.low,
+                         fewer(high, what->interval_digits), high);
+            text_printf(&intervals, "  %*s", what->width, interval);
         }
         putchar('\n');
         size_t end = intervals.n;
         while (end && intervals.bytes[end - 1] == ' ')
             end--;
-        if (n_records > 1)
+        if (row->n_records > 1)
             printf("%.*s\n", (int)end, intervals.bytes);
         text_free(&intervals);
     }
 }
 
-static const eval_series *find_series(const eval_series *series, size_t n_series, const char *method) {
-    for (size_t s = 0; s < n_series; s++)
-        if (strcmp(series[s].method, method) == 0)
-            return &series[s];
-    return NULL;
-}
-
-static void print_differences(const eval_series *series, size_t n_series, size_t n_questions, double *value) {
-    const eval_series *base = find_series(series, n_series, "full");
-    const int name = name_width(series, n_series);
-    if (base) {
-        printf("\nDifference to full, paired by question, with its 95%% interval:\n");
-    } else if ((base = find_series(series, n_series, "infoflow"))) {
-        printf("\nDifference to infoflow at %.2f, paired by question, with its 95%% interval:\n", base->ratio);
-    } else {
-        return;
-    }
-    printf("%-*s  %5s  %9s", name, "METHOD", "RATIO", "QUESTIONS");
-    bool show[COUNT_OF(difference_measures)];
-    for (size_t m = 0; m < COUNT_OF(difference_measures); m++) {
-        show[m] = !difference_measures[m]->optional || is_measured(difference_measures[m], series, n_series, n_questions);
-        if (show[m])
-            printf("  %26s", difference_measures[m]->title);
-    }
+static void print_difference(const eval_summary *summary, const eval_difference *difference) {
+    const int name = name_width(summary);
+    const eval_series *base = &summary->series[difference->base];
+    printf("\nDifference to %s", summary->row[difference->base].name);
+    if (strcmp(base->method, "full") != 0)
+        printf(" at %.2f", base->ratio);
+    printf(", paired by question, with its 95%% interval:\n%-*s  %5s  %9s", name, "METHOD", "RATIO", "QUESTIONS");
+    for (int m = 0; m < EVAL_MEASURES; m++)
+        if (eval_measures[m].is_compared && summary->is_measured[m])
+            printf("  %26s", eval_measures[m].title);
     putchar('\n');
-    for (size_t s = 0; s < n_series; s++) {
-        if (&series[s] == base)
+    for (size_t s = 0; s < summary->n_series; s++) {
+        if (s == difference->base)
             continue;
-        printf("%-*s  %5.2f  %9zu", name, series[s].method, series[s].ratio, count_records(&series[s], base, n_questions));
-        for (size_t m = 0; m < COUNT_OF(difference_measures); m++) {
-            const size_t n = show[m] ? gather(difference_measures[m], &series[s], base, n_questions, value) : 0;
-            char cell[64] = "-";
-            if (n) {
-                const stats_mean mean = stats_bootstrap(value, n);
-                snprintf(cell, sizeof cell, "%+.4f [%+.4f, %+.4f]", mean.mean, mean.low, mean.high);
-            }
-            if (show[m])
-                printf("  %26s", cell);
+        printf("%-*s  %5.2f  %9zu", name, summary->row[s].name, summary->series[s].ratio, difference->row[s].n_records);
+        for (int m = 0; m < EVAL_MEASURES; m++) {
+            const eval_cell *cell = &difference->row[s].cell[m];
+            char shown[64] = "-";
+            if (!eval_measures[m].is_compared || !summary->is_measured[m])
+                continue;
+            if (cell->n)
+                snprintf(shown, sizeof shown, "%+.4f [%+.4f, %+.4f]", cell->mean.mean, cell->mean.low, cell->mean.high);
+            printf("  %26s", shown);
         }
         putchar('\n');
     }
 }
 
-void eval_summary_print(const eval_series *series, size_t n_series, size_t n_questions) {
-    double *value = must_alloc(n_questions ? n_questions : 1, sizeof *value);
-    print_means(series, n_series, n_questions, value);
-    if (n_series > 1)
-        print_differences(series, n_series, n_questions, value);
-    free(value);
+static void print_ms(double ms) {
+    if (isfinite(ms))
+        printf("  %9.*f", fewer(ms, 1), ms);
+    else
+        printf("  %9s", "-");
+}
+
+static void print_stages(const eval_summary *summary) {
+    const int name = name_width(summary);
+    printf("\nTime to first token and its stages, medians in ms:\n%-*s  %5s", name, "METHOD", "RATIO");
+    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
+        printf("  %9s", report_stage_name[i]);
+    printf("  %9s\n", "TTFT");
+    for (size_t s = 0; s < summary->n_series; s++) {
+        printf("%-*s  %5.2f", name, summary->row[s].name, summary->series[s].ratio);
+        for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
+            print_ms(summary->row[s].stage[i]);
+        print_ms(summary->row[s].ttft);
+        putchar('\n');
+    }
+}
+
+void eval_summary_print(const eval_summary *summary) {
+    print_means(summary);
+    for (size_t d = 0; d < summary->n_differences; d++)
+        print_difference(summary, &summary->difference[d]);
+    print_stages(summary);
 }

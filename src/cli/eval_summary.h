@@ -1,9 +1,9 @@
-/* eval_summary.h - the table at the end of an evaluation: means, intervals and paired differences. */
+/* eval_summary.h - the numbers of an evaluation, computed once: means, intervals, paired differences, stages; and their tables as text. */
 #ifndef IFLOW_CLI_EVAL_SUMMARY_H
 #define IFLOW_CLI_EVAL_SUMMARY_H
 
-#include <jansson.h>
-#include <stddef.h>
+#include "report.h"
+#include "stats.h"
 
 /* A method at a ratio, and its record of every question. */
 typedef struct eval_series {
@@ -12,8 +12,53 @@ typedef struct eval_series {
     const json_t **record; /* [n_questions]; NULL where it was not asked */
 } eval_series;
 
-/* Prints the means of every series with their 95% bootstrap intervals, and below them the differences of every series to the first of
- * method full, else to the first of infoflow, over the questions that both have. */
-void eval_summary_print(const eval_series *series, size_t n_series, size_t n_questions);
+enum { EVAL_F1, EVAL_EXACT, EVAL_CONTAINS, EVAL_KL, EVAL_TOP1, EVAL_TTFT, EVAL_RECOMPUTED, EVAL_MEASURES };
+
+typedef struct eval_measure {
+    const char *title, *unit;
+    int width, digits, interval_digits; /* interval_digits negative: no interval, as nothing is left to chance in it */
+    bool optional;                      /* left out where no record has it */
+    bool is_compared;                   /* its differences are shown */
+} eval_measure;
+extern const eval_measure eval_measures[EVAL_MEASURES];
+
+/* n values, of which mean says nothing if n is 0. */
+typedef struct eval_cell {
+    size_t n;
+    stats_mean mean;
+} eval_cell;
+
+/* Every series less a base, over the questions that both have. */
+typedef struct eval_difference {
+    size_t base; /* index of its series */
+    struct {
+        size_t n_records;
+        eval_cell cell[EVAL_MEASURES]; /* of the measures that are compared */
+    } * row;                           /* [n_series] */
+} eval_difference;
+
+typedef struct eval_row {
+    char *name; /* the method, and what of its settings is not the default: "infoflow/vatp/hl-hp/reorder" */
+    size_t n_records;
+    eval_cell cell[EVAL_MEASURES];
+    double stage[REPORT_STAGES], ttft; /* medians of milliseconds; NAN where nothing was measured */
+} eval_row;
+
+typedef struct eval_summary {
+    const eval_series *series; /* borrowed */
+    size_t n_series, n_questions;
+    bool is_measured[EVAL_MEASURES];
+    eval_row *row; /* [n_series] */
+    eval_difference
+        difference[2]; /* to the first of method full, then to the paper's infoflow: at 0.15 if that was asked, else the first */
+    size_t n_differences;
+} eval_summary;
+
+eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_t n_questions);
+void eval_summary_print(const eval_summary *summary);
+void eval_summary_free(eval_summary *summary);
+
+/* A measure of one record; NAN where it has none. */
+double eval_measure_of(const json_t *record, int measure);
 
 #endif

@@ -11,13 +11,13 @@ double report_decode_rate(const iflow_answer *answer) {
     return answer->n_generated > 1 && answer->ms.decode > 0 ? (double)(answer->n_generated - 1) / answer->ms.decode * 1e3 : 0;
 }
 
+const char *const report_stage_name[REPORT_STAGES] = {"prefill", "load", "assemble", "score", "select", "recompute", "prompt", "decode"};
+
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]) {
     const iflow_timings *ms = &answer->ms;
-    const report_stage all[REPORT_STAGES] = {
-        {"prefill", ms->prefill}, {"load", ms->load},           {"assemble", ms->assemble}, {"score", ms->score},
-        {"select", ms->select},   {"recompute", ms->recompute}, {"prompt", ms->prompt},     {"decode", ms->decode},
-    };
-    memcpy(stage, all, sizeof all);
+    const double all[REPORT_STAGES] = {ms->prefill, ms->load, ms->assemble, ms->score, ms->select, ms->recompute, ms->prompt, ms->decode};
+    for (size_t i = 0; i < REPORT_STAGES; i++)
+        stage[i] = (report_stage){report_stage_name[i], all[i]};
 }
 
 static double share(size_t part, size_t whole) {
@@ -47,7 +47,7 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     fprintf(to, "\n");
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
-    for (size_t i = 0; i + 1 < REPORT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
         fprintf(to, "  %-12s%10.1f ms\n", stage[i].name, stage[i].ms);
     fprintf(to, "  %-12s%10.1f ms  to the first token\n", "all of these", answer->ms.ttft);
     fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
@@ -95,7 +95,7 @@ json_t *report_timings_json(const iflow_answer *answer) {
     json_t *timings = json_object();
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
-    for (size_t i = 0; i + 1 < REPORT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
         json_object_set_new(timings, stage[i].name, json_real(stage[i].ms));
     json_object_set_new(timings, "ttft", json_real(answer->ms.ttft));
     json_object_set_new(timings, "decode", json_real(answer->ms.decode));

@@ -15,7 +15,8 @@ typedef struct report_stage {
     const char *name;
     double ms;
 } report_stage;
-enum { REPORT_STAGES = 8 };
+enum { REPORT_STAGES = 8, REPORT_TTFT_STAGES = 7 }; /* those of the time to first token come first */
+extern const char *const report_stage_name[REPORT_STAGES];
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]);
 
 void report_print(FILE *to, const session *s, const iflow_answer *answer);
