@@ -209,3 +209,29 @@ while read -r layers wrong; do run 2 eval --methods none --score-layers "$layers
 0.x 0.x
 T
 run 2 eval --methods none --score-layers "$(seq -s , 65)" --output o data.jsonl; says 'at most 64 layers'
+
+# A record stands for every setting that can change its numbers, and no method is asked again for one that concerns others.
+tail -n 1 data.jsonl >one.jsonl
+again() { # again N ARGUMENT...: with these settings N records are new, and then none.
+    local before after n=$1; shift
+    before=$(wc -l <settings.jsonl)
+    run 0 eval --methods full,none,random,infoflow "$@" --output settings.jsonl one.jsonl; after=$(wc -l <settings.jsonl)
+    [ $((after - before)) = "$n" ] || fail "$((after - before)) new records instead of $n with $*"
+    run 0 eval --methods full,none,random,infoflow "$@" --output settings.jsonl one.jsonl; says '4 answers are in settings.jsonl already'
+}
+: >settings.jsonl
+again 4
+"$python" - <<'P'
+import json
+lines = [json.loads(l) for l in open("settings.jsonl")]
+assert all(r.pop("settings") == "" for r in lines)
+open("settings.jsonl", "w").writelines(json.dumps(r, separators=(",", ":")) + "\n" for r in lines) # as an older version wrote them
+P
+again 0; again 0 --chunk 100 --kv-type f16 --score-text question -n 32
+again 4 -n 5; again 1 --score-layers 0,-1; again 0 --score-layers 0,3; again 1 --score-layers 0.25; again 1 --score-text prompt; again 3 --kv-type q8_0; again 1 --seed 7
+again 4 --temp 0.5; again 4 --temp 0.5 --seed 7; again 3 -n 5 --kv-type q8_0 --score-text prompt --score-layers 1 --seed 7
+json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 score-text=prompt score-layers=1"' \
+    'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0"'
+# The length of chunks matters where a context is cut.
+run 0 eval --methods none --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none --chunk 100 --output cut_chunks.jsonl plain.jsonl
+json cut_chunks.jsonl '[r["settings"] for r in d] == ["", "chunk=100"]' 'd[0]["raw"] != d[1]["raw"]'

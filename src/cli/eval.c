@@ -8,6 +8,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ typedef struct eval {
     session s;
     common_options common;
     ask_options asking;
+    iflow_ask_params params; /* what they come to with this model; every asking starts from it */
     const char *methods, *ratios, *output, *shard;
     int limit, distractors;
     bool fidelity;
@@ -91,18 +93,50 @@ static int parse_variants(const command_usage *usage, eval *e) {
     return n_methods ? CLI_OK : options_wrong(usage, "--methods is empty; `infoflow methods` lists them");
 }
 
+/* Settings that differ from the defaults, as text: a record stands for all that can change its numbers, and what can't change those of this
+ * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
+ */
+static char *settings_of(const eval *e, const eval_question *question, const variant *v) {
+    const ask_options *asking = &e->asking;
+    const bool scores = v->method == IFLOW_METHOD_INFOFLOW, reuses = v->method != IFLOW_METHOD_FULL;
+    const size_t chunk = session_chunk_tokens(&e->common);
+    text out = {0};
+    if (asking->max_tokens != PROTOCOL_TOKENS)
+        text_printf(&out, " max-tokens=%d", asking->max_tokens);
+    if (asking->temperature > 0)
+        text_printf(&out, " temp=%g", asking->temperature);
+    if (asking->seed && (asking->temperature > 0 || v->method == IFLOW_METHOD_RANDOM))
+        text_printf(&out, " seed=%" PRIu64, asking->seed);
+    if (question->text && chunk != session_chunk_tokens(&(common_options){0}))
+        text_printf(&out, " chunk=%zu", chunk);
+    if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
+        text_printf(&out, " kv-type=%s", e->common.kv_type);
+    if (scores && strcmp(asking->score_text, ask_options_default().score_text) != 0)
+        text_printf(&out, " score-text=%s", asking->score_text);
+    for (size_t i = 0; scores && i < asking->layers.n; i++) {
+        const int layer = asking->layers.layer[i];
+        text_printf(&out, "%s%d", i ? "," : " score-layers=", layer < 0 ? layer + e->s.info.n_layer : layer);
+    }
+    char *settings = text_format("%s", out.n ? out.bytes + 1 : "");
+    text_free(&out);
+    return settings;
+}
+
 /* The record of a question and a variant under this run's settings, or NULL. One without the fidelity that is asked for does not count. */
 static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
     const bool scores = v->method == IFLOW_METHOD_INFOFLOW;
+    char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
                           .score = scores ? e->asking.score : "",
                           .geometry = scores ? e->asking.geometry : "",
                           .reorder = scores && e->asking.reorder,
                           .model = e->s.info.fingerprint,
+                          .settings = settings,
                           .ratio = v->ratio,
                           .distractors = e->distractors};
     const json_t *record = eval_records_find(&e->records, &key);
+    free(settings);
     return e->fidelity && !json_object_get(record, "kl") ? NULL : record;
 }
 
@@ -113,13 +147,11 @@ static bool is_done(const eval *e, const eval_question *question, const variant 
 /* An answer that nobody measures: it stores the head and touches the weights, which the first question would pay for. */
 static iflow_status warm_up(eval *e, const eval_question *question) {
     iflow_answer *answer = NULL;
-    iflow_ask_params params;
-    iflow_status status = ask_options_params(&e->asking, &e->s.info, &params);
+    iflow_ask_params params = e->params;
     params.method = IFLOW_METHOD_NONE;
     params.question = question->question;
     params.max_tokens = 1;
-    if (status == IFLOW_OK)
-        status = iflow_context_ask(e->s.ctx, &params, &answer);
+    const iflow_status status = iflow_context_ask(e->s.ctx, &params, &answer);
     iflow_answer_free(answer);
     return status;
 }
@@ -152,11 +184,12 @@ static json_t *real_or_null(double value) {
 
 /* like: NULL where fidelity is not measured. */
 static int write_record(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, const fidelity *like) {
-    char *extracted = f1_extract(answer->text);
+    char *settings = settings_of(e, question, v), *extracted = f1_extract(answer->text);
     double f1 = extracted ? f1_best(extracted, question->answer, question->n_answers) : -1;
     int exact = extracted ? f1_exact(extracted, question->answer, question->n_answers) : -1;
     int contains = f1_contains(answer->text, question->answer, question->n_answers);
     if (f1 < 0 || exact < 0 || contains < 0) {
+        free(settings);
         free(extracted);
         cli_error("out of memory");
         return CLI_FAILED;
@@ -171,6 +204,7 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     }
     json_object_set_new(record, "ratio", json_real(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
+    json_object_set_new(record, "settings", json_string(settings));
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
@@ -188,6 +222,7 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     if (result == CLI_OK)
         eval_records_add(&e->records, record);
     json_decref(record);
+    free(settings);
     free(extracted);
     return result;
 }
@@ -211,8 +246,7 @@ static bool watch_interrupt(const char *piece, void *user) {
 /* Asks a variant. like: NULL, or the answer that it is made to give, with its logits kept. */
 static iflow_status ask(eval *e, const eval_question *question, const variant *v, const iflow_answer *like, bool keep_logits,
                         iflow_answer **out) {
-    iflow_ask_params params;
-    const iflow_status status = ask_options_params(&e->asking, &e->s.info, &params);
+    iflow_ask_params params = e->params;
     params.method = v->method;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
@@ -220,7 +254,7 @@ static iflow_status ask(eval *e, const eval_question *question, const variant *v
     params.forced = like ? like->token : NULL;
     params.n_forced = like ? like->n_generated : 0;
     params.keep_logits = keep_logits;
-    return status ? status : iflow_context_ask(e->s.ctx, &params, out);
+    return iflow_context_ask(e->s.ctx, &params, out);
 }
 
 /* Asks full prefill for the question, keeping its logits, unless that was done; its timings are as good as any. */
@@ -347,8 +381,8 @@ int cli_eval(int argc, char **argv) {
         "so on, else cut to --chunk tokens. Passages are prefilled before the clock runs.\n"
         "\n"
         "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
-        "the differences to full prefill, paired by question. What the output file has already is not asked again, so that an\n"
-        "interrupted run goes on.",
+        "the differences to full prefill, paired by question. What the output file has already, by the same settings,\n"
+        "is not asked again, so that an interrupted run goes on.",
         "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(e.common),
@@ -371,6 +405,8 @@ int cli_eval(int argc, char **argv) {
         {'\0', "chunk", "N", OPTION_INT, &e.common.chunk, 1, 1 << 24,
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
+        {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of sampling and of method random (default: 0)"},
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
         {'\0', "geometry", "global|hl-hp|hl-tp|tl-tp", OPTION_CHOICE, &e.asking.geometry, 0, 0,
          "where keys and text stand while infoflow scores (default: global)"},
@@ -407,6 +443,9 @@ int cli_eval(int argc, char **argv) {
         result = eval_records_read(e.output, &e.records);
     if (result == CLI_OK)
         result = session_open(&usage, &e.common, &e.s);
+    iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
+    if (status != IFLOW_OK)
+        result = cli_failed(status, NULL);
     if (result != CLI_OK)
         goto cleanup;
     e.out = fopen(e.output, "ab");

@@ -216,8 +216,8 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
 
 /* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */
 static char *key_text(const eval_key *key) {
-    return text_format("%s %s %s %d %.6f %d %s %s", key->method, key->score, key->geometry, key->reorder, key->ratio, key->distractors,
-                       key->model, key->id);
+    return text_format("%s %s %s %d %.6f %d %s [%s] %s", key->method, key->score, key->geometry, key->reorder, key->ratio, key->distractors,
+                       key->model, key->settings, key->id);
 }
 
 static const char *string_or_empty(const json_t *object, const char *name) {
@@ -232,6 +232,7 @@ void eval_records_add(eval_records *records, json_t *record) {
                           .geometry = string_or_empty(record, "geometry"),
                           .reorder = json_is_true(json_object_get(record, "reorder")),
                           .model = string_or_empty(record, "model"),
+                          .settings = string_or_empty(record, "settings"),
                           .ratio = json_number_value(json_object_get(record, "ratio")),
                           .distractors = (int)json_integer_value(json_object_get(record, "distractors"))};
     if (!records->by_key)

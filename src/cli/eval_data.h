@@ -41,6 +41,7 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
 typedef struct eval_key {
     const char *id, *method, *model;
     const char *score, *geometry; /* "" for methods that don't score */
+    const char *settings;         /* others that are not the defaults, as text; "", and none in records of old, if there are none */
     bool reorder;
     double ratio;
     int distractors;
