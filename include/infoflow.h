@@ -327,6 +327,11 @@ IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_par
  * E_ARG if nothing was asked before. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
+/* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:
+ * logits [n_tokens, n_vocab] are what each is predicted by. The context goes on from them. Costs a pass of n_tokens; nothing is repaired
+ * again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT. */
+IFLOW_API iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits);
+
 IFLOW_API void iflow_answer_free(iflow_answer *answer);
 
 /* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. */

@@ -59,6 +59,7 @@ void iflow_context_clear(iflow_context *ctx) {
     ctx->n_chunks = 0;
     free(ctx->turn.between);
     free(ctx->turn.footer);
+    free(ctx->turn.logits);
     memset(&ctx->turn, 0, sizeof ctx->turn);
     ctx->turn.pending = -1;
 }
@@ -186,9 +187,9 @@ iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk 
     return status;
 }
 
-static iflow_status check_tokens(const iflow_context *ctx, const int32_t *tokens, size_t n_tokens) {
+iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens) {
     if (n_tokens == 0) {
-        return iflow_fail(IFLOW_E_ARG, "a chunk must have at least one token");
+        return iflow_fail(IFLOW_E_ARG, "%s must have at least one token", what);
     }
     for (size_t i = 0; i < n_tokens; i++) {
         if (tokens[i] < 0 || tokens[i] >= ctx->model->n_vocab) {
@@ -215,7 +216,7 @@ static iflow_status prefill_claimed(iflow_context *ctx, const iflow_context_chun
 }
 
 iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
-    iflow_status status = check_tokens(ctx, tokens, n_tokens);
+    iflow_status status = iflow_context_check_tokens(ctx, "a chunk", tokens, n_tokens);
     if (status) {
         return status;
     }
@@ -244,7 +245,7 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, si
 
 /* Appends a chunk; takes the tokens over on success. */
 static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type) {
-    iflow_status status = check_tokens(ctx, tokens, n_tokens);
+    iflow_status status = iflow_context_check_tokens(ctx, "a chunk", tokens, n_tokens);
     if (!status) {
         status = iflow_reserve((void **)&ctx->chunk, &ctx->chunk_capacity, ctx->n_chunks + 1, sizeof *ctx->chunk);
     }

@@ -30,6 +30,8 @@ struct iflow_context {
     /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
     struct {
         int n_rows;      /* rows in use: context, prompt, answer */
+        int n_before;    /* of these, before the answer */
+        float *logits;   /* [n_vocab]: what the answer's first token was predicted by */
         int32_t pending; /* last generated token, which has no row yet; -1: none */
         char *between, *footer;
     } turn;
@@ -37,6 +39,9 @@ struct iflow_context {
 
 /* A chunk under this context's model; the tokens stay the caller's. */
 iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, bool head);
+
+/* That there is a token and all are in the vocabulary; what: "a chunk". E_ARG. */
+iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens);
 
 /* Gets a chunk's KV, from the store or from memory, or computes and keeps it. *owned: the caller frees it. Times go to load and prefill.
  * A chunk that cannot be kept (a full disk) is still handed out, with a warning in the log. */

@@ -69,7 +69,8 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
     if (params->keep_logits) {
         answer->logits = iflow_calloc((size_t)params->max_tokens * (size_t)n_vocab, sizeof *answer->logits);
     }
-    if (!sampler || !candidate || !answer->token || (params->keep_logits && !answer->logits)) {
+    ctx->turn.logits = ctx->turn.logits ? ctx->turn.logits : iflow_calloc((size_t)n_vocab, sizeof *ctx->turn.logits);
+    if (!sampler || !candidate || !answer->token || !ctx->turn.logits || (params->keep_logits && !answer->logits)) {
         status = iflow_fail_memory((size_t)n_vocab * sizeof *candidate);
         goto cleanup;
     }
@@ -77,6 +78,8 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
         goto cleanup;
     }
     double first = 0;
+    memcpy(ctx->turn.logits, logits, (size_t)n_vocab * sizeof *logits);
+    ctx->turn.n_before = n_rows;
     ctx->turn.pending = -1;
     const size_t most = params->forced ? params->n_forced : (size_t)params->max_tokens;
     for (bool go_on = true; go_on && answer->n_generated < most;) {
@@ -127,5 +130,37 @@ cleanup:
     }
     free(candidate);
     iflow_buffer_free(&text);
+    return status;
+}
+
+iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
+    if (!ctx->turn.n_rows) {
+        return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
+    }
+    iflow_status status = iflow_context_check_tokens(ctx, "an answer", tokens, n_tokens);
+    if (status) {
+        return status;
+    }
+    const size_t n_vocab = (size_t)ctx->model->n_vocab, n_before = (size_t)ctx->turn.n_before, n = n_tokens - 1;
+    if (n_before + n > (size_t)ctx->n_ctx) {
+        return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is more than the context of %d holds", n_tokens, n_before,
+                          ctx->n_ctx);
+    }
+    int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
+    if (!pos) {
+        return iflow_fail_memory(n_tokens * sizeof *pos);
+    }
+    for (size_t i = 0; i < n; i++) {
+        pos[i] = (int32_t)(n_before + i);
+    }
+    memcpy(logits, ctx->turn.logits, n_vocab * sizeof *logits);
+    iflow_cache_truncate(&ctx->cache, (int)n_before);
+    if (!(status = iflow_cache_reserve(&ctx->cache, (int)(n_before + n))) && n) {
+        const iflow_pass pass = {.token = tokens, .pos = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
+        status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
+    }
+    ctx->turn.n_rows = status ? 0 : (int)(n_before + n);
+    ctx->turn.pending = tokens[n];
+    free(pos);
     return status;
 }
