@@ -235,3 +235,19 @@ json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 score-text=
 # The length of chunks matters where a context is cut.
 run 0 eval --methods none --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none --chunk 100 --output cut_chunks.jsonl plain.jsonl
 json cut_chunks.jsonl '[r["settings"] for r in d] == ["", "chunk=100"]' 'd[0]["raw"] != d[1]["raw"]'
+
+# Protocol chat asks as `infoflow ask` does: the same text over the same passages, whatever it is asked by.
+head -n 1 data.jsonl >chat.jsonl
+asked() { run 0 ask -q "Where is the ship?" --method full --json -n 12 "$@" chat.jsonl; cp out asked.json; }
+chatted() { run 0 eval --protocol chat --methods full -n 12 --output chatted.jsonl "$@" chat.jsonl; tail -n 1 chatted.jsonl >last.json; }
+same() { [ "$(value asked.json '(d["answer"], d["tokens"]["context"], d["tokens"]["prompt"])')" = "$(value last.json '(d["raw"], d["tokens"]["context"], d["tokens"]["prompt"])')" ] || fail "chat is not what ask does: $*"; }
+asked; chatted; same plain
+asked --system "Be a keeper of light."; chatted --system "Be a keeper of light."; same system
+asked --instruction "Say a word."; chatted --instruction "Say a word."; same instruction
+run 0 eval --methods full --output chatted.jsonl -n 12 chat.jsonl
+run 0 eval --protocol chat --methods full -n 12 --system "Be a keeper of light." --output chatted.jsonl chat.jsonl; says '1 answers are in chatted'
+json chatted.jsonl 'len(d) == 4' 'len({r["settings"] for r in d}) == 4' 'len({(r["tokens"]["prompt"], r["tokens"]["context"]) for r in d}) == 4' 'd[0]["settings"] == "protocol=chat max-tokens=12"'
+run 0 eval --protocol chat --methods full --output long_chat.jsonl chat.jsonl; json long_chat.jsonl 'd[0]["settings"] == "protocol=chat"' '32 < d[0]["tokens"]["generated"] <= 256'
+run 2 eval --methods none --system "Be brief." --output o data.jsonl; says '--system goes with --protocol chat'
+run 2 eval --methods none --instruction "Be brief." --protocol paper --output o data.jsonl; says '--instruction goes with --protocol chat'
+run 2 eval --methods none --protocol talk --output o data.jsonl; says '--protocol takes one of paper.chat'

@@ -1,4 +1,4 @@
-/* eval.c - `infoflow eval`: methods and ratios on a question set, by the `paper` protocol. */
+/* eval.c - `infoflow eval`: methods and ratios on a question set, by the paper's protocol or as `infoflow ask` asks. */
 #include "eval_context.h"
 #include "eval_summary.h"
 #include "f1.h"
@@ -15,11 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The protocol's prompt is this, the question and "Answer:", which the library's own prompt puts behind an instruction. */
-static const char instruction[] =
+/* The paper's prompt is this, the question and "Answer:", which the library's own prompt puts behind an instruction. There is no system
+ * message. Protocol `chat` is what `infoflow ask` does: the library's instruction unless another is given, and as many tokens. */
+static const char paper_instruction[] =
     "Answer the question based on the given passages. Only give me the answer and do not output any other words. "
     "The answer should be within 5 words.";
-enum { MAX_METHODS = 16, MAX_RATIOS = 16, PROTOCOL_TOKENS = 32 };
+enum { MAX_METHODS = 16, MAX_RATIOS = 16, PAPER_TOKENS = 32 };
 
 /* A method at a ratio, which is 0 or 1 where the method has none of its own. */
 typedef struct variant {
@@ -32,7 +33,7 @@ typedef struct eval {
     common_options common;
     ask_options asking;
     iflow_ask_params params; /* what they come to with this model; every asking starts from it */
-    const char *methods, *ratios, *output, *shard;
+    const char *methods, *ratios, *protocol, *output, *shard;
     int limit, distractors;
     bool fidelity;
     variant variant[MAX_METHODS * MAX_RATIOS];
@@ -93,6 +94,14 @@ static int parse_variants(const command_usage *usage, eval *e) {
     return n_methods ? CLI_OK : options_wrong(usage, "--methods is empty; `infoflow methods` lists them");
 }
 
+static bool is_chat(const eval *e) {
+    return strcmp(e->protocol, "chat") == 0;
+}
+
+static int default_tokens(const eval *e) {
+    return is_chat(e) ? ask_options_default().max_tokens : PAPER_TOKENS;
+}
+
 /* Settings that differ from the defaults, as text: a record stands for all that can change its numbers, and what can't change those of this
  * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
  */
@@ -101,7 +110,13 @@ static char *settings_of(const eval *e, const eval_question *question, const var
     const bool scores = v->method == IFLOW_METHOD_INFOFLOW, reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
-    if (asking->max_tokens != PROTOCOL_TOKENS)
+    if (is_chat(e))
+        text_puts(&out, " protocol=chat");
+    if (asking->system)
+        text_printf(&out, " system=%016" PRIx64, eval_hash(asking->system));
+    if (is_chat(e) && asking->instruction)
+        text_printf(&out, " instruction=%016" PRIx64, eval_hash(asking->instruction));
+    if (asking->max_tokens != default_tokens(e))
         text_printf(&out, " max-tokens=%d", asking->max_tokens);
     if (asking->temperature > 0)
         text_printf(&out, " temp=%g", asking->temperature);
@@ -368,13 +383,16 @@ static void print_summary(const eval *e) {
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15"};
-    e.asking.max_tokens = PROTOCOL_TOKENS;
-    e.asking.instruction = instruction;
+    eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"};
+    e.asking.max_tokens = 0; /* the protocol's */
     const command_usage usage = {
         "eval", "-m MODEL --output OUT.jsonl [OPTION]... DATA.jsonl",
-        "Asks the questions of a data set with several methods, by the paper's protocol: a chunk a passage, greedy decoding,\n"
-        "short answers; F1 and exact match as SQuAD has them, and whether the text contains an answer.\n"
+        "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
+        "to as SQuAD has them, and whether its text contains a gold answer.\n"
+        "\n"
+        "Protocol `paper` is the paper's: the model's chat template without a system message, an instruction to answer within 5\n"
+        "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template, with a\n"
+        "system message if --system gives one, a general instruction or that of --instruction, at most 256 tokens.\n"
         "\n"
         "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
         "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
@@ -392,6 +410,10 @@ int cli_eval(int argc, char **argv) {
          "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow)"},
         {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
+        {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e.protocol, 0, 0, "how questions are asked, see above (default: paper)"},
+        {'\0', "system", "TEXT", OPTION_TEXT, &e.asking.system, 0, 0, "with chat: system message (default: none)"},
+        {'\0', "instruction", "TEXT", OPTION_TEXT, &e.asking.instruction, 0, 0,
+         "with chat: stands before the question (default: a general one)"},
         {'\0', "fidelity", NULL, OPTION_FLAG, &e.fidelity, 0, 0,
          "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
          "likely token"},
@@ -404,7 +426,7 @@ int cli_eval(int argc, char **argv) {
          "append to each question's passages N of other questions of the data, the same ones every time (default: 0)"},
         {'\0', "chunk", "N", OPTION_INT, &e.common.chunk, 1, 1 << 24,
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
-        {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32)"},
+        {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
         {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
         {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of sampling and of method random (default: 0)"},
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
@@ -427,6 +449,13 @@ int cli_eval(int argc, char **argv) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
     if (first + 1 != argc)
         return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file" : "one data file at a time, please");
+    if (!is_chat(&e) && (e.asking.system || e.asking.instruction))
+        return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
+                             e.asking.system ? "system" : "instruction");
+    if (!is_chat(&e))
+        e.asking.instruction = paper_instruction;
+    if (!e.asking.max_tokens)
+        e.asking.max_tokens = default_tokens(&e);
     size_t shard = 1, n_shards = 1;
     result = parse_variants(&usage, &e);
     if (result == CLI_OK)

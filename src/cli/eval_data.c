@@ -174,6 +174,13 @@ void eval_data_free(eval_data *data) {
 
 /* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
 
+uint64_t eval_hash(const char *string) {
+    uint64_t hash = 0xCBF29CE484222325U;
+    for (; *string; string++)
+        hash = (hash ^ (unsigned char)*string) * 0x100000001B3U;
+    return hash;
+}
+
 static bool has_passage(const eval_question *q, const char *passage) {
     for (size_t i = 0; i < q->n_passages; i++)
         if (strcmp(q->passage[i], passage) == 0)
@@ -191,9 +198,7 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
     for (size_t i = 0; i < data->n; i++)
         for (size_t p = 0; i != q && p < data->question[i].n_own; p++)
             pool[n_pool++] = data->question[i].passage[p];
-    uint64_t state = 0xCBF29CE484222325U;
-    for (const char *c = question->id; *c; c++)
-        state = (state ^ (unsigned char)*c) * 0x100000001B3U;
+    uint64_t state = eval_hash(question->id);
     question->passage = must_realloc(question->passage, question->n_passages + n, sizeof *question->passage);
     for (size_t i = 0; i < n_pool && n_added < n; i++) {
         const size_t drawn = i + stats_random_below(&state, n_pool - i);

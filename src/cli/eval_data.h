@@ -37,6 +37,9 @@ void eval_data_free(eval_data *data);
  * not enough. */
 int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
 
+/* FNV-1a, 64 bits. */
+uint64_t eval_hash(const char *string);
+
 /* What makes a record another one. */
 typedef struct eval_key {
     const char *id, *method, *model;
