@@ -1,6 +1,6 @@
 /* eval.c - `infoflow eval`: methods and ratios on a question set, by the paper's protocol or as `infoflow ask` asks. */
 #include "eval_context.h"
-#include "eval_summary.h"
+#include "eval_report.h"
 #include "f1.h"
 #include "fidelity.h"
 #include "progress.h"
@@ -33,7 +33,7 @@ typedef struct eval {
     common_options common;
     ask_options asking;
     iflow_ask_params params; /* what they come to with this model; every asking starts from it */
-    const char *methods, *ratios, *protocol, *output, *shard;
+    const char *methods, *ratios, *protocol, *output, *shard, *report;
     int limit, distractors;
     bool fidelity;
     variant variant[MAX_METHODS * MAX_RATIOS];
@@ -43,7 +43,8 @@ typedef struct eval {
     size_t n_questions;
     eval_records records;
     FILE *out;
-    iflow_answer *full; /* full prefill's answer to the question at hand with its logits, once fidelity needed it */
+    iflow_answer *full; /* full prefill's answer to the question at hand, once fidelity needed it */
+    float *full_logits; /* and what its tokens were predicted by */
     size_t n_asked, n_to_ask, n_failed;
     double asking_seconds;
     bool warm;
@@ -216,6 +217,8 @@ static int write_record(eval *e, const eval_question *question, const variant *v
         json_object_set_new(record, "score", json_string(e->asking.score));
         json_object_set_new(record, "geometry", json_string(e->asking.geometry));
         json_object_set_new(record, "reorder", json_boolean(e->asking.reorder));
+        if (e->asking.reorder)
+            json_object_set_new(record, "order", report_order_json(answer));
     }
     json_object_set_new(record, "ratio", json_real(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
@@ -258,38 +261,40 @@ static bool watch_interrupt(const char *piece, void *user) {
     return !cli_interrupted();
 }
 
-/* Asks a variant. like: NULL, or the answer that it is made to give, with its logits kept. */
-static iflow_status ask(eval *e, const eval_question *question, const variant *v, const iflow_answer *like, bool keep_logits,
-                        iflow_answer **out) {
+static iflow_status ask(eval *e, const eval_question *question, const variant *v, iflow_answer **out) {
     iflow_ask_params params = e->params;
     params.method = v->method;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
     params.on_text = watch_interrupt;
-    params.forced = like ? like->token : NULL;
-    params.n_forced = like ? like->n_generated : 0;
-    params.keep_logits = keep_logits;
     return iflow_context_ask(e->s.ctx, &params, out);
 }
 
-/* Asks full prefill for the question, keeping its logits, unless that was done; its timings are as good as any. */
-static iflow_status ask_full(eval *e, const eval_question *question) {
-    return e->full ? IFLOW_OK : ask(e, question, &(variant){IFLOW_METHOD_FULL, 1}, NULL, true, &e->full);
+/* What the tokens of full prefill's answer are predicted by behind the context that was asked last. *logits: [n_generated, n_vocab]. */
+static iflow_status replay_full(eval *e, float **logits) {
+    *logits = must_alloc(e->full->n_generated * (size_t)e->s.info.n_vocab, sizeof **logits);
+    return iflow_context_replay(e->s.ctx, e->full->token, e->full->n_generated, *logits);
 }
 
-/* How near a variant is to full prefill, behind each token of its answer; not a number if that has none. */
-static iflow_status measure_fidelity(eval *e, const eval_question *question, const variant *v, fidelity *out) {
-    iflow_answer *forced = NULL;
-    *out = (fidelity){NAN, NAN};
-    if (e->full->n_generated == 0)
+/* Asks full prefill for the question, unless that was done. Its own answer is replayed like everybody's, so that both sides of a comparison
+ * were computed in the same way. */
+static iflow_status ask_full(eval *e, const eval_question *question) {
+    iflow_status status = e->full ? IFLOW_OK : ask(e, question, &(variant){IFLOW_METHOD_FULL, 1}, &e->full);
+    if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted())
+        status = replay_full(e, &e->full_logits);
+    return status;
+}
+
+/* How near the variant that was asked last is to full prefill, behind each token of its answer; not a number if that has none. */
+static iflow_status measure_fidelity(eval *e, const variant *v, fidelity *out) {
+    float *logits = NULL;
+    *out = e->full->n_generated ? (fidelity){0, 1} : (fidelity){NAN, NAN};
+    if (e->full->n_generated == 0 || v->method == IFLOW_METHOD_FULL)
         return IFLOW_OK;
-    *out = (fidelity){0, 1};
-    if (v->method == IFLOW_METHOD_FULL)
-        return IFLOW_OK;
-    const iflow_status status = ask(e, question, v, e->full, true, &forced);
-    if (status == IFLOW_OK && forced->n_generated == e->full->n_generated) /* else it was interrupted */
-        *out = fidelity_of(e->full->logits, forced->logits, forced->n_generated, (size_t)e->s.info.n_vocab);
-    iflow_answer_free(forced);
+    const iflow_status status = replay_full(e, &logits);
+    if (status == IFLOW_OK)
+        *out = fidelity_of(e->full_logits, logits, e->full->n_generated, (size_t)e->s.info.n_vocab);
+    free(logits);
     return status;
 }
 
@@ -306,9 +311,9 @@ static bool run_variant(eval *e, const eval_question *question, const variant *v
     if (status == IFLOW_OK && e->fidelity)
         status = ask_full(e, question);
     if (status == IFLOW_OK && !(e->fidelity && v->method == IFLOW_METHOD_FULL))
-        status = ask(e, question, v, NULL, false, &own);
+        status = ask(e, question, v, &own);
     if (status == IFLOW_OK && e->fidelity && !cli_interrupted())
-        status = measure_fidelity(e, question, v, &like);
+        status = measure_fidelity(e, v, &like);
     if (cli_interrupted()) { /* an answer cut short is no measurement */
         go_on = false;
     } else if (status != IFLOW_OK) {
@@ -338,7 +343,9 @@ static bool run_question(eval *e, const eval_question *question) {
         e->asking_seconds += now_seconds() - start;
     }
     iflow_answer_free(e->full);
+    free(e->full_logits);
     e->full = NULL;
+    e->full_logits = NULL;
     return go_on;
 }
 
@@ -366,7 +373,9 @@ static int parse_shard(const command_usage *usage, const char *given, size_t *sh
     return CLI_OK;
 }
 
-static void print_summary(const eval *e) {
+/* Prints the summary and writes the page, where one is wanted. */
+static int summarise(const eval *e, int argc, char *const *argv) {
+    int result = CLI_OK;
     eval_series *series = must_alloc(e->n_variants, sizeof *series);
     for (size_t v = 0; v < e->n_variants; v++) {
         series[v] = (eval_series){iflow_method_name(e->variant[v].method), e->variant[v].ratio, NULL};
@@ -376,10 +385,20 @@ static void print_summary(const eval *e) {
     }
     eval_summary summary = eval_summary_make(series, e->n_variants, e->n_questions);
     eval_summary_print(&summary);
+    if (e->report)
+        result = eval_report_write(&(eval_report){.path = e->report,
+                                                  .data_path = e->data.path,
+                                                  .argc = argc,
+                                                  .argv = argv,
+                                                  .s = &e->s,
+                                                  .question = e->question,
+                                                  .chunk_tokens = session_chunk_tokens(&e->common)},
+                                   &summary);
     eval_summary_free(&summary);
     for (size_t v = 0; v < e->n_variants; v++)
         free(series[v].record);
     free(series);
+    return result;
 }
 
 int cli_eval(int argc, char **argv) {
@@ -418,6 +437,8 @@ int cli_eval(int argc, char **argv) {
          "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
          "likely token"},
         {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
+        {'\0', "report", "FILE", OPTION_TEXT, &e.report, 0, 0,
+         "write a page with tables, charts and every question's tokens; of a finished run, too, by repeating its command"},
         {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions (default: all)"},
         {'\0', "shard", "I/N", OPTION_TEXT, &e.shard, 0, 0,
          "only the I-th of N parts: every N-th question from the I-th on. Give each part its own --output; the files joined give the whole "
@@ -470,6 +491,8 @@ int cli_eval(int argc, char **argv) {
         result = choose_questions(&e, shard, n_shards);
     if (result == CLI_OK)
         result = eval_records_read(e.output, &e.records);
+    if (result == CLI_OK && e.report)
+        result = eval_report_check(e.report, argv[first], e.output);
     if (result == CLI_OK)
         result = session_open(&usage, &e.common, &e.s);
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
@@ -493,7 +516,7 @@ int cli_eval(int argc, char **argv) {
     for (size_t q = 0; q < e.n_questions && run_question(&e, e.question[q]); q++)
         ;
     progress_end();
-    print_summary(&e);
+    result = summarise(&e, argc, argv);
     if (cli_interrupted()) {
         cli_note("interrupted; the same command goes on where this one stopped");
         result = CLI_INTERRUPTED;
