@@ -153,7 +153,9 @@ typedef struct iflow_store_params {
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
-    int n_tokens, n_sink, n_layer, n_embd_kv;
+    int n_tokens, n_layer, n_embd_kv;
+    int n_sink;    /* tokens that stood before it while it was prefilled */
+    bool foreseen; /* it knows how stale its tokens will be among others */
     const char *type; /* "f16" or "q8_0". Static. */
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
@@ -203,6 +205,8 @@ typedef struct iflow_context_params {
     int n_threads;       /* 0: the processors this process may use */
     size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
+    bool behind;         /* prefill chunks behind a generic text too, which is dropped like the sink; such chunks have other ids */
+    bool foresee;        /* note in chunks how stale their tokens will be among others: prefilled twice, once with that text and once without */
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. */

@@ -12,6 +12,7 @@ typedef struct fixture {
     iflow_chunk_identity identity;
     int32_t *token, *sink;
     uint16_t **k, **v; /* [n_layer] of [n_tokens, n_embd_kv] */
+    float *foreseen;   /* [n_tokens], or NULL */
 } fixture;
 
 static inline uint32_t fixture_random(uint32_t *state) {
@@ -50,7 +51,7 @@ static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_sink,
 }
 
 static inline iflow_status fixture_encode(const fixture *f, iflow_blob *out) {
-    return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, out);
+    return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, f->foreseen, out);
 }
 
 static inline void fixture_free(fixture *f) {
@@ -62,6 +63,7 @@ static inline void fixture_free(fixture *f) {
     free(f->v);
     free(f->token);
     free(f->sink);
+    free(f->foreseen);
 }
 
 #endif

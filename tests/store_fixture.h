@@ -114,7 +114,7 @@ static inline void make_chunk(unsigned seed, char id[IFLOW_ID_SIZE], iflow_blob 
 static inline size_t put_seed(iflow_store *store, unsigned seed, char id[IFLOW_ID_SIZE]) {
     iflow_blob blob = {0};
     make_chunk(seed, id, &blob);
-    OK(store->ops->put(store, id, &blob));
+    OK(store->ops->put(store, id, &blob, false));
     const size_t n_bytes = blob.n_bytes;
     iflow_blob_free(&blob);
     return n_bytes;

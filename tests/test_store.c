@@ -50,7 +50,7 @@ static void test_open_unwritable(void **state) {
         failed |= iflow_store_open(in_root("store"), NULL, &store) != IFLOW_OK; /* reading it is no trouble */
         iflow_chunk *chunk = NULL;
         failed |= iflow_store_get_chunk(store, id, &chunk) != IFLOW_OK;
-        failed |= store->ops->put(store, other, &blob) != IFLOW_E_IO || !strstr(iflow_error_message(), "store/");
+        failed |= store->ops->put(store, other, &blob, false) != IFLOW_E_IO || !strstr(iflow_error_message(), "store/");
         iflow_chunk_free(chunk);
         iflow_store_close(store);
         iflow_blob_free(&blob);
@@ -118,8 +118,8 @@ static void test_put_and_get(void **state) {
     FAILS(iflow_store_pin(store, id, false), IFLOW_E_NOT_FOUND, id);
     FAILS(store->ops->set_aside(store, id), IFLOW_E_NOT_FOUND, id);
 
-    OK(store->ops->put(store, id, &blob));
-    OK(store->ops->put(store, id, &blob)); /* no-op */
+    OK(store->ops->put(store, id, &blob, false));
+    OK(store->ops->put(store, id, &blob, false)); /* no-op */
     assert_true(store->ops->has(store, id));
     OK(store->ops->get(store, id, &got));
     assert_int_equal(got.n_bytes, blob.n_bytes);
@@ -176,7 +176,7 @@ static void test_ids_from_outside(void **state) {
         const iflow_blob empty = {0};
         assert_false(store->ops->has(store, id));
         FAILS(store->ops->get(store, id, &blob), IFLOW_E_ARG, "is no id");
-        FAILS(store->ops->put(store, id, &empty), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->put(store, id, &empty, false), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->claim(store, id), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->set_aside(store, id), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->put_record(store, id, "x", 1), IFLOW_E_ARG, "is no id");
@@ -252,11 +252,11 @@ static void test_eviction_order_and_pins(void **state) {
     OK(iflow_store_pin(store, id[4], true));
     iflow_blob blob = {0};
     make_chunk(seeds[0], ignored, &blob);
-    FAILS(store->ops->put(store, ignored, &blob), IFLOW_E_FULL, "pinned");
+    FAILS(store->ops->put(store, ignored, &blob, false), IFLOW_E_FULL, "pinned");
     assert_false(store->ops->has(store, ignored));
     assert_int_equal(n_entries("store/tmp"), 0);
     OK(iflow_store_pin(store, id[3], false));
-    OK(store->ops->put(store, ignored, &blob));
+    OK(store->ops->put(store, ignored, &blob, false));
     assert_false(store->ops->has(store, id[3]));
     iflow_blob_free(&blob);
     assert_int_equal(n_bytes[0], n_bytes[4]);
@@ -284,7 +284,7 @@ static void test_larger_than_the_limit(void **state) {
     iflow_store *store = open_limited(1000);
     make_chunk(4, id, &blob);
     snprintf(numbers, sizeof numbers, "%zu bytes", blob.n_bytes);
-    FAILS(store->ops->put(store, id, &blob), IFLOW_E_FULL, numbers);
+    FAILS(store->ops->put(store, id, &blob, false), IFLOW_E_FULL, numbers);
     assert_non_null(strstr(iflow_error_message(), "1000"));
     assert_int_equal(n_entries("store/tmp"), 0);
     iflow_blob_free(&blob);
@@ -298,7 +298,7 @@ static void test_mapped_chunk_outlives_eviction(void **state) {
     iflow_blob blob = {0};
     iflow_chunk *chunk = NULL;
     make_chunk(6, id, &blob);
-    OK(store->ops->put(store, id, &blob));
+    OK(store->ops->put(store, id, &blob, false));
     OK(iflow_store_get_chunk(store, id, &chunk));
     OK(iflow_store_prune(store, 0, NULL, NULL));
     assert_false(store->ops->has(store, id));
@@ -377,7 +377,7 @@ static void test_random_operations(void **state) {
         const unsigned operation = fixture_random(&random) % 100;
         if (operation < 45) {
             const bool fits = m->there || model_bytes(model, true) + m->blob.n_bytes <= limit;
-            assert_int_equal(store->ops->put(store, m->id, &m->blob), fits ? IFLOW_OK : IFLOW_E_FULL);
+            assert_int_equal(store->ops->put(store, m->id, &m->blob, false), fits ? IFLOW_OK : IFLOW_E_FULL);
             if (fits && !m->there) {
                 model_evict(model, limit - m->blob.n_bytes);
                 m->there = true;

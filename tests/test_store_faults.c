@@ -213,7 +213,7 @@ static int worker(unsigned seed, uint64_t limit, int rounds) {
         iflow_blob blob = {0};
         iflow_chunk *chunk = NULL;
         make_chunk(fixture_random(&random) % SEEDS, id, &blob);
-        const iflow_status put = store->ops->put(store, id, &blob);
+        const iflow_status put = store->ops->put(store, id, &blob, false);
         const iflow_status get = iflow_store_get_chunk(store, id, &chunk);
         n_bad += put != IFLOW_OK || (get != IFLOW_OK && get != IFLOW_E_NOT_FOUND);
         n_bad += bytes_of_all(store) > limit;
@@ -278,7 +278,7 @@ static void test_killed_writer(void **state) {
                 char id[IFLOW_ID_SIZE];
                 iflow_blob blob = {0};
                 iflow_chunk_id(&f.identity, id);
-                if (fixture_encode(&f, &blob) || write(ready[1], "x", 1) != 1 || store->ops->put(store, id, &blob)) {
+                if (fixture_encode(&f, &blob) || write(ready[1], "x", 1) != 1 || store->ops->put(store, id, &blob, false)) {
                     _exit(1);
                 }
                 iflow_blob_free(&blob);
@@ -483,7 +483,7 @@ static void test_short_write(void **state) {
         char text[4000];
         memset(text, ' ', sizeof text);
         int failed = setrlimit(RLIMIT_FSIZE, &limit) != 0;
-        failed |= store->ops->put(store, large, &blob) != IFLOW_E_FULL || !strstr(iflow_error_message(), "store/tmp/");
+        failed |= store->ops->put(store, large, &blob, false) != IFLOW_E_FULL || !strstr(iflow_error_message(), "store/tmp/");
         failed |= store->ops->has(store, large) ? 2 : 0;
         failed |= store->ops->put_record(store, large, text, sizeof text) != IFLOW_E_FULL ? 4 : 0;
         failed |= iflow_store_verify(store, small) != IFLOW_OK ? 8 : 0; /* the store still works */
@@ -493,7 +493,7 @@ static void test_short_write(void **state) {
     assert_int_equal(wait_for(pid), 0);
     assert_int_equal(n_entries("store/tmp"), 0);
     assert_int_equal(n_entries("store/docs"), 0);
-    OK(store->ops->put(store, large, &blob));
+    OK(store->ops->put(store, large, &blob, false));
     iflow_blob_free(&blob);
     fixture_free(&f);
     close_checked(store);
@@ -506,7 +506,7 @@ static void test_writes_in_pieces(void **state) {
     iflow_blob blob = {0}, got = {0};
     make_chunk(4, id, &blob);
     fault.write_at_most = 100;
-    OK(store->ops->put(store, id, &blob));
+    OK(store->ops->put(store, id, &blob, false));
     fault.write_at_most = 0;
     OK(store->ops->get(store, id, &got));
     assert_int_equal(got.n_bytes, blob.n_bytes);
@@ -533,7 +533,7 @@ static void test_every_call_fails(void **state) {
         int n_failures = 0;
         for (bool done = false; !done; n_failures++) { /* a put */
             fault.fail_in = n_failures + 1;
-            const iflow_status status = store->ops->put(store, id, &blob);
+            const iflow_status status = store->ops->put(store, id, &blob, false);
             done = fault.fail_in > 0;
             fault.fail_in = 0;
             assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
@@ -564,7 +564,7 @@ static void test_every_call_fails(void **state) {
             assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
         }
         assert_true(n_failures > 4);
-        OK(store->ops->put(store, id, &blob));
+        OK(store->ops->put(store, id, &blob, false));
         iflow_blob_free(&blob);
         close_checked(store);
 
@@ -605,7 +605,7 @@ static void test_full_disk(void **state) {
         fixture f = fixture_new(i, 64, 1, 2, 64, IFLOW_KV_F16); /* 32 KiB */
         iflow_chunk_id(&f.identity, id);
         status = fixture_encode(&f, &blob);
-        status = status ? status : store->ops->put(store, id, &blob);
+        status = status ? status : store->ops->put(store, id, &blob, false);
         n_put += status == IFLOW_OK;
         iflow_blob_free(&blob);
         fixture_free(&f);

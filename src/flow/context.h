@@ -2,6 +2,7 @@
 #ifndef IFLOW_FLOW_CONTEXT_H
 #define IFLOW_FLOW_CONTEXT_H
 
+#include "flow/behind.h"
 #include "kv/cache.h"
 #include "kv/store.h"
 #include "model/engine.h"
@@ -11,7 +12,7 @@ typedef struct iflow_context_chunk {
     int32_t *token;
     size_t n_tokens;
     iflow_kv_type type;
-    bool head; /* prefilled without sink tokens: it holds them */
+    iflow_lead lead; /* what stands before it while it is prefilled */
 } iflow_context_chunk;
 
 struct iflow_context {
@@ -21,8 +22,15 @@ struct iflow_context {
     int n_ctx; /* most rows of the cache */
     size_t chunk_tokens;
     iflow_kv_type kv_type;
-    iflow_cache cache;   /* the context, prompt and answer, at their global positions */
-    iflow_cache scratch; /* one chunk being prefilled */
+    iflow_lead chunk_lead; /* of chunks that this context makes */
+    bool foresee;          /* these get their foreseen staleness */
+    iflow_cache cache;     /* the context, prompt and answer, at their global positions */
+    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. */
+    struct {
+        iflow_tokens token;
+        iflow_cache cache;
+        bool done; /* the lead's rows are there */
+    } lead[IFLOW_N_LEADS];
     iflow_context_chunk *chunk;
     size_t n_chunks, chunk_capacity;
     iflow_chunk **memory; /* chunks kept where there is no store */
@@ -38,7 +46,7 @@ struct iflow_context {
 };
 
 /* A chunk under this context's model; the tokens stay the caller's. */
-iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, bool head);
+iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, iflow_lead lead);
 
 /* That there is a token and all are in the vocabulary; what: "a chunk". E_ARG. */
 iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens);

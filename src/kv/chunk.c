@@ -36,6 +36,7 @@
 #define KEY_TYPE            "infoflow.type"
 #define KEY_SINK            "infoflow.sink"
 #define KEY_TOKENS          "infoflow.tokens"
+#define TENSOR_FORESEEN     "token.foreseen"
 
 /* The preamble: magic, GGUF version, the counts of tensors and keys, then the first three keys, in this order, in every format version. */
 #define AT_N_TENSORS       8
@@ -186,7 +187,8 @@ static void tensor_name(int layer, int kind, char name[GGML_MAX_NAME]) {
     snprintf(name, GGML_MAX_NAME, "blk.%d.%c", layer, kind == 0 ? 'k' : 'v');
 }
 
-static struct gguf_context *describe(const iflow_chunk_identity *identity, uint64_t header_bytes, const char *data_checksum) {
+static struct gguf_context *describe(const iflow_chunk_identity *identity, bool foreseen, uint64_t header_bytes,
+                                     const char *data_checksum) {
     struct gguf_context *gguf = gguf_init_empty();
     if (!gguf) {
         return NULL;
@@ -215,6 +217,12 @@ static struct gguf_context *describe(const iflow_chunk_identity *identity, uint6
             gguf_add_tensor(gguf, &tensor);
         }
     }
+    if (foreseen) {
+        struct ggml_tensor tensor = {.type = GGML_TYPE_F32, .ne = {(int64_t)identity->n_tokens, 1, 1, 1}, .name = TENSOR_FORESEEN};
+        tensor.nb[0] = sizeof(float);
+        tensor.nb[1] = tensor.nb[2] = tensor.nb[3] = sizeof(float) * identity->n_tokens;
+        gguf_add_tensor(gguf, &tensor);
+    }
     return gguf;
 }
 
@@ -238,7 +246,8 @@ static iflow_status store_rows(const iflow_chunk_identity *identity, const uint1
     return IFLOW_OK;
 }
 
-iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v, iflow_blob *out) {
+iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
+                                const float *foreseen, iflow_blob *out) {
     iflow_status status = IFLOW_OK;
     struct gguf_context *gguf = NULL;
     unsigned char *bytes = NULL;
@@ -256,10 +265,11 @@ iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint
     const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv);
     const size_t tensor_bytes = row_bytes * identity->n_tokens; /* the limits above: less than 2^21 * 2^23 */
     const size_t slot_bytes = padded(tensor_bytes);
-    const size_t data_bytes = slot_bytes * 2 * (size_t)identity->n_layer; /* less than 2^57 */
+    const size_t kv_bytes = slot_bytes * 2 * (size_t)identity->n_layer; /* less than 2^57 */
+    const size_t data_bytes = kv_bytes + (foreseen ? padded(identity->n_tokens * sizeof foreseen[0]) : 0);
 
     /* The header's size does not depend on the values of its fields of fixed size, so a first description measures it. */
-    gguf = describe(identity, 0, zeros);
+    gguf = describe(identity, foreseen != NULL, 0, zeros);
     if (!gguf) {
         return iflow_fail_memory(1024);
     }
@@ -289,9 +299,13 @@ iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint
             at += slot_bytes;
         }
     }
+    if (foreseen) {
+        memset(at, 0, data_bytes - kv_bytes);
+        memcpy(at, foreseen, identity->n_tokens * sizeof foreseen[0]);
+    }
     iflow_hash_hex(bytes + header_bytes, data_bytes, hex);
 
-    gguf = describe(identity, header_bytes, hex);
+    gguf = describe(identity, foreseen != NULL, header_bytes, hex);
     if (!gguf) {
         status = iflow_fail_memory(1024);
         goto cleanup;
@@ -475,6 +489,14 @@ static iflow_status check_tensors(const struct gguf_context *gguf, const iflow_c
     return IFLOW_OK;
 }
 
+/* Index of the numbers a token, -1 if there are none. */
+static int64_t find_foreseen(const struct gguf_context *gguf, const iflow_chunk_identity *identity) {
+    const int64_t i = gguf_find_tensor(gguf, TENSOR_FORESEEN);
+    const bool ours =
+        i >= 0 && gguf_get_tensor_type(gguf, i) == GGML_TYPE_F32 && gguf_get_tensor_size(gguf, i) == identity->n_tokens * sizeof(float);
+    return ours ? i : -1;
+}
+
 /* Everything but the data: checks and fills id, identity and gguf of an empty chunk; what is filled on failure is the caller's too. */
 static iflow_status read_header(const unsigned char *data, size_t n_bytes, const char *id, const char *name, iflow_chunk *chunk,
                                 size_t *header_bytes) {
@@ -532,6 +554,10 @@ iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *na
         chunk->k[layer] = data + header_bytes + gguf_get_tensor_offset(chunk->gguf, (int64_t)(2 * layer));
         chunk->v[layer] = data + header_bytes + gguf_get_tensor_offset(chunk->gguf, (int64_t)(2 * layer + 1));
     }
+    const int64_t foreseen = find_foreseen(chunk->gguf, &chunk->identity);
+    if (foreseen >= 0) {
+        chunk->foreseen = (const void *)(data + header_bytes + gguf_get_tensor_offset(chunk->gguf, foreseen));
+    }
     chunk->blob = *blob;
     *blob = (iflow_blob){0};
     *out = chunk;
@@ -566,6 +592,7 @@ iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, 
                                .n_layer = identity->n_layer,
                                .n_embd_kv = identity->n_embd_kv,
                                .type = iflow_kv_type_name(identity->type),
+                               .foreseen = find_foreseen(chunk.gguf, identity) >= 0,
                                .n_bytes = n_bytes};
     memcpy(info->id, chunk.id, sizeof info->id);
     memcpy(info->fingerprint, identity->fingerprint, sizeof info->fingerprint);
@@ -603,5 +630,16 @@ void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row
     for (size_t i = 0; i < row_count * n; i += BLOCK) {
         traits->to_float(from + i / BLOCK * traits->type_size, values, BLOCK);
         ggml_fp32_to_fp16_row(values, out + i, BLOCK);
+    }
+}
+
+void iflow_kv_distance(const uint16_t *a, const uint16_t *b, size_t n, size_t n_embd_kv, float *out) {
+    for (size_t t = 0; t < n; t++) {
+        double sum = 0;
+        for (size_t i = t * n_embd_kv; i < (t + 1) * n_embd_kv; i++) {
+            const double d = (double)ggml_fp16_to_fp32(a[i]) - (double)ggml_fp16_to_fp32(b[i]);
+            sum += d * d;
+        }
+        out[t] = (float)sqrt(sum);
     }
 }

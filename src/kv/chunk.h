@@ -42,15 +42,17 @@ void iflow_chunk_id(const iflow_chunk_identity *identity, char id[IFLOW_ID_SIZE]
 typedef struct iflow_chunk {
     char id[IFLOW_ID_SIZE];
     iflow_chunk_identity identity;
-    const void **k, **v; /* [n_layer] */
+    const void **k, **v;   /* [n_layer] */
+    const float *foreseen; /* [n_tokens]: how stale each token's KV will be among others (flow/foresee.h); NULL: not known */
     iflow_blob blob;
     struct gguf_context *gguf; /* keeps the token arrays */
 } iflow_chunk;
 
-/* Encodes KV as the bytes of a chunk file. k[l], v[l]: f16 rows [n_tokens, n_embd_kv]; stored as identity->type. The same input gives the
- * same bytes. E_ARG (no token, a negative one, no valid fingerprint; q8_0: a value that is not finite), E_UNSUPPORTED (q8_0 with rows that
- * are no multiple of 32), E_MEMORY. */
-iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v, iflow_blob *out);
+/* Encodes KV as the bytes of a chunk file. k[l], v[l]: f16 rows [n_tokens, n_embd_kv]; stored as identity->type. foreseen [n_tokens], or
+ * NULL. The same input gives the same bytes. E_ARG (no token, a negative one, no valid fingerprint; q8_0: a value that is not finite),
+ * E_UNSUPPORTED (q8_0 with rows that are no multiple of 32), E_MEMORY. */
+iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
+                                const float *foreseen, iflow_blob *out);
 
 /* Decodes a chunk file and checks all of it: structure, sizes, checksums, and that id (NULL: any) is its own. Takes the blob over on
  * success only. E_CORRUPT with what is wrong; E_UNSUPPORTED for an intact file of another format version; name: for messages. */
@@ -61,6 +63,9 @@ iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *na
 iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, const char *name, iflow_chunk_info *info, int32_t **tokens);
 
 void iflow_chunk_free(iflow_chunk *chunk);
+
+/* Euclidean distance of each of n rows of n_embd_kv f16 elements between a and b: out [n]. */
+void iflow_kv_distance(const uint16_t *a, const uint16_t *b, size_t n, size_t n_embd_kv, float *out);
 
 /* Writes row_count rows from row_start of a layer's K or V as f16 to out [row_count, n_embd_kv]; for f16 this copies. */
 void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row_start, size_t row_count, uint16_t *out);

@@ -13,9 +13,10 @@ typedef struct iflow_store_ops {
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
     /* The same for looking, not using: the order of eviction stays as it is. */
     iflow_status (*peek)(iflow_store *store, const char *id, iflow_blob *out);
-    /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing under the id. No-op if it is there. Evicts to the
-     * limit first. E_FULL (disk or limit), E_IO; then nothing was published. */
-    iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob);
+    /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
+     * unless it is to be replaced (by one that knows more of the same chunk). Evicts to the limit first. E_FULL (disk or limit), E_IO;
+     * then nothing was published. */
+    iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
     /* Sets a bad chunk aside, out of readers' sight. */

@@ -123,7 +123,7 @@ static bool dir_has(iflow_store *base, const char *id) {
     return iflow_dir_exists(iflow_dir_of(base), path);
 }
 
-static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob *blob) {
+static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob *blob, bool replace) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock = -1;
     iflow_temp temp = {.fd = -1};
@@ -131,7 +131,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     uint64_t n_bytes = 0;
     char dir[IFLOW_FILES_PATH_SIZE], name[IFLOW_FILES_PATH_SIZE];
     iflow_status status = check_id(id);
-    if (status || dir_has(base, id)) {
+    if (status || (!replace && dir_has(base, id))) {
         return status;
     }
     if (store->max_bytes && blob->n_bytes > store->max_bytes) {
@@ -150,7 +150,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
         return status;
     }
     status = lock_store(store, &lock);
-    if (status || dir_has(base, id)) {
+    if (status || (!replace && dir_has(base, id))) {
         goto cleanup;
     }
     if (store->max_bytes) {
