@@ -131,8 +131,11 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
     for (int m = 0; m < EVAL_MEASURES; m++)
         out.is_measured[m] = !eval_measures[m].optional;
     for (size_t s = 0; s < n_series; s++) {
+        iflow_method method;
         eval_row *row = &out.row[s];
         row->name = name_of(&series[s], n_questions);
+        row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_has_ratio(method);
+        row->label = row->has_ratio ? text_format("%s %.4g", row->name, series[s].ratio) : text_format("%s", row->name);
         row->n_records = count_records(&series[s], NULL, n_questions);
         for (int m = 0; m < EVAL_MEASURES; m++) {
             row->cell[m] = cell_of(m, &series[s], NULL, n_questions, value);
@@ -151,8 +154,10 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
 }
 
 void eval_summary_free(eval_summary *summary) {
-    for (size_t s = 0; s < summary->n_series; s++)
+    for (size_t s = 0; s < summary->n_series; s++) {
         free(summary->row[s].name);
+        free(summary->row[s].label);
+    }
     free(summary->row);
     for (size_t d = 0; d < summary->n_differences; d++)
         free(summary->difference[d].row);
@@ -215,10 +220,9 @@ static void print_means(const eval_summary *summary) {
 
 static void print_difference(const eval_summary *summary, const eval_difference *difference) {
     const int name = name_width(summary);
-    const eval_series *base = &summary->series[difference->base];
     printf("\nDifference to %s", summary->row[difference->base].name);
-    if (strcmp(base->method, "full") != 0)
-        printf(" at %.2f", base->ratio);
+    if (summary->row[difference->base].has_ratio)
+        printf(" at %.2f", summary->series[difference->base].ratio);
     printf(", paired by question, with its 95%% interval:\n%-*s  %5s  %9s", name, "METHOD", "RATIO", "QUESTIONS");
     for (int m = 0; m < EVAL_MEASURES; m++)
         if (eval_measures[m].is_compared && summary->is_measured[m])

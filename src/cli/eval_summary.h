@@ -28,17 +28,21 @@ typedef struct eval_cell {
     stats_mean mean;
 } eval_cell;
 
+typedef struct eval_difference_row {
+    size_t n_records;
+    eval_cell cell[EVAL_MEASURES]; /* of the measures that are compared */
+} eval_difference_row;
+
 /* Every series less a base, over the questions that both have. */
 typedef struct eval_difference {
-    size_t base; /* index of its series */
-    struct {
-        size_t n_records;
-        eval_cell cell[EVAL_MEASURES]; /* of the measures that are compared */
-    } * row;                           /* [n_series] */
+    size_t base;              /* index of its series */
+    eval_difference_row *row; /* [n_series] */
 } eval_difference;
 
 typedef struct eval_row {
-    char *name; /* the method, and what of its settings is not the default: "infoflow/vatp/hl-hp/reorder" */
+    char *name;  /* the method, and what of its settings is not the default: "infoflow/vatp/hl-hp/reorder" */
+    char *label; /* the name, with the ratio where the method has one */
+    bool has_ratio;
     size_t n_records;
     eval_cell cell[EVAL_MEASURES];
     double stage[REPORT_STAGES], ttft; /* medians of milliseconds; NAN where nothing was measured */
@@ -48,9 +52,8 @@ typedef struct eval_summary {
     const eval_series *series; /* borrowed */
     size_t n_series, n_questions;
     bool is_measured[EVAL_MEASURES];
-    eval_row *row; /* [n_series] */
-    eval_difference
-        difference[2]; /* to the first of method full, then to the paper's infoflow: at 0.15 if that was asked, else the first */
+    eval_row *row;                 /* [n_series] */
+    eval_difference difference[2]; /* to full, then to the paper's infoflow: that at 0.15, else the first */
     size_t n_differences;
 } eval_summary;
 

@@ -110,6 +110,13 @@ json_t *report_selected_json(const iflow_answer *answer) {
     return selected;
 }
 
+json_t *report_order_json(const iflow_answer *answer) {
+    json_t *order = json_array();
+    for (size_t i = 1; i < answer->n_chunks; i++)
+        json_array_append_new(order, json_integer((json_int_t)answer->chunk[i].index));
+    return order;
+}
+
 static json_t *chunks_json(const iflow_answer *answer) {
     json_t *chunks = json_array();
     for (size_t i = 0; i < answer->n_chunks; i++) {

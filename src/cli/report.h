@@ -27,6 +27,8 @@ void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up);
 json_t *report_tokens_json(const iflow_answer *answer);
 json_t *report_timings_json(const iflow_answer *answer);
 json_t *report_selected_json(const iflow_answer *answer);
+/* The chunks' places in the list as it was added, from 1, in reading order, without the head. */
+json_t *report_order_json(const iflow_answer *answer);
 json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores);
 
 /* Any bytes as a JSON string. */

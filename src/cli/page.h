@@ -1,0 +1,30 @@
+/* page.h - what the HTML pages share: their style, escaped text, facts, and tokens as people read them. */
+#ifndef IFLOW_CLI_PAGE_H
+#define IFLOW_CLI_PAGE_H
+
+#include "report.h"
+#include "text.h"
+
+/* A stage's colour as CSS, in the order of report_stage_name: apart from each other in light and dark, and for most who see colours
+ * differently. */
+extern const char *const page_stage_colour[REPORT_STAGES];
+
+/* The beginning of a page, its shared style and title, up to the open <main>; style: more of it, without tags. */
+void page_begin(text *out, const char *title, const char *style);
+void page_end(text *out);
+
+/* Escapes bytes: HTML's own characters, control characters as pictures, bytes that are not UTF-8 as U+FFFD. */
+void page_escape(text *out, const char *bytes, size_t n);
+void page_string(text *out, const char *string);
+
+/* One of the boxes of a <dl class="facts">. */
+void page_fact(text *out, const char *name, const char *value);
+
+/* Where a path's last part begins. */
+const char *page_file_name(const char *path);
+
+/* Gives the text of tokens one by one. Tokens that hold parts of a character are joined: start to end - 1 are given as one. */
+typedef void (*page_on_piece)(size_t start, size_t end, const char *bytes, size_t n_bytes, void *user);
+iflow_status page_pieces(const iflow_model *model, const int32_t *token, size_t start, size_t end, page_on_piece take, void *user);
+
+#endif
