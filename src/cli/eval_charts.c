@@ -22,12 +22,14 @@ const char eval_charts_style[] =
     ".bars text{fill:var(--ink)}.bars .tick{fill:var(--dim)}\n"
     ".needles{display:grid;grid-template-columns:repeat(auto-fill,minmax(15rem,1fr));gap:1rem}\n"
     ".map{border-collapse:separate;border-spacing:2px;width:100%;font-size:.74rem;font-variant-numeric:tabular-nums;table-layout:fixed}\n"
-    ".map th{font-weight:400;color:var(--dim);padding:.1rem;text-align:center}.map td{text-align:center;padding:.3rem "
+    ".map th{font-weight:400;color:var(--dim);padding:.1rem;text-align:center}.map "
+    "th:first-child{width:2.7rem;text-align:right;padding-right:.3rem}"
+    ".map td{text-align:center;padding:.3rem "
     "0;border-radius:3px}\n"
-    ".good{background:color-mix(in srgb,var(--mark) calc(var(--v)*88%),var(--card))}.good.full{color:var(--card)}\n";
+    ".good{background:color-mix(in srgb,var(--mark) calc(5% + var(--v)*83%),var(--card))}.good.full{color:var(--card)}\n";
 
 void eval_charts_shade(text *out, double share) {
-    text_printf(out, " class=\"good%s\" style=\"--v:%.2f\"", share > 0.55 ? " full" : "", share);
+    text_printf(out, " class=\"good%s\" style=\"--v:%.2f\"", share > 0.62 ? " full" : "", share);
 }
 
 /* ---- Curves ------------------------------------------------------------------------------------------------------------------------- */
@@ -162,8 +164,11 @@ static void draw_by_ratio(text *out, const curves *all, int measure) {
     for (size_t k = 0; k < all->n; k++)
         for (size_t i = 0; i < all->curve[k].n && !all->curve[k].is_full; i++)
             right = fmax(right, ratio_of(all, all->curve[k].series[i]));
-    text_printf(out, "<figure class=\"chart\"><figcaption>%s by share recomputed</figcaption>\n", eval_measures[measure].title);
-    svg_plot plot = svg_plot_begin(out, svg_axis_of(0, right * 1.04, false), svg_axis_of(low, high, false), eval_measures[measure].title,
+    svg_axis ratios = svg_axis_of(0, right, false);
+    svg_axis_end(&ratios, right * 1.08);
+    text_printf(out, "<figure class=\"chart\"><figcaption>%s by share recomputed <span>· %s is better</span></figcaption>\n",
+                eval_measures[measure].title, measure == EVAL_KL ? "lower" : "higher");
+    svg_plot plot = svg_plot_begin(out, ratios, svg_axis_of(low, high, false), eval_measures[measure].title,
                                    "share of the context's tokens recomputed", eval_measures[measure].title);
     for (size_t k = 0; k < all->n; k++)
         if ((all->curve[k].is_full || all->curve[k].is_none) && cell_at(all, all->curve[k].series[0], measure)->n)

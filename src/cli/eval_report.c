@@ -87,7 +87,7 @@ static const char script[] =
     "  show(d.querySelector('input:checked')?.value);\n"
     "}\n"
     "for (const d of document.querySelectorAll('details.q'))\n"
-    "  if (d.querySelector('script')) d.addEventListener('toggle', () => draw(d), {once: true});\n"
+    "  if (d.querySelector('script')) d.open ? draw(d) : d.addEventListener('toggle', () => draw(d), {once: true});\n"
     "const light = k => document.querySelectorAll('.curve').forEach(g => g.classList.toggle('faint', k !== null && g.dataset.k !== k));\n"
     "for (const key of document.querySelectorAll('[data-k]')) {\n"
     "  key.addEventListener('mouseenter', () => light(key.dataset.k));\n"
@@ -279,7 +279,7 @@ static void add_cells(text *out, const eval_summary *summary, size_t q) {
         const double f1 = eval_measure_of(summary->series[s].record[q], EVAL_F1);
         text_puts(out, "<i");
         if (isfinite(f1))
-            eval_charts_shade(out, f1 * 0.92 + 0.08);
+            eval_charts_shade(out, f1);
         else
             text_puts(out, " class=\"gone\"");
         text_puts(out, " title=\"");
@@ -380,7 +380,7 @@ static iflow_status add_question(text *out, const eval_report *report, const eva
     page_string(out, question->question);
     text_puts(out, "</span>");
     add_cells(out, summary, q);
-    text_puts(out, "</summary>\n<div class=\"inner\"><p class=\"note\">right: ");
+    text_puts(out, "</summary>\n<div class=\"inner\"><p class=\"note\">gold: ");
     for (size_t a = 0; a < question->n_answers; a++) {
         text_puts(out, a ? " · <b>" : "<b>");
         page_string(out, question->answer[a]);

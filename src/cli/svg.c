@@ -56,6 +56,12 @@ svg_axis svg_axis_of(double low, double high, bool log) {
     return axis;
 }
 
+void svg_axis_end(svg_axis *axis, double high) {
+    axis->high = high;
+    while (axis->n_ticks && axis->tick[axis->n_ticks - 1] > high)
+        axis->n_ticks--;
+}
+
 static double share_of(const svg_axis *axis, double value) {
     return axis->log ? log(value / axis->low) / log(axis->high / axis->low) : (value - axis->low) / (axis->high - axis->low);
 }

@@ -23,6 +23,9 @@ typedef struct svg_box {
     double x0, y0, x1, y1;
 } svg_box;
 
+/* Ends the axis at a value short of its last tick. */
+void svg_axis_end(svg_axis *axis, double high);
+
 /* A chart of two axes. */
 typedef struct svg_plot {
     text *out;
