@@ -154,8 +154,8 @@ typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
     int n_tokens, n_layer, n_embd_kv;
-    int n_sink;    /* tokens that stood before it while it was prefilled */
-    bool foreseen; /* it knows how stale its tokens will be among others */
+    int n_sink;       /* tokens that stood before it while it was prefilled */
+    bool foreseen;    /* it knows how stale its tokens will be among others */
     const char *type; /* "f16" or "q8_0". Static. */
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
@@ -206,7 +206,7 @@ typedef struct iflow_context_params {
     size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
     bool behind;         /* prefill chunks behind a generic text too, which is dropped like the sink; such chunks have other ids */
-    bool foresee;        /* note in chunks how stale their tokens will be among others: prefilled twice, once with that text and once without */
+    bool foresee; /* note in chunks how stale their tokens will be among others: prefilled twice, once with that text and once without */
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. */
@@ -237,6 +237,8 @@ typedef enum iflow_method {
     IFLOW_METHOD_EPIC_RATIO, /* recompute the first ratio of every chunk */
     IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
+    IFLOW_METHOD_FORESEEN,   /* recompute the tokens whose staleness was foreseen largest when their chunks were prefilled; ours */
+    IFLOW_METHOD_UNION,      /* recompute foreseen's choice for a part of the budget and infoflow's for the rest; ours */
 } iflow_method;
 
 /* What a token's score is, a mean over the scoring layers. a[h,q,k] is the attention weight of query q for token k in head h, m[q,k] its
@@ -271,6 +273,10 @@ typedef struct iflow_ask_params {
     const char *system;          /* system message of the chat header; NULL: none */
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
+    double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
+                                 /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
+    double min_ratio, max_ratio; /* 0.05, 0.3 */
+    double foreseen_share;       /* union: foreseen's part of the budget; 2/3 */
     iflow_score score;           /* NORM */
     iflow_geometry geometry;     /* for scoring; GLOBAL */
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
@@ -280,7 +286,7 @@ typedef struct iflow_ask_params {
     int max_tokens;              /* of the answer; 256 */
     double temperature;          /* 0: greedy, the default */
     uint64_t seed;               /* for temperature > 0; 0 */
-    const int32_t *forced; /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say (teacher forcing) */
+    const int32_t *forced; /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another */
     size_t n_forced;       /* at most max_tokens */
     bool keep_logits;      /* fill the answer's logits */
     iflow_on_text on_text; /* NULL: none */
@@ -310,13 +316,13 @@ typedef struct iflow_answer {
     char *text;
     int32_t *token; /* generated, without the end-of-generation token */
     int32_t *context_token;
-    float *score;            /* one a context position (0 for the head); NULL unless scored */
+    float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_method method;
-    double ratio;
+    double ratio; /* what was asked for; the share recomputed is n_recomputed / n_context */
     iflow_timings ms;
     uint64_t cache_bytes; /* of the context's cache on the device */
 } iflow_answer;

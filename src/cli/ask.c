@@ -32,6 +32,7 @@ int cli_ask(int argc, char **argv) {
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
         OPTION_ROW_CUT(common),
         OPTION_ROW_KV_TYPE(common),
+        OPTION_ROWS_PREFILL(common),
         OPTION_ROW_MAX_SIZE(common),
         OPTION_ROWS_ENGINE(common),
         {0}};

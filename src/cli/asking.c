@@ -17,6 +17,10 @@ ask_options ask_options_default(void) {
                          .geometry = iflow_geometry_name(params.geometry),
                          .score_text = "question",
                          .ratio = params.ratio,
+                         .coverage = params.coverage,
+                         .min_ratio = params.min_ratio,
+                         .max_ratio = params.max_ratio,
+                         .foreseen_share = params.foreseen_share,
                          .temperature = params.temperature,
                          .max_tokens = params.max_tokens,
                          .seed = params.seed};
@@ -30,6 +34,10 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->system = options->system;
     out->instruction = options->instruction;
     out->ratio = options->ratio;
+    out->coverage = options->coverage;
+    out->min_ratio = options->min_ratio;
+    out->max_ratio = options->max_ratio;
+    out->foreseen_share = options->foreseen_share;
     out->score_layers = options->layers.n ? options->layers.layer : NULL;
     out->n_score_layers = options->layers.n;
     out->score_text = strcmp(options->score_text, "prompt") == 0 ? IFLOW_SCORE_PROMPT : IFLOW_SCORE_QUESTION;

@@ -6,7 +6,7 @@
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text;
-    double ratio, temperature;
+    double ratio, coverage, min_ratio, max_ratio, foreseen_share, temperature;
     int max_tokens;
     uint64_t seed;
     layer_list layers;
@@ -15,16 +15,21 @@ typedef struct ask_options {
 
 ask_options ask_options_default(void);
 
+/* How much is recomputed, besides the ratio. */
+#define OPTION_ROWS_BUDGET(o)                                                                                                              \
+    {'\0',          "coverage", "C", OPTION_REAL,                                                                                          \
+     &(o).coverage, 0,          1,   "instead of a fixed ratio, recompute the best tokens that hold this share of the whole score"},       \
+        {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage, recompute at least this (default: 0.05)"},           \
+        {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage, recompute at most this (default: 0.3)"}, {           \
+        '\0', "foreseen-share", "F", OPTION_REAL, &(o).foreseen_share, 0, 1,                                                               \
+            "method union: part of the budget that goes by foreseen staleness (default: 0.667)"                                            \
+    }
+
 #define OPTION_ROWS_ASKING(o)                                                                                                              \
-    {'\0',                                                                                                                                 \
-     "method",                                                                                                                             \
-     "infoflow|full|none|epic|epic-ratio|cacheblend|random",                                                                               \
-     OPTION_CHOICE,                                                                                                                        \
-     &(o).method,                                                                                                                          \
-     0,                                                                                                                                    \
-     0,                                                                                                                                    \
-     "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
+    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union",           OPTION_CHOICE, &(o).method,          \
+     0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
+        OPTION_ROWS_BUDGET(o),                                                                                                             \
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},     \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \

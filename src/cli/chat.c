@@ -141,6 +141,7 @@ int cli_chat(int argc, char **argv) {
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
         OPTION_ROW_CUT(c.common),
         OPTION_ROW_KV_TYPE(c.common),
+        OPTION_ROWS_PREFILL(c.common),
         OPTION_ROW_MAX_SIZE(c.common),
         OPTION_ROWS_ENGINE(c.common),
         {0}};

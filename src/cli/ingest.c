@@ -194,6 +194,7 @@ int cli_ingest(int argc, char **argv) {
         OPTION_ROW_STORE(in.options),
         OPTION_ROW_CUT(in.options),
         OPTION_ROW_KV_TYPE(in.options),
+        OPTION_ROWS_PREFILL(in.options),
         OPTION_ROW_MAX_SIZE(in.options),
         {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0, "all inputs hold a JSON object a line, whatever their names"},
         OPTION_ROWS_ENGINE(in.options),

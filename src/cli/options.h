@@ -55,7 +55,7 @@ bool parse_bytes(const char *string, uint64_t *n_bytes);
 /* Options that most commands share. */
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
-    bool no_store, no_mmap, no_repack, whole, quiet;
+    bool no_store, no_mmap, no_repack, whole, behind, foresee, quiet;
     int verbose, threads, ctx, ubatch, chunk;
     uint64_t max_bytes;
 } common_options;
@@ -76,6 +76,13 @@ typedef struct common_options {
     }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
+#define OPTION_ROWS_PREFILL(o)                                                                                                             \
+    {'\0',        "behind", NULL, OPTION_FLAG,                                                                                             \
+     &(o).behind, 0,        0,    "prefill chunks behind a generic text, which is dropped: better reused, and other chunks than without"}, \
+    {                                                                                                                                      \
+        '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
+            "note in new chunks how stale their tokens will be, for the methods foreseen and union: prefills twice"                        \
+    }
 #define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
     {                                                                                                                                      \
         '\0', "max-size", "BYTES", OPTION_BYTES, &(o).max_bytes, 0, 0,                                                                     \

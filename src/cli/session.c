@@ -105,7 +105,9 @@ int session_open(const command_usage *usage, const common_options *options, sess
                                    .n_ubatch = options->ubatch,
                                    .n_threads = options->threads,
                                    .chunk_tokens = session_chunk_tokens(options),
-                                   .kv_type = options->kv_type};
+                                   .kv_type = options->kv_type,
+                                   .behind = options->behind,
+                                   .foresee = options->foresee};
     iflow_status status = iflow_context_new(out->model, out->store, &params, &out->ctx);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }

@@ -16,6 +16,8 @@ static const entry method_entry[] = {
     [IFLOW_METHOD_EPIC_RATIO] = {"epic-ratio", "recompute the first part of every chunk", true},
     [IFLOW_METHOD_CACHEBLEND] = {"cacheblend", "recompute the tokens whose V changes most at layer 1; pays one layer more", true},
     [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", true},
+    [IFLOW_METHOD_FORESEEN] = {"foreseen", "recompute the tokens foreseen to be stalest when they were ingested (ours)", true},
+    [IFLOW_METHOD_UNION] = {"union", "foreseen's choice for a part of the budget, infoflow's for the rest (ours)", true},
 };
 
 static const entry score_entry[] = {

@@ -25,6 +25,7 @@ typedef struct run {
     int *start, *length;      /* of every chunk in reading order, the head first */
     int32_t *first;           /* where each stands while scoring */
     float *logits;            /* of the prompt's last token */
+    float *foreseen;          /* [n]: staleness as the chunks know it */
     int n, n_head;            /* tokens in the context, in the head */
     int n_need;               /* rows that the question needs */
     double asked_at;
@@ -54,8 +55,21 @@ static iflow_status check_params(const iflow_context *ctx, const iflow_ask_param
             return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
         }
     }
-    if (first && !(p->ratio >= 0 && p->ratio <= 1)) {
-        return iflow_fail(IFLOW_E_ARG, "ratio %g is not between 0 and 1", p->ratio);
+    const struct {
+        const char *name;
+        double value;
+    } shares[] = {{"ratio", p->ratio},
+                  {"coverage", p->coverage},
+                  {"min_ratio", p->min_ratio},
+                  {"max_ratio", p->max_ratio},
+                  {"foreseen_share", p->foreseen_share}};
+    for (size_t i = 0; first && i < sizeof shares / sizeof *shares; i++) {
+        if (!(shares[i].value >= 0 && shares[i].value <= 1)) {
+            return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);
+        }
+    }
+    if (first && p->min_ratio > p->max_ratio) {
+        return iflow_fail(IFLOW_E_ARG, "min_ratio %g is greater than max_ratio %g", p->min_ratio, p->max_ratio);
     }
     return IFLOW_OK;
 }
@@ -104,11 +118,13 @@ static iflow_status lay_out(run *r) {
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
     r->first = iflow_calloc(n_chunks, sizeof *r->first);
+    r->foreseen = iflow_calloc(n, sizeof *r->foreseen);
     r->logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *r->logits);
     a->chunk = iflow_calloc(n_chunks, sizeof *a->chunk);
     a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
     a->selected = iflow_calloc(n, sizeof *a->selected);
-    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->logits || !a->chunk || !a->context_token || !a->selected) {
+    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->foreseen || !r->logits || !a->chunk || !a->context_token ||
+        !a->selected) {
         return iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *r->logits);
     }
     for (int i = 0; i < r->n_need; i++) {
@@ -136,6 +152,9 @@ static iflow_status assemble(run *r, iflow_geometry geometry) {
         double since = iflow_now_ms();
         if (!status) {
             status = iflow_cache_load(&ctx->cache, chunk, r->start[i], r->first[i]);
+        }
+        if (!status && chunk->foreseen) {
+            memcpy(r->foreseen + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->foreseen);
         }
         if (owned) {
             iflow_chunk_free(chunk);
@@ -194,13 +213,27 @@ cleanup:
     return status;
 }
 
+/* How many positions are recomputed. */
+static iflow_status budget(run *r) {
+    const iflow_ask_params *p = r->params;
+    const size_t n_head = (size_t)r->n_head, n = (size_t)r->n;
+    if (p->coverage > 0 && r->answer->score) {
+        return iflow_select_covering(r->answer->score, n_head, n, p->coverage, iflow_select_count(p->min_ratio, n_head, n),
+                                     iflow_select_count(p->max_ratio, n_head, n), &r->answer->n_selected);
+    }
+    r->answer->n_selected = iflow_select_count(p->ratio, n_head, n);
+    return IFLOW_OK;
+}
+
 /* Step 4: the best-scoring positions outside the head; EPIC and random take theirs without a score. */
 static iflow_status select_tokens(run *r) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
     const size_t n_head = (size_t)r->n_head, n = (size_t)r->n;
-    iflow_status status = IFLOW_OK;
-    a->n_selected = iflow_select_count(r->params->ratio, n_head, n);
+    iflow_status status = budget(r);
+    if (status) {
+        return status;
+    }
     switch (r->params->method) {
     case IFLOW_METHOD_EPIC:
         iflow_select_first(r->start + 1, r->length + 1, a->n_chunks - 1, N_EPIC, a->selected, &a->n_selected);
@@ -210,6 +243,9 @@ static iflow_status select_tokens(run *r) {
         break;
     case IFLOW_METHOD_RANDOM:
         status = iflow_select_random(r->params->seed, n_head, n, a->n_selected, a->selected);
+        break;
+    case IFLOW_METHOD_UNION:
+        status = iflow_select_union(r->foreseen, r->params->foreseen_share, a->score, n_head, n, a->n_selected, a->selected);
         break;
     default:
         status = iflow_select_best(a->score, n_head, n, a->n_selected, a->selected);
@@ -295,6 +331,17 @@ static iflow_status cacheblend(run *r) {
     return status;
 }
 
+/* The staleness that was foreseen is the score. */
+static iflow_status foreseen(run *r) {
+    r->answer->score = iflow_calloc((size_t)r->n, sizeof *r->answer->score);
+    if (!r->answer->score) {
+        return iflow_fail_memory((size_t)r->n * sizeof *r->answer->score);
+    }
+    memcpy(r->answer->score, r->foreseen, (size_t)r->n * sizeof *r->foreseen);
+    const iflow_status status = select_tokens(r);
+    return status ? status : recompute(r);
+}
+
 /* InfoFlow: score, select, recompute, over chunks that may have been reordered first. */
 static iflow_status infoflow(run *r) {
     const iflow_geometry geometry = r->params->geometry;
@@ -309,13 +356,16 @@ static iflow_status infoflow(run *r) {
 /* Caches reused, with one repair or another. */
 static iflow_status reuse(run *r) {
     const iflow_method method = r->params->method;
-    const bool nothing = iflow_method_has_ratio(method) && !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
+    const bool nothing = iflow_method_has_ratio(method) && r->params->coverage <= 0 &&
+                         !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
     iflow_status status = IFLOW_OK;
-    if (method == IFLOW_METHOD_INFOFLOW && !nothing) {
+    if ((method == IFLOW_METHOD_INFOFLOW || method == IFLOW_METHOD_UNION) && !nothing) {
         status = infoflow(r);
     } else if (!(status = assemble(r, IFLOW_GEOMETRY_GLOBAL)) && method != IFLOW_METHOD_NONE && !nothing) {
         if (method == IFLOW_METHOD_CACHEBLEND) {
             status = cacheblend(r);
+        } else if (method == IFLOW_METHOD_FORESEEN) {
+            status = foreseen(r);
         } else if (!(status = select_tokens(r))) {
             status = recompute(r);
         }
@@ -341,8 +391,12 @@ static iflow_status run_method(run *r) {
     if (!iflow_method_name(p->method) || !iflow_score_name(p->score) || !iflow_geometry_name(p->geometry)) {
         return iflow_fail(IFLOW_E_ARG, "method %d, score %d or geometry %d is none", (int)p->method, (int)p->score, (int)p->geometry);
     }
-    r->answer->ratio = r->params->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(r->params->method) ? r->params->ratio : 0;
-    return r->params->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
+    r->answer->ratio = p->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(p->method) ? p->ratio : 0;
+    const bool foresee = r->ctx->foresee;
+    r->ctx->foresee = foresee || p->method == IFLOW_METHOD_FORESEEN || p->method == IFLOW_METHOD_UNION;
+    const iflow_status status = p->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
+    r->ctx->foresee = foresee;
+    return status;
 }
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
@@ -390,6 +444,7 @@ cleanup:
     free(r.start);
     free(r.length);
     free(r.first);
+    free(r.foreseen);
     free(r.logits);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* 0.15 * 20 must be 3, though the product of doubles may fall just short. */
 static size_t share_of(double ratio, size_t n) {
@@ -37,7 +38,8 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
+/* The positions [n_head, n), best first. free(*out). */
+static iflow_status rank(const float *score, size_t n_head, size_t n, candidate **out) {
     candidate *all = iflow_calloc(n - n_head, sizeof *all);
     if (!all) {
         return iflow_fail_memory((n - n_head) * sizeof *all);
@@ -46,12 +48,59 @@ iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size
         all[k - n_head] = (candidate){score[k], (int32_t)k};
     }
     qsort(all, n - n_head, sizeof *all, better_first);
+    *out = all;
+    return IFLOW_OK;
+}
+
+iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
+    candidate *all = NULL;
+    const iflow_status status = rank(score, n_head, n, &all);
+    if (status) {
+        return status;
+    }
     for (size_t i = 0; i < n_selected; i++) {
         selected[i] = all[i].position;
     }
     qsort(selected, n_selected, sizeof *selected, ascending);
     free(all);
     return IFLOW_OK;
+}
+
+iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high,
+                                   size_t *n_selected) {
+    candidate *all = NULL;
+    const iflow_status status = rank(score, n_head, n, &all);
+    if (status) {
+        return status;
+    }
+    double whole = 0, held = 0;
+    for (size_t i = 0; i < n - n_head; i++) {
+        whole += (double)all[i].score;
+    }
+    size_t count = 0;
+    while (count < high && (count < low || held < coverage * whole)) {
+        held += (double)all[count++].score;
+    }
+    *n_selected = count;
+    free(all);
+    return IFLOW_OK;
+}
+
+iflow_status iflow_select_union(const float *first, double share, const float *second, size_t n_head, size_t n, size_t n_selected,
+                                int32_t *selected) {
+    const size_t n_first = share_of(share, n_selected);
+    float *rest = iflow_calloc(n, sizeof *rest);
+    iflow_status status = rest ? iflow_select_best(first, n_head, n, n_first, selected) : iflow_fail_memory(n * sizeof *rest);
+    if (!status) {
+        memcpy(rest, second, n * sizeof *rest);
+        for (size_t i = 0; i < n_first; i++) {
+            rest[selected[i]] = -INFINITY;
+        }
+        status = iflow_select_best(rest, n_head, n, n_selected - n_first, selected + n_first);
+        qsort(selected, n_selected, sizeof *selected, ascending);
+    }
+    free(rest);
+    return status;
 }
 
 void iflow_select_first(const int *start, const int *length, size_t n_chunks, size_t k, int32_t *selected, size_t *n_selected) {

@@ -11,6 +11,15 @@ size_t iflow_select_count(double ratio, size_t n_head, size_t n);
 /* The n_selected best-scoring positions of [n_head, n), ascending; of equal scores the lower position. selected: [n_selected]. E_MEMORY. */
 iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected);
 
+/* How many of the best-scoring positions of [n_head, n) hold a share `coverage` of the whole score, but not fewer than low and not more
+ * than high. E_MEMORY. */
+iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high,
+                                   size_t *n_selected);
+
+/* The floor(share * n_selected) best of `first` and the best of `second` among the others, n_selected in all, ascending. E_MEMORY. */
+iflow_status iflow_select_union(const float *first, double share, const float *second, size_t n_head, size_t n, size_t n_selected,
+                                int32_t *selected);
+
 /* The comparators of algorithm.md; selected has room for n positions, of which *n_selected are filled, ascending. A chunk is length[i]
  * tokens from start[i]. */
 
