@@ -137,10 +137,9 @@ static bool range_of(const curves *all, int measure, double *low, double *high) 
     return *low <= *high;
 }
 
-/* Where a series stands on the axis of ratios: its own, else the share that was measured. */
-static double ratio_of(const curves *all, size_t series) {
-    return all->summary->row[series].has_ratio ? all->summary->series[series].ratio
-                                               : cell_at(all, series, EVAL_RECOMPUTED)->mean.mean / 100;
+/* The share that was recomputed, as it was measured: not all methods keep to a ratio. */
+static double share_of(const curves *all, size_t series) {
+    return cell_at(all, series, EVAL_RECOMPUTED)->mean.mean / 100;
 }
 
 /* Full prefill and no recompute as lines to compare with, over the whole width. */
@@ -157,23 +156,23 @@ static void add_base(svg_plot *plot, const curves *all, size_t k, int measure) {
     text_puts(plot->out, "</g>\n");
 }
 
-static void draw_by_ratio(text *out, const curves *all, int measure) {
+static void draw_by_share(text *out, const curves *all, int measure) {
     double low, high, right = 0.05;
     if (!range_of(all, measure, &low, &high))
         return;
     for (size_t k = 0; k < all->n; k++)
         for (size_t i = 0; i < all->curve[k].n && !all->curve[k].is_full; i++)
-            right = fmax(right, ratio_of(all, all->curve[k].series[i]));
-    svg_axis ratios = svg_axis_of(0, right, false);
-    svg_axis_end(&ratios, right * 1.08);
+            right = fmax(right, share_of(all, all->curve[k].series[i]));
+    svg_axis shares = svg_axis_of(0, right, false);
+    svg_axis_end(&shares, right * 1.08);
     text_printf(out, "<figure class=\"chart\"><figcaption>%s by share recomputed <span>· %s is better</span></figcaption>\n",
                 eval_measures[measure].title, measure == EVAL_KL ? "lower" : "higher");
-    svg_plot plot = svg_plot_begin(out, ratios, svg_axis_of(low, high, false), eval_measures[measure].title,
+    svg_plot plot = svg_plot_begin(out, shares, svg_axis_of(low, high, false), eval_measures[measure].title,
                                    "share of the context's tokens recomputed", eval_measures[measure].title);
     for (size_t k = 0; k < all->n; k++)
         if ((all->curve[k].is_full || all->curve[k].is_none) && cell_at(all, all->curve[k].series[0], measure)->n)
             add_base(&plot, all, k, measure);
-    /* Intervals at the same ratio stand side by side. */
+    /* Intervals at the same share stand side by side. */
     const double apart = fmin(3.5, 24.0 / (double)all->n);
     for (size_t k = 0; k < all->n; k++) {
         const curve *c = &all->curve[k];
@@ -185,13 +184,13 @@ static void draw_by_ratio(text *out, const curves *all, int measure) {
         for (size_t i = 0; i < c->n; i++) {
             const eval_cell *cell = cell_at(all, c->series[i], measure);
             if (cell->n)
-                text_printf(out, "%s%.1f %.1f", move, svg_x(&plot, ratio_of(all, c->series[i])) + aside, svg_y(&plot, cell->mean.mean));
+                text_printf(out, "%s%.1f %.1f", move, svg_x(&plot, share_of(all, c->series[i])) + aside, svg_y(&plot, cell->mean.mean));
             move = cell->n ? "L" : move;
         }
         text_puts(out, move[0] == 'L' ? "\"/>" : "");
         for (size_t i = 0; i < c->n; i++) {
             const eval_cell *cell = cell_at(all, c->series[i], measure);
-            const double x = svg_x(&plot, ratio_of(all, c->series[i])) + aside;
+            const double x = svg_x(&plot, share_of(all, c->series[i])) + aside;
             if (cell->n > 1)
                 svg_whisker(&plot, x, cell->mean.low, cell->mean.high);
             if (cell->n)
@@ -292,8 +291,8 @@ void eval_charts_curves(text *out, const eval_summary *summary) {
         text_puts(out, "</li>");
     }
     text_puts(out, "</ul>\n<div class=\"charts\">\n");
-    draw_by_ratio(out, &all, EVAL_F1);
-    draw_by_ratio(out, &all, EVAL_KL);
+    draw_by_share(out, &all, EVAL_F1);
+    draw_by_share(out, &all, EVAL_KL);
     draw_by_time(out, &all, EVAL_F1);
     draw_by_time(out, &all, EVAL_KL);
     text_puts(out, "</div>\n<p class=\"note\">Lines and marks are means, whiskers and the band their 95% intervals. The broad line is the "

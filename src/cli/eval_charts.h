@@ -8,7 +8,7 @@
 /* Goes into the page's <style>. */
 extern const char eval_charts_style[];
 
-/* F1 and KL against ratio and against the time to first token, with one legend. */
+/* F1 and KL against the share recomputed and against the time to first token, with one legend. */
 void eval_charts_curves(text *out, const eval_summary *summary);
 /* The stages of the time to first token as stacked bars. */
 void eval_charts_stages(text *out, const eval_summary *summary);

@@ -99,7 +99,7 @@ static const char script[] =
 
 static bool is_same_file(const char *a, const char *b) {
     struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int eval_report_check(const char *path, const char *data_path, const char *records_path) {
@@ -137,6 +137,10 @@ static void add_command(text *out, int argc, char *const *argv) {
     text_puts(out, "</pre>\n");
 }
 
+static const char *title_of(const eval_report *report) {
+    return report->data_path ? page_file_name(report->data_path) : "needles in a haystack";
+}
+
 static void add_header(text *out, const eval_report *report, const eval_summary *summary) {
     char when[64] = "";
     size_t n_records = 0;
@@ -150,7 +154,7 @@ static void add_header(text *out, const eval_report *report, const eval_summary 
     text_puts(out, "<h1>");
     page_string(out, page_file_name(model->path));
     text_puts(out, " on ");
-    page_string(out, page_file_name(report->data_path));
+    page_string(out, title_of(report));
     text_puts(out, "</h1>\n<dl class=\"facts\">");
     page_fact(out, "architecture", model->architecture);
     page_fact(out, "fingerprint", model->fingerprint);
@@ -425,7 +429,7 @@ int eval_report_write(const eval_report *report, const eval_summary *summary) {
     text out = {0};
     text css = {0};
     text_printf(&css, "%s%s%s", svg_style, eval_charts_style, style);
-    page_begin(&out, page_file_name(report->data_path), css.bytes);
+    page_begin(&out, title_of(report), css.bytes);
     add_header(&out, report, summary);
     add_means(&out, summary);
     add_differences(&out, summary);

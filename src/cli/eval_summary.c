@@ -94,6 +94,13 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     }
     if (json_is_true(json_object_get(record, "reorder")))
         text_puts(&out, "/reorder");
+    const char *settings = json_string_value(json_object_get(record, "settings"));
+    for (const char *word = settings ? settings : ""; *word; word += strspn(word, " ")) {
+        const size_t n = strcspn(word, " ");
+        if (strncmp(word, "coverage=", 9) == 0) /* the others are the run's, this is the budget */
+            text_printf(&out, "/%.*s", (int)n, word);
+        word += n;
+    }
     return out.bytes;
 }
 
