@@ -38,7 +38,7 @@ void eval_charts_shade(text *out, double share) {
 typedef struct curve {
     const char *name;
     size_t *series, n;
-    bool has_ratio, is_full, is_none;
+    bool is_full, is_none;
     size_t style; /* of its colour and shape, where it is neither full nor none */
 } curve;
 
@@ -61,9 +61,24 @@ static int by_ttft(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static bool is_taken(const curves *all, size_t style) {
+    for (size_t k = 0; k < all->n; k++)
+        if (!all->curve[k].is_full && !all->curve[k].is_none && all->curve[k].style == style)
+            return true;
+    return false;
+}
+
+/* A method looks the same on every page, whichever others are there; of two curves of one method the second takes what is free. */
+static size_t style_of(const curves *all, const char *name) {
+    iflow_method method = IFLOW_METHOD_INFOFLOW;
+    size_t style = iflow_method_from_name(name, &method) == IFLOW_OK && method > IFLOW_METHOD_NONE ? (size_t)method - IFLOW_METHOD_NONE : 0;
+    while (is_taken(all, style))
+        style++;
+    return style;
+}
+
 static curves curves_of(const eval_summary *summary) {
     curves out = {.summary = summary};
-    size_t n_styles = 0;
     out.curve = must_alloc(summary->n_series, sizeof *out.curve);
     for (size_t s = 0; s < summary->n_series; s++) {
         const char *name = summary->row[s].name, *method = summary->series[s].method;
@@ -71,12 +86,12 @@ static curves curves_of(const eval_summary *summary) {
         while (k < out.n && strcmp(out.curve[k].name, name) != 0)
             k++;
         if (k == out.n) {
-            out.curve[out.n++] = (curve){.name = name,
-                                         .series = must_alloc(summary->n_series, sizeof(size_t)),
-                                         .has_ratio = summary->row[s].has_ratio,
-                                         .is_full = strcmp(method, "full") == 0,
-                                         .is_none = strcmp(method, "none") == 0};
-            out.curve[k].style = out.curve[k].is_full || out.curve[k].is_none ? 0 : n_styles++;
+            curve fresh = {.name = name,
+                           .series = must_alloc(summary->n_series, sizeof(size_t)),
+                           .is_full = strcmp(method, "full") == 0,
+                           .is_none = strcmp(method, "none") == 0};
+            fresh.style = fresh.is_full || fresh.is_none ? 0 : style_of(&out, method);
+            out.curve[out.n++] = fresh;
         }
         out.curve[k].series[out.curve[k].n++] = s;
     }

@@ -157,12 +157,14 @@ static void add_header(text *out, const eval_report *report, const eval_summary 
     page_string(out, title_of(report));
     text_puts(out, "</h1>\n<dl class=\"facts\">");
     page_fact(out, "architecture", model->architecture);
-    page_fact(out, "fingerprint", model->fingerprint);
     page_fact(out, "device", model->device);
     page_fact(out, "questions", human_count(summary->n_questions));
+    page_fact(out, "methods and ratios", human_count(summary->n_series));
     page_fact(out, "answers", human_count(n_records));
     page_fact(out, "written", when);
-    text_puts(out, "</dl>\n");
+    text_puts(out, "</dl>\n<p class=\"note\">fingerprint of the model: ");
+    page_string(out, model->fingerprint);
+    text_puts(out, "</p>\n");
     add_command(out, report->argc, report->argv);
     const size_t n_missing = summary->n_series * summary->n_questions - n_records;
     if (n_missing)
@@ -206,11 +208,11 @@ static void add_means(text *out, const eval_summary *summary) {
     text_puts(out, "</table></div>\n<p class=\"note\">Below each mean its 95% bootstrap interval over the questions.</p>\n");
 }
 
-/* Whether the interval is clear of zero, and on which side. */
-static const char *verdict(int measure, const stats_mean *mean) {
-    if (mean->low <= 0 && mean->high >= 0)
+/* Whether the interval is clear of zero, and on which side. One question has none. */
+static const char *verdict(int measure, const eval_cell *cell) {
+    if (cell->n < 2 || (cell->mean.low <= 0 && cell->mean.high >= 0))
         return "";
-    return (mean->mean < 0) == (measure == EVAL_KL) ? " better" : " worse";
+    return (cell->mean.mean < 0) == (measure == EVAL_KL) ? " better" : " worse";
 }
 
 static void add_differences(text *out, const eval_summary *summary) {
@@ -246,11 +248,13 @@ static void add_differences(text *out, const eval_summary *summary) {
                 const eval_cell *cell = &summary->difference[d].row[s].cell[m];
                 if (!eval_measures[m].is_compared || !summary->is_measured[m])
                     continue;
-                text_printf(out, "<td class=\"%s%s\">", edge, cell->n ? verdict(m, &cell->mean) : "");
+                text_printf(out, "<td class=\"%s%s\">", edge, verdict(m, cell));
                 if (cell->n)
-                    text_printf(out, "%+.4f<small>%+.4f to %+.4f</small>", cell->mean.mean, cell->mean.low, cell->mean.high);
+                    text_printf(out, "%+.4f", cell->mean.mean);
                 else
                     text_puts(out, "–");
+                if (cell->n > 1)
+                    text_printf(out, "<small>%+.4f to %+.4f</small>", cell->mean.low, cell->mean.high);
                 text_puts(out, "</td>");
                 edge = "";
             }
