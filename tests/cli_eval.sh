@@ -251,3 +251,49 @@ run 0 eval --protocol chat --methods full --output long_chat.jsonl chat.jsonl; j
 run 2 eval --methods none --system "Be brief." --output o data.jsonl; says '--system goes with --protocol chat'
 run 2 eval --methods none --instruction "Be brief." --protocol paper --output o data.jsonl; says '--instruction goes with --protocol chat'
 run 2 eval --methods none --protocol talk --output o data.jsonl; says '--protocol takes one of paper.chat'
+
+# Needles: the grid of lengths and depths; the text is prose without another number, of the length asked, the fact at its depth between sentences.
+run 0 eval --needle 300,500,300 --depths 0,0.5,1 --repeat 2 --methods none,infoflow --output needles.jsonl
+json needles.jsonl '[(r["needle_length"], r["needle_depth"]) for r in d] == [(l, x) for l in (300, 500) for x in (0, 0.5, 1) for _ in range(4)]' \
+    'len({r["id"] for r in d}) == 12' 'all(l - 160 < r["tokens"]["context"] - 8 <= l for r in d for l in [r["needle_length"]])'
+run 0 eval --needle 300,500 --depths 0,0.5,1 --repeat 2 --methods none,infoflow --output needles.jsonl; says '24 answers are in needles.jsonl already'
+run 0 eval --needle 500 --depths 0.5 --seed 1 --methods none --output needles.jsonl; says '1 answers are in' # the second draw of seed 0 is the first of seed 1
+run 0 eval --needle 300,500 --limit 3 --repeat 2 --shard 1/2 --methods none --output needles_limited.jsonl
+json needles_limited.jsonl '[r["id"] for r in d] == ["needle-300-%s-0" % x for x in ("0", "0.25", "0.5")]'
+for depth in 0 0.3 1; do
+    run 0 eval -s "needle_store_$depth" --needle 3000 --depths $depth --chunk 3000 --ctx 4000 --methods none -n 1 --output hay.jsonl
+    run 0 store list -s "needle_store_$depth" --json
+    run 0 store show -s "needle_store_$depth" "$(value out 'max(d["chunks"], key=lambda c: c["tokens"])["id"]')" --tokens -m "$INFOFLOW_MODEL"
+    "$python" - out $depth <<'P' || fail "the haystack is not as it should be"
+import re, sys
+text, depth = open(sys.argv[1]).read().split("\n\n", 1)[1].strip(), float(sys.argv[2])
+needle = re.search(r"The access code of the \w+ \w+ \w+ is (\d{6})\.", text)
+before, behind = text[:needle.start()], text[needle.end():]
+assert re.findall(r"\d+", text) == [needle[1]] and not re.search("[{}]|access code", before + behind), text
+assert (not before or before.endswith(". ")) and (not behind or behind[0] in " \n"), (before[-20:], behind[:20])
+assert abs(len(before) / len(before + behind) - depth) < 0.06, (depth, len(before), len(behind))
+sentences = re.split(r"(?<=\.)\s+", (before + behind).strip())
+assert len(sentences) > 10 and len(set(sentences)) == len(sentences) and all(s[0].isupper() and s[-1] == "." for s in sentences), sentences
+P
+done
+json hay.jsonl 'all(2800 < r["tokens"]["context"] - 8 <= 3000 for r in d)'
+# A model that reads finds it: the number is the gold answer.
+run 0 eval -m "$INFOFLOW_SMOLLM2" --needle 150 --depths 0.5 --methods full --output found.jsonl; json found.jsonl 'd[0]["contains"] == 1' 'sum(c.isdigit() for c in d[0]["raw"]) == 6'
+while read -r option wrong; do run 2 eval --methods none --output o --needle 300 "$option"; says "$wrong"; done <<'T'
+--needle=31 --needle takes .* from 32 on .*, not '31'
+--needle=300,4e2.5 not '4e2.5'
+--needle=300.5 not '300.5'
+--needle=300, not ''
+--needle=300,-5 not '-5'
+--needle= not ''
+--depths=0.5,1.5 --depths takes numbers from 0 to 1 .*, not '1.5'
+--depths=middle not 'middle'
+--repeat=0 --repeat takes a whole number
+--distractors=2 leave out --distractors
+data.jsonl leave out data.jsonl
+T
+run 2 eval --methods none --output o --depths 0 data.jsonl; says '--depths goes with --needle'
+run 2 eval --methods none --output o --repeat 2 data.jsonl; says '--repeat goes with --needle'
+run 1 eval --methods none --output needle_long.jsonl --needle 300,5000 --ctx 900; says '--needle 5000: .* context of 900 tokens; give at most 6[0-9][0-9]'
+[ ! -e needle_long.jsonl ] || [ ! -s needle_long.jsonl ] || fail "something ran although a length does not fit"
+run 1 eval --methods none --output o --needle 40; says '--needle 40: the needle alone is longer'

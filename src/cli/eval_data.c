@@ -121,6 +121,15 @@ static bool question_of(json_t *object, size_t line, json_t *seen, eval_question
     return true;
 }
 
+bool eval_data_add(eval_data *data, json_t *object, size_t line, json_t *seen, const char **why) {
+    eval_question question;
+    if (!question_of(object, line, seen, &question, why))
+        return false;
+    data->question = must_realloc(data->question, data->n + 1, sizeof *data->question);
+    data->question[data->n++] = question;
+    return true;
+}
+
 int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malformed) {
     char *line = NULL;
     size_t capacity = 0, number = 0;
@@ -141,13 +150,9 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
             continue;
         json_error_t error;
         const char *why = NULL;
-        eval_question question;
         json_t *object = json_loadb(line, (size_t)n, 0, &error);
-        if (object && question_of(object, number, seen, &question, &why)) {
-            out->question = must_realloc(out->question, out->n + 1, sizeof *out->question);
-            out->question[out->n++] = question;
+        if (object && eval_data_add(out, object, number, seen, &why))
             continue;
-        }
         cli_error("%s:%zu: %s%s", path, number, object ? "" : "not JSON: ", object ? why : error.text);
         *malformed = true;
         json_decref(object);

@@ -3,6 +3,7 @@
 #define IFLOW_CLI_EVAL_DATA_H
 
 #include "documents.h"
+#include "options.h"
 
 #include <jansson.h>
 
@@ -13,9 +14,11 @@ typedef struct eval_question {
     const char **answer, **passage;
     char *text;
     size_t n_answers, n_passages, line;
-    size_t n_own;   /* of the passages; those behind are distractors, whose strings other questions own */
-    char *split;    /* owns the strings of passages that were split out of a context */
-    json_t *object; /* owns the other strings */
+    size_t n_own;      /* of the passages; those behind are distractors, whose strings other questions own */
+    char *split;       /* owns the strings of passages that were split out of a context */
+    json_t *object;    /* owns the other strings */
+    int needle_length; /* tokens of a haystack, as they were asked for; 0: none */
+    double needle_depth;
 } eval_question;
 
 typedef struct eval_data {
@@ -30,6 +33,28 @@ typedef struct eval_data {
  * has no question. */
 int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malformed);
 void eval_data_free(eval_data *data);
+
+/* Appends an object of that form, which is taken over; false after *why it is none. seen: ids that were there before, or NULL. */
+bool eval_data_add(eval_data *data, json_t *object, size_t line, json_t *seen, const char **why);
+
+/* Needles in a haystack: a fact at every depth of texts of every length, and the question for it. A text is of sentences that a grammar
+ * makes out of the seed, as many as `length` tokens of the model hold with the needle, which stands where the share `depth` of them is
+ * over. Nothing is drawn but from seed, length, depth and number. */
+enum { NEEDLE_AXIS = 64 };
+typedef struct needle_grid {
+    int length[NEEDLE_AXIS];
+    double depth[NEEDLE_AXIS];
+    size_t n_lengths, n_depths;
+    int repeat; /* questions a cell */
+    uint64_t seed;
+} needle_grid;
+
+/* Fills lengths and depths. CLI_OK, or CLI_USAGE after a message that names what is wrong. */
+int needle_grid_parse(const command_usage *usage, const char *lengths, const char *depths, needle_grid *out);
+/* Whether every length, with n_around tokens of header, prompt and answer, fits a context. CLI_OK, or CLI_FAILED after a message. */
+int needle_grid_check(const needle_grid *grid, int n_ctx, size_t n_around);
+/* Makes the questions, lengths outermost, of the first `limit` cells (0: all). CLI_OK, or CLI_FAILED after a message. */
+int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t limit, eval_data *out);
 
 /* Appends to question q n passages of the others. They are drawn one by one, without putting back, from all own passages of the other
  * questions in the order of the data; the random sequence is splitmix64 from the FNV-1a hash of the question's id, so that neither the
