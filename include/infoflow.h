@@ -342,6 +342,25 @@ IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_a
  * again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT. */
 IFLOW_API iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits);
 
+/* How near next-token distributions are to full prefill's, at n_tokens places of a text. */
+typedef struct iflow_fidelity {
+    double kl;   /* mean KL(full || method) in nats */
+    double top1; /* share of the places at which both have the same most likely token */
+    size_t n_tokens;
+} iflow_fidelity;
+
+/* Of logits, both [n_tokens, n_vocab] and taken behind the same tokens (keep_logits, iflow_context_replay). n_tokens and n_vocab: at least
+ * 1. A token that the method holds impossible and full prefill does not makes kl infinite; a logit that is not a number makes it none. */
+IFLOW_API iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t n_tokens, size_t n_vocab);
+
+/* Checks an answer: prefills everything for the same question (params as they were asked by) and replays the answer's tokens behind that.
+ * Here top1 is the share of the answer's tokens that full prefill would have said there, and kl is not a number unless the answer kept its
+ * logits. An answer without tokens (kl not a number, n_tokens 0) has top1 1 if full prefill ends at once, too, else 0. The context then
+ * goes on from that answer over the fully prefilled context, chunks in the order of the list. Costs what method full costs and a pass of
+ * the answer. E_ARG if the context is another one by now; else as iflow_context_ask. */
+IFLOW_API iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *params, const iflow_answer *answer,
+                                            iflow_fidelity *out);
+
 IFLOW_API void iflow_answer_free(iflow_answer *answer);
 
 /* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. */
