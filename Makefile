@@ -30,15 +30,14 @@ test: all $(ASAN_BUILD)/build.ninja ## Run all tests, under AddressSanitizer, UB
 	cmake --build $(ASAN_BUILD) --parallel $(JOBS)
 	ctest --test-dir $(ASAN_BUILD) --output-on-failure $(CTEST_ARGS)
 
-bench: all ## Measure speed and memory against full prefill and libllama (MODEL=..., BENCH_ARGS=...)
-	cmake --build $(BUILD) --parallel $(JOBS) --target benches
+bench: all ## Measure speed and memory against libllama (MODEL=..., BENCH_ARGS="-c 2048,8192 --json")
 	BUILD=$(BUILD) scripts/bench.sh $(BENCH_ARGS)
 
 lint: $(CLANG_BUILD)/build.ninja ## clang-format, clang-tidy, and a build with clang; every warning is an error
 	scripts/lint.sh $(CLANG_BUILD) $(JOBS)
 
 format: ## Rewrite the sources as clang-format wants them
-	find src include tests bench examples -name '*.[ch]' -exec clang-format -i {} +
+	find src include tests examples -name '*.[ch]' -exec clang-format -i {} +
 
 demo: all ## Prefill the example documents, ask about them, and compare the time to first token with full prefill
 	BUILD=$(BUILD) scripts/demo.sh

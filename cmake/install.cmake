@@ -18,9 +18,12 @@ if(INFOFLOW_DEPS_PREFIX)
     install(DIRECTORY ${INFOFLOW_DEPS_PREFIX}/lib ${INFOFLOW_DEPS_PREFIX}/include DESTINATION ${INFOFLOW_PRIVATE_DIR}
             USE_SOURCE_PERMISSIONS PATTERN pkgconfig EXCLUDE)
     set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH "$ORIGIN/infoflow/lib")
+    set(command_rpath ";$ORIGIN/${bin_to_lib}/infoflow/lib") # it calls libllama, too
+    set(command_rpath_of_link OFF)
     set(INFOFLOW_PC_LIBS_PRIVATE "-L\${libdir}/infoflow/lib -Wl,-rpath,\${libdir}/infoflow/lib ${ggml_libraries}")
 else()
     set_target_properties(infoflow_shared PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+    set(command_rpath_of_link ON)
     get_filename_component(ggml_libdir "${ggml_DIR}/../.." ABSOLUTE)
     set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} -Wl,-rpath,${ggml_libdir} ${ggml_libraries}")
 endif()
@@ -29,7 +32,8 @@ install(FILES include/infoflow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS infoflow_shared EXPORT infoflowTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS infoflow_static ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(TARGET infoflow)
-    set_target_properties(infoflow PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}")
+    set_target_properties(infoflow PROPERTIES INSTALL_RPATH "$ORIGIN/${bin_to_lib}${command_rpath}"
+                          INSTALL_RPATH_USE_LINK_PATH ${command_rpath_of_link})
     install(TARGETS infoflow RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
 

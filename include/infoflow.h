@@ -315,7 +315,7 @@ typedef struct iflow_timings {
 typedef struct iflow_answer {
     char *text;
     int32_t *token; /* generated, without the end-of-generation token */
-    int32_t *context_token;
+    int32_t *context_token; /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */

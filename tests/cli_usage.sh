@@ -5,7 +5,7 @@
 run 0 --version; prints '^infoflow [0-9]+\.[0-9]+\.[0-9]+$'
 run 0 help; prints '^Usage: infoflow COMMAND'
 run 0 --help; prints '^Example:'
-for command in ingest ask chat eval info "store list" "store show" "store verify" "store pin" "store unpin" "store delete" "store prune"; do
+for command in ingest ask chat eval bench info "store list" "store show" "store verify" "store pin" "store unpin" "store delete" "store prune"; do
     # shellcheck disable=SC2086 # two words are two arguments
     run 0 $command --help; prints "^Usage: infoflow $command "; prints '^Options:|^Asking:'; prints '^Example:'; prints '  -h, --help'
     # shellcheck disable=SC2086
