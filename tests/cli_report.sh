@@ -111,7 +111,14 @@ for question, r in zip(page.questions, records):
         assert selected(t, 0) == sorted(where[p] for p in r["selected"])
         compared += r["order"] != sorted(r["order"])
 assert compared
+with open("unordered.jsonl", "w") as f: # as records once were: where their tokens stood is not known
+    for r in records:
+        del r["order"]
+        f.write(json.dumps(r, separators=(",", ":")) + "\n")
 P
+run 0 eval --methods infoflow --ratio 0.3 --reorder --score mass --output unordered.jsonl --report unordered.html ascii.jsonl
+"$python" -c 'from eval_page import Page
+assert [q["picture"] for q in Page("unordered.html").questions] == [None] * 3' || fail "marks of an order that is not known"
 
 # Needles; a context that is not the data's; records that are missing.
 "$python" - <<'P'
