@@ -32,8 +32,9 @@ typedef struct eval {
     common_options common;
     ask_options asking;
     iflow_ask_params params; /* what they come to with this model; every asking starts from it */
-    const char *methods, *ratios, *protocol, *output, *shard, *report;
+    const char *methods, *ratios, *protocol, *needle, *depths, *output, *shard, *report;
     int limit, distractors;
+    needle_grid grid;
     bool fidelity;
     variant variant[MAX_METHODS * MAX_RATIOS];
     size_t n_variants;
@@ -107,7 +108,9 @@ static int default_tokens(const eval *e) {
  */
 static char *settings_of(const eval *e, const eval_question *question, const variant *v) {
     const ask_options *asking = &e->asking;
-    const bool scores = v->method == IFLOW_METHOD_INFOFLOW, reuses = v->method != IFLOW_METHOD_FULL;
+    const bool both = v->method == IFLOW_METHOD_UNION, scores = both || v->method == IFLOW_METHOD_INFOFLOW;
+    const bool has_score = scores || v->method == IFLOW_METHOD_FORESEEN || v->method == IFLOW_METHOD_CACHEBLEND;
+    const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
     if (is_chat(e))
@@ -126,6 +129,12 @@ static char *settings_of(const eval *e, const eval_question *question, const var
         text_printf(&out, " chunk=%zu", chunk);
     if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
         text_printf(&out, " kv-type=%s", e->common.kv_type);
+    if (reuses && e->common.behind)
+        text_puts(&out, " behind");
+    if (has_score && asking->coverage > 0)
+        text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
+    if (both && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
+        text_printf(&out, " foreseen-share=%g", asking->foreseen_share);
     if (scores && strcmp(asking->score_text, ask_options_default().score_text) != 0)
         text_printf(&out, " score-text=%s", asking->score_text);
     for (size_t i = 0; scores && i < asking->layers.n; i++) {
@@ -139,7 +148,7 @@ static char *settings_of(const eval *e, const eval_question *question, const var
 
 /* The record of a question and a variant under this run's settings, or NULL. One without the fidelity that is asked for does not count. */
 static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
-    const bool scores = v->method == IFLOW_METHOD_INFOFLOW;
+    const bool scores = v->method == IFLOW_METHOD_INFOFLOW || v->method == IFLOW_METHOD_UNION;
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
@@ -212,7 +221,7 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (v->method == IFLOW_METHOD_INFOFLOW) {
+    if (v->method == IFLOW_METHOD_INFOFLOW || v->method == IFLOW_METHOD_UNION) {
         json_object_set_new(record, "score", json_string(e->asking.score));
         json_object_set_new(record, "geometry", json_string(e->asking.geometry));
         json_object_set_new(record, "reorder", json_boolean(e->asking.reorder));
@@ -222,6 +231,10 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     json_object_set_new(record, "ratio", json_real(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
     json_object_set_new(record, "settings", json_string(settings));
+    if (question->needle_length) {
+        json_object_set_new(record, "needle_length", json_integer(question->needle_length));
+        json_object_set_new(record, "needle_depth", json_real(question->needle_depth));
+    }
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
@@ -348,9 +361,28 @@ static bool run_question(eval *e, const eval_question *question) {
     return go_on;
 }
 
+/* Makes the needles, unless they do not fit the context. */
+static int make_needles(eval *e) {
+    enum { AROUND = 128 }; /* tokens of a chat template and of a needle's question, at most */
+    const char *const given[] = {e->asking.system, e->asking.instruction};
+    size_t n_around = AROUND + (size_t)e->asking.max_tokens;
+    for (size_t i = 0; i < COUNT_OF(given); i++) {
+        int32_t *token = NULL;
+        size_t n = 0;
+        const iflow_status status = given[i] ? iflow_tokenize(e->s.model, given[i], strlen(given[i]), false, &token, &n) : IFLOW_OK;
+        iflow_free(token);
+        n_around += n;
+        if (status != IFLOW_OK)
+            return cli_failed(status, i ? "--instruction" : "--system");
+    }
+    const int result = needle_grid_check(&e->grid, e->common.ctx ? e->common.ctx : e->s.info.n_ctx_train, n_around);
+    return result == CLI_OK ? eval_needles_make(e->s.model, &e->grid, (size_t)e->limit, &e->data) : result;
+}
+
 /* Which of the data are asked: the first of them up to the limit, of these those of the shard; they get their distractors. */
 static int choose_questions(eval *e, size_t shard, size_t n_shards) {
-    const size_t n = e->limit && (size_t)e->limit < e->data.n ? (size_t)e->limit : e->data.n;
+    const bool limited = e->limit && !e->needle && (size_t)e->limit < e->data.n; /* needles: there are no more */
+    const size_t n = limited ? (size_t)e->limit : e->data.n;
     e->question = must_alloc(n ? n : 1, sizeof *e->question);
     for (size_t q = shard - 1; q < n; q += n_shards) {
         if (e->distractors && eval_data_add_distractors(&e->data, q, (size_t)e->distractors) != CLI_OK)
@@ -404,7 +436,7 @@ int cli_eval(int argc, char **argv) {
     eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"};
     e.asking.max_tokens = 0; /* the protocol's */
     const command_usage usage = {
-        "eval", "-m MODEL --output OUT.jsonl [OPTION]... DATA.jsonl",
+        "eval", "-m MODEL --output OUT.jsonl [OPTION]... {DATA.jsonl|--needle LENGTHS}",
         "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
         "to as SQuAD has them, and whether its text contains a gold answer.\n"
         "\n"
@@ -414,7 +446,8 @@ int cli_eval(int argc, char **argv) {
         "\n"
         "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
         "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
-        "so on, else cut to --chunk tokens. Passages are prefilled before the clock runs.\n"
+        "so on, else cut at paragraph ends to --chunk tokens. With --needle the questions are for a number that is told once at\n"
+        "some depth of a long text. Passages are prefilled before the clock runs.\n"
         "\n"
         "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
         "the differences to full prefill, paired by question. What the output file has already, by the same settings,\n"
@@ -438,7 +471,12 @@ int cli_eval(int argc, char **argv) {
         {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
         {'\0', "report", "FILE", OPTION_TEXT, &e.report, 0, 0,
          "write a page with tables, charts and every question's tokens; of a finished run, too, by repeating its command"},
-        {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions (default: all)"},
+        {'\0', "needle", "LENGTHS", OPTION_TEXT, &e.needle, 0, 0,
+         "needles in a haystack instead of data: texts of so many tokens, separated by commas, for each of --depths"},
+        {'\0', "depths", "LIST", OPTION_TEXT, &e.depths, 0, 0,
+         "where needles stand, 0 at the beginning to 1 at the end (default: 0,0.25,0.5,0.75,1)"},
+        {'\0', "repeat", "N", OPTION_INT, &e.grid.repeat, 1, 1000, "texts and needles for each length and depth (default: 1)"},
+        {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions, or lengths and depths of needles (default: all)"},
         {'\0', "shard", "I/N", OPTION_TEXT, &e.shard, 0, 0,
          "only the I-th of N parts: every N-th question from the I-th on. Give each part its own --output; the files joined give the whole "
          "table"},
@@ -448,7 +486,8 @@ int cli_eval(int argc, char **argv) {
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
         {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
-        {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of sampling and of method random (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
+        OPTION_ROWS_BUDGET(e.asking),
         {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
         {'\0', "geometry", "global|hl-hp|hl-tp|tl-tp", OPTION_CHOICE, &e.asking.geometry, 0, 0,
          "where keys and text stand while infoflow scores (default: global)"},
@@ -457,6 +496,7 @@ int cli_eval(int argc, char **argv) {
          "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},
         {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},
         OPTION_ROW_KV_TYPE(e.common),
+        OPTION_ROWS_PREFILL(e.common),
         OPTION_ROW_MAX_SIZE(e.common),
         OPTION_ROWS_ENGINE(e.common),
         OPTION_ROWS_OUTPUT(e.common),
@@ -467,8 +507,14 @@ int cli_eval(int argc, char **argv) {
         return result;
     if (!e.output)
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
-    if (first + 1 != argc)
-        return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file" : "one data file at a time, please");
+    if (e.needle && (first < argc || e.distractors))
+        return options_wrong(&usage, "--needle makes questions and texts of its own; leave out %s",
+                             first < argc ? argv[first] : "--distractors");
+    if (!e.needle && (e.depths || e.grid.repeat))
+        return options_wrong(&usage, "--%s goes with --needle", e.depths ? "depths" : "repeat");
+    if (!e.needle && first + 1 != argc)
+        return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file, or give --needle LENGTHS"
+                                                   : "one data file at a time, please");
     if (!is_chat(&e) && (e.asking.system || e.asking.instruction))
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
                              e.asking.system ? "system" : "instruction");
@@ -477,7 +523,11 @@ int cli_eval(int argc, char **argv) {
     if (!e.asking.max_tokens)
         e.asking.max_tokens = default_tokens(&e);
     size_t shard = 1, n_shards = 1;
-    result = parse_variants(&usage, &e);
+    e.grid.seed = e.asking.seed;
+    e.grid.repeat = e.grid.repeat ? e.grid.repeat : 1;
+    result = e.needle ? needle_grid_parse(&usage, e.needle, e.depths ? e.depths : "0,0.25,0.5,0.75,1", &e.grid) : CLI_OK;
+    if (result == CLI_OK)
+        result = parse_variants(&usage, &e);
     if (result == CLI_OK)
         result = parse_shard(&usage, e.shard, &shard, &n_shards);
     if (result != CLI_OK)
@@ -485,8 +535,9 @@ int cli_eval(int argc, char **argv) {
 
     /* The data and the records first: their faults show before minutes were spent. */
     bool malformed = false;
-    result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
-    if (result == CLI_OK)
+    if (!e.needle)
+        result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
+    if (result == CLI_OK && !e.needle)
         result = choose_questions(&e, shard, n_shards);
     if (result == CLI_OK)
         result = eval_records_read(e.output, &e.records);
@@ -497,6 +548,10 @@ int cli_eval(int argc, char **argv) {
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
     if (status != IFLOW_OK)
         result = cli_failed(status, NULL);
+    if (result == CLI_OK && e.needle) /* their lengths are in tokens of the model */
+        result = make_needles(&e);
+    if (result == CLI_OK && e.needle)
+        result = choose_questions(&e, shard, n_shards);
     if (result != CLI_OK)
         goto cleanup;
     e.out = fopen(e.output, "ab");
