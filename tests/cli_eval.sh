@@ -297,3 +297,38 @@ run 2 eval --methods none --output o --repeat 2 data.jsonl; says '--repeat goes 
 run 1 eval --methods none --output needle_long.jsonl --needle 300,5000 --ctx 900; says '--needle 5000: .* context of 900 tokens; give at most 6[0-9][0-9]'
 [ ! -e needle_long.jsonl ] || [ ! -s needle_long.jsonl ] || fail "something ran although a length does not fit"
 run 1 eval --methods none --output o --needle 40; says '--needle 40: the needle alone is longer'
+again 3 --behind; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --behind --coverage 0.9
+json settings.jsonl 'd[-1]["settings"].startswith("behind coverage=0.9 ")' 'd[-4]["settings"] == "behind"'
+
+# LongBench's contexts as they come: a text before the first marker, carriage returns, white space, markers that are none; else paragraphs.
+"$python" - <<'P'
+import json
+question = {"_id": "lb", "input": "Where?", "answers": ["x"], "all_classes": None, "dataset": "hotpotqa", "language": "en", "length": 9}
+marked = "See below.\r\nPassage 1:\r\nShip\r\nThe ship, Passage 2: it is old.\r\n\r\nPassage 2:\r\n\n  The light.  \n\nPassage 3: The sea.\nPassage 7:\nbright\n"
+passages = ["See below.", "Ship\r\nThe ship, Passage 2: it is old.", "The light.", "The sea.\nPassage 7:\nbright"]
+own = {"id": "lb", "question": "Where?", "answers": ["x"], "passages": passages}
+paragraphs = ["The ship is in the harbour and the light is on the stone %d." % i for i in range(3)] + ["It is old. " * 20 + "End."] + ["The keeper went."]
+json.dump(paragraphs, open("paragraphs.json", "w"))
+for name, line in ("lb_marked", dict(question, context=marked)), ("lb_own", own), ("lb_plain", dict(question, context="\n\n".join(paragraphs))):
+    open(name + ".jsonl", "w").write(json.dumps(line) + "\n")
+P
+for f in marked own; do run 0 eval --methods none --output lb_${f}_out.jsonl lb_$f.jsonl; done
+"$python" - lb_marked_out.jsonl lb_own_out.jsonl <<'P' || fail "markers are not where the passages are"
+import json, sys
+a, b = (json.loads(open(p).read()) for p in sys.argv[1:])
+assert all(a[k] == b[k] for k in ("raw", "tokens", "id")), (a, b)
+P
+run 0 eval -s lb_store --methods none --chunk 70 --output lb_plain_out.jsonl lb_plain.jsonl
+run 0 store list -s lb_store --json
+for id in $("$python" -c 'import json; print(*(c["id"] for c in json.load(open("out"))["chunks"]))'); do
+    run 0 store show -s lb_store "$id" --tokens -m "$INFOFLOW_MODEL"; cat out >>lb_chunks; printf '\001' >>lb_chunks
+done
+"$python" - <<'P' || fail "chunks are not the paragraphs"
+import json, re
+paragraphs = json.load(open("paragraphs.json"))
+chunks = [c.split("\n\n", 1)[1] for c in open("lb_chunks").read().split("\1")[:-1]]
+texts = {c.strip() for c in chunks}
+assert set(paragraphs[:3]) <= texts, (paragraphs, texts) # no two of these fit a chunk
+assert sum("It is old." in c for c in texts) > 1 and any(c.endswith("End.\n\nThe keeper went.") for c in texts), texts # cut; the rest fits with the next
+assert all(c.endswith(".") or c.startswith("<|") for c in texts), texts
+P
