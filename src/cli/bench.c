@@ -274,8 +274,6 @@ static int show(const json_t *out, bool json, const char *svg) {
 
 /* Makes the directory of the run's stores, which the caller frees. NULL: it was said why. */
 static char *make_dir(const char *in) {
-    const char *temporary = getenv("TMPDIR");
-    in = in ? in : temporary && temporary[0] ? temporary : "/tmp";
     char *dir = text_format("%s/infoflow-bench-XXXXXX", in);
     if (mkdtemp(dir))
         return dir;
@@ -298,9 +296,9 @@ int cli_bench(int argc, char **argv) {
         "bench", "-m MODEL [OPTION]...",
         "Measures infoflow against libllama, with the same weights, tokens and threads: for each length the time to first\n"
         "token of libllama's full prefill, ours, infoflow from a warm and from a cold store, and no recompute, in turns\n"
-        "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then peak memory\n"
-        "(a fresh process each), decoding, ingest, and model load. libllama runs with flash attention on or off, whichever\n"
-        "is faster. Nothing else should run on the machine.",
+        "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then decoding at\n"
+        "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each alone, none stored), and\n"
+        "model load. libllama runs with flash attention on or off, whichever is faster. Nothing else should run meanwhile.",
         "  infoflow bench -m model.gguf --lengths 2048,8192 --svg ttft.svg"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(common),
@@ -342,7 +340,9 @@ int cli_bench(int argc, char **argv) {
     session_log(&common);
 
     json_t *out = json_object();
-    char *dir = make_dir(common.store);
+    const char *temporary = getenv("TMPDIR");
+    b.place = common.store ? common.store : temporary && temporary[0] ? temporary : "/tmp";
+    char *dir = make_dir(b.place);
     result = CLI_FAILED;
     if (!dir)
         goto cleanup;

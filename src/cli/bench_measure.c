@@ -267,6 +267,8 @@ static void ttft_json(const length *l, json_t *out) {
     json_object_set_new(out, "recompute_tokens_per_s", rates_json((double)s->n_recomputed, recompute_ms, prefill_ms, n));
 }
 
+/* Both sides compute from this thread and with as many threads, so that they share OpenMP's one pool and neither's threads get in the
+ * other's way. */
 int bench_length(const bench *b, size_t n_tokens, json_t *out) {
     length *l = must_alloc(1, sizeof *l);
     *l = (length){.b = b, .n_tokens = n_tokens};

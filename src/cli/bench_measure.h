@@ -16,7 +16,7 @@ enum { BENCH_MAX_TURNS = 100, BENCH_MAX_LENGTHS = 16, BENCH_DECODED = 32, BENCH_
 
 typedef struct bench {
     const char *model, *device, *text; /* text: a file, NULL: made up */
-    const char *dir;                   /* of the run's stores; it is removed at the end */
+    const char *place, *dir;           /* dir, of the run's stores, is made in place and removed at the end */
     int threads, chunk, turns, parts;
     double ratio;
     bool quiet;

@@ -50,10 +50,10 @@ static void print_run(const json_t *result) {
         column += (size_t)printf("%s ", flag);
     }
     printf("\n%-12s%s, commit %s\n", "ggml", string(result, "ggml", "version"), string(result, "ggml", "commit"));
-    printf("%-12s%.0f threads, chunks of %.0f, ratio %g, %.0f turn%s after one that warms up\n", "settings",
+    printf("%-12s%.0f threads, chunks of %.0f, ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",
            number(result, "settings", "threads", NULL), number(result, "settings", "chunk", NULL),
            number(result, "settings", "ratio", NULL), number(result, "settings", "turns", NULL),
-           plural((uint64_t)number(result, "settings", "turns", NULL)));
+           plural((uint64_t)number(result, "settings", "turns", NULL)), string(result, "settings", "store_in"));
 }
 
 static void print_sides(const json_t *length) {
