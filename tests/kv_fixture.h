@@ -50,6 +50,15 @@ static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_sink,
     return f;
 }
 
+/* Gives it numbers a token; its id stays. */
+static inline void fixture_foresee(fixture *f) {
+    uint32_t state = 77;
+    f->foreseen = calloc(f->identity.n_tokens, sizeof f->foreseen[0]);
+    for (size_t i = 0; f->foreseen && i < f->identity.n_tokens; i++) {
+        f->foreseen[i] = (float)fixture_random(&state) / (float)(1 << 20);
+    }
+}
+
 static inline iflow_status fixture_encode(const fixture *f, iflow_blob *out) {
     return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, f->foreseen, out);
 }

@@ -308,6 +308,101 @@ static void test_mapped_chunk_outlives_eviction(void **state) {
     close_checked(store);
 }
 
+/* A chunk that knows more takes the place of one that knows less, under the same id and all at once; only when that is asked for. */
+static void test_replace(void **state) {
+    (void)state;
+    fixture f = fixture_new(3, 4, 1, 2, 32, IFLOW_KV_F16);
+    char id[IFLOW_ID_SIZE], numbers[64];
+    iflow_blob less = {0}, more = {0}, got = {0};
+    iflow_chunk_info info, *list = NULL;
+    iflow_chunk *chunk = NULL;
+    size_t n = 0;
+    iflow_chunk_id(&f.identity, id);
+    OK(fixture_encode(&f, &less));
+    fixture_foresee(&f);
+    OK(fixture_encode(&f, &more));
+    assert_true(more.n_bytes > less.n_bytes);
+
+    iflow_store *store = open_limited(0);
+    OK(store->ops->put(store, id, &less, true)); /* nothing to replace */
+    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_get_chunk(store, id, &chunk));
+    OK(store->ops->put(store, id, &more, false)); /* stays */
+    OK(store->ops->get(store, id, &got));
+    assert_int_equal(got.n_bytes, less.n_bytes);
+    iflow_blob_free(&got);
+    OK(iflow_store_inspect(store, id, &info, NULL));
+    assert_false(info.foreseen);
+
+    OK(store->ops->put(store, id, &more, true));
+    OK(store->ops->get(store, id, &got));
+    assert_int_equal(got.n_bytes, more.n_bytes);
+    assert_memory_equal(got.data, more.data, more.n_bytes);
+    iflow_blob_free(&got);
+    OK(iflow_store_list(store, &list, &n));
+    assert_int_equal(n, 1);
+    assert_true(list[0].foreseen && list[0].pinned);
+    assert_int_equal(list[0].n_bytes, more.n_bytes);
+    iflow_free(list);
+    assert_memory_equal(chunk->blob.data, less.data, less.n_bytes); /* who reads the old one goes on reading it */
+    iflow_chunk_free(chunk);
+    OK(iflow_store_verify(store, id));
+    assert_int_equal(n_entries("store/tmp"), 0);
+    close_checked(store);
+
+    /* Larger than the limit: refused, and what was there is still there. */
+    store = open_limited(more.n_bytes - 1);
+    OK(iflow_store_delete(store, id));
+    OK(store->ops->put(store, id, &less, false));
+    snprintf(numbers, sizeof numbers, "%zu bytes", more.n_bytes);
+    FAILS(store->ops->put(store, id, &more, true), IFLOW_E_FULL, numbers);
+    use(store, id);
+    assert_int_equal(n_entries("store/tmp"), 0);
+    close_checked(store);
+    iflow_blob_free(&less);
+    iflow_blob_free(&more);
+    fixture_free(&f);
+}
+
+/* What a chunk replaces makes room for it: nothing else has to go for that, and a pinned one is not in its own way. */
+static void test_replace_at_the_limit(void **state) {
+    (void)state;
+    fixture f = fixture_new(3, 4, 1, 2, 32, IFLOW_KV_F16);
+    char id[IFLOW_ID_SIZE], other[IFLOW_ID_SIZE], third[IFLOW_ID_SIZE];
+    iflow_blob less = {0}, more = {0}, blob = {0};
+    iflow_chunk_id(&f.identity, id);
+    OK(fixture_encode(&f, &less));
+    fixture_foresee(&f);
+    OK(fixture_encode(&f, &more));
+    make_chunk(6, other, &blob);
+    iflow_store *store = open_limited(more.n_bytes + blob.n_bytes);
+    OK(store->ops->put(store, other, &blob, false)); /* the least recently used */
+    OK(store->ops->put(store, id, &less, false));
+    OK(store->ops->put(store, id, &more, true));
+    assert_true(store->ops->has(store, other) && store->ops->has(store, id));
+    OK(iflow_store_pin(store, id, true));
+    OK(store->ops->put(store, id, &more, true));
+    assert_true(store->ops->has(store, other) && store->ops->has(store, id));
+    close_checked(store);
+
+    /* Where there is no room for the larger one, others go; if they may not, the old one stays. */
+    store = open_limited(more.n_bytes + blob.n_bytes - 1);
+    OK(iflow_store_delete(store, id));
+    OK(store->ops->put(store, id, &less, false));
+    OK(iflow_store_pin(store, other, true));
+    FAILS(store->ops->put(store, id, &more, true), IFLOW_E_FULL, "pinned");
+    use(store, id);
+    OK(iflow_store_pin(store, other, false));
+    OK(store->ops->put(store, id, &more, true));
+    assert_false(store->ops->has(store, other));
+    put_seed(store, 11, third);
+    close_checked(store);
+    iflow_blob_free(&less);
+    iflow_blob_free(&more);
+    iflow_blob_free(&blob);
+    fixture_free(&f);
+}
+
 /* ---- Against a naive model ---------------------------------------------------------------------------------------------------------- */
 
 typedef struct model_chunk {
@@ -612,6 +707,8 @@ int main(void) {
         TEST(test_eviction_order_and_pins),
         TEST(test_larger_than_the_limit),
         TEST(test_mapped_chunk_outlives_eviction),
+        TEST(test_replace),
+        TEST(test_replace_at_the_limit),
         TEST(test_random_operations),
         TEST(test_documents),
         TEST(test_bad_records_are_skipped),

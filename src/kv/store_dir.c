@@ -82,7 +82,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
     if (status) {
         return status;
     }
-    status = iflow_dir_evict(store, max_bytes, false, &n, &bytes);
+    status = iflow_dir_evict(store, max_bytes, NULL, &n, &bytes);
     close(lock);
     if (status) {
         return status;
@@ -154,7 +154,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
         goto cleanup;
     }
     if (store->max_bytes) {
-        status = iflow_dir_evict(store, store->max_bytes - blob->n_bytes, true, &n_deleted, &n_bytes);
+        status = iflow_dir_evict(store, store->max_bytes - blob->n_bytes, id, &n_deleted, &n_bytes);
         if (status) {
             goto cleanup;
         }

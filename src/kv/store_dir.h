@@ -47,9 +47,10 @@ iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *pre
 
 /* Deletes a chunk's file if it is there. The store is locked. */
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id);
-/* Deletes least recently used, unpinned chunks until at most max_bytes remain, or only pinned ones do; unless must_reach: then E_FULL, and
- * nothing is deleted. Adds to what it counts. The store is locked. */
-iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, bool must_reach, size_t *n_deleted, uint64_t *n_bytes);
+/* Deletes least recently used, unpinned chunks until at most max_bytes remain, or only pinned ones do. For a chunk about to be published
+ * (incoming; else NULL) it must come to that: E_FULL otherwise, and nothing is deleted; one that it replaces is neither counted nor
+ * deleted. Adds to what it counts. The store is locked. */
+iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
 /* Keeps bad/ from growing without end. The store is locked. */
 void iflow_dir_trim_bad(const iflow_dir_store *store);
 

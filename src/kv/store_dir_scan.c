@@ -96,7 +96,7 @@ iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id
     return unlinkat(store->files.root, path, 0) == 0 || errno == ENOENT ? IFLOW_OK : iflow_files_fail(&store->files, "delete", path, errno);
 }
 
-iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, bool must_reach, size_t *n_deleted, uint64_t *n_bytes) {
+iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_scan s = {0};
     uint64_t total = 0, pinned = 0;
     bool *pins = NULL;
@@ -104,9 +104,14 @@ iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, b
     if (status) {
         goto cleanup;
     }
+    size_t n = 0;
     for (size_t i = 0; i < s.n; i++) {
-        total += s.entries[i].n_bytes;
+        if (!incoming || strcmp(s.entries[i].id, incoming) != 0) {
+            s.entries[n++] = s.entries[i];
+            total += s.entries[i].n_bytes;
+        }
     }
+    s.n = n;
     if (total <= max_bytes) {
         goto cleanup;
     }
@@ -119,7 +124,7 @@ iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, b
         pins[i] = iflow_dir_is_pinned(store, s.entries[i].id);
         pinned += pins[i] ? s.entries[i].n_bytes : 0;
     }
-    if (must_reach && pinned > max_bytes) {
+    if (incoming && pinned > max_bytes) {
         status =
             iflow_fail(IFLOW_E_FULL, "the store %s is full: its pinned chunks take %llu of its %llu bytes; unpin some or raise the limit",
                        store->files.dir, (unsigned long long)pinned, (unsigned long long)store->max_bytes);
