@@ -64,6 +64,74 @@ static void test_best_naively(void **state) {
     }
 }
 
+static size_t covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high) {
+    size_t count = 99;
+    assert_ok(iflow_select_covering(score, n_head, n, coverage, low, high, &count));
+    return count;
+}
+
+static void test_covering(void **state) {
+    (void)state;
+    const float score[] = {9, 9, 1, 4, 2, 1, 0, 2}; /* of 10 outside the head; best first 4, 2, 2, 1, 1, 0 */
+    assert_int_equal(covering(score, 2, 8, 0.3, 0, 6), 1);
+    assert_int_equal(covering(score, 2, 8, 0.4, 0, 6), 1); /* exactly as much is enough */
+    assert_int_equal(covering(score, 2, 8, 0.41, 0, 6), 2);
+    assert_int_equal(covering(score, 2, 8, 0.8, 0, 6), 3);
+    assert_int_equal(covering(score, 2, 8, 1, 0, 6), 5); /* a token that scores nothing adds nothing */
+    assert_int_equal(covering(score, 2, 8, 0.3, 3, 6), 3);
+    assert_int_equal(covering(score, 2, 8, 0.9, 0, 2), 2);
+    assert_int_equal(covering(score, 2, 8, 0.9, 1, 0), 0); /* no more than high, whatever low */
+    assert_int_equal(covering(score, 2, 8, 0, 2, 6), 2);
+    assert_int_equal(covering(score, 2, 8, 0, 0, 6), 0);
+    assert_int_equal(covering(score, 2, 8, 0.1, 7, 9), 6); /* there are no more */
+    assert_int_equal(covering(score, 8, 8, 1, 1, 1), 0);   /* a head alone */
+    const float zero[8] = {0};
+    assert_int_equal(covering(zero, 2, 8, 0.9, 2, 5), 2); /* nothing to hold: the least */
+    assert_int_equal(covering(zero, 2, 8, 1, 0, 5), 0);
+    /* With all of one score it is the ratio: 0.1 of 30 is 3, however the sums round. */
+    float same[30];
+    for (int i = 0; i < 30; i++) {
+        same[i] = 0.1f;
+    }
+    assert_int_equal(covering(same, 0, 30, 0.5, 0, 30), 15);
+    assert_int_equal(covering(same, 0, 30, 1, 0, 30), 30);
+}
+
+static void test_union(void **state) {
+    (void)state;
+    /*                      0  1  2  3  4  5  6  7  8  9 */
+    const float first[] = {9, 9, 1, 2, 8, 7, 3, 6, 5, 0}, second[] = {9, 9, 8, 0, 7, 6, 5, 1, 2, 5};
+    int32_t selected[10];
+    assert_ok(iflow_select_union(first, 2.0 / 3, second, 2, 10, 3, selected)); /* 4 and 5; then 2, not 4 again */
+    ASSERT_POSITIONS(selected, 3, 2, 4, 5);
+    assert_ok(iflow_select_union(first, 0.5, second, 2, 10, 5, selected)); /* floor(2.5): 4 and 5; then 2, 6, and of equals the lower */
+    ASSERT_POSITIONS(selected, 5, 2, 4, 5, 6, 9);
+    assert_ok(iflow_select_union(first, 0.5, second, 2, 10, 4, selected));
+    ASSERT_POSITIONS(selected, 4, 2, 4, 5, 6);
+    assert_ok(iflow_select_union(first, 0.5, second, 2, 10, 1, selected)); /* floor(0.5): the second's */
+    ASSERT_POSITIONS(selected, 1, 2);
+    assert_ok(iflow_select_union(first, 1, second, 2, 10, 3, selected));
+    ASSERT_POSITIONS(selected, 3, 4, 5, 7);
+    assert_ok(iflow_select_union(first, 0, second, 2, 10, 3, selected));
+    ASSERT_POSITIONS(selected, 3, 2, 4, 5);
+    assert_ok(iflow_select_union(first, 0.3, second, 2, 10, 8, selected)); /* all there are */
+    ASSERT_POSITIONS(selected, 8, 2, 3, 4, 5, 6, 7, 8, 9);
+    selected[0] = -7;
+    assert_ok(iflow_select_union(first, 0.5, second, 2, 10, 0, selected)); /* none, and nothing is written */
+    assert_int_equal(selected[0], -7);
+    const float zero[10] = {0};
+    assert_ok(iflow_select_union(zero, 0.5, zero, 2, 10, 4, selected)); /* all equal: the first four */
+    ASSERT_POSITIONS(selected, 4, 2, 3, 4, 5);
+    /* 2/3 of 9 is 6, though the product of doubles may fall just short. */
+    float falling[20], rising[20];
+    for (int i = 0; i < 20; i++) {
+        falling[i] = (float)(20 - i);
+        rising[i] = (float)i;
+    }
+    assert_ok(iflow_select_union(falling, 2.0 / 3, rising, 1, 20, 9, selected));
+    ASSERT_POSITIONS(selected, 9, 1, 2, 3, 4, 5, 6, 17, 18, 19);
+}
+
 static void test_epic(void **state) {
     (void)state;
     const int start[] = {5, 15, 17}, length[] = {10, 2, 7};
@@ -125,7 +193,9 @@ static void test_score_layers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_count), cmocka_unit_test(test_best),   cmocka_unit_test(test_best_naively),
-                                       cmocka_unit_test(test_epic),  cmocka_unit_test(test_random), cmocka_unit_test(test_score_layers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_count),        cmocka_unit_test(test_best),
+                                       cmocka_unit_test(test_best_naively), cmocka_unit_test(test_covering),
+                                       cmocka_unit_test(test_union),        cmocka_unit_test(test_epic),
+                                       cmocka_unit_test(test_random),       cmocka_unit_test(test_score_layers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,7 +78,7 @@ iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, 
         whole += (double)all[i].score;
     }
     size_t count = 0;
-    while (count < high && (count < low || held < coverage * whole)) {
+    while (count < high && count < n - n_head && (count < low || held < coverage * whole)) {
         held += (double)all[count++].score;
     }
     *n_selected = count;

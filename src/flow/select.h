@@ -11,8 +11,8 @@ size_t iflow_select_count(double ratio, size_t n_head, size_t n);
 /* The n_selected best-scoring positions of [n_head, n), ascending; of equal scores the lower position. selected: [n_selected]. E_MEMORY. */
 iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected);
 
-/* How many of the best-scoring positions of [n_head, n) hold a share `coverage` of the whole score, but not fewer than low and not more
- * than high. E_MEMORY. */
+/* How many of the best-scoring positions of [n_head, n) hold a share `coverage` of the whole score, but not fewer than low (where there are
+ * as many) and not more than high. E_MEMORY. */
 iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high,
                                    size_t *n_selected);
 
