@@ -115,6 +115,41 @@ static void test_peek_tells_the_same(void **state) {
     fixture_free(&f);
 }
 
+/* Numbers a token come back as they were, their presence is told without reading them, and id and KV are the same without them. */
+static void test_foreseen(void **state) {
+    (void)state;
+    for (int type = IFLOW_KV_F16; type <= IFLOW_KV_Q8_0; type++) {
+        fixture f = fixture_new(5, 3, 2, 2, 32, (iflow_kv_type)type);
+        iflow_blob blob[2] = {{0}};
+        iflow_chunk *chunk[2] = {0};
+        encode(&f, &blob[0]);
+        fixture_foresee(&f);
+        encode(&f, &blob[1]);
+        for (int i = 0; i < 2; i++) {
+            iflow_chunk_info info;
+            assert_int_equal(iflow_chunk_peek(blob[i].data, blob[i].n_bytes, NULL, "file", &info, NULL), IFLOW_OK);
+            assert_int_equal(info.foreseen, i);
+            assert_int_equal(iflow_chunk_decode(&blob[i], info.id, "file", &chunk[i]), IFLOW_OK);
+        }
+        assert_string_equal(chunk[0]->id, chunk[1]->id);
+        assert_null(chunk[0]->foreseen);
+        assert_memory_equal(chunk[1]->foreseen, f.foreseen, 3 * sizeof f.foreseen[0]);
+        for (int l = 0; l < 2; l++) {
+            const size_t n_bytes = 3 * iflow_kv_row_bytes((iflow_kv_type)type, 32);
+            assert_memory_equal(chunk[0]->k[l], chunk[1]->k[l], n_bytes);
+            assert_memory_equal(chunk[0]->v[l], chunk[1]->v[l], n_bytes);
+        }
+        /* What pads the numbers to 32 bytes is zero. */
+        const unsigned char *bytes = chunk[1]->blob.data;
+        for (size_t i = 1; i <= 20; i++) {
+            assert_int_equal(bytes[chunk[1]->blob.n_bytes - i], 0);
+        }
+        iflow_chunk_free(chunk[0]);
+        iflow_chunk_free(chunk[1]);
+        fixture_free(&f);
+    }
+}
+
 static void test_same_input_same_bytes(void **state) {
     (void)state;
     for (int type = IFLOW_KV_F16; type <= IFLOW_KV_Q8_0; type++) {
@@ -239,9 +274,12 @@ static void test_encode_refuses(void **state) {
 
 static void test_every_truncation(void **state) {
     (void)state;
-    for (int type = IFLOW_KV_F16; type <= IFLOW_KV_Q8_0; type++) {
-        fixture f = fixture_new(2, 3, 1, 2, 32, (iflow_kv_type)type);
+    for (int i = 0; i < 4; i++) {
+        fixture f = fixture_new(2, 3, 1, 2, 32, i % 2 ? IFLOW_KV_F16 : IFLOW_KV_Q8_0);
         iflow_blob blob = {0};
+        if (i >= 2) {
+            fixture_foresee(&f);
+        }
         encode(&f, &blob);
         for (size_t n = 0; n < blob.n_bytes; n++) {
             assert_int_equal(status_of(blob.data, n, NULL), IFLOW_E_CORRUPT);
@@ -256,10 +294,12 @@ static void test_every_truncation(void **state) {
     }
 }
 
-static void test_every_bit_flip(void **state) {
-    (void)state;
+static void check_every_bit_flip(bool foreseen) {
     fixture f = fixture_new(2, 2, 1, 1, 32, IFLOW_KV_Q8_0);
     iflow_blob blob = {0};
+    if (foreseen) {
+        fixture_foresee(&f);
+    }
     encode(&f, &blob);
     unsigned char *bytes = (unsigned char *)(uintptr_t)blob.data;
     for (size_t i = 0; i < blob.n_bytes; i++) {
@@ -272,6 +312,12 @@ static void test_every_bit_flip(void **state) {
     assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_OK);
     iflow_blob_free(&blob);
     fixture_free(&f);
+}
+
+static void test_every_bit_flip(void **state) {
+    (void)state;
+    check_every_bit_flip(false);
+    check_every_bit_flip(true);
 }
 
 static void test_more_than_a_chunk(void **state) {
@@ -373,8 +419,13 @@ typedef enum forgery {
     NO_TENSORS,
     OTHER_VERSION,
     ZERO_VERSION,
-    TOKEN_NUMBERS, /* allowed */
-    UNKNOWN_KEY,   /* allowed */
+    TOKEN_NUMBERS,  /* allowed */
+    FORESEEN,       /* and taken */
+    FORESEEN_SHORT, /* allowed, but not taken for ours: this and the next three */
+    FORESEEN_LONG,
+    FORESEEN_F16,
+    FORESEEN_TWICE_HALF,
+    UNKNOWN_KEY, /* allowed */
 } forgery;
 
 static const struct {
@@ -420,6 +471,11 @@ static const struct {
     {OTHER_VERSION, IFLOW_E_UNSUPPORTED, "version 2"},
     {ZERO_VERSION, IFLOW_E_UNSUPPORTED, "version 0"},
     {TOKEN_NUMBERS, IFLOW_OK, ""},
+    {FORESEEN, IFLOW_OK, ""},
+    {FORESEEN_SHORT, IFLOW_OK, ""},
+    {FORESEEN_LONG, IFLOW_OK, ""},
+    {FORESEEN_F16, IFLOW_OK, ""},
+    {FORESEEN_TWICE_HALF, IFLOW_OK, ""},
     {UNKNOWN_KEY, IFLOW_OK, ""},
 };
 
@@ -505,6 +561,13 @@ static unsigned char *forge(forgery what, size_t *n_bytes, size_t *n_header) {
     if (what == TOKEN_NUMBERS) {
         add_tensor(gguf, "token.staleness", GGML_TYPE_F32, 3, 1, 1);
     }
+    if (what >= FORESEEN && what <= FORESEEN_TWICE_HALF) {
+        add_tensor(gguf, "token.foreseen", what >= FORESEEN_F16 ? GGML_TYPE_F16 : GGML_TYPE_F32,
+                   what == FORESEEN_SHORT  ? 2
+                   : what == FORESEEN_LONG ? 4
+                                           : 3,
+                   what == FORESEEN_TWICE_HALF ? 2 : 1, 1);
+    }
 
     *n_header = gguf_get_meta_size(gguf);
     size_t n_data = 0;
@@ -532,6 +595,23 @@ static void test_forgeries(void **state) {
             fail_msg("forgery %d: status %d: %s", (int)forgeries[i].what, (int)status, iflow_error_message());
         }
         free(bytes);
+    }
+}
+
+/* Numbers of another length or type than one f32 a token are some other writer's: the chunk is good, and has none. */
+static void test_foreseen_of_a_stranger(void **state) {
+    (void)state;
+    for (int what = FORESEEN; what <= FORESEEN_TWICE_HALF; what++) {
+        size_t n_bytes, n_header;
+        unsigned char *bytes = forge((forgery)what, &n_bytes, &n_header);
+        iflow_chunk_info info;
+        iflow_chunk *chunk = NULL;
+        assert_int_equal(iflow_chunk_peek(bytes, n_bytes, NULL, "file", &info, NULL), IFLOW_OK);
+        assert_int_equal(info.foreseen, what == FORESEEN);
+        iflow_blob blob = {.data = bytes, .n_bytes = n_bytes};
+        assert_int_equal(iflow_chunk_decode(&blob, NULL, "file", &chunk), IFLOW_OK);
+        assert_int_equal(chunk->foreseen != NULL, what == FORESEEN);
+        iflow_chunk_free(chunk);
     }
 }
 
@@ -641,7 +721,7 @@ static void test_sealed_noise(void **state) {
     static const unsigned char favourites[] = {0, 1, 2, 4, 8, 9, 32, 64, 127, 128, 255};
     uint32_t random = 42;
     size_t n_bytes, n_header, n_sound = 0;
-    unsigned char *bytes = forge(TOKEN_NUMBERS, &n_bytes, &n_header), *noisy = malloc(n_bytes);
+    unsigned char *bytes = forge(FORESEEN, &n_bytes, &n_header), *noisy = malloc(n_bytes);
     assert_non_null(noisy);
     for (int round = 0; round < 20000; round++) {
         memcpy(noisy, bytes, n_bytes);
@@ -673,6 +753,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_peek_tells_the_same),
+        cmocka_unit_test(test_foreseen),
         cmocka_unit_test(test_same_input_same_bytes),
         cmocka_unit_test(test_id_depends_on_everything),
         cmocka_unit_test(test_padding_is_zero),
@@ -684,6 +765,7 @@ int main(void) {
         cmocka_unit_test(test_wrong_name),
         cmocka_unit_test(test_forger_is_exact),
         cmocka_unit_test(test_forgeries),
+        cmocka_unit_test(test_foreseen_of_a_stranger),
         cmocka_unit_test(test_sealed_damage),
         cmocka_unit_test(test_sealed_noise),
     };
