@@ -71,6 +71,12 @@ static int parse_ratios(const command_usage *usage, const eval *e, double ratio[
     return options_wrong(usage, "--ratio takes numbers from 0 to 1 separated by commas, at most %d, not '%s'", MAX_RATIOS, e->ratios);
 }
 
+/* Whether a method chooses by a score, so that --coverage can be its budget. */
+static bool has_score(iflow_method method) {
+    return method == IFLOW_METHOD_INFOFLOW || method == IFLOW_METHOD_UNION || method == IFLOW_METHOD_FORESEEN ||
+           method == IFLOW_METHOD_CACHEBLEND;
+}
+
 static int parse_variants(const command_usage *usage, eval *e) {
     double ratio[MAX_RATIOS];
     size_t n_ratios = 0, n_methods = 0;
@@ -88,7 +94,7 @@ static int parse_variants(const command_usage *usage, eval *e) {
         if (!iflow_method_has_ratio(method))
             add_variant(e, method, method == IFLOW_METHOD_FULL ? 1 : 0);
         else
-            for (size_t r = 0; r < n_ratios; r++)
+            for (size_t r = 0; r < (e->asking.coverage > 0 && has_score(method) ? 1 : n_ratios); r++)
                 add_variant(e, method, ratio[r]);
         at += n + (at[n] == ',');
     }
@@ -109,7 +115,6 @@ static int default_tokens(const eval *e) {
 static char *settings_of(const eval *e, const eval_question *question, const variant *v) {
     const ask_options *asking = &e->asking;
     const bool both = v->method == IFLOW_METHOD_UNION, scores = both || v->method == IFLOW_METHOD_INFOFLOW;
-    const bool has_score = scores || v->method == IFLOW_METHOD_FORESEEN || v->method == IFLOW_METHOD_CACHEBLEND;
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
@@ -131,7 +136,7 @@ static char *settings_of(const eval *e, const eval_question *question, const var
         text_printf(&out, " kv-type=%s", e->common.kv_type);
     if (reuses && e->common.behind)
         text_puts(&out, " behind");
-    if (has_score && asking->coverage > 0)
+    if (has_score(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
     if (both && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
         text_printf(&out, " foreseen-share=%g", asking->foreseen_share);
