@@ -142,9 +142,10 @@ from eval_page import Page
 page = Page("needles.html")
 assert page.maps == 5
 maps = page.tables[2:7]
-f1 = {(r["needle_depth"], r["needle_length"]): r["f1"] for r in map(json.loads, open("needles.jsonl")) if r["method"] == "full"}
+found = {(r["needle_depth"], r["needle_length"]): r["contains"] for r in map(json.loads, open("needles.jsonl")) if r["method"] == "full"}
 assert maps[0][0] == ["", "500", "1000"] and [row[0] for row in maps[0][1:]] == ["0%", "25%"]
-assert [row[1:] for row in maps[0][1:]] == [[f"{f1[d, l]:.2f}" if (d, l) in f1 else "–" for l in (500, 1000)] for d in (0, 0.25)]
+assert len({r["contains"] for r in map(json.loads, open("needles.jsonl")) if r["method"] == "full"}) == 2
+assert [row[1:] for row in maps[0][1:]] == [[f"{found[d, l]:.2f}" if (d, l) in found else "–" for l in (500, 1000)] for d in (0, 0.25)]
 page = Page("other.html")
 assert [bool(q["picture"]) for q in page.questions] == [True, True, False] and "not what the data make" in page.questions[2]["text"]
 page = Page("long.html")

@@ -167,7 +167,8 @@ static void add_base(svg_plot *plot, const curves *all, size_t k, int measure) {
         text_printf(plot->out, "<rect class=\"band\" x=\"%.0f\" y=\"%.1f\" width=\"%.0f\" height=\"%.1f\"/>", in->x0, top, in->x1 - in->x0,
                     svg_y(plot, cell->mean.low) - top);
     text_printf(plot->out, "<path class=\"base\" d=\"M%.0f %.1fH%.0f\"/>", in->x0, y, in->x1);
-    svg_label(plot, in->x1, y, all->curve[k].name);
+    if (!svg_label(plot, in->x1, y, all->curve[k].name))
+        svg_label(plot, in->x0, y, all->curve[k].name);
     text_puts(plot->out, "</g>\n");
 }
 
@@ -184,14 +185,19 @@ static void draw_by_share(text *out, const curves *all, int measure) {
                 eval_measures[measure].title, measure == EVAL_KL ? "lower" : "higher");
     svg_plot plot = svg_plot_begin(out, shares, svg_axis_of(low, high, false), eval_measures[measure].title,
                                    "share of the context's tokens recomputed", eval_measures[measure].title);
+    /* Intervals at the same share stand side by side. */
+    const double apart = fmin(3.5, 24.0 / (double)all->n), first = -(double)(all->n - 1) / 2 * apart;
+    for (size_t k = 0; k < all->n; k++)
+        for (size_t i = 0; i < all->curve[k].n; i++)
+            if (!all->curve[k].is_full && !all->curve[k].is_none)
+                svg_take(&plot, svg_x(&plot, share_of(all, all->curve[k].series[i])) + first + (double)k * apart,
+                         svg_y(&plot, cell_at(all, all->curve[k].series[i], measure)->mean.mean));
     for (size_t k = 0; k < all->n; k++)
         if ((all->curve[k].is_full || all->curve[k].is_none) && cell_at(all, all->curve[k].series[0], measure)->n)
             add_base(&plot, all, k, measure);
-    /* Intervals at the same share stand side by side. */
-    const double apart = fmin(3.5, 24.0 / (double)all->n);
     for (size_t k = 0; k < all->n; k++) {
         const curve *c = &all->curve[k];
-        const double aside = ((double)k - (double)(all->n - 1) / 2) * apart;
+        const double aside = first + (double)k * apart;
         const char *move = "<path class=\"way\" d=\"M";
         if (c->is_full || c->is_none)
             continue;
@@ -224,7 +230,7 @@ static void draw_frontier(svg_plot *plot, const curves *all, const size_t *by_ti
     size_t *on = must_alloc(n, sizeof *on), n_on = 0;
     for (size_t i = 0; i < n; i++) {
         const double value = cell_at(all, by_time[i], measure)->mean.mean;
-        if (measure == EVAL_KL ? value >= best : value <= best)
+        if (measure == EVAL_KL ? value > best - 1e-9 : value < best + 1e-9) /* rounding is no progress */
             continue;
         const double x = svg_x(plot, cell_at(all, by_time[i], EVAL_TTFT)->mean.mean), y = svg_y(plot, value);
         if (isnan(best))
@@ -437,8 +443,9 @@ void eval_charts_needles(text *out, const eval_summary *summary) {
     values length = values_of(summary, "needle_length"), depth = values_of(summary, "needle_depth");
     if (length.n == 0 || depth.n == 0)
         goto cleanup;
-    text_puts(out, "<h2>Needle in a haystack</h2>\n<p class=\"note\">Mean F1 by the length of the context in tokens (across) and the depth "
-                   "of the needle (down).</p>\n<div class=\"needles\">\n");
+    text_puts(out, "<h2>Needle in a haystack</h2>\n<p class=\"note\">The share of answers that contain the needle, by the length of the "
+                   "context in tokens (across) and its depth "
+                   "(down).</p>\n<div class=\"needles\">\n");
     for (size_t s = 0; s < summary->n_series; s++) {
         text_puts(out, "<figure class=\"chart\"><figcaption>");
         page_string(out, summary->row[s].label);
@@ -457,8 +464,9 @@ void eval_charts_needles(text *out, const eval_summary *summary) {
                     continue;
                 }
                 text_puts(out, "<td");
-                eval_charts_shade(out, f1);
-                text_printf(out, " title=\"F1 %.3f, contains an answer %.3f, %zu question%s\">%.2f</td>", f1, contains, n, plural(n), f1);
+                eval_charts_shade(out, contains);
+                text_printf(out, " title=\"contains an answer %.3f, F1 %.3f, %zu question%s\">%.2f</td>", contains, f1, n, plural(n),
+                            contains);
             }
             text_puts(out, "</tr>\n");
         }

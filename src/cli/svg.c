@@ -46,8 +46,11 @@ static svg_axis log_axis(double low, double high) {
 svg_axis svg_axis_of(double low, double high, bool log) {
     if (log && low > 0)
         return log_axis(low, high);
-    if (high - low < 1e-9 * fmax(1, fabs(high))) /* a single value gets room around it */
-        high = low + fmax(1e-3, fabs(low) * 0.1);
+    if (high - low < 1e-9 * fmax(1, fabs(high))) { /* a single value gets room around it */
+        const double room = fmax(1e-3, fabs(low) * 0.2);
+        low = low >= 0 ? fmax(0, low - room) : low - room;
+        high += room;
+    }
     const double step = nice_step((high - low) / 6);
     svg_axis axis = {.low = floor(low / step + 1e-9) * step, .high = ceil(high / step - 1e-9) * step};
     axis.digits = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
@@ -130,7 +133,7 @@ static bool is_free(const svg_plot *plot, const svg_box *box) {
     return true;
 }
 
-void svg_label(svg_plot *plot, double x, double y, const char *label) {
+bool svg_label(svg_plot *plot, double x, double y, const char *label) {
     const double width = (double)text_columns(label) * 6.2, height = 13;
     const struct {
         double dx, dy; /* from the point to the label's left upper corner */
@@ -144,6 +147,7 @@ void svg_label(svg_plot *plot, double x, double y, const char *label) {
         text_printf(plot->out, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\">", box.x0, box.y1 - 3);
         page_string(plot->out, label);
         text_puts(plot->out, "</text>");
-        return;
+        return true;
     }
+    return false;
 }

@@ -49,7 +49,7 @@ void svg_mark(text *out, size_t shape, double x, double y);
 void svg_whisker(const svg_plot *plot, double x, double low, double high);
 /* Keeps labels off a place. */
 void svg_take(svg_plot *plot, double x, double y);
-/* A short text beside a point, where there is room; none if there is none. */
-void svg_label(svg_plot *plot, double x, double y, const char *label);
+/* A short text beside a point, where there is room. False if there is none. */
+bool svg_label(svg_plot *plot, double x, double y, const char *label);
 
 #endif
