@@ -1,4 +1,5 @@
-/* test_golden.c - the whole method against the golden vectors of the independent numpy reference (tests/reference/golden.py). */
+/* test_golden.c - the whole method, and what is not in the paper, against the golden vectors of the independent numpy reference
+ * (tests/reference/golden.py and golden_ours.py). */
 #include "support.h"
 #include "tolerance.h"
 
@@ -78,14 +79,15 @@ static void check_tokens(const golden *g, const char *key, const int32_t *token,
 
 static double difference(const golden *g, const char *key, const float *value, size_t from, size_t n, double scale);
 
-/* Scores under a key and, where the file has them, the positions that they select. */
+/* Scores under a key (NULL: not in the file) and, where the file has them, the positions that they select. */
 static void check_scored(const golden *g, iflow_context *ctx, const iflow_ask_params *asked, const char *score_key,
                          const char *selected_key) {
     iflow_ask_params params = *asked;
     params.max_tokens = 1;
     iflow_answer *answer = NULL;
     assert_ok(iflow_context_ask(ctx, &params, &answer));
-    const double most = difference(g, score_key, answer->score, (size_t)answer->chunk[0].length, answer->n_context, 0);
+    const size_t n_head = (size_t)answer->chunk[0].length;
+    const double most = score_key ? difference(g, score_key, answer->score, n_head, answer->n_context, 0) : 0;
     if (!(most <= TOLERANCE_SCORE)) {
         fail_msg("%s: %s differs by %g", g->name, score_key, most);
     }
@@ -155,7 +157,7 @@ static void check_method(const golden *g, iflow_context *ctx, const iflow_ask_pa
         check_tokens(g, "order", order, answer->n_chunks - 1);
         free(order);
     }
-    print_message("%-14s %-10s logits differ by %.2g\n", g->name, name, in_logits);
+    print_message("%-14s %-18s logits differ by %.2g\n", g->name, name, in_logits);
     free(logits);
     free(prompt);
     iflow_answer_free(answer);
@@ -166,8 +168,8 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
         iflow_ask_params params = *base;
         params.method = (iflow_method)i;
         const char *name = iflow_method_name(params.method);
-        if (params.method == IFLOW_METHOD_RANDOM) {
-            continue; /* its positions are the C side's own; test_select.c has what must hold of them */
+        if (params.method == IFLOW_METHOD_RANDOM || params.method == IFLOW_METHOD_FORESEEN || params.method == IFLOW_METHOD_UNION) {
+            continue; /* its positions are the C side's own: test_select.c has what must hold of them; the others are test_ours' */
         }
         const bool selects = params.method != IFLOW_METHOD_FULL && params.method != IFLOW_METHOD_NONE;
         char selected[64] = "selected";
@@ -181,70 +183,148 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
     check_method(g, ctx, &params, "reorder", "selected_reorder");
 }
 
-static void check_golden(const char *path) {
-    const golden g = read_golden(path);
-    iflow_model *model = NULL;
-    assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
+/* The context of a golden file, behind the generic text or not, and the parameters that all its asks share. */
+static iflow_context *make_context(const golden *g, const iflow_model *model, bool behind, int32_t **layer, iflow_ask_params *params) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
-
-    size_t n_sink = 0, n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, n_head = 0;
-    check_tokens(&g, "sink", model->sink, model->n_sink);
-    free(tokens(&g, "sink", &n_sink));
-    int32_t *length = tokens(&g, "chunk_length", &n_chunks), *token = tokens(&g, "chunk_tokens", &n_tokens);
-    int32_t *layer = tokens(&g, "score_layers", &n_layers), *head = tokens(&g, "head", &n_head);
-    double *ratio = values(&g, "ratio", &n_ratio);
-    size_t at = 0;
+    size_t n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, at = 0;
+    int32_t *length = tokens(g, "chunk_length", &n_chunks), *token = tokens(g, "chunk_tokens", &n_tokens);
+    double *ratio = values(g, "ratio", &n_ratio);
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.behind = behind}, &ctx));
     for (size_t i = 0; i < n_chunks; i++) {
         assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
         at += (size_t)length[i];
     }
     assert_int_equal(at, n_tokens);
+    *layer = tokens(g, "score_layers", &n_layers);
+    *params = iflow_ask_default_params();
+    params->instruction = "Answer the question."; /* golden.py's */
+    params->question = "Which of the rivers is in the west?";
+    params->ratio = ratio[0];
+    params->score_layers = *layer;
+    params->n_score_layers = n_layers;
+    free(length), free(token), free(ratio);
+    return ctx;
+}
 
-    iflow_ask_params params = iflow_ask_default_params();
-    params.instruction = "Answer the question."; /* golden.py's */
-    params.question = "Which of the rivers is in the west?";
-    params.ratio = ratio[0];
-    params.score_layers = layer;
-    params.n_score_layers = n_layers;
+static void check_golden(const char *path) {
+    const golden g = read_golden(path);
+    iflow_model *model = NULL;
+    iflow_ask_params params;
+    int32_t *layer = NULL;
+    assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
+    check_tokens(&g, "sink", model->sink, model->n_sink);
+    iflow_context *ctx = make_context(&g, model, false, &layer, &params);
     params.max_tokens = 12;
     check_methods(&g, ctx, &params);
     check_scores(&g, ctx, &params);
 
     /* The context is the golden head, then the chunks. */
     iflow_answer *answer = NULL;
+    size_t n_tokens = 0, n_head = 0;
+    int32_t *head = tokens(&g, "head", &n_head), *token = tokens(&g, "chunk_tokens", &n_tokens);
     assert_ok(iflow_context_ask(ctx, &params, &answer));
     assert_int_equal(answer->n_context, n_head + n_tokens);
     assert_memory_equal(answer->context_token, head, n_head * sizeof *head);
     assert_memory_equal(answer->context_token + n_head, token, n_tokens * sizeof *token);
     iflow_answer_free(answer);
 
-    free(length), free(token), free(layer), free(head), free(ratio);
+    free(layer), free(head), free(token);
     iflow_context_free(ctx);
     iflow_model_free(model);
     free(g.text);
 }
 
-static void test_golden(void **state) {
-    (void)state;
-    const char *dir_name = support_env("INFOFLOW_GOLDEN");
+/* ASKS of golden_ours.py. */
+static const struct {
+    const char *name, *score_key; /* of the scores that the answer comes with, where the file has them */
+    iflow_method method;
+    bool behind, answers;
+    double share, coverage, min_ratio, max_ratio; /* 0: as it is by default */
+} ours[] = {
+    {"none-behind", NULL, IFLOW_METHOD_NONE, true, true, 0, 0, 0, 0},
+    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, true, true, 0, 0, 0, 0},
+    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, false, true, 0, 0, 0, 0},
+    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, true, true, 0, 0, 0, 0},
+    {"union", NULL, IFLOW_METHOD_UNION, false, true, 0, 0, 0, 0},
+    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, true, true, 0, 0, 0, 0},
+    {"union-third", NULL, IFLOW_METHOD_UNION, false, false, 1.0 / 3, 0, 0, 0},
+    {"union-third-behind", NULL, IFLOW_METHOD_UNION, true, false, 1.0 / 3, 0, 0, 0},
+    {"inside", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.4, 0.05, 0.9},
+    {"floor", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.2, 0.3, 0.6},
+    {"cap", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.9, 0.1, 0.25},
+    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, false, false, 0, 0.4, 0.05, 0.9},
+};
+
+static void check_ours(const char *path) {
+    const golden g = read_golden(path);
+    iflow_model *model = NULL;
+    assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
+    for (int behind = 0; behind < 2; behind++) {
+        iflow_ask_params base;
+        int32_t *layer = NULL;
+        iflow_context *ctx = make_context(&g, model, behind, &layer, &base);
+        const iflow_tokens *lead = &ctx->lead[IFLOW_LEAD_TEXT].token;
+        check_tokens(&g, "text", lead->token + model->n_sink, lead->n - model->n_sink);
+        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
+            if (ours[i].behind != (behind != 0)) {
+                continue;
+            }
+            iflow_ask_params params = base;
+            char selected[64];
+            snprintf(selected, sizeof selected, "selected_%s", ours[i].name);
+            params.method = ours[i].method;
+            params.max_tokens = 4;
+            params.foreseen_share = ours[i].share > 0 ? ours[i].share : params.foreseen_share;
+            if (ours[i].coverage > 0) {
+                params.coverage = ours[i].coverage;
+                params.min_ratio = ours[i].min_ratio;
+                params.max_ratio = ours[i].max_ratio;
+            }
+            if (ours[i].answers) {
+                check_method(&g, ctx, &params, ours[i].name, selected);
+            }
+            if (ours[i].score_key || !ours[i].answers) {
+                check_scored(&g, ctx, &params, ours[i].score_key, selected);
+            }
+        }
+        free(layer);
+        iflow_context_free(ctx);
+    }
+    iflow_model_free(model);
+    free(g.text);
+}
+
+/* Checks every golden file of a directory, and that there are that many at least. */
+static void check_dir(const char *dir_name, void (*check)(const char *path), int n_least) {
     DIR *dir = opendir(dir_name);
     assert_non_null(dir);
     int n = 0;
     for (struct dirent *entry; (entry = readdir(dir));) {
         const size_t length = strlen(entry->d_name);
         if (length > 4 && !strcmp(entry->d_name + length - 4, ".txt")) {
-            char path[4096];
+            char path[8192];
             snprintf(path, sizeof path, "%s/%s", dir_name, entry->d_name);
-            check_golden(path);
+            check(path);
             n++;
         }
     }
     closedir(dir);
-    assert_true(n >= 12);
+    assert_true(n >= n_least);
+}
+
+static void test_golden(void **state) {
+    (void)state;
+    check_dir(support_env("INFOFLOW_GOLDEN"), check_golden, 12);
+}
+
+static void test_ours(void **state) {
+    (void)state;
+    char dir[4096];
+    snprintf(dir, sizeof dir, "%s/ours", support_env("INFOFLOW_GOLDEN"));
+    check_dir(dir, check_ours, 5);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_golden), cmocka_unit_test(test_ours)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

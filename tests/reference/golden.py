@@ -45,7 +45,7 @@ anything, nor move a score by more than MAX_SCORE_REACH of the largest one, nor 
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -262,16 +262,19 @@ def golden_files(models: Path, thorough: bool) -> dict[str, str]:
     return files
 
 
-def search(models: Path) -> None:
-    for case in CASES:
+def good_seeds(model: ref.Model, case: Case) -> Iterator[int]:
+    return (seed for seed in range(1, MAX_SEED) if will_do(model, case, seed))
+
+
+def search(models: Path, cases: list[Case], good_seeds: Callable[[ref.Model, Case], Iterator[int]]) -> None:
+    for case in cases:
         model = ref.load_model(models / f"{case.model}.gguf")
-        good = (seed for seed in range(1, MAX_SEED) if will_do(model, case, seed))
-        print(case.model, next(good, f"none below {MAX_SEED}"), flush=True)
+        print(case.model, next(good_seeds(model, case), f"none below {MAX_SEED}"), flush=True)
 
 
 def same_entry(key: str, old: str, new: str) -> bool:
     """Decimals may differ in the last digit from one BLAS to another; all else is equal."""
-    if not key.startswith(("score_", "logits_", "logit_")) or key.startswith("score_layers"):
+    if not key.startswith(("score_", "logits_", "logit_", "foreseen", "coverage_")) or key.startswith("score_layers"):
         return old == new
     a, b = np.array(old.split(), dtype=float), np.array(new.split(), dtype=float)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-3, atol=1e-4))
@@ -291,17 +294,18 @@ def check(out: Path, files: dict[str, str]) -> int:
     return 1 if stale else 0
 
 
-def main() -> int:
+def main(program: str, make_files: Callable[[Path, bool], dict[str, str]], cases: list[Case],
+         good_seeds: Callable[[ref.Model, Case], Iterator[int]]) -> int:
     if len(sys.argv) == 3 and sys.argv[2] == "--search":
-        search(Path(sys.argv[1]))
+        search(Path(sys.argv[1]), cases, good_seeds)
         return 0
     if len(sys.argv) < 3 or sys.argv[3:] not in ([], ["--check"]):
-        print("usage: golden.py MODELS OUTDIR [--check] | golden.py MODELS --search", file=sys.stderr)
+        print(f"usage: {program} MODELS OUTDIR [--check] | {program} MODELS --search", file=sys.stderr)
         return 2
     out = Path(sys.argv[2])
     if len(sys.argv) == 4:
-        return check(out, golden_files(Path(sys.argv[1]), False))
-    files = golden_files(Path(sys.argv[1]), True)
+        return check(out, make_files(Path(sys.argv[1]), False))
+    files = make_files(Path(sys.argv[1]), True)
     out.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (out / name).write_text(text)
@@ -310,4 +314,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("golden.py", golden_files, CASES, good_seeds))

@@ -4,7 +4,8 @@ Everything is computed in float64; only the cache rounds, as the product's does 
 a key array is [n_rows, n_head_kv, n_embd_head]. Names say whether a key is before (`k_pre`) or after RoPE (`k`).
 
 The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then append the prompt and generate. `answer` runs them
-all, and the methods that it is compared with: METHODS says which there are.
+all, and the methods that it is compared with: METHODS says which there are. What is not in the paper, chunks behind a text among it, has
+its steps here and is put together in golden_ours.py.
 """
 
 import math
@@ -333,12 +334,35 @@ class Chunk:
     v: list[Array]
 
 
-def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Rounding) -> Chunk:
-    """The chunk alone behind the sink, whose rows are dropped. The head is a chunk without a sink."""
+def run_lead(model: Model, lead: list[int], rounding: Rounding) -> Cache:
+    """What stands before chunks while they are prefilled."""
     cache = empty_cache(model)
-    rows = add_rows(cache, np.arange(len(sink) + len(tokens)))
-    run = forward(model, cache, sink + tokens, rows, rounding)
-    return Chunk(tokens, [rounding(k[len(sink):]) for k in run.k_pre], [rounding(v[len(sink):]) for v in run.v])
+    if lead:
+        append(model, cache, lead, rounding)
+    return cache
+
+
+def prefill_behind(model: Model, lead: Cache, tokens: list[int], rounding: Rounding) -> Chunk:
+    """The chunk alone behind a lead, whose rows are dropped."""
+    cache = copy_cache(lead)
+    run = forward(model, cache, tokens, add_rows(cache, lead.n_rows + np.arange(len(tokens))), rounding)
+    return Chunk(tokens, [rounding(k) for k in run.k_pre], [rounding(v) for v in run.v])
+
+
+def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Rounding) -> Chunk:
+    """Behind the sink. The head is a chunk without a sink."""
+    return prefill_behind(model, run_lead(model, sink, rounding), tokens, rounding)
+
+
+def foreseen(a: Chunk, b: Chunk) -> Array:
+    """How far each token's K, before RoPE, and V lie apart between two prefills of a chunk: Euclidean, in all heads at once; divided by the
+    mean of that over the chunk; summed over K and V of all layers but the first, where nothing can differ."""
+    total = np.zeros(len(a.tokens))
+    for one, other in [*zip(a.k_pre[1:], b.k_pre[1:]), *zip(a.v[1:], b.v[1:])]:
+        distance = np.sqrt(((one - other) ** 2).sum(axis=(1, 2)))
+        if distance.any():
+            total += distance / distance.mean()
+    return total
 
 
 @dataclass
@@ -429,11 +453,43 @@ def n_select(ratio: float, n_context: int, n_head_tokens: int) -> int:
     return min(max(1, math.floor(ratio * n_context + FLOOR_HELP)), n_context - n_head_tokens)
 
 
+def rank(scores: Array, n_head_tokens: int) -> list[int]:
+    """Positions outside the head, the best score first; of equal scores the lower position."""
+    return sorted(range(n_head_tokens, len(scores)), key=lambda position: (-scores[position], position))
+
+
 def select(scores: Array, ratio: float, n_head_tokens: int) -> list[int]:
-    """Positions of the best scores outside the head, ascending; of equal scores the lower position."""
-    candidates = range(n_head_tokens, len(scores))
-    ranked = sorted(candidates, key=lambda position: (-scores[position], position))
-    return sorted(ranked[: n_select(ratio, len(scores), n_head_tokens)])
+    """Positions of the best scores, ascending."""
+    return sorted(rank(scores, n_head_tokens)[: n_select(ratio, len(scores), n_head_tokens)])
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """A budget that follows the scores: as many of the best tokens as hold this share of the sum of all scores outside the head, but no
+    fewer than the ratio `low` selects and no more than `high` does."""
+
+    share: float
+    low: float
+    high: float
+
+
+def shortfall(scores: Array, share: float, n_head_tokens: int) -> Array:
+    """What the best 0, 1, 2, ... positions lack of a share of the whole score, itself as a share of the whole."""
+    held = np.concatenate([[0.0], np.cumsum(scores[rank(scores, n_head_tokens)])])
+    return share - held / held[-1]
+
+
+def n_covering(scores: Array, coverage: Coverage, n_head_tokens: int) -> int:
+    needed = int(np.argmax(shortfall(scores, coverage.share, n_head_tokens) <= 0.0))
+    low, high = (n_select(ratio, len(scores), n_head_tokens) for ratio in (coverage.low, coverage.high))
+    return min(max(needed, low), high)
+
+
+def union(first: Array, share: float, second: Array, n: int, n_head_tokens: int) -> tuple[list[int], list[int]]:
+    """n positions in two parts: floor(share * n) that `first` ranks best, and those that `second` ranks best among the others."""
+    chosen = rank(first, n_head_tokens)[: math.floor(share * n + FLOOR_HELP)]
+    others = [position for position in rank(second, n_head_tokens) if position not in chosen]
+    return sorted(chosen), sorted(others[: n - len(chosen)])
 
 
 def score_at(model: Model, chunks: list[Chunk], kind: str, n_sink: int, text: list[int], layers: list[int], kinds: tuple[str, ...],

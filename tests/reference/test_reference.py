@@ -163,6 +163,26 @@ def check_reorder(path: Path) -> None:
     check(again.order == [1, 2, 3] and same(again, some), f"{path.stem}: reordered chunks are reordered again")
 
 
+def check_foreseen(path: Path) -> None:
+    """A text before a chunk moves all its tokens, by 1 a tensor in the mean; what is no text moves nothing."""
+    model = ref.load_model(path)
+    sink, generic, chunk = tok.sink_of(model), tok.generic_of(model), random_tokens(model, 23, 23)
+    check(len(generic) == tok.N_GENERIC, f"{path.stem}: the generic text has {len(generic)} tokens only")
+    alone, behind = (ref.prefill_chunk(model, lead, chunk, ref.EXACT) for lead in (sink, sink + generic))
+    foreseen = ref.foreseen(alone, behind)
+    check(bool(np.allclose(foreseen, ref.foreseen(behind, alone))), f"{path.stem}: what is foreseen depends on which prefill is stored")
+    check(math.isclose(foreseen.mean(), 2 * (model.n_layer - 1)), f"{path.stem}: foreseen is {foreseen.mean()} in the mean")
+    check(foreseen.min() > 0.0 and foreseen.max() > 1.2 * foreseen.min(), f"{path.stem}: foreseen {foreseen}")
+    check(not ref.foreseen(alone, alone).any(), f"{path.stem}: a chunk is away from itself")
+    check(all(np.allclose(a[0], b[0], rtol=1e-12) for a, b in ((alone.k_pre, behind.k_pre), (alone.v, behind.v))),
+          f"{path.stem}: layer 0 is not the same behind a text")
+    # Rows that were never dropped: the whole sequence at once.
+    cache = ref.empty_cache(model)
+    whole = ref.forward(model, cache, sink + generic + chunk, ref.add_rows(cache, np.arange(len(sink) + 160 + 23)), ref.EXACT)
+    rows = zip(behind.k_pre + behind.v, whole.k_pre + whole.v)
+    check(all(np.allclose(a, b[-23:], atol=1e-9) for a, b in rows), f"{path.stem}: a chunk behind the text is not what it is in one pass")
+
+
 def check_slices(path: Path) -> None:
     model = ref.load_model(path)
     tokens = random_tokens(model, 40, 2)
@@ -178,6 +198,11 @@ def check_selection() -> None:
     check(ref.n_select(0.29, 100, 2) == 29, "0.29 * 100 is 28.999999999999996 and means 29")
     check(ref.n_select(0.001, 20, 2) == 1 and ref.n_select(0.0, 20, 2) == 0 and ref.n_select(1.0, 20, 2) == 18, "the ends of the range")
     check(ref.select(np.array([9.0, 1.0, 2.0, 2.0, 3.0, 2.0]), 0.5, 1) == [2, 3, 4], "ties go to the lower position")
+    check(ref.union(np.array([9.0, 1.0, 4.0, 3.0, 2.0]), 0.5, np.array([9.0, 5.0, 7.0, 1.0, 4.0]), 3, 1) == ([2], [1, 4]), "union")
+    check(ref.union(np.arange(20.0), 2 / 3, np.arange(20.0), 9, 1)[0] == list(range(14, 20)), "2/3 of 9 is 6")
+    scores = np.array([9.0, 1.0, 4.0, 3.0, 2.0])  # of 10 outside the head; the best 1, 2, 3 of them hold 4, 7, 9
+    for share, low, high, n in ((0.7, 0.2, 0.8, 2), (0.71, 0.2, 0.8, 3), (0.1, 0.4, 0.8, 2), (0.9, 0.2, 0.4, 2), (1.0, 0.0, 1.0, 4)):
+        check(ref.n_covering(scores, ref.Coverage(share, low, high), 1) == n, f"{share} of the score is held by {n} tokens")
     check(ref.shares([2, 4, 5, 6, 9], [2, 5, 2, 4]) == [0.8, 0.0, 0.25], "shares of chunks at 2, 7 and 9")
     check(ref.reading_order([0.5, 0.0, 0.8, 0.5, 0.0]) == [2, 5, 1, 4, 3], "ascending by share, ties to the lower index")
     check(ref.epic([2, 5, 3, 4]) == [2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13], "the first 4, or all of 3")
@@ -229,6 +254,7 @@ def main() -> int:
             check_parity(spec.types, binary, path)
             check_identities(path)
             check_slices(path)
+            check_foreseen(path)
             check_comparators(path)
             check_geometries(path)
             check_reorder(path)

@@ -7,6 +7,17 @@ from reference import Model
 
 WORDS = re.compile(r" ?[A-Za-z]+| ?[^\sA-Za-z]+|\s+(?!\S)|\s+")
 BYTES = byte_characters()
+N_GENERIC = 160
+GENERIC = (
+    "The following pages collect short notes on many subjects. They were written at different times and by different hands, and "
+    "nothing in one of them depends on another. Some describe a place or a person, some explain how a thing is made, some "
+    "report what happened on a certain day. A reader may begin anywhere, skip what is of no interest, and come back later. "
+    "Where a note gives a number or a name, it holds for that note alone. No order is intended: a remark about the weather can "
+    "stand beside the account of a journey, a recipe beside the history of a bridge. Most are a few sentences long, a few go on "
+    "for a page or more. Sources are named where they were known. Small mistakes have been left as they were found, since it "
+    "was not always clear what had been meant. Words in other languages are given with a translation when one was at hand. The "
+    "collection is not complete, and more notes are added from time to time.\n\n"
+)
 
 
 def tokenize_word(model: Model, word: str) -> list[int]:
@@ -60,3 +71,8 @@ def head_of(model: Model) -> list[int]:
     """Sink and chat header; the header alone where it begins with the sink already."""
     sink, header = sink_of(model), header_of(model)
     return header if header[: len(sink)] == sink else sink + header
+
+
+def generic_of(model: Model) -> list[int]:
+    """The text that chunks can be prefilled behind, on top of the sink: its first tokens."""
+    return tokenize(model, GENERIC)[:N_GENERIC]
