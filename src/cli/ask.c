@@ -1,14 +1,17 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "html.h"
+#include "profile.h"
 #include "progress.h"
-#include "report.h"
 #include "text.h"
+#include "verify.h"
 
 #include <string.h>
 
 int cli_ask(int argc, char **argv) {
     common_options common = {0};
     ask_options asking = ask_options_default();
+    profile_options profiling = {0};
+    gate checking = gate_default();
     const char *question = NULL, *html = NULL;
     bool json = false, scores = false;
     const command_usage usage = {
@@ -24,6 +27,8 @@ int cli_ask(int argc, char **argv) {
         {'q', "question", "QUESTION", OPTION_TEXT, &question, 0, 0, "the question"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(asking),
+        OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROWS_VERIFY(checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object, and nothing else"},
         {'\0', "scores", NULL, OPTION_FLAG, &scores, 0, 0, "with --json: the score of every position as well"},
@@ -46,14 +51,22 @@ int cli_ask(int argc, char **argv) {
         return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
     if (scores && !json)
         return options_wrong(&usage, "--scores goes with --json");
+    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &checking, asking.method)) != CLI_OK)
+        return result;
 
     session s = {0};
     context_documents documents = {0};
+    profile found = {0};
+    verdict checked = {0};
     iflow_answer *answer = NULL;
     stream out = {.silent = json};
     iflow_ask_params params;
     iflow_status status = IFLOW_OK;
-    result = session_open(&usage, &common, &s);
+    result = session_load_model(&usage, &common, &s);
+    if (result == CLI_OK)
+        result = profile_use(&profiling, &s.info, &common, &asking, &found);
+    if (result == CLI_OK)
+        result = session_open(&usage, &common, &s);
     if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
         result = cli_failed(status, NULL);
     if (result == CLI_OK)
@@ -61,11 +74,13 @@ int cli_ask(int argc, char **argv) {
     if (result != CLI_OK)
         goto cleanup;
 
+    if (!common.quiet)
+        profile_warn(&found, &asking);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
     stream_waiting(&documents, common.quiet);
-    status = iflow_context_ask(s.ctx, &params, &answer);
+    status = gate_ask(&checking, s.ctx, &params, common.quiet, &answer, &checked);
     progress_end();
     if (out.last)
         stream_end(&out);
@@ -75,18 +90,25 @@ int cli_ask(int argc, char **argv) {
     }
     if (json) {
         json_t *object = report_json(&s, &documents, question, answer, scores);
+        verdict_json(object, &checked);
+        profile_json(object, &found);
         result = report_dump(object, stdout);
         json_decref(object);
     } else if (!out.last) {
         stream_end(&out); /* an empty answer is a line, too */
     }
-    if (!json && !common.quiet)
+    if (!json && !common.quiet) {
         report_print(stderr, &s, answer);
+        if (checking.share > 0)
+            verdict_print(stderr, &checked, answer);
+        profile_print(stderr, &found);
+    }
     if (html && html_write(html, &s, &documents, question, answer) != CLI_OK)
         result = CLI_FAILED;
 cleanup:
     iflow_answer_free(answer);
     context_documents_free(&documents);
+    profile_free(&found);
     session_close(&s);
     return cli_finish(result);
 }

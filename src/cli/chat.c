@@ -1,7 +1,8 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
+#include "profile.h"
 #include "progress.h"
-#include "report.h"
 #include "text.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +14,10 @@ typedef struct chat {
     common_options common;
     ask_options asking;
     context_documents documents;
+    profile profile;
+    gate gate;
     iflow_answer *last;
+    verdict verdict; /* on the last answer */
     bool terminal, json, asked;
 } chat;
 
@@ -26,6 +30,7 @@ static const char commands[] = "/again QUESTION   ask from scratch: assemble, sc
 static int ask(chat *c, const char *question, bool anew) {
     stream out = {.silent = c->json};
     iflow_answer *answer = NULL;
+    verdict checked = {0};
     iflow_ask_params params;
     iflow_status status = ask_options_params(&c->asking, &c->s.info, &params);
     params.question = question;
@@ -36,7 +41,8 @@ static int ask(chat *c, const char *question, bool anew) {
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     anew = anew || !c->asked;
     if (status == IFLOW_OK)
-        status = anew ? iflow_context_ask(c->s.ctx, &params, &answer) : iflow_context_follow_up(c->s.ctx, &params, &answer);
+        status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)
+                      : iflow_context_follow_up(c->s.ctx, &params, &answer);
     progress_end();
     bool stopped = cli_take_interrupt();
     cli_signals(CLI_SIGNAL_IMMEDIATE);
@@ -51,14 +57,19 @@ static int ask(chat *c, const char *question, bool anew) {
     c->asked = true;
     iflow_answer_free(c->last);
     c->last = answer;
+    c->verdict = checked;
     if (c->json) {
         json_t *object = report_json(&c->s, &c->documents, question, answer, false);
+        verdict_json(object, &checked);
+        profile_json(object, &c->profile);
         int result = report_dump(object, stdout);
         json_decref(object);
         return result;
     }
     if (!c->common.quiet)
         report_print_line(stderr, answer, !anew);
+    if (!c->common.quiet && checked.verified)
+        verdict_print(stderr, &checked, answer);
     return CLI_OK;
 }
 
@@ -73,10 +84,14 @@ static int take_line(chat *c, char *line, bool *end) {
     } else if (strcmp(line, "/help") == 0) {
         fputs(commands, stderr);
     } else if (strcmp(line, "/stats") == 0) {
-        if (c->last)
+        if (c->last) {
             report_print(stderr, &c->s, c->last);
-        else
+            if (c->gate.share > 0)
+                verdict_print(stderr, &c->verdict, c->last);
+            profile_print(stderr, &c->profile);
+        } else {
             cli_note("nothing was asked yet");
+        }
     } else if (strncmp(line, "/again ", 7) == 0 && line[7 + strspn(line + 7, " ")]) {
         return ask(c, line + 7 + strspn(line + 7, " "), true);
     } else if (line[0] == '/') {
@@ -119,7 +134,8 @@ static int talk(chat *c) {
 }
 
 int cli_chat(int argc, char **argv) {
-    chat c = {.asking = ask_options_default()};
+    chat c = {.asking = ask_options_default(), .gate = gate_default()};
+    profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",
         "Answers questions, a line each, over documents. The first one assembles and repairs the context, as `infoflow ask`\n"
@@ -135,6 +151,8 @@ int cli_chat(int argc, char **argv) {
         {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(c.asking),
+        OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},
         OPTION_ROWS_OUTPUT(c.common),
@@ -154,15 +172,24 @@ int cli_chat(int argc, char **argv) {
     for (int i = first; i < argc; i++)
         if (strcmp(argv[i], "-") == 0)
             return options_wrong(&usage, "standard input has the questions; documents must be files or ids");
+    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
+        return result;
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    result = session_open(&usage, &c.common, &c.s);
+    result = session_load_model(&usage, &c.common, &c.s);
+    if (result == CLI_OK)
+        result = profile_use(&profiling, &c.s.info, &c.common, &c.asking, &c.profile);
+    if (result == CLI_OK)
+        result = session_open(&usage, &c.common, &c.s);
+    if (result == CLI_OK && !c.common.quiet)
+        profile_warn(&c.profile, &c.asking);
     if (result == CLI_OK)
         result = context_documents_add(&c.s, &c.common, c.asking.jsonl, argv + first, (size_t)(argc - first), &c.documents);
     if (result == CLI_OK)
         result = talk(&c);
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);
+    profile_free(&c.profile);
     session_close(&c.s);
     return cli_finish(result);
 }

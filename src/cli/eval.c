@@ -2,9 +2,10 @@
 #include "eval_context.h"
 #include "eval_report.h"
 #include "f1.h"
+#include "profile.h"
 #include "progress.h"
-#include "report.h"
 #include "text.h"
+#include "verify.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,6 +37,8 @@ typedef struct eval {
     int limit, distractors;
     needle_grid grid;
     bool fidelity;
+    gate gate;
+    profile profile;
     variant variant[MAX_METHODS * MAX_RATIOS];
     size_t n_variants;
     eval_data data;
@@ -151,7 +154,13 @@ static char *settings_of(const eval *e, const eval_question *question, const var
     return settings;
 }
 
-/* The record of a question and a variant under this run's settings, or NULL. One without the fidelity that is asked for does not count. */
+/* Whether the answer is checked; full prefill's own is what answers are checked against. */
+static bool is_verified(const eval *e, const eval_question *question, const variant *v) {
+    return v->method != IFLOW_METHOD_FULL && gate_draws(&e->gate, question->question);
+}
+
+/* The record of a question and a variant under this run's settings, or NULL. One without the fidelity or the check that is asked for does
+ * not count. */
 static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
     const bool scores = v->method == IFLOW_METHOD_INFOFLOW || v->method == IFLOW_METHOD_UNION;
     char *settings = settings_of(e, question, v);
@@ -166,7 +175,9 @@ static const json_t *record_of(const eval *e, const eval_question *question, con
                           .distractors = e->distractors};
     const json_t *record = eval_records_find(&e->records, &key);
     free(settings);
-    return e->fidelity && !json_object_get(record, "kl") ? NULL : record;
+    if (e->fidelity && !json_object_get(record, "kl"))
+        return NULL;
+    return is_verified(e, question, v) && !json_object_get(record, "agreement") ? NULL : record;
 }
 
 static bool is_done(const eval *e, const eval_question *question, const variant *v) {
@@ -212,7 +223,8 @@ static json_t *real_or_null(double value) {
 }
 
 /* like: NULL where fidelity is not measured. */
-static int write_record(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, const iflow_fidelity *like) {
+static int write_record(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, const iflow_fidelity *like,
+                        const verdict *checked) {
     char *settings = settings_of(e, question, v), *extracted = f1_extract(answer->text);
     double f1 = extracted ? f1_best(extracted, question->answer, question->n_answers) : -1;
     int exact = extracted ? f1_exact(extracted, question->answer, question->n_answers) : -1;
@@ -250,6 +262,8 @@ static int write_record(eval *e, const eval_question *question, const variant *v
         json_object_set_new(record, "kl", real_or_null(like->kl));
         json_object_set_new(record, "top1", real_or_null(like->top1));
     }
+    if (checked->verified)
+        verdict_json(record, checked);
     json_object_set_new(record, "tokens", report_tokens_json(answer));
     json_object_set_new(record, "timings_ms", report_timings_json(answer));
     json_object_set_new(record, "selected", report_selected_json(answer));
@@ -278,13 +292,28 @@ static bool watch_interrupt(const char *piece, void *user) {
     return !cli_interrupted();
 }
 
-static iflow_status ask(eval *e, const eval_question *question, const variant *v, iflow_answer **out) {
+static iflow_ask_params params_of(const eval *e, const eval_question *question, const variant *v) {
     iflow_ask_params params = e->params;
     params.method = v->method;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
+    params.keep_logits = is_verified(e, question, v);
     params.on_text = watch_interrupt;
+    return params;
+}
+
+static iflow_status ask(eval *e, const eval_question *question, const variant *v, iflow_answer **out) {
+    const iflow_ask_params params = params_of(e, question, v);
     return iflow_context_ask(e->s.ctx, &params, out);
+}
+
+/* Checks an answer against full prefill, and changes nothing: the variant is what is measured. */
+static iflow_status verify(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, verdict *out) {
+    const iflow_ask_params params = params_of(e, question, v);
+    iflow_fidelity like = {0};
+    const iflow_status status = iflow_context_verify(e->s.ctx, &params, answer, &like);
+    *out = (verdict){.verified = status == IFLOW_OK, .agreement = like.top1, .kl = like.kl, .n_asked = 1};
+    return status;
 }
 
 /* What the tokens of full prefill's answer are predicted by behind the context that was asked last. *logits: [n_generated, n_vocab]. */
@@ -320,6 +349,7 @@ static bool run_variant(eval *e, const eval_question *question, const variant *v
     bool go_on = true;
     iflow_answer *own = NULL;
     iflow_fidelity like = {0};
+    verdict checked = {0};
     iflow_status status = *prepared ? IFLOW_OK : prepare(e, question);
     if (status == IFLOW_OK && !e->warm)
         status = warm_up(e, question);
@@ -331,6 +361,8 @@ static bool run_variant(eval *e, const eval_question *question, const variant *v
         status = ask(e, question, v, &own);
     if (status == IFLOW_OK && e->fidelity && !cli_interrupted())
         status = measure_fidelity(e, v, &like);
+    if (status == IFLOW_OK && is_verified(e, question, v) && !cli_interrupted()) /* last: it prefills the context anew */
+        status = verify(e, question, v, own, &checked);
     if (cli_interrupted()) { /* an answer cut short is no measurement */
         go_on = false;
     } else if (status != IFLOW_OK) {
@@ -340,7 +372,7 @@ static bool run_variant(eval *e, const eval_question *question, const variant *v
         e->n_failed++;
         go_on = status == IFLOW_E_CONTEXT || status == IFLOW_E_FORMAT || status == IFLOW_E_ARG;
     } else {
-        go_on = write_record(e, question, v, own ? own : e->full, e->fidelity ? &like : NULL) == CLI_OK;
+        go_on = write_record(e, question, v, own ? own : e->full, e->fidelity ? &like : NULL, &checked) == CLI_OK;
         e->n_failed += !go_on;
     }
     iflow_answer_free(own);
@@ -421,6 +453,7 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     }
     eval_summary summary = eval_summary_make(series, e->n_variants, e->n_questions);
     eval_summary_print(&summary);
+    verify_print_summary(&summary, e->gate.least);
     if (e->report)
         result = eval_report_write(&(eval_report){.path = e->report,
                                                   .data_path = e->data.path,
@@ -437,9 +470,27 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     return result;
 }
 
+/* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
+static int use_profile(const command_usage *usage, eval *e, const profile_options *wanted, char **methods, char **ratios) {
+    const int result = profile_use(wanted, &e->s.info, &e->common, &e->asking, &e->profile);
+    if (result != CLI_OK || !e->profile.path)
+        return result;
+    if (!e->common.quiet)
+        cli_note("using the profile %s", e->profile.path);
+    *methods = text_format("full,none,%s", e->profile.method);
+    *ratios = text_format("%g", e->profile.ratio);
+    e->methods = options_given(&e->methods) ? e->methods : *methods;
+    e->ratios = options_given(&e->ratios) ? e->ratios : *ratios;
+    e->n_variants = 0;
+    return parse_variants(usage, e);
+}
+
 int cli_eval(int argc, char **argv) {
-    eval e = {.asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"};
-    e.asking.max_tokens = 0; /* the protocol's */
+    eval e = {
+        .asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper", .gate = gate_default()};
+    profile_options profiling = {0};
+    char *methods = NULL, *ratios = NULL; /* of a profile */
+    e.asking.max_tokens = 0;              /* the protocol's */
     const command_usage usage = {
         "eval", "-m MODEL --output OUT.jsonl [OPTION]... {DATA.jsonl|--needle LENGTHS}",
         "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
@@ -500,6 +551,8 @@ int cli_eval(int argc, char **argv) {
         {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
          "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},
         {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},
+        OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROWS_VERIFY(e.gate, "; which ones: drawn by the question, the same every time; 1: all"),
         OPTION_ROW_KV_TYPE(e.common),
         OPTION_ROWS_PREFILL(e.common),
         OPTION_ROW_MAX_SIZE(e.common),
@@ -527,6 +580,8 @@ int cli_eval(int argc, char **argv) {
         e.asking.instruction = paper_instruction;
     if (!e.asking.max_tokens)
         e.asking.max_tokens = default_tokens(&e);
+    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &e.gate, NULL)) != CLI_OK)
+        return result;
     size_t shard = 1, n_shards = 1;
     e.grid.seed = e.asking.seed;
     e.grid.repeat = e.grid.repeat ? e.grid.repeat : 1;
@@ -548,6 +603,10 @@ int cli_eval(int argc, char **argv) {
         result = eval_records_read(e.output, &e.records);
     if (result == CLI_OK && e.report)
         result = eval_report_check(e.report, argv[first], e.output);
+    if (result == CLI_OK)
+        result = session_load_model(&usage, &e.common, &e.s);
+    if (result == CLI_OK)
+        result = use_profile(&usage, &e, &profiling, &methods, &ratios);
     if (result == CLI_OK)
         result = session_open(&usage, &e.common, &e.s);
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
@@ -590,6 +649,9 @@ cleanup:
     eval_records_free(&e.records);
     free(e.question);
     eval_data_free(&e.data);
+    profile_free(&e.profile);
+    free(methods);
+    free(ratios);
     session_close(&e.s);
     return cli_finish(result);
 }

@@ -1,8 +1,7 @@
 /* info.c - `infoflow info`: devices, architectures, and facts of a model. */
-#include "session.h"
+#include "profile.h"
 #include "text.h"
 
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -64,11 +63,14 @@ int cli_info(int argc, char **argv) {
         return options_wrong(&usage, "'%s' is one argument too many; a model goes behind -m", argv[first]);
 
     session s = {0};
+    profile found = {0};
     session_log(&options);
     if (options.model)
         result = session_load_model(&usage, &options, &s);
     else
         result = CLI_OK;
+    if (result == CLI_OK && s.model)
+        result = profile_find(&(profile_options){0}, &s.info, &found);
     if (result != CLI_OK)
         goto cleanup;
     if (json) {
@@ -78,6 +80,8 @@ int cli_info(int argc, char **argv) {
         json_object_set_new(object, "architectures", list_json(iflow_architecture_name));
         if (s.model)
             json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
+        if (s.model)
+            profile_json(object, &found);
         json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
         putchar('\n');
         json_decref(object);
@@ -87,8 +91,14 @@ int cli_info(int argc, char **argv) {
         print_list("architectures", iflow_architecture_name);
         if (s.model)
             print_model(&s.info, s.model_load_ms);
+        if (found.path) {
+            printf("%-15s%s: %s at ratio %g%s", "profile", found.path, found.method, found.ratio,
+                   found.behind ? ", chunks behind a text" : "");
+            printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);
+        }
     }
 cleanup:
+    profile_free(&found);
     session_close(&s);
     return cli_finish(result);
 }

@@ -1,7 +1,7 @@
 /* ingest.c - `infoflow ingest`: prefills documents into the store, once each. */
 #include "documents.h"
+#include "profile.h"
 #include "progress.h"
-#include "session.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -180,6 +180,8 @@ static void summarise(const ingest *in) {
 
 int cli_ingest(int argc, char **argv) {
     ingest in = {0};
+    profile_options profiling = {0};
+    profile found = {0};
     bool jsonl = false;
     const command_usage usage = {
         "ingest", "-m MODEL [OPTION]... PATH...",
@@ -195,6 +197,7 @@ int cli_ingest(int argc, char **argv) {
         OPTION_ROW_CUT(in.options),
         OPTION_ROW_KV_TYPE(in.options),
         OPTION_ROWS_PREFILL(in.options),
+        OPTION_ROWS_PROFILE(profiling),
         OPTION_ROW_MAX_SIZE(in.options),
         {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0, "all inputs hold a JSON object a line, whatever their names"},
         OPTION_ROWS_ENGINE(in.options),
@@ -207,8 +210,14 @@ int cli_ingest(int argc, char **argv) {
     if (first == argc)
         return options_wrong(&usage, "which documents? Name files, directories, or - for standard input");
 
+    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
+        return result;
     in.started = now_seconds();
-    result = session_open(&usage, &in.options, &in.s);
+    result = session_load_model(&usage, &in.options, &in.s);
+    if (result == CLI_OK) /* chunks as `ask` will want them */
+        result = profile_use(&profiling, &in.s.info, &in.options, NULL, &found);
+    if (result == CLI_OK)
+        result = session_open(&usage, &in.options, &in.s);
     if (result != CLI_OK)
         goto cleanup;
     for (int i = first; i < argc; i++)
@@ -235,6 +244,7 @@ cleanup:
     }
     free(in.waiting);
     sources_free(&in.sources);
+    profile_free(&found);
     session_close(&in.s);
     return cli_finish(result);
 }

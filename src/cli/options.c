@@ -3,6 +3,7 @@
 
 #include "text.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <math.h>
@@ -10,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 48, LONG_BASE = 256 };
+enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256 };
+
+static const void *given_target[MAX_OPTIONS];
+static size_t n_given;
 
 static size_t count_rows(const option_spec *spec) {
     size_t n = 0;
@@ -254,12 +258,25 @@ static int unknown_option(const command_usage *usage, const option_spec *spec, s
     return options_wrong(usage, "there is no option %.*s", (int)length, argument);
 }
 
+static void note_given(const void *target) {
+    if (!options_given(target)) /* an option can be given twice */
+        given_target[n_given++] = target;
+}
+
+bool options_given(const void *target) {
+    for (size_t i = 0; i < n_given; i++)
+        if (given_target[i] == target)
+            return true;
+    return false;
+}
+
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
     size_t n = count_rows(spec);
+    assert(n <= MAX_OPTIONS);
     struct option longs[MAX_OPTIONS + 2] = {0};
     char shorts[2 * MAX_OPTIONS + 4] = ":h";
     size_t n_longs = 0, n_shorts = strlen(shorts);
-    for (size_t i = 0; i < n && i < MAX_OPTIONS; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (!spec[i].name)
             continue;
         int takes = spec[i].value ? required_argument : no_argument;
@@ -272,6 +289,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
     }
     longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
 
+    n_given = 0;
     optind = 0; /* glibc: begin afresh, whatever an earlier parse left */
     opterr = 0;
     for (;;) {
@@ -293,6 +311,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
             return options_wrong(usage, "--%s needs a value: --%s %s", row->name, row->name, row->value);
         if (!store_value(row, optarg))
             return wrong_value(usage, row, optarg);
+        note_given(row->target);
     }
     *first = optind;
     return OPTIONS_GO;

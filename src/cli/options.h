@@ -46,6 +46,9 @@ enum { OPTIONS_GO = -1 };
  * OPTIONS_GO, or the status to exit with: after --help, or after a message about what is wrong. The table ends in a zero row. */
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first);
 
+/* Whether the command line that was parsed last had the option with this target. */
+bool options_given(const void *target);
+
 /* Says what is wrong with the command line and gives CLI_USAGE. */
 int options_wrong(const command_usage *usage, const char *format, ...) CLI_PRINTF(2, 3);
 

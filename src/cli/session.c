@@ -96,7 +96,7 @@ int session_load_model(const command_usage *usage, const common_options *options
 }
 
 int session_open(const command_usage *usage, const common_options *options, session *out) {
-    int result = session_load_model(usage, options, out);
+    int result = out->model ? CLI_OK : session_load_model(usage, options, out);
     if (result == CLI_OK && !options->no_store)
         result = open_store(usage, options, false, out);
     if (result != CLI_OK)

@@ -13,7 +13,8 @@ typedef struct session {
     double model_load_ms;
 } session;
 
-/* Loads the model and opens store and context. CLI_OK; else it was said what is wrong and this is the exit status. Close it either way. */
+/* Loads the model, unless that was done, and opens store and context. CLI_OK; else it was said what is wrong and this is the exit status.
+ * Close it either way. */
 int session_open(const command_usage *usage, const common_options *options, session *out);
 void session_close(session *s);
 

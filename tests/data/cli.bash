@@ -6,8 +6,8 @@ python=${INFOFLOW_PYTHON:-python3}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp"
-# Nothing of the user's: neither variables nor a store.
-unset INFOFLOW_MODEL INFOFLOW_STORE XDG_CACHE_HOME
+# Nothing of the user's: neither variables nor a store nor a profile.
+unset INFOFLOW_MODEL INFOFLOW_STORE XDG_CACHE_HOME XDG_CONFIG_HOME
 export HOME=$tmp
 
 fail() {

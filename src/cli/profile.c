@@ -1,0 +1,159 @@
+/* profile.c - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
+#include "profile.h"
+
+#include "text.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int profile_options_check(const command_usage *usage, const profile_options *options) {
+    return options->path && options->ignore ? options_wrong(usage, "--profile and --no-profile exclude one another") : CLI_OK;
+}
+
+char *profile_place(const char *fingerprint) {
+    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
+    if (config && config[0])
+        return text_format("%s/infoflow/profiles/%s.json", config, fingerprint);
+    return home && home[0] ? text_format("%s/.config/infoflow/profiles/%s.json", home, fingerprint) : NULL;
+}
+
+/* A list of layers of the model, or null. */
+static const char *read_layers(const json_t *list, int n_layer, layer_list *out) {
+    if (!json_is_null(list) && (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > COUNT_OF(out->layer)))
+        return "\"score_layers\" is neither null nor a list of layers";
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *layer = json_array_get(list, i);
+        if (!json_is_integer(layer) || json_integer_value(layer) < 0 || json_integer_value(layer) >= n_layer)
+            return "\"score_layers\" has a layer that the model lacks";
+        out->layer[out->n] = (int)json_integer_value(layer);
+        out->fraction[out->n++] = -1; /* the number counts */
+    }
+    return NULL;
+}
+
+/* Reads out->root; NULL, or why it is no profile of this model. */
+static const char *read_root(const iflow_model_info *model, profile *out) {
+    static char why[JSON_ERROR_TEXT_LENGTH];
+    json_error_t error;
+    int version = 0, behind = 0;
+    const char *fingerprint = "";
+    json_t *layers = NULL, *trusted = NULL;
+    iflow_method method;
+    iflow_score score;
+    if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) == 0 && version != PROFILE_VERSION)
+        return "its version is another one's";
+    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:b, s:F, s:o}", "version", &version, "fingerprint", &fingerprint,
+                       "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &behind, "ratio", &out->ratio,
+                       "trusted_ratio", &trusted) != 0) {
+        snprintf(why, sizeof why, "%s", error.text);
+        return why;
+    }
+    out->behind = behind != 0;
+    out->trusted = json_is_null(trusted) ? -1 : json_number_value(trusted);
+    if (strcmp(fingerprint, model->fingerprint) != 0)
+        return "it is of another model";
+    if (iflow_method_from_name(out->method, &method) != IFLOW_OK || !iflow_method_has_ratio(method))
+        return "\"method\" is none that goes by a ratio";
+    if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
+        return "\"score\" is none";
+    if (!(out->ratio >= 0 && out->ratio <= 1))
+        return "\"ratio\" is not from 0 to 1";
+    if (!json_is_null(trusted) && !(json_is_number(trusted) && out->trusted >= 0 && out->trusted <= 1))
+        return "\"trusted_ratio\" is neither null nor a number from 0 to 1";
+    return read_layers(layers, model->n_layer, &out->layers);
+}
+
+int profile_find(const profile_options *wanted, const iflow_model_info *model, profile *out) {
+    *out = (profile){0};
+    if (wanted->ignore)
+        return CLI_OK;
+    char *path = wanted->path ? text_format("%s", wanted->path) : profile_place(model->fingerprint);
+    if (!path || (!wanted->path && access(path, F_OK) != 0)) {
+        free(path);
+        return CLI_OK;
+    }
+    json_error_t error;
+    out->path = path;
+    errno = 0;
+    out->root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
+    const char *why = out->root ? read_root(model, out) : error.text;
+    if (!why)
+        return CLI_OK;
+    cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);
+    profile_free(out);
+    return CLI_FAILED;
+}
+
+void profile_free(profile *p) {
+    free(p->path);
+    json_decref(p->root);
+    *p = (profile){0};
+}
+
+int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out) {
+    const int result = profile_find(wanted, model, out);
+    if (result != CLI_OK || !out->path)
+        return result;
+    common->behind = common->behind || out->behind;
+    if (!asking)
+        return CLI_OK;
+    if (!options_given(&asking->method))
+        asking->method = out->method;
+    if (!options_given(&asking->ratio))
+        asking->ratio = out->ratio;
+    if (!options_given(&asking->score))
+        asking->score = out->score;
+    if (!options_given(&asking->layers))
+        asking->layers = out->layers;
+    return CLI_OK;
+}
+
+void profile_warn(const profile *p, const ask_options *asking) {
+    iflow_method method = IFLOW_METHOD_FULL;
+    if (!p->path || iflow_method_from_name(asking->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL)
+        return;
+    const double ratio = !iflow_method_has_ratio(method) ? 0 : asking->coverage > 0 ? asking->max_ratio : asking->ratio;
+    if (p->trusted < 0)
+        cli_error("warning: by %s this model agreed well enough with full prefill at no ratio that was tried; --verify checks answers",
+                  p->path);
+    else if (ratio < p->trusted - 1e-9)
+        cli_error("warning: by %s this model should not be trusted below ratio %g; this is %g", p->path, p->trusted, ratio);
+}
+
+void profile_print(FILE *to, const profile *p) {
+    if (p->path)
+        fprintf(to, "  %-12s  %s\n", "profile", p->path);
+}
+
+void profile_json(json_t *object, const profile *p) {
+    char *path = p->path ? text_utf8(p->path, strlen(p->path)) : NULL;
+    json_object_set_new(object, "profile", path ? json_string(path) : json_null());
+    free(path);
+}
+
+int profile_write(const char *path, const json_t *root) {
+    char *part = text_format("%s.%ld", path, (long)getpid()),
+         *bytes = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
+    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(part, 0777); /* what goes wrong here shows when the file is written */
+        *slash = '/';
+    }
+    int result = CLI_FAILED;
+    if (!bytes)
+        cli_error("out of memory");
+    else
+        result = write_file(part, bytes, strlen(bytes));
+    if (result == CLI_OK && rename(part, path) != 0) {
+        cli_error("cannot write %s: %s", path, strerror(errno));
+        result = CLI_FAILED;
+    }
+    if (result != CLI_OK)
+        unlink(part);
+    free(bytes);
+    free(part);
+    return result;
+}

@@ -1,0 +1,63 @@
+/* profile.h - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
+#ifndef IFLOW_CLI_PROFILE_H
+#define IFLOW_CLI_PROFILE_H
+
+#include "asking.h"
+
+#include <jansson.h>
+
+typedef struct profile_options {
+    const char *path; /* NULL: the default place */
+    bool ignore;
+} profile_options;
+
+#define OPTION_ROWS_PROFILE(o)                                                                                                             \
+    {'\0',                                                                                                                                 \
+     "profile",                                                                                                                            \
+     "FILE",                                                                                                                               \
+     OPTION_TEXT,                                                                                                                          \
+     &(o).path,                                                                                                                            \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "take options that are not given from this profile of `infoflow calibrate` (default: that of the model, if there is one, in "         \
+     "infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},                                                                         \
+    {                                                                                                                                      \
+        '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile"                                            \
+    }
+
+/* CLI_OK, or CLI_USAGE after a message on options that do not go together. */
+int profile_options_check(const command_usage *usage, const profile_options *options);
+
+enum { PROFILE_VERSION = 1 };
+
+typedef struct profile {
+    char *path;   /* NULL: there is none */
+    json_t *root; /* owns the strings */
+    const char *method, *score;
+    layer_list layers; /* n 0: the default's */
+    bool behind;
+    double ratio, trusted; /* trusted negative: no ratio is */
+} profile;
+
+/* Where the profile of a model lies by default; NULL if nothing says where. A new string. */
+char *profile_place(const char *fingerprint);
+
+/* Reads the profile that the options mean; none at the default place is no failure. CLI_OK, or CLI_FAILED after a message that names the
+ * file. */
+int profile_find(const profile_options *wanted, const iflow_model_info *model, profile *out);
+void profile_free(profile *p);
+
+/* profile_find, and takes from it what the command line did not give. asking NULL: common alone. */
+int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out);
+
+/* Warns if the options ask below the ratio that was trusted. */
+void profile_warn(const profile *p, const ask_options *asking);
+
+/* For reports: a line for people if there is a profile, and the member "profile" of an object. */
+void profile_print(FILE *to, const profile *p);
+void profile_json(json_t *object, const profile *p);
+
+/* Writes a profile, whole or not at all, and the directories above it. CLI_OK, or CLI_FAILED after a message. */
+int profile_write(const char *path, const json_t *root);
+
+#endif
