@@ -109,9 +109,10 @@ static const char *age(int64_t used_at) {
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:I, s:I, s:b}", "id", chunk->id, "model", chunk->fingerprint, "tokens",
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:I, s:I, s:b}", "id", chunk->id, "model", chunk->fingerprint, "tokens",
                      chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv", chunk->n_embd_kv, "type",
-                     chunk->type, "bytes", (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned);
+                     chunk->type, "foreseen", chunk->foreseen, "bytes", (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at,
+                     "pinned", chunk->pinned);
 }
 
 static json_t *document_json(const shelf *f, const iflow_document *doc) {
@@ -190,7 +191,8 @@ static int run_list(shelf *f) {
 
 static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
-    printf("%-10s%s, behind %d of sink\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
+    printf("%-10s%s, prefilled behind %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
+    printf("%-10s%s\n", "foreseen", chunk->foreseen ? "yes: it knows how stale each token will be" : "no");
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",
            chunk->pinned ? "yes" : "no");

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# What is not in the paper, as a user meets it: chunks behind a text, foreseen staleness, the union, a budget by coverage.
+. "$(dirname "$0")/data/cli.bash"
+export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
+words 70 1 >a.txt
+words 60 2 >b.txt
+ask() { run 0 ask -q 'Where is the light?' --max-tokens 4 --chunk 100 --json --scores "$@"; [ ! -s err ] || fail "--json writes to standard error"; }
+over() { # FILE EXPRESSION: over d (out) and e (FILE)
+    "$python" -c 'import json,sys; d,e=(json.load(open(f)) for f in ("out",sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2" || fail "not so: $2"
+}
+
+run 0 methods; prints '^  foreseen +.*; by --ratio$'; prints '^  union +.*; by --ratio$'
+
+# Chunks behind the text are other chunks, and stand beside the plain ones; what they stand behind is shown.
+run 0 ingest --chunk 100 a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)
+run 0 ingest --chunk 100 --behind a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
+run 0 ingest --chunk 100 --behind a.txt b.txt; says ' 0 chunks computed'
+[ "$plain" != "$behind" ] || fail "--behind does nothing"
+run 0 store list --json; cp out list
+json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 161]' 'not any(c["foreseen"] for c in d["chunks"])' \
+    'len({c["sink_tokens"] == 1 for x in d["documents"] for i in x["chunks"] for c in d["chunks"] if c["id"] == i}) == 2'
+n=$(value list 'len(d["chunks"])') # no head among them: nothing was asked yet
+chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$behind"'"][0]["chunks"][0]')
+run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 161 that were dropped$'; prints '^foreseen +no$'
+ask a.txt b.txt; cp out plain.json
+ask --behind a.txt b.txt; cp out behind.json
+over plain.json 'd["tokens"]["context"] == e["tokens"]["context"] and d["scores"] != e["scores"] and not {c["id"] for c in d["chunks"][1:]} & {c["id"] for c in e["chunks"][1:]}'
+ask "$behind" b.txt --behind; over behind.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+ask "$behind"; ask --behind a.txt --no-store; cp out alone.json; ask "$behind"; over alone.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+
+# Foreseen staleness: noted at ingest, or when a question needs it; once.
+run 0 ingest --chunk 100 --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
+run 0 ingest --chunk 100 --foresee a.txt; says ' 0 chunks computed'
+run 0 store list --json; json out "sum(c['sink_tokens'] > 0 for c in d['chunks']) == $n" 'len({c["foreseen"] for c in d["chunks"]}) == 2'
+run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^foreseen +yes'
+ask --method foreseen a.txt b.txt; cp out foreseen
+json foreseen 'd["method"] == "foreseen"' 'd["timings_ms"]["prefill"] > 0' \
+    'd["tokens"]["recomputed"] == len(d["selected"]) == max(1, math.floor(0.15 * d["tokens"]["context"] + 1e-9))' \
+    'all(x > 0 for x in d["scores"][d["chunks"][0]["length"]:])' \
+    'min(d["scores"][s] for s in d["selected"]) >= sorted(d["scores"])[-len(d["selected"])]'
+ask --method foreseen a.txt b.txt; json out 'd["timings_ms"]["prefill"] == 0'; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
+ask --method foreseen --no-store a.txt b.txt; over foreseen 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
+run 0 store verify
+for share in 1 0 0.5; do
+    ask --method union --foreseen-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
+done
+ask --method infoflow a.txt b.txt; cp out infoflow
+cp union1 out; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
+cp union0 out; over infoflow 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
+cp union0.5 out; over foreseen 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'
+
+# Coverage: more of the score takes more tokens, from the floor to the cap.
+count='d["tokens"]["recomputed"] == max(1, math.floor(%s * d["tokens"]["context"] + 1e-9))'
+ask --coverage 0.01 a.txt b.txt; json out "${count/\%s/0.05}"
+ask --coverage 1 a.txt b.txt; json out "${count/\%s/0.3}"
+ask --coverage 0.01 --min-ratio 0.2 a.txt b.txt; json out "${count/\%s/0.2}"
+ask --coverage 0.9 --max-ratio 0.1 a.txt b.txt; json out "${count/\%s/0.1}"
+ask --coverage 0.5 --min-ratio 0 --max-ratio 1 a.txt b.txt
+json out 'sum(sorted(d["scores"])[-len(d["selected"]):]) >= 0.5 * sum(d["scores"]) > sum(sorted(d["scores"])[-len(d["selected"]) + 1:])'
+ask --coverage 0.5 --min-ratio 0 --max-ratio 0 a.txt b.txt; json out 'd["selected"] == [] and d["tokens"]["recomputed"] == 0'
+ask --coverage 0.9 --method random --ratio 0.1 a.txt b.txt; json out "${count/\%s/0.1}"
+
+# What is wrong is named, and so is what would be right.
+for wrong in '--coverage 1.5' '--coverage -0.1' '--coverage much' '--min-ratio 2' '--max-ratio nan' '--foreseen-share 1.01'; do
+    # shellcheck disable=SC2086
+    run 2 ask -q 'Where?' $wrong a.txt; says "${wrong% *}.*${wrong#* }|${wrong#* }.*${wrong% *}"; says '0.*1'
+done
+run 1 ask -q 'Where?' --coverage 0.5 --min-ratio 0.5 a.txt; says 'min_ratio 0.5 is greater than max_ratio 0.3'
+run 2 ask -q 'Where?' --method foresee a.txt; says 'foreseen'
+run 2 ask -q 'Where?' --behind=yes a.txt; says 'behind'
