@@ -17,8 +17,17 @@ run 0 ask -q 'Where is the ship?' "${asking[@]}" --method full --json a.txt b.tx
 run 0 ask -q 'Where is the ship?' "${asking[@]}" --method none --verify 1 --verify-min 1 --json a.txt b.txt; cp out up.json
 says 'warning: none agrees with full prefill on 0\.[0-9]+ of .* less than 1\.00; asking again, .* infoflow at ratio 0\.15'
 json up.json 'd["agreement"] == 1' 'd["verified"]' 'd["method"] in ("infoflow", "full")'
-run 0 ask -q 'Where is the ship?' "${asking[@]}" --method random --ratio 0.5 --verify 1 --verify-min 1 a.txt b.txt; cp out text
-if grep -q 'random at ratio 0.50 agrees' err; then says 'with random at ratio 0\.60'; fi
+for method in random epic-ratio; do
+    run 0 ask -q 'Where is the ship?' "${asking[@]}" --method $method --ratio 0.02 --verify 1 --verify-min 1 a.txt b.txt
+    "$python" - <<'P' || fail "the ratio does not go up as it should"
+import re
+steps = re.findall(r"at ratio (\S+) agrees .* with (?:\S+ at ratio (\S+)|full)\n", open("err").read())
+assert steps and steps[0][0] == "0.02", steps
+for was, now in steps:
+    assert (now == "" if was == "0.60" else float(now) == min(2 * float(was), 0.6)), (was, now)
+assert all(a[1] == b[0] for a, b in zip(steps, steps[1:])), steps
+P
+done
 says 'verified      *yes: 1\.00 of the'
 run 0 ask -q 'Where is the ship?' "${asking[@]}" --method none --verify 1 --verify-min 1 --quiet a.txt b.txt
 [ ! -s err ] || fail "--quiet still warns"

@@ -92,8 +92,8 @@ int cli_info(int argc, char **argv) {
         if (s.model)
             print_model(&s.info, s.model_load_ms);
         if (found.path) {
-            printf("%-15s%s: %s at ratio %g%s", "profile", found.path, found.method, found.ratio,
-                   found.behind ? ", chunks behind a text" : "");
+            printf("%-15s%s: %s at ratio %g, %s", "profile", found.path, found.method, found.ratio,
+                   found.behind ? "chunks behind a text" : "chunks alone");
             printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);
         }
     }

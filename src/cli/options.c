@@ -207,6 +207,10 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     return options_wrong(usage, "--%s: '%s' is not a value of it", row->name, given);
 }
 
+common_options common_options_default(void) {
+    return (common_options){0};
+}
+
 static bool store_value(const option_spec *row, const char *given) {
     switch (row->kind) {
     case OPTION_FLAG:

@@ -63,6 +63,8 @@ typedef struct common_options {
     uint64_t max_bytes;
 } common_options;
 
+common_options common_options_default(void);
+
 /* Their rows. o: the name of a common_options variable. */
 #define OPTION_ROW_MODEL(o)                                                                                                                \
     { 'm', "model", "MODEL", OPTION_TEXT, &(o).model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL)" }

@@ -95,12 +95,7 @@ int session_load_model(const command_usage *usage, const common_options *options
     return CLI_OK;
 }
 
-int session_open(const command_usage *usage, const common_options *options, session *out) {
-    int result = out->model ? CLI_OK : session_load_model(usage, options, out);
-    if (result == CLI_OK && !options->no_store)
-        result = open_store(usage, options, false, out);
-    if (result != CLI_OK)
-        return result;
+int session_new_context(const common_options *options, const session *s, iflow_context **out) {
     iflow_context_params params = {.n_ctx = options->ctx,
                                    .n_ubatch = options->ubatch,
                                    .n_threads = options->threads,
@@ -108,8 +103,17 @@ int session_open(const command_usage *usage, const common_options *options, sess
                                    .kv_type = options->kv_type,
                                    .behind = options->behind,
                                    .foresee = options->foresee};
-    iflow_status status = iflow_context_new(out->model, out->store, &params, &out->ctx);
+    iflow_status status = iflow_context_new(s->model, s->store, &params, out);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
+}
+
+int session_open(const command_usage *usage, const common_options *options, session *out) {
+    int result = out->model ? CLI_OK : session_load_model(usage, options, out);
+    if (result == CLI_OK && !options->no_store)
+        result = open_store(usage, options, false, out);
+    if (result != CLI_OK)
+        return result;
+    return session_new_context(options, out, &out->ctx);
 }
 
 void session_close(session *s) {

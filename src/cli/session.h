@@ -18,6 +18,9 @@ typedef struct session {
 int session_open(const command_usage *usage, const common_options *options, session *out);
 void session_close(session *s);
 
+/* Another context of the session's model and store, by the options. The caller frees it, before the session is closed. */
+int session_new_context(const common_options *options, const session *s, iflow_context **out);
+
 /* Sends the library's messages where the options want them. */
 void session_log(const common_options *options);
 

@@ -1,0 +1,176 @@
+/* calibrate_items.c - questions that a model is calibrated on: of a data set, or made by the model itself over pieces of documents. */
+#include "calibrate_items.h"
+
+#include "eval_context.h"
+#include "progress.h"
+#include "text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int calibrate_items_read(const char *path, size_t limit, const iflow_model *model, size_t chunk_tokens, calibrate_items *out) {
+    eval_data data = {0};
+    bool malformed = false;
+    int result = eval_data_read(path, limit, &data, &malformed);
+    out->item = must_alloc(data.n, sizeof *out->item);
+    for (size_t i = 0; i < data.n && result == CLI_OK; i++) {
+        const eval_question *question = &data.question[i];
+        calibrate_item *item = &out->item[out->n++];
+        item->question = text_format("%s", question->question);
+        const iflow_status status = eval_context_cut(model, question, chunk_tokens, &item->chunks);
+        if (status != IFLOW_OK) {
+            char *what = text_format("%s:%zu", path, question->line);
+            result = cli_failed(status, what);
+            free(what);
+        }
+    }
+    eval_data_free(&data);
+    return result == CLI_OK && malformed ? CLI_FAILED : result;
+}
+
+iflow_status calibrate_item_lay(const calibrate_item *item, iflow_context *ctx) {
+    iflow_status status = IFLOW_OK;
+    iflow_context_clear(ctx);
+    for (size_t i = 0; i < item->chunks.n_chunks && status == IFLOW_OK; i++)
+        status =
+            iflow_context_add_tokens(ctx, item->chunks.token + item->chunks.start[i], item->chunks.start[i + 1] - item->chunks.start[i]);
+    return status;
+}
+
+iflow_status calibrate_item_answer(calibrate_item *item, iflow_context *ctx, size_t n_vocab) {
+    iflow_ask_params params = iflow_ask_default_params();
+    iflow_answer *full = NULL;
+    params.question = item->question;
+    params.method = IFLOW_METHOD_FULL;
+    params.max_tokens = CALIBRATE_TOKENS;
+    iflow_status status = calibrate_item_lay(item, ctx);
+    if (status == IFLOW_OK)
+        status = iflow_context_ask(ctx, &params, &full);
+    if (status != IFLOW_OK)
+        return status;
+    item->n_context = full->n_context;
+    if (full->n_generated) { /* replayed like everybody's, so that both sides of a comparison were computed in the same way */
+        item->logits = must_alloc(full->n_generated * n_vocab, sizeof *item->logits);
+        status = iflow_context_replay(ctx, full->token, full->n_generated, item->logits);
+        item->n_tokens = full->n_generated;
+        item->token = full->token;
+        full->token = NULL;
+    }
+    iflow_answer_free(full);
+    return status;
+}
+
+/* ---- Questions that the model writes ------------------------------------------------------------------------------------------------ */
+
+typedef struct collecting {
+    const iflow_model *model;
+    size_t chunk_tokens;
+    document_chunks all;
+    int result;
+} collecting;
+
+static void append(document_chunks *to, const int32_t *token, size_t n) {
+    const size_t end = to->n_chunks ? to->start[to->n_chunks] : 0;
+    to->token = must_realloc(to->token, end + n, sizeof *to->token);
+    memcpy(to->token + end, token, n * sizeof *token);
+    to->start = must_realloc(to->start, to->n_chunks + 2, sizeof *to->start);
+    to->start[0] = 0;
+    to->start[++to->n_chunks] = end + n;
+}
+
+static void append_chunk(document_chunks *to, const document_chunks *from, size_t i) {
+    append(to, from->token + from->start[i], from->start[i + 1] - from->start[i]);
+}
+
+static bool collect(document *doc, void *user) {
+    collecting *c = user;
+    document_chunks chunks = {0};
+    const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
+    for (size_t i = 0; i < chunks.n_chunks; i++)
+        append_chunk(&c->all, &chunks, i);
+    if (status != IFLOW_OK)
+        c->result = cli_failed(status, doc->name);
+    document_chunks_free(&chunks);
+    document_free(doc);
+    return c->result == CLI_OK;
+}
+
+/* The first line of what the model wrote, without white space around, whatever bytes it wrote; NULL if that is empty. */
+static char *first_line(const char *written) {
+    written += strspn(written, " \t\r\n\"");
+    size_t n = strcspn(written, "\r\n");
+    while (n && strchr(" \t\"", written[n - 1]))
+        n--;
+    return n ? text_utf8(written, n) : NULL;
+}
+
+/* A question over one chunk; *out NULL: the model wrote none. */
+static iflow_status write_question(iflow_context *ctx, const document_chunks *all, size_t i, char **out) {
+    iflow_ask_params params = iflow_ask_default_params();
+    iflow_answer *answer = NULL;
+    params.method = IFLOW_METHOD_FULL;
+    params.max_tokens = 32;
+    params.instruction = "Read the text above and write one short question that it answers. Write only the question.";
+    params.question = "Which short question does the text answer?";
+    iflow_context_clear(ctx);
+    iflow_status status = iflow_context_add_tokens(ctx, all->token + all->start[i], all->start[i + 1] - all->start[i]);
+    if (status == IFLOW_OK)
+        status = iflow_context_ask(ctx, &params, &answer);
+    *out = answer ? first_line(answer->text) : NULL;
+    iflow_answer_free(answer);
+    return status;
+}
+
+/* Chunk i and its neighbours; i is now first, now last, now in between. */
+static void choose_context(const document_chunks *all, size_t i, size_t turn, document_chunks *out) {
+    const size_t n = all->n_chunks < CALIBRATE_CHUNKS ? all->n_chunks : CALIBRATE_CHUNKS, before = turn % n;
+    size_t from = i < before ? 0 : i - before;
+    from = from + n > all->n_chunks ? all->n_chunks - n : from;
+    for (size_t c = from; c < from + n; c++)
+        append_chunk(out, all, c);
+}
+
+int calibrate_items_make(session *s, const common_options *options, bool jsonl, char **operands, size_t n_operands, size_t limit,
+                         calibrate_items *out) {
+    collecting c = {.model = s->model, .chunk_tokens = session_chunk_tokens(options), .result = CLI_OK};
+    sources list = {0};
+    for (size_t i = 0; i < n_operands; i++)
+        sources_add(&list, operands[i]);
+    sources_read(&list, jsonl, collect, &c);
+    if (list.n_failed)
+        c.result = CLI_FAILED;
+    sources_free(&list);
+    const size_t n_all = c.all.n_chunks, n = limit < n_all ? limit : n_all;
+    if (c.result == CLI_OK && n_all < 2) {
+        cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk", n_all,
+                  plural(n_all));
+        c.result = CLI_FAILED;
+    }
+    out->item = must_alloc(n, sizeof *out->item);
+    const double start = now_seconds();
+    for (size_t q = 0; q < n && c.result == CLI_OK; q++) {
+        char *question = NULL;
+        progress_show((double)q / (double)n, q ? (now_seconds() - start) / (double)q * (double)(n - q) : -1, "writing questions", "");
+        const size_t i = q * n_all / n;
+        const iflow_status status = write_question(s->ctx, &c.all, i, &question);
+        if (status != IFLOW_OK)
+            c.result = cli_failed(status, "writing a question");
+        else if (question) {
+            out->item[out->n].question = question;
+            choose_context(&c.all, i, q, &out->item[out->n++].chunks);
+        }
+    }
+    document_chunks_free(&c.all);
+    return c.result;
+}
+
+void calibrate_items_free(calibrate_items *items) {
+    for (size_t i = 0; i < items->n; i++) {
+        free(items->item[i].question);
+        iflow_free(items->item[i].token);
+        free(items->item[i].logits);
+        document_chunks_free(&items->item[i].chunks);
+    }
+    free(items->item);
+    *items = (calibrate_items){0};
+}
