@@ -17,7 +17,7 @@ if [ -z "$model" ]; then
 fi
 
 echo "Prefilling $(find "$documents" -name '*.txt' | wc -l) documents into $store (a second run finds them there):"
-"$infoflow" ingest -m "$model" -s "$store" "$documents"
+"$infoflow" ingest --no-profile -m "$model" -s "$store" "$documents"
 echo
 
 answers=$(mktemp -d)
@@ -26,7 +26,7 @@ n=0
 while IFS= read -r question; do
     n=$((n + 1))
     for method in infoflow full; do
-        "$infoflow" ask -m "$model" -s "$store" -q "$question" --method "$method" --max-tokens 40 --json "$documents" </dev/null \
+        "$infoflow" ask --no-profile -m "$model" -s "$store" -q "$question" --method "$method" --max-tokens 40 --json "$documents" </dev/null \
             >"$answers/$n.$method.json"
     done
     python3 scripts/demo_table.py "$answers/$n.infoflow.json" "$answers/$n.full.json"

@@ -18,6 +18,7 @@ static const char question[] = "Where is the diary of the engineer kept?";
 enum { N_TOKENS = 12 };
 
 static iflow_model *model;
+static int n_below; /* models whose unrepaired caches did not say what full prefill says */
 
 static iflow_context *make_context(void) {
     iflow_context *ctx = NULL;
@@ -83,7 +84,8 @@ static void test_counts_what_full_says(void **state) {
     }
     const iflow_fidelity by_hand = iflow_fidelity_of(full->logits, answer->logits, n, n_vocab);
     print_message("%s, no recompute: agreement %g, KL %.3g\n", strrchr(model->path, '/') + 1, f.top1, f.kl);
-    assert_true(f.top1 == (double)n_same / (double)n && f.top1 < 1);
+    n_below += f.top1 < 1;
+    assert_true(f.top1 == (double)n_same / (double)n);
     assert_true(f.kl > 0.01 && fabs(f.kl - by_hand.kl) <= 0.05 * by_hand.kl + 1e-3);
 
     /* Without logits the count is the same and there is no KL. */
@@ -166,5 +168,7 @@ int main(void) {
         failed += cmocka_run_group_tests_name(models[i], tests, NULL, NULL);
         iflow_model_free(model);
     }
-    return failed;
+    if (n_below == 0)
+        print_error("unrepaired caches said on every model what full prefill says: nothing was tested\n");
+    return failed + (n_below == 0);
 }
