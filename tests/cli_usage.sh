@@ -13,7 +13,7 @@ for command in ingest ask chat eval bench info "store list" "store show" "store 
 done
 run 0 ask --help
 for option in method ratio score-layers score-text system instruction max-tokens temp seed threads device ctx ubatch chunk kv-type no-mmap \
-    no-repack json scores html quiet no-store whole; do
+    no-repack exact json scores html quiet no-store whole; do
     prints "--$option( |\$)"
 done
 [ "$(grep -cE 'default: ' out)" -ge 14 ] || fail "defaults are missing in ask --help"

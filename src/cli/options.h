@@ -58,7 +58,7 @@ bool parse_bytes(const char *string, uint64_t *n_bytes);
 /* Options that most commands share. */
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
-    bool no_store, no_mmap, no_repack, whole, behind, foresee, quiet;
+    bool no_store, no_mmap, no_repack, exact, whole, behind, foresee, quiet;
     int verbose, threads, ctx, ubatch, chunk;
     uint64_t max_bytes;
 } common_options;
@@ -98,8 +98,9 @@ common_options common_options_default(void);
         {'t', "threads", "N", OPTION_INT, &(o).threads, 1, 1024, "threads (default: the processors this process may use)"},                \
         {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
         {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
-        {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"}, {            \
-        '\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower prefill"              \
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \
+        {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"}, {                 \
+        '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "multiply as libllama does, to the bit: slower prefill on the CPU"             \
     }
 #define OPTION_ROWS_OUTPUT(o)                                                                                                              \
     {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings"}, {                                         \

@@ -85,7 +85,8 @@ int session_load_model(const command_usage *usage, const common_options *options
     if (!path)
         return options_wrong(usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     session_log(options);
-    iflow_model_params params = {.device = options->device, .no_mmap = options->no_mmap, .no_repack = options->no_repack};
+    iflow_model_params params = {
+        .device = options->device, .no_mmap = options->no_mmap, .no_repack = options->no_repack, .exact = options->exact};
     double start = now_seconds();
     iflow_status status = iflow_model_load(path, &params, &out->model);
     if (status != IFLOW_OK)

@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 
 /* What building needs at hand. */
 typedef struct builder {
@@ -10,6 +11,7 @@ typedef struct builder {
     const iflow_rows *rows;
     iflow_graph *graph;
     struct ggml_context *ctx;
+    struct ggml_tensor *x, *quantised; /* the last input of a product of ours, and the same in 8 bits */
 } builder;
 
 struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
@@ -26,7 +28,20 @@ static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_t
 
 /* The one place that multiplies by a weight: weight [n_in, n_out] times x [n_in, n] (+ bias [n_out]). */
 static struct ggml_tensor *linear(builder *b, struct ggml_tensor *weight, struct ggml_tensor *bias, struct ggml_tensor *x) {
-    struct ggml_tensor *y = ggml_mul_mat(b->ctx, weight, x);
+    const iflow_layout layout = x->ne[1] < IFLOW_MATMUL_MIN_ROWS ? IFLOW_LAYOUT_OTHER : iflow_weight_layout(b->model, weight);
+    struct ggml_tensor *y;
+    if (layout == IFLOW_LAYOUT_OTHER) {
+        y = ggml_mul_mat(b->ctx, weight, x);
+    } else {
+        if (b->x != x) {
+            b->x = x;
+            b->quantised = iflow_matmul_quantise(b->ctx, x);
+        }
+        iflow_product *product = &b->graph->product[b->graph->n_products++];
+        product->weight = weight;
+        product->layout = layout;
+        y = iflow_matmul_multiply(b->ctx, product, b->quantised, x->ne[1]);
+    }
     return bias ? ggml_add(b->ctx, y, bias) : y;
 }
 
@@ -187,6 +202,10 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
     const size_t n_nodes = 64 + (size_t)model->h.n_layer * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 8 + 64);
     iflow_graph_free(graph);
+    graph->product = iflow_calloc(1 + (size_t)model->h.n_layer * 7, sizeof *graph->product);
+    if (!graph->product) {
+        return iflow_fail_memory((1 + (size_t)model->h.n_layer * 7) * sizeof *graph->product);
+    }
     graph->ctx = ggml_init((struct ggml_init_params){
         .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
     if (!graph->ctx) {
@@ -241,5 +260,6 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
 
 void iflow_graph_free(iflow_graph *graph) {
     ggml_free(graph->ctx);
+    free(graph->product);
     *graph = (iflow_graph){0};
 }

@@ -31,6 +31,8 @@ typedef struct iflow_graph {
     int fold;                   /* mask rows a token: see iflow_graph_fold */
     struct ggml_tensor *mask;   /* f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
     struct ggml_tensor *logits; /* f32 [n_vocab, n_out], or NULL */
+    iflow_product *product;     /* what the products in the graph point to */
+    int n_products;
     struct ggml_tensor *observed[IFLOW_MAX_OBSERVED][IFLOW_N_OBSERVATIONS]; /* f32 [1, n_kv] each; the flags that are set come first */
 } iflow_graph;
 

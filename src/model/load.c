@@ -142,6 +142,7 @@ iflow_status iflow_model_load(const char *path, const iflow_model_params *params
         status = iflow_fail_memory(sizeof *model);
         goto cleanup;
     }
+    model->exact = params->exact;
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st)) {
         status = iflow_fail(errno == ENOENT ? IFLOW_E_NOT_FOUND : IFLOW_E_IO, "model %s: %s", path, strerror(errno));

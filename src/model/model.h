@@ -3,6 +3,7 @@
 #define IFLOW_MODEL_MODEL_H
 
 #include "model/arch.h"
+#include "model/matmul.h"
 
 #include <ggml-backend.h>
 #include <ggml.h>
@@ -43,8 +44,11 @@ struct iflow_model {
 
     struct ggml_context *ctx[IFLOW_MAX_BUFTS]; /* tensors by buffer type */
     ggml_backend_buffer_t buffer[IFLOW_MAX_BUFTS];
+    bool plain[IFLOW_MAX_BUFTS];     /* the buffer's weights lie as in the file */
+    uint64_t rows8[IFLOW_MAX_BUFTS]; /* the types, as bits, that lie as IFLOW_LAYOUT_ROWS8 in it */
     int n_bufts;
-    void *map; /* the mapped file, or NULL */
+    bool exact; /* ggml's products alone */
+    void *map;  /* the mapped file, or NULL */
     size_t map_bytes;
 
     struct llama_model *vocab; /* tokenizer and chat template only */
@@ -56,6 +60,9 @@ struct iflow_model {
 iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *gguf, struct ggml_context *meta, int fd,
                                 const iflow_model_params *params);
 void iflow_weights_free(iflow_model *model);
+
+/* How a weight lies, for our products; OTHER also where ggml's are to be used. */
+iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_tensor *weight);
 
 /* tokenizer.c */
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);

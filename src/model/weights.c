@@ -209,8 +209,10 @@ static bool load_mapped(loader *l, int c) {
 /* The others are copied, and repacked on the way by their buffer type. */
 static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buft) {
     iflow_model *m = l->model;
+    const bool repacked = ggml_backend_buft_get_device(buft) == m->cpu && buft != ggml_backend_dev_buffer_type(m->cpu);
     iflow_status status = IFLOW_OK;
     void *staging = NULL;
+    uint64_t rows8 = 0, not_rows8 = 0; /* types, as bits */
     m->buffer[c] = ggml_backend_alloc_ctx_tensors_from_buft(m->ctx[c], buft);
     if (!m->buffer[c]) {
         return iflow_fail(IFLOW_E_MEMORY, "%s: no room for the weights in %s memory", m->path, ggml_backend_buft_name(buft));
@@ -218,8 +220,10 @@ static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buf
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
         const size_t n_bytes = ggml_nbytes(t);
         const uint64_t offset = file_offset(l, t);
+        const uint64_t type_bit = UINT64_C(1) << t->type;
         if (m->map) {
             ggml_backend_tensor_set(t, (char *)m->map + offset, 0, n_bytes);
+            *(repacked && iflow_matmul_is_rows8(t, (char *)m->map + offset) ? &rows8 : &not_rows8) |= type_bit;
             const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = (offset + page - 1) / page * page,
                            to = (offset + n_bytes) / page * page;
             if (from < to) {
@@ -242,7 +246,9 @@ static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buf
             done += (size_t)got;
         }
         ggml_backend_tensor_set(t, staging, 0, n_bytes);
+        *(repacked && iflow_matmul_is_rows8(t, staging) ? &rows8 : &not_rows8) |= type_bit;
     }
+    m->rows8[c] = rows8 & ~not_rows8;
 
 cleanup:
     free(staging);
@@ -291,7 +297,8 @@ iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *g
     }
     const ggml_backend_buffer_type_t plain = ggml_backend_dev_buffer_type(model->cpu);
     for (int c = 0; !l.status && c < model->n_bufts; c++) {
-        if (of[c] == plain && model->map) {
+        model->plain[c] = of[c] == plain;
+        if (model->plain[c] && model->map) {
             l.status = load_mapped(&l, c) ? IFLOW_OK : iflow_fail(IFLOW_E_BACKEND, "%s: ggml refused the mapped weights", model->path);
         } else {
             l.status = load_copied(&l, c, of[c]);
@@ -304,6 +311,17 @@ iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *g
 cleanup:
     free(l.slot);
     return l.status;
+}
+
+iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_tensor *weight) {
+    iflow_layout layout = IFLOW_LAYOUT_OTHER;
+    for (int c = 0; c < model->n_bufts; c++) {
+        if (weight->buffer == model->buffer[c]) {
+            layout = model->plain[c] ? IFLOW_LAYOUT_ROWS : model->rows8[c] >> weight->type & 1 ? IFLOW_LAYOUT_ROWS8 : IFLOW_LAYOUT_OTHER;
+        }
+    }
+    const bool ours = model->device == model->cpu && !model->exact && iflow_matmul_can(weight->type, layout);
+    return ours ? layout : IFLOW_LAYOUT_OTHER;
 }
 
 void iflow_weights_free(iflow_model *model) {

@@ -1,0 +1,121 @@
+/* matmul.c - products as ggml ops: which weights they take, and which thread does which part. */
+#include "model/matmul_kernels.h"
+
+#include <assert.h>
+#include <string.h>
+
+bool iflow_matmul_can(enum ggml_type type, iflow_layout layout) {
+    const iflow_kernels *kernels = iflow_kernels_get(0);
+    if (!kernels) {
+        return false;
+    }
+    switch ((int)type) {
+    case GGML_TYPE_Q4_0:
+    case GGML_TYPE_Q4_K:
+        return layout != IFLOW_LAYOUT_OTHER;
+    case GGML_TYPE_Q4_1:
+    case GGML_TYPE_Q5_0:
+    case GGML_TYPE_Q5_1:
+    case GGML_TYPE_Q5_K:
+    case GGML_TYPE_Q6_K:
+        return layout == IFLOW_LAYOUT_ROWS;
+    case GGML_TYPE_Q8_0:
+        return layout == IFLOW_LAYOUT_ROWS && kernels->max_code_bits == 8;
+    default:
+        return false;
+    }
+}
+
+static int depth_at(int64_t n_in, int64_t start) {
+    return n_in - start < IFLOW_TILE_DEPTH ? (int)(n_in - start) : IFLOW_TILE_DEPTH;
+}
+
+bool iflow_matmul_is_rows8(const struct ggml_tensor *repacked, const void *rows) {
+    if (!iflow_matmul_can(repacked->type, IFLOW_LAYOUT_ROWS8) || repacked->ne[1] % 8) {
+        return false;
+    }
+    struct ggml_tensor plain = *repacked;
+    plain.data = (void *)(uintptr_t)rows;
+    iflow_tile tile[2];
+    memset(tile, 0, sizeof tile);
+    const iflow_kernels *kernels = iflow_kernels_get(0);
+    kernels->unpack(repacked, IFLOW_LAYOUT_ROWS8, 0, 0, depth_at(repacked->ne[0], 0), &tile[0]);
+    kernels->unpack(&plain, IFLOW_LAYOUT_ROWS, 0, 0, depth_at(repacked->ne[0], 0), &tile[1]);
+    return !memcmp(&tile[0], &tile[1], sizeof *tile);
+}
+
+static int64_t n_panels(int64_t n) {
+    return (n + IFLOW_PANEL - 1) / IFLOW_PANEL;
+}
+
+/* Of quantised x [n_in, n]: panel by panel, n_in / 32 blocks each. */
+static void quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    (void)user;
+    const struct ggml_tensor *x = dst->src[0];
+    const int64_t n_in = x->ne[0], n = x->ne[1], n_blocks = n_in / IFLOW_BLOCK;
+    const size_t stride = x->nb[1] / sizeof(float);
+    for (int64_t p = ith; p < n_panels(n); p += nth) {
+        const int64_t first = p * IFLOW_PANEL, left = n - first;
+        iflow_kernels_get(0)->quantise((const float *)x->data + (size_t)first * stride, stride, (int)n_in,
+                                       left < IFLOW_PANEL ? (int)left : IFLOW_PANEL, (iflow_block *)dst->data + p * n_blocks);
+    }
+}
+
+struct ggml_tensor *iflow_matmul_quantise(struct ggml_context *ctx, struct ggml_tensor *x) {
+    assert(x->type == GGML_TYPE_F32 && x->nb[0] == sizeof(float) && x->ne[2] == 1 && x->ne[3] == 1 && x->ne[0] % IFLOW_BLOCK == 0);
+    const int64_t n_bytes = n_panels(x->ne[1]) * (x->ne[0] / IFLOW_BLOCK) * (int64_t)sizeof(iflow_block);
+    return ggml_custom_4d(ctx, GGML_TYPE_I8, n_bytes, 1, 1, 1, &x, 1, quantise, GGML_N_TASKS_MAX, NULL);
+}
+
+/* One tile's rows of the result for panels [first, end). */
+static void multiply_tile(const iflow_kernels *kernels, const iflow_product *product, const iflow_block *x, struct ggml_tensor *dst,
+                          int64_t row, int64_t first, int64_t end) {
+    const struct ggml_tensor *w = product->weight;
+    const int64_t n_in = w->ne[0], n_out = w->ne[1], n = dst->ne[1], n_rows = n_out - row < IFLOW_TILE_ROWS ? n_out - row : IFLOW_TILE_ROWS;
+    iflow_tile tile;
+    for (int64_t start = 0; start < n_in; start += IFLOW_TILE_DEPTH) {
+        const int depth = depth_at(n_in, start), n_blocks = depth / IFLOW_BLOCK;
+        kernels->unpack(w, product->layout, row, start, depth, &tile);
+        for (int64_t p = first; p < end; p++) {
+            const iflow_block *block = x + (p * n_in + start) / IFLOW_BLOCK;
+            float *out = (float *)dst->data + (size_t)(p * IFLOW_PANEL * n_out + row), edge[IFLOW_PANEL][IFLOW_TILE_ROWS] = {{0}};
+            const int64_t left = n - p * IFLOW_PANEL, n_here = left < IFLOW_PANEL ? left : IFLOW_PANEL;
+            const bool whole = n_here == IFLOW_PANEL && n_rows == IFLOW_TILE_ROWS;
+            for (int64_t i = 0; !whole && start && i < n_here; i++) {
+                memcpy(edge[i], out + i * n_out, (size_t)n_rows * sizeof *out);
+            }
+            kernels->multiply(&tile, block, n_blocks, whole ? out : edge[0], whole ? (size_t)n_out : IFLOW_TILE_ROWS, start == 0);
+            for (int64_t i = 0; !whole && i < n_here; i++) {
+                memcpy(out + i * n_out, edge[i], (size_t)n_rows * sizeof *out);
+            }
+        }
+    }
+}
+
+static void multiply(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    (void)ith;
+    iflow_product *product = user;
+    const iflow_kernels *kernels = product->kernels ? product->kernels : iflow_kernels_get(0);
+    /* Tiles are the items of work; where they are few for the threads, each is cut by panels. */
+    const int64_t n_tiles = (dst->ne[0] + IFLOW_TILE_ROWS - 1) / IFLOW_TILE_ROWS, panels = n_panels(dst->ne[1]);
+    int64_t n_cuts = (4 * (int64_t)nth + n_tiles - 1) / n_tiles;
+    n_cuts = nth == 1 ? 1 : n_cuts < panels ? n_cuts : panels;
+    const int64_t per_cut = (panels + n_cuts - 1) / n_cuts, n_items = n_tiles * n_cuts;
+    for (;;) {
+        const int64_t i = atomic_fetch_add(&product->next, 1);
+        if (i >= n_items) {
+            if (i == n_items + nth - 1) { /* every thread has seen that nothing is left */
+                atomic_store(&product->next, 0);
+            }
+            return;
+        }
+        const int64_t first = i % n_cuts * per_cut, end = first + per_cut < panels ? first + per_cut : panels;
+        if (first < end) {
+            multiply_tile(kernels, product, (const iflow_block *)dst->src[0]->data, dst, i / n_cuts * IFLOW_TILE_ROWS, first, end);
+        }
+    }
+}
+
+struct ggml_tensor *iflow_matmul_multiply(struct ggml_context *ctx, iflow_product *product, struct ggml_tensor *quantised, int64_t n) {
+    return ggml_custom_4d(ctx, GGML_TYPE_F32, product->weight->ne[1], n, 1, 1, &quantised, 1, multiply, GGML_N_TASKS_MAX, product);
+}
