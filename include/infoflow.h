@@ -206,7 +206,8 @@ typedef struct iflow_context_params {
     int n_threads;       /* 0: the processors this process may use */
     size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
-    bool behind;         /* prefill chunks behind a generic text too, which is dropped like the sink; such chunks have other ids */
+    bool alone;   /* prefill chunks behind the sink alone, as the paper does. Else a generic text stands between them and is dropped, */
+                  /* too: the chunk's tokens are then not the first of a document. Such chunks have other ids */
     bool foresee; /* note in chunks how stale their tokens will be among others: prefilled twice, once with that text and once without */
 } iflow_context_params;
 
@@ -315,8 +316,8 @@ typedef struct iflow_timings {
 
 typedef struct iflow_answer {
     char *text;
-    int32_t *token; /* generated, without the end-of-generation token */
-    int32_t *context_token; /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
+    int32_t *token;          /* generated, without the end-of-generation token */
+    int32_t *context_token;  /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */

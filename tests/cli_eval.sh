@@ -111,7 +111,7 @@ run 0 eval --methods none --fidelity --output again.jsonl data.jsonl; says '3 an
 
 # Exact match and containment: gold answers taken from what the model says.
 tail -n 1 data.jsonl >c.jsonl
-run 0 eval -m $models/llama-gqa.gguf --methods none -n 6 --output said.jsonl c.jsonl
+run 0 eval -m $models/llama-gqa.gguf --methods none:alone -n 6 --output said.jsonl c.jsonl
 "$python" - >gold.jsonl <<'P' || fail "the model does not say what this test needs"
 import json
 question, said = (json.loads(open(p).read()) for p in ("c.jsonl", "said.jsonl"))
@@ -120,9 +120,9 @@ assert len(words) > 3 and said["raw"].isascii(), said["raw"]
 for i, gold in enumerate([["nothing", "The " + said["answer"].upper() + "!"], ["nothing"], [" ".join(words[:2])]]):
     print(json.dumps(dict(question, id=i, answers=gold)))
 P
-run 0 eval -m $models/llama-gqa.gguf --methods none -n 6 --output gold_out.jsonl gold.jsonl
+run 0 eval -m $models/llama-gqa.gguf --methods none:alone -n 6 --output gold_out.jsonl gold.jsonl
 json gold_out.jsonl '[r["em"] for r in d] == [1, 0, 0]' '[r["contains"] for r in d] == [1, 0, 1]' 'd[0]["f1"] == 1 and d[1]["f1"] == 0 and 0 < d[2]["f1"] < 1'
-prints '^none .* 0.3333 +0.6667 '
+prints '^none/alone .* 0.3333 +0.6667 '
 
 # Shards: every question is in one part; the parts joined are the whole, and nothing is left to ask.
 run 0 eval --methods none --shard 1/2 --output part1.jsonl data.jsonl; prints '^none +0.00 +2 '
@@ -297,8 +297,8 @@ run 2 eval --methods none --output o --repeat 2 data.jsonl; says '--repeat goes 
 run 1 eval --methods none --output needle_long.jsonl --needle 300,5000 --ctx 900; says '--needle 5000: .* context of 900 tokens; give at most 6[0-9][0-9]'
 [ ! -e needle_long.jsonl ] || [ ! -s needle_long.jsonl ] || fail "something ran although a length does not fit"
 run 1 eval --methods none --output o --needle 40; says '--needle 40: the needle alone is longer'
-again 3 --behind; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --behind --coverage 0.9
-json settings.jsonl 'd[-1]["settings"].startswith("behind coverage=0.9 ")' 'd[-4]["settings"] == "behind"'
+again 3 --alone; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --alone --coverage 0.9
+json settings.jsonl 'd[-1]["settings"].startswith("alone coverage=0.9 ")' 'd[-4]["settings"] == "alone"'
 
 # LongBench's contexts as they come: a text before the first marker, carriage returns, white space, markers that are none; else paragraphs.
 "$python" - <<'P'
@@ -332,3 +332,11 @@ assert set(paragraphs[:3]) <= texts, (paragraphs, texts) # no two of these fit a
 assert sum("It is old." in c for c in texts) > 1 and any(c.endswith("End.\n\nThe keeper went.") for c in texts), texts # cut; the rest fits with the next
 assert all(c.endswith(".") or c.startswith("<|") for c in texts), texts
 P
+
+# Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
+run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full:alone,none:vatp' --fidelity --output mixed.jsonl one.jsonl
+json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["", "alone", "", "alone", "", ""]' \
+    'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
+prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
+run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
+run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"

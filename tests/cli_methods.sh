@@ -12,9 +12,9 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
 run 0 methods; prints '^  foreseen +.*; by --ratio$'; prints '^  union +.*; by --ratio$'
 
 # Chunks behind the text are other chunks, and stand beside the plain ones; what they stand behind is shown.
-run 0 ingest --chunk 100 a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)
+run 0 ingest --chunk 100 --alone a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)
 run 0 ingest --chunk 100 --behind a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
-run 0 ingest --chunk 100 --behind a.txt b.txt; says ' 0 chunks computed'
+run 0 ingest --chunk 100 a.txt b.txt; says ' 0 chunks computed' # it is the default
 [ "$plain" != "$behind" ] || fail "--behind does nothing"
 run 0 store list --json; cp out list
 json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 161]' 'not any(c["foreseen"] for c in d["chunks"])' \
@@ -22,29 +22,29 @@ json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 161]' 'not any
 n=$(value list 'len(d["chunks"])') # no head among them: nothing was asked yet
 chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$behind"'"][0]["chunks"][0]')
 run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 161 that were dropped$'; prints '^foreseen +no$'
-ask a.txt b.txt; cp out plain.json
+ask --alone a.txt b.txt; cp out plain.json
 ask --behind a.txt b.txt; cp out behind.json
 over plain.json 'd["tokens"]["context"] == e["tokens"]["context"] and d["scores"] != e["scores"] and not {c["id"] for c in d["chunks"][1:]} & {c["id"] for c in e["chunks"][1:]}'
-ask "$behind" b.txt --behind; over behind.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
-ask "$behind"; ask --behind a.txt --no-store; cp out alone.json; ask "$behind"; over alone.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+ask "$behind" b.txt; over behind.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+ask "$behind" --alone; ask a.txt --no-store; cp out unstored.json; ask "$behind" --alone; over unstored.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
 
 # Foreseen staleness: noted at ingest, or when a question needs it; once.
-run 0 ingest --chunk 100 --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
-run 0 ingest --chunk 100 --foresee a.txt; says ' 0 chunks computed'
+run 0 ingest --chunk 100 --alone --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
+run 0 ingest --chunk 100 --alone --foresee a.txt; says ' 0 chunks computed'
 run 0 store list --json; json out "sum(c['sink_tokens'] > 0 for c in d['chunks']) == $n" 'len({c["foreseen"] for c in d["chunks"]}) == 2'
 run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^foreseen +yes'
-ask --method foreseen a.txt b.txt; cp out foreseen
+ask --alone --method foreseen a.txt b.txt; cp out foreseen
 json foreseen 'd["method"] == "foreseen"' 'd["timings_ms"]["prefill"] > 0' \
     'd["tokens"]["recomputed"] == len(d["selected"]) == max(1, math.floor(0.15 * d["tokens"]["context"] + 1e-9))' \
     'all(x > 0 for x in d["scores"][d["chunks"][0]["length"]:])' \
     'min(d["scores"][s] for s in d["selected"]) >= sorted(d["scores"])[-len(d["selected"])]'
-ask --method foreseen a.txt b.txt; json out 'd["timings_ms"]["prefill"] == 0'; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
-ask --method foreseen --no-store a.txt b.txt; over foreseen 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
+ask --alone --method foreseen a.txt b.txt; json out 'd["timings_ms"]["prefill"] == 0'; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
+ask --alone --method foreseen --no-store a.txt b.txt; over foreseen 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
 run 0 store verify
 for share in 1 0 0.5; do
-    ask --method union --foreseen-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
+    ask --alone --method union --foreseen-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
 done
-ask --method infoflow a.txt b.txt; cp out infoflow
+ask --alone --method infoflow a.txt b.txt; cp out infoflow
 cp union1 out; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
 cp union0 out; over infoflow 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
 cp union0.5 out; over foreseen 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'

@@ -189,7 +189,7 @@ static iflow_context *make_context(const golden *g, const iflow_model *model, bo
     size_t n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, at = 0;
     int32_t *length = tokens(g, "chunk_length", &n_chunks), *token = tokens(g, "chunk_tokens", &n_tokens);
     double *ratio = values(g, "ratio", &n_ratio);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.behind = behind}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.alone = !behind}, &ctx));
     for (size_t i = 0; i < n_chunks; i++) {
         assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
         at += (size_t)length[i];

@@ -14,7 +14,7 @@ static float *floats(const uint16_t *values, size_t n) {
 /* A chunk behind the text has the rows that it has in one pass over sink, text and chunk, and not those that it has behind the sink. */
 static void test_behind_is_one_pass(void **state) {
     (void)state;
-    iflow_context *alone = make_context(NULL, 0, 0, NULL), *behind = make_context_with(NULL, (iflow_context_params){.behind = true}, NULL);
+    iflow_context *alone = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL), *behind = make_context(NULL, 0, 0, NULL);
     const iflow_tokens *lead = &behind->lead[IFLOW_LEAD_TEXT].token;
     assert_int_equal(lead->n, model->n_sink + 160);
     assert_memory_equal(lead->token, model->sink, model->n_sink * sizeof *model->sink);
@@ -71,7 +71,7 @@ static void test_behind_is_one_pass(void **state) {
 /* Ratio 1 repairs whatever the chunks were prefilled behind. */
 static void test_behind_ratio_1_is_full(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = true}, NULL);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){0}, NULL);
     iflow_answer *full = NULL, *all = NULL, *none = NULL;
     float *a = ask(ctx, IFLOW_METHOD_FULL, 0, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all),
           *c = ask(ctx, IFLOW_METHOD_NONE, 0, &none);
@@ -88,10 +88,10 @@ static void test_behind_by_id(void **state) {
     char *dir = support_make_dir();
     iflow_store *store = NULL;
     assert_ok(iflow_store_open(dir, NULL, &store));
-    iflow_context *behind = make_context_with(store, (iflow_context_params){.behind = true}, NULL), *plain = NULL;
+    iflow_context *behind = make_context_with(store, (iflow_context_params){0}, NULL), *plain = NULL;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
     float *a = ask(behind, IFLOW_METHOD_INFOFLOW, 0.15, &x);
-    assert_ok(iflow_context_new(model, store, NULL, &plain));
+    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.alone = true}, &plain));
     for (size_t i = 0; i < behind->n_chunks; i++) {
         assert_ok(iflow_context_add_chunk(plain, behind->chunk[i].id));
         assert_int_equal(plain->chunk[i].lead, IFLOW_LEAD_TEXT);
@@ -220,7 +220,7 @@ static void assert_same_ask(iflow_context *ctx, const iflow_ask_params *x, const
 /* A union with one part is that part. */
 static void test_union_of_one(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = true}, NULL);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){0}, NULL);
     iflow_ask_params both = ask_params(IFLOW_METHOD_UNION, 0.2);
     const iflow_ask_params foreseen = ask_params(IFLOW_METHOD_FORESEEN, 0.2), infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
     both.foreseen_share = 1;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 int cli_ask(int argc, char **argv) {
-    common_options common = {0};
+    common_options common = common_options_default();
     ask_options asking = ask_options_default();
     profile_options profiling = {0};
     gate checking = gate_default();

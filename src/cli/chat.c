@@ -134,7 +134,7 @@ static int talk(chat *c) {
 }
 
 int cli_chat(int argc, char **argv) {
-    chat c = {.asking = ask_options_default(), .gate = gate_default()};
+    chat c = {.common = common_options_default(), .asking = ask_options_default(), .gate = gate_default()};
     profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",

@@ -1,6 +1,7 @@
 /* eval.c - `infoflow eval`: methods and ratios on a question set, by the paper's protocol or as `infoflow ask` asks. */
 #include "eval_context.h"
 #include "eval_report.h"
+#include "eval_variants.h"
 #include "f1.h"
 #include "profile.h"
 #include "progress.h"
@@ -20,13 +21,7 @@
 static const char paper_instruction[] =
     "Answer the question based on the given passages. Only give me the answer and do not output any other words. "
     "The answer should be within 5 words.";
-enum { MAX_METHODS = 16, MAX_RATIOS = 16, PAPER_TOKENS = 32 };
-
-/* A method at a ratio, which is 0 or 1 where the method has none of its own. */
-typedef struct variant {
-    iflow_method method;
-    double ratio;
-} variant;
+enum { PAPER_TOKENS = 32 };
 
 typedef struct eval {
     session s;
@@ -39,8 +34,9 @@ typedef struct eval {
     bool fidelity;
     gate gate;
     profile profile;
-    variant variant[MAX_METHODS * MAX_RATIOS];
+    eval_variant variant[EVAL_MAX_VARIANTS];
     size_t n_variants;
+    iflow_context *ctx[2]; /* whose chunks are prefilled alone, and behind the text; NULL: no variant needs it */
     eval_data data;
     const eval_question **question; /* of the data, those to ask */
     size_t n_questions;
@@ -53,57 +49,6 @@ typedef struct eval {
     bool warm;
 } eval;
 
-static void add_variant(eval *e, iflow_method method, double ratio) {
-    for (size_t v = 0; v < e->n_variants; v++)
-        if (e->variant[v].method == method && fabs(e->variant[v].ratio - ratio) < 5e-7) /* records have six digits of it */
-            return;
-    e->variant[e->n_variants++] = (variant){method, ratio};
-}
-
-static int parse_ratios(const command_usage *usage, const eval *e, double ratio[MAX_RATIOS], size_t *n) {
-    for (const char *at = e->ratios; *n < MAX_RATIOS;) {
-        char *end = NULL;
-        ratio[*n] = strtod(at, &end);
-        if (end == at || (*end && *end != ',') || !(ratio[*n] >= 0 && ratio[*n] <= 1))
-            break;
-        ++*n;
-        if (!*end)
-            return CLI_OK;
-        at = end + 1;
-    }
-    return options_wrong(usage, "--ratio takes numbers from 0 to 1 separated by commas, at most %d, not '%s'", MAX_RATIOS, e->ratios);
-}
-
-/* Whether a method chooses by a score, so that --coverage can be its budget. */
-static bool has_score(iflow_method method) {
-    return method == IFLOW_METHOD_INFOFLOW || method == IFLOW_METHOD_UNION || method == IFLOW_METHOD_FORESEEN ||
-           method == IFLOW_METHOD_CACHEBLEND;
-}
-
-static int parse_variants(const command_usage *usage, eval *e) {
-    double ratio[MAX_RATIOS];
-    size_t n_ratios = 0, n_methods = 0;
-    const int result = parse_ratios(usage, e, ratio, &n_ratios);
-    if (result != CLI_OK)
-        return result;
-    for (const char *at = e->methods; *at;) {
-        char name[32];
-        iflow_method method;
-        size_t n = strcspn(at, ",");
-        snprintf(name, sizeof name, "%.*s", (int)n, at);
-        if (n_methods++ == MAX_METHODS || iflow_method_from_name(name, &method) != IFLOW_OK)
-            return options_wrong(usage, "--methods takes names separated by commas: %s",
-                                 n_methods > MAX_METHODS ? "too many of them" : iflow_error_message());
-        if (!iflow_method_has_ratio(method))
-            add_variant(e, method, method == IFLOW_METHOD_FULL ? 1 : 0);
-        else
-            for (size_t r = 0; r < (e->asking.coverage > 0 && has_score(method) ? 1 : n_ratios); r++)
-                add_variant(e, method, ratio[r]);
-        at += n + (at[n] == ',');
-    }
-    return n_methods ? CLI_OK : options_wrong(usage, "--methods is empty; `infoflow methods` lists them");
-}
-
 static bool is_chat(const eval *e) {
     return strcmp(e->protocol, "chat") == 0;
 }
@@ -115,9 +60,9 @@ static int default_tokens(const eval *e) {
 /* Settings that differ from the defaults, as text: a record stands for all that can change its numbers, and what can't change those of this
  * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
  */
-static char *settings_of(const eval *e, const eval_question *question, const variant *v) {
+static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
     const ask_options *asking = &e->asking;
-    const bool both = v->method == IFLOW_METHOD_UNION, scores = both || v->method == IFLOW_METHOD_INFOFLOW;
+    const bool looks = eval_method_looks(v->method);
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
@@ -137,15 +82,15 @@ static char *settings_of(const eval *e, const eval_question *question, const var
         text_printf(&out, " chunk=%zu", chunk);
     if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
         text_printf(&out, " kv-type=%s", e->common.kv_type);
-    if (reuses && e->common.behind)
-        text_puts(&out, " behind");
-    if (has_score(v->method) && asking->coverage > 0)
+    if (reuses && !v->behind)
+        text_puts(&out, " alone");
+    if (eval_method_scores(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
-    if (both && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
+    if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
         text_printf(&out, " foreseen-share=%g", asking->foreseen_share);
-    if (scores && strcmp(asking->score_text, ask_options_default().score_text) != 0)
+    if (looks && strcmp(asking->score_text, ask_options_default().score_text) != 0)
         text_printf(&out, " score-text=%s", asking->score_text);
-    for (size_t i = 0; scores && i < asking->layers.n; i++) {
+    for (size_t i = 0; looks && i < asking->layers.n; i++) {
         const int layer = asking->layers.layer[i];
         text_printf(&out, "%s%d", i ? "," : " score-layers=", layer < 0 ? layer + e->s.info.n_layer : layer);
     }
@@ -155,20 +100,20 @@ static char *settings_of(const eval *e, const eval_question *question, const var
 }
 
 /* Whether the answer is checked; full prefill's own is what answers are checked against. */
-static bool is_verified(const eval *e, const eval_question *question, const variant *v) {
+static bool is_verified(const eval *e, const eval_question *question, const eval_variant *v) {
     return v->method != IFLOW_METHOD_FULL && gate_draws(&e->gate, question->question);
 }
 
 /* The record of a question and a variant under this run's settings, or NULL. One without the fidelity or the check that is asked for does
  * not count. */
-static const json_t *record_of(const eval *e, const eval_question *question, const variant *v) {
-    const bool scores = v->method == IFLOW_METHOD_INFOFLOW || v->method == IFLOW_METHOD_UNION;
+static const json_t *record_of(const eval *e, const eval_question *question, const eval_variant *v) {
+    const bool looks = eval_method_looks(v->method);
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
-                          .score = scores ? e->asking.score : "",
-                          .geometry = scores ? e->asking.geometry : "",
-                          .reorder = scores && e->asking.reorder,
+                          .score = looks ? iflow_score_name(v->score) : "",
+                          .geometry = looks ? iflow_geometry_name(v->geometry) : "",
+                          .reorder = v->reorder,
                           .model = e->s.info.fingerprint,
                           .settings = settings,
                           .ratio = v->ratio,
@@ -180,40 +125,70 @@ static const json_t *record_of(const eval *e, const eval_question *question, con
     return is_verified(e, question, v) && !json_object_get(record, "agreement") ? NULL : record;
 }
 
-static bool is_done(const eval *e, const eval_question *question, const variant *v) {
+static bool is_done(const eval *e, const eval_question *question, const eval_variant *v) {
     return record_of(e, question, v) != NULL;
 }
 
 /* An answer that nobody measures: it stores the head and touches the weights, which the first question would pay for. */
-static iflow_status warm_up(eval *e, const eval_question *question) {
+static iflow_status warm_up(eval *e, iflow_context *ctx, const eval_question *question) {
     iflow_answer *answer = NULL;
     iflow_ask_params params = e->params;
     params.method = IFLOW_METHOD_NONE;
     params.question = question->question;
     params.max_tokens = 1;
-    const iflow_status status = iflow_context_ask(e->s.ctx, &params, &answer);
+    const iflow_status status = iflow_context_ask(ctx, &params, &answer);
     iflow_answer_free(answer);
     return status;
 }
 
 /* Appends a chunk to the context; its KV is computed first, so that no method pays for it. */
-static iflow_status add_chunk(eval *e, const int32_t *tokens, size_t n) {
+static iflow_status add_chunk(iflow_context *ctx, const int32_t *tokens, size_t n) {
     iflow_status status;
     do {
-        status = iflow_context_prefill(e->s.ctx, tokens, n, NULL, NULL);
+        status = iflow_context_prefill(ctx, tokens, n, NULL, NULL);
         if (status == IFLOW_E_BUSY)
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     } while (status == IFLOW_E_BUSY && !cli_interrupted());
-    return status ? status : iflow_context_add_tokens(e->s.ctx, tokens, n);
+    return status ? status : iflow_context_add_tokens(ctx, tokens, n);
 }
 
-/* Lays the question's text and passages into the context. */
+/* The context that a variant is asked in. */
+static iflow_context *context_of(const eval *e, const eval_variant *v) {
+    return e->ctx[v->behind];
+}
+
+/* Opens the contexts that the variants need; their chunks foresee where one of them wants that, so that no method pays for it. */
+static int open_contexts(eval *e) {
+    for (int behind = 0; behind < 2; behind++) {
+        bool needed = false, foresee = e->common.foresee;
+        for (size_t v = 0; v < e->n_variants; v++) {
+            needed = needed || e->variant[v].behind == behind;
+            foresee = foresee || (e->variant[v].behind == behind && eval_method_foresees(e->variant[v].method));
+        }
+        common_options options = e->common;
+        options.behind = behind;
+        options.foresee = foresee;
+        const int result = needed ? session_new_context(&options, &e->s, &e->ctx[behind]) : CLI_OK;
+        if (result != CLI_OK)
+            return result;
+    }
+    return CLI_OK;
+}
+
+/* Lays the question's text and passages into the contexts. */
 static iflow_status prepare(eval *e, const eval_question *question) {
     document_chunks chunks;
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
-    iflow_context_clear(e->s.ctx);
-    for (size_t i = 0; status == IFLOW_OK && i < chunks.n_chunks; i++)
-        status = add_chunk(e, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+    for (int c = 0; c < 2; c++) {
+        if (!e->ctx[c])
+            continue;
+        iflow_context_clear(e->ctx[c]);
+        for (size_t i = 0; status == IFLOW_OK && i < chunks.n_chunks; i++)
+            status = add_chunk(e->ctx[c], chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+        if (status == IFLOW_OK && !e->warm)
+            status = warm_up(e, e->ctx[c], question);
+    }
+    e->warm = e->warm || status == IFLOW_OK;
     document_chunks_free(&chunks);
     return status;
 }
@@ -223,8 +198,8 @@ static json_t *real_or_null(double value) {
 }
 
 /* like: NULL where fidelity is not measured. */
-static int write_record(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, const iflow_fidelity *like,
-                        const verdict *checked) {
+static int write_record(eval *e, const eval_question *question, const eval_variant *v, const iflow_answer *answer,
+                        const iflow_fidelity *like, const verdict *checked) {
     char *settings = settings_of(e, question, v), *extracted = f1_extract(answer->text);
     double f1 = extracted ? f1_best(extracted, question->answer, question->n_answers) : -1;
     int exact = extracted ? f1_exact(extracted, question->answer, question->n_answers) : -1;
@@ -238,11 +213,11 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (v->method == IFLOW_METHOD_INFOFLOW || v->method == IFLOW_METHOD_UNION) {
-        json_object_set_new(record, "score", json_string(e->asking.score));
-        json_object_set_new(record, "geometry", json_string(e->asking.geometry));
-        json_object_set_new(record, "reorder", json_boolean(e->asking.reorder));
-        if (e->asking.reorder)
+    if (eval_method_looks(v->method)) {
+        json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
+        json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
+        json_object_set_new(record, "reorder", json_boolean(v->reorder));
+        if (v->reorder)
             json_object_set_new(record, "order", report_order_json(answer));
     }
     json_object_set_new(record, "ratio", json_real(v->ratio));
@@ -276,7 +251,7 @@ static int write_record(eval *e, const eval_question *question, const variant *v
     return result;
 }
 
-static void show_progress(const eval *e, const eval_question *question, const variant *v) {
+static void show_progress(const eval *e, const eval_question *question, const eval_variant *v) {
     double left = e->n_asked ? e->asking_seconds / (double)e->n_asked * (double)(e->n_to_ask - e->n_asked) : -1;
     char *rate = text_format("%zu of %zu", e->n_asked, e->n_to_ask);
     char *what =
@@ -292,9 +267,12 @@ static bool watch_interrupt(const char *piece, void *user) {
     return !cli_interrupted();
 }
 
-static iflow_ask_params params_of(const eval *e, const eval_question *question, const variant *v) {
+static iflow_ask_params params_of(const eval *e, const eval_question *question, const eval_variant *v) {
     iflow_ask_params params = e->params;
     params.method = v->method;
+    params.score = v->score;
+    params.geometry = v->geometry;
+    params.reorder = v->reorder;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
@@ -302,42 +280,43 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     return params;
 }
 
-static iflow_status ask(eval *e, const eval_question *question, const variant *v, iflow_answer **out) {
+static iflow_status ask(eval *e, const eval_question *question, const eval_variant *v, iflow_answer **out) {
     const iflow_ask_params params = params_of(e, question, v);
-    return iflow_context_ask(e->s.ctx, &params, out);
+    return iflow_context_ask(context_of(e, v), &params, out);
 }
 
 /* Checks an answer against full prefill, and changes nothing: the variant is what is measured. */
-static iflow_status verify(eval *e, const eval_question *question, const variant *v, const iflow_answer *answer, verdict *out) {
+static iflow_status verify(eval *e, const eval_question *question, const eval_variant *v, const iflow_answer *answer, verdict *out) {
     const iflow_ask_params params = params_of(e, question, v);
     iflow_fidelity like = {0};
-    const iflow_status status = iflow_context_verify(e->s.ctx, &params, answer, &like);
+    const iflow_status status = iflow_context_verify(context_of(e, v), &params, answer, &like);
     *out = (verdict){.verified = status == IFLOW_OK, .agreement = like.top1, .kl = like.kl, .n_asked = 1};
     return status;
 }
 
 /* What the tokens of full prefill's answer are predicted by behind the context that was asked last. *logits: [n_generated, n_vocab]. */
-static iflow_status replay_full(eval *e, float **logits) {
+static iflow_status replay_full(eval *e, const eval_variant *v, float **logits) {
     *logits = must_alloc(e->full->n_generated * (size_t)e->s.info.n_vocab, sizeof **logits);
-    return iflow_context_replay(e->s.ctx, e->full->token, e->full->n_generated, *logits);
+    return iflow_context_replay(context_of(e, v), e->full->token, e->full->n_generated, *logits);
 }
 
 /* Asks full prefill for the question, unless that was done. Its own answer is replayed like everybody's, so that both sides of a comparison
  * were computed in the same way. */
 static iflow_status ask_full(eval *e, const eval_question *question) {
-    iflow_status status = e->full ? IFLOW_OK : ask(e, question, &(variant){IFLOW_METHOD_FULL, 1}, &e->full);
+    const eval_variant full = {.method = IFLOW_METHOD_FULL, .ratio = 1, .behind = e->ctx[0] == NULL};
+    iflow_status status = e->full ? IFLOW_OK : ask(e, question, &full, &e->full);
     if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted())
-        status = replay_full(e, &e->full_logits);
+        status = replay_full(e, &full, &e->full_logits);
     return status;
 }
 
 /* How near the variant that was asked last is to full prefill, behind each token of its answer; not a number if that has none. */
-static iflow_status measure_fidelity(eval *e, const variant *v, iflow_fidelity *out) {
+static iflow_status measure_fidelity(eval *e, const eval_variant *v, iflow_fidelity *out) {
     float *logits = NULL;
     *out = e->full->n_generated ? (iflow_fidelity){0, 1, e->full->n_generated} : (iflow_fidelity){NAN, NAN, 0};
     if (e->full->n_generated == 0 || v->method == IFLOW_METHOD_FULL)
         return IFLOW_OK;
-    const iflow_status status = replay_full(e, &logits);
+    const iflow_status status = replay_full(e, v, &logits);
     if (status == IFLOW_OK)
         *out = iflow_fidelity_of(e->full_logits, logits, e->full->n_generated, (size_t)e->s.info.n_vocab);
     free(logits);
@@ -345,15 +324,12 @@ static iflow_status measure_fidelity(eval *e, const variant *v, iflow_fidelity *
 }
 
 /* Asks one question of one variant and writes its record. False to stop. */
-static bool run_variant(eval *e, const eval_question *question, const variant *v, bool *prepared) {
+static bool run_variant(eval *e, const eval_question *question, const eval_variant *v, bool *prepared) {
     bool go_on = true;
     iflow_answer *own = NULL;
     iflow_fidelity like = {0};
     verdict checked = {0};
     iflow_status status = *prepared ? IFLOW_OK : prepare(e, question);
-    if (status == IFLOW_OK && !e->warm)
-        status = warm_up(e, question);
-    e->warm = e->warm || status == IFLOW_OK;
     *prepared = *prepared || status == IFLOW_OK;
     if (status == IFLOW_OK && e->fidelity)
         status = ask_full(e, question);
@@ -470,8 +446,13 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     return result;
 }
 
+static int parse_variants(const command_usage *usage, eval *e) {
+    e->n_variants = 0;
+    return eval_variants_parse(usage, e->methods, e->ratios, &e->asking, e->common.behind, e->variant, &e->n_variants);
+}
+
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
-static int use_profile(const command_usage *usage, eval *e, const profile_options *wanted, char **methods, char **ratios) {
+static int use_profile(eval *e, const profile_options *wanted, char **methods, char **ratios) {
     const int result = profile_use(wanted, &e->s.info, &e->common, &e->asking, &e->profile);
     if (result != CLI_OK || !e->profile.path)
         return result;
@@ -481,13 +462,16 @@ static int use_profile(const command_usage *usage, eval *e, const profile_option
     *ratios = text_format("%g", e->profile.ratio);
     e->methods = options_given(&e->methods) ? e->methods : *methods;
     e->ratios = options_given(&e->ratios) ? e->ratios : *ratios;
-    e->n_variants = 0;
-    return parse_variants(usage, e);
+    return CLI_OK;
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {
-        .asking = ask_options_default(), .methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper", .gate = gate_default()};
+    eval e = {.common = common_options_default(),
+              .asking = ask_options_default(),
+              .methods = "full,none,infoflow",
+              .ratios = "0.15",
+              .protocol = "paper",
+              .gate = gate_default()};
     profile_options profiling = {0};
     char *methods = NULL, *ratios = NULL; /* of a profile */
     e.asking.max_tokens = 0;              /* the protocol's */
@@ -514,7 +498,8 @@ int cli_eval(int argc, char **argv) {
         OPTION_ROW_STORE(e.common),
         {'\0', "no-store", NULL, OPTION_FLAG, &e.common.no_store, 0, 0, "keep the passages in memory only"},
         {'\0', "methods", "LIST", OPTION_TEXT, &e.methods, 0, 0,
-         "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow)"},
+         "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow). Settings may follow: "
+         "infoflow:vatp+hl-tp+reorder+alone"},
         {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
         {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e.protocol, 0, 0, "how questions are asked, see above (default: paper)"},
@@ -586,7 +571,7 @@ int cli_eval(int argc, char **argv) {
     e.grid.seed = e.asking.seed;
     e.grid.repeat = e.grid.repeat ? e.grid.repeat : 1;
     result = e.needle ? needle_grid_parse(&usage, e.needle, e.depths ? e.depths : "0,0.25,0.5,0.75,1", &e.grid) : CLI_OK;
-    if (result == CLI_OK)
+    if (result == CLI_OK) /* faults show at once; a profile may still change them */
         result = parse_variants(&usage, &e);
     if (result == CLI_OK)
         result = parse_shard(&usage, e.shard, &shard, &n_shards);
@@ -606,9 +591,13 @@ int cli_eval(int argc, char **argv) {
     if (result == CLI_OK)
         result = session_load_model(&usage, &e.common, &e.s);
     if (result == CLI_OK)
-        result = use_profile(&usage, &e, &profiling, &methods, &ratios);
+        result = use_profile(&e, &profiling, &methods, &ratios);
+    if (result == CLI_OK)
+        result = parse_variants(&usage, &e);
     if (result == CLI_OK)
         result = session_open(&usage, &e.common, &e.s);
+    if (result == CLI_OK)
+        result = open_contexts(&e);
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
     if (status != IFLOW_OK)
         result = cli_failed(status, NULL);
@@ -652,6 +641,8 @@ cleanup:
     profile_free(&e.profile);
     free(methods);
     free(ratios);
+    iflow_context_free(e.ctx[0]);
+    iflow_context_free(e.ctx[1]);
     session_close(&e.s);
     return cli_finish(result);
 }

@@ -97,7 +97,8 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     const char *settings = json_string_value(json_object_get(record, "settings"));
     for (const char *word = settings ? settings : ""; *word; word += strspn(word, " ")) {
         const size_t n = strcspn(word, " ");
-        if (strncmp(word, "coverage=", 9) == 0) /* the others are the run's, this is the budget */
+        /* The others are the run's; these are the budget, and chunks that are not as usual. */
+        if (strncmp(word, "coverage=", 9) == 0 || (n == 5 && strncmp(word, "alone", 5) == 0))
             text_printf(&out, "/%.*s", (int)n, word);
         word += n;
     }

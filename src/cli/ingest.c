@@ -179,7 +179,7 @@ static void summarise(const ingest *in) {
 }
 
 int cli_ingest(int argc, char **argv) {
-    ingest in = {0};
+    ingest in = {.options = common_options_default()};
     profile_options profiling = {0};
     profile found = {0};
     bool jsonl = false;

@@ -200,6 +200,7 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_CHOICE:
         return options_wrong(usage, "--%s takes one of %s, not '%s'", row->name, row->value, given);
     case OPTION_FLAG:
+    case OPTION_CLEAR:
     case OPTION_COUNT:
     case OPTION_TEXT:
         break;
@@ -208,13 +209,14 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
 }
 
 common_options common_options_default(void) {
-    return (common_options){0};
+    return (common_options){.behind = true};
 }
 
 static bool store_value(const option_spec *row, const char *given) {
     switch (row->kind) {
     case OPTION_FLAG:
-        *(bool *)row->target = true;
+    case OPTION_CLEAR:
+        *(bool *)row->target = row->kind == OPTION_FLAG;
         return true;
     case OPTION_COUNT:
         ++*(int *)row->target;

@@ -6,6 +6,7 @@
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
+    OPTION_CLEAR,  /* bool, which becomes false */
     OPTION_COUNT,  /* int, one more each time */
     OPTION_TEXT,   /* const char * */
     OPTION_INT,    /* int, low..high */
@@ -82,8 +83,9 @@ common_options common_options_default(void);
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
-    {'\0',        "behind", NULL, OPTION_FLAG,                                                                                             \
-     &(o).behind, 0,        0,    "prefill chunks behind a generic text, which is dropped: better reused, and other chunks than without"}, \
+    {'\0', "behind", NULL, OPTION_FLAG, &(o).behind, 0, 0, "prefill chunks behind a generic text, which is dropped (the default)"},        \
+        {'\0',        "alone", NULL, OPTION_CLEAR,                                                                                         \
+         &(o).behind, 0,       0,    "prefill chunks behind the sink alone, as the paper does; these are other chunks"},                   \
     {                                                                                                                                      \
         '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
             "note in new chunks how stale their tokens will be, for the methods foreseen and union: prefills twice"                        \

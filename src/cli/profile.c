@@ -97,7 +97,7 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
     const int result = profile_find(wanted, model, out);
     if (result != CLI_OK || !out->path)
         return result;
-    common->behind = common->behind || out->behind;
+    common->behind = options_given(&common->behind) ? common->behind : out->behind;
     if (!asking)
         return CLI_OK;
     if (!options_given(&asking->method))

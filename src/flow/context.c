@@ -27,7 +27,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train;
     ctx->chunk_tokens = params->chunk_tokens;
     ctx->kv_type = kv_type;
-    ctx->chunk_lead = params->behind ? IFLOW_LEAD_TEXT : IFLOW_LEAD_SINK;
+    ctx->chunk_lead = params->alone ? IFLOW_LEAD_SINK : IFLOW_LEAD_TEXT;
     ctx->foresee = params->foresee;
     ctx->turn.pending = -1;
     if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine))) {

@@ -1,0 +1,30 @@
+/* eval_variants.h - what an evaluation compares: methods with their settings, at ratios. */
+#ifndef IFLOW_CLI_EVAL_VARIANTS_H
+#define IFLOW_CLI_EVAL_VARIANTS_H
+
+#include "asking.h"
+
+enum { EVAL_MAX_METHODS = 32, EVAL_MAX_RATIOS = 16, EVAL_MAX_VARIANTS = EVAL_MAX_METHODS * EVAL_MAX_RATIOS };
+
+/* A method with what it is asked with, at a ratio, which is 0 or 1 where the method has none of its own. */
+typedef struct eval_variant {
+    iflow_method method;
+    double ratio;
+    iflow_score score;
+    iflow_geometry geometry;
+    bool reorder, behind;
+} eval_variant;
+
+/* Whether a method looks at the context from the question. */
+bool eval_method_looks(iflow_method method);
+/* Whether it chooses by a score, so that --coverage can be its budget. */
+bool eval_method_scores(iflow_method method);
+/* Whether it needs what chunks foresee. */
+bool eval_method_foresees(iflow_method method);
+
+/* Parses --methods, "infoflow,infoflow:vatp+alone,none": names, each with settings that differ from the options', and --ratio; methods
+ * without a ratio are one variant. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
+int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, bool behind,
+                        eval_variant variant[EVAL_MAX_VARIANTS], size_t *n);
+
+#endif
