@@ -19,7 +19,7 @@ json p.json 'd["version"] == 1' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 1
     '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union"}'
 # What is in it follows from what was measured: the rules, done again here, also where some ratios are trusted.
 for model in llama-linear llama-bias qwen2-q4_0; do
-    run 0 calibrate -m $models/$model.gguf "${fast[@]}" --limit 4 --no-store --quiet -o $model.json docs; mv out $model.out
+    run 0 calibrate -m $models/$model.gguf "${fast[@]}" --limit 6 --no-store --quiet -o $model.json docs; mv out $model.out
 done
 "$python" - <<'P' || fail "the profile does not follow from its table"
 import json
@@ -55,7 +55,7 @@ run 0 calibrate "${fast[@]}" --limit 6 --quiet -o again.json docs; [ ! -s err ] 
 
 # From questions; few of them keep the defaults.
 printf '{"id": "1", "question": "Where is the ship?", "answers": ["sea"], "passages": ["%s", "%s"]}\n' "$(words 40 8 | tr '\n' ' ')" "$(words 40 9 | tr '\n' ' ')" >q.jsonl
-run 0 calibrate "${fast[@]}" --no-store -o few.json --questions q.jsonl; prints 'Fewer than 4 questions tell nothing apart'
+run 0 calibrate "${fast[@]}" --no-store -o few.json --questions q.jsonl; prints 'Fewer than 6 questions tell nothing apart'
 json few.json 'd["n_questions"] == 1' 'd["method"] == "infoflow"' 'd["score_layers"] is None' "d['behind'] == $usual"
 
 # A profile fills in what is not given, and only that.

@@ -11,9 +11,9 @@
 #include <time.h>
 
 /* An agreement that is trusted; the KL that stands for none (a token held impossible makes it infinite); and how many questions it takes to
- * tell settings apart at all. */
+ * tell settings apart at all: of fewer, all lie on one side too often by chance. */
 static const double TRUSTED = 0.9, MOST_KL = 100;
-enum { MIN_QUESTIONS = 4, MAX_SETS = 5, N_SCORES = 5, N_METHODS = 3, MAX_MEASURED = 32 };
+enum { MIN_QUESTIONS = 6, MAX_SETS = 5, N_SCORES = 5, N_METHODS = 3, MAX_MEASURED = 32 };
 static const double search_ratio[] = {0.05, 0.1, 0.15, 0.2, 0.3, 0.5};
 
 typedef struct layer_set {
@@ -317,8 +317,10 @@ static void print_verdict(const calibrate *c, const size_t index[COUNT_OF(search
     else
         printf("None of the ratios is enough: at %g the agreement is %.3f, and %.2f is wanted. Use --method full, or --verify.\n",
                search_ratio[at], agreement, TRUSTED);
-    printf("`ask`, `chat` and `eval` will use ratio %g%s.\n", ratio,
-           best->behind ? ", and they and `ingest` prefill chunks behind a text: documents ingested before are computed again" : "");
+    printf("`ask`, `chat` and `eval` will use ratio %g.\n", ratio);
+    if (best->behind != common_options_default().behind)
+        printf("They and `ingest` will prefill chunks %s; documents ingested before are computed again.\n",
+               best->behind ? "behind a text" : "alone");
 }
 
 static int finish(const calibrate *c, const char *path, const size_t index[COUNT_OF(search_ratio)]) {
