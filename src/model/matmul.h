@@ -16,8 +16,8 @@ typedef enum iflow_layout {
     IFLOW_LAYOUT_ROWS8, /* ggml's repacked layout: eight rows side by side */
 } iflow_layout;
 
-/* From so many rows on these products are taken. Measured at 1, 8, 16 and more: at 8 they were as fast as ggml's or faster (but for Q4_K that
- * is not repacked, on one of three shapes), at 1 slower. */
+/* From so many rows on these products are taken. Measured at 1, 8, 16 and more: at 8 they were as fast as ggml's or faster (but for Q4_K
+ * that is not repacked, on one of three shapes), at 1 slower. */
 enum { IFLOW_MATMUL_MIN_ROWS = 8 };
 
 /* Whether this processor has kernels for a weight type in a layout. */
