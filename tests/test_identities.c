@@ -270,7 +270,7 @@ static void test_same_file(void **state) {
     }
     assert_ok(iflow_tokenize(model, text, strlen(text), false, &token, &n));
     assert_true(n > 600);
-    n = n < 900 ? n : 900; /* the tiny models' context is 1024 */
+    n = n < 850 ? n : 850; /* the tiny models' context is 1024, and the generic text takes 161 of it */
     char id[IFLOW_ID_SIZE];
     for (int i = 0; i < 3; i++) {
         dir[i] = support_make_dir();

@@ -38,25 +38,22 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* The positions [n_head, n), best first. free(*out). */
-static iflow_status rank(const float *score, size_t n_head, size_t n, candidate **out) {
+/* The positions [n_head, n), best first. free(). NULL: no memory. */
+static candidate *rank(const float *score, size_t n_head, size_t n) {
     candidate *all = iflow_calloc(n - n_head, sizeof *all);
-    if (!all) {
-        return iflow_fail_memory((n - n_head) * sizeof *all);
-    }
-    for (size_t k = n_head; k < n; k++) {
+    for (size_t k = n_head; all && k < n; k++) {
         all[k - n_head] = (candidate){score[k], (int32_t)k};
     }
-    qsort(all, n - n_head, sizeof *all, better_first);
-    *out = all;
-    return IFLOW_OK;
+    if (all) {
+        qsort(all, n - n_head, sizeof *all, better_first);
+    }
+    return all;
 }
 
 iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
-    candidate *all = NULL;
-    const iflow_status status = rank(score, n_head, n, &all);
-    if (status) {
-        return status;
+    candidate *all = rank(score, n_head, n);
+    if (!all) {
+        return iflow_fail_memory((n - n_head) * sizeof *all);
     }
     for (size_t i = 0; i < n_selected; i++) {
         selected[i] = all[i].position;
@@ -68,10 +65,9 @@ iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size
 
 iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high,
                                    size_t *n_selected) {
-    candidate *all = NULL;
-    const iflow_status status = rank(score, n_head, n, &all);
-    if (status) {
-        return status;
+    candidate *all = rank(score, n_head, n);
+    if (!all) {
+        return iflow_fail_memory((n - n_head) * sizeof *all);
     }
     double whole = 0, held = 0;
     for (size_t i = 0; i < n - n_head; i++) {
@@ -90,7 +86,10 @@ iflow_status iflow_select_union(const float *first, double share, const float *s
                                 int32_t *selected) {
     const size_t n_first = share_of(share, n_selected);
     float *rest = iflow_calloc(n, sizeof *rest);
-    iflow_status status = rest ? iflow_select_best(first, n_head, n, n_first, selected) : iflow_fail_memory(n * sizeof *rest);
+    if (!rest) {
+        return iflow_fail_memory(n * sizeof *rest);
+    }
+    iflow_status status = iflow_select_best(first, n_head, n, n_first, selected);
     if (!status) {
         memcpy(rest, second, n * sizeof *rest);
         for (size_t i = 0; i < n_first; i++) {
