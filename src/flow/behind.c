@@ -6,15 +6,25 @@
 
 enum { N_TEXT = 160 }; /* tokens of it that are used */
 
-/* Part of the identity of all chunks prefilled behind it: a changed word is another text, and its chunks have to be computed again. */
+/* Short articles about nothing that is: passages of this kind measured better than one text about itself (docs/RESULTS.md). Part of the
+ * identity of all chunks prefilled behind it: a changed word is another text, and its chunks have to be computed again. */
 static const char text[] =
-    "The following pages collect short notes on many subjects. They were written at different times and by different hands, and nothing in "
-    "one of them depends on another. Some describe a place or a person, some explain how a thing is made, some report what happened on a "
-    "certain day. A reader may begin anywhere, skip what is of no interest, and come back later. Where a note gives a number or a name, it "
-    "holds for that note alone. No order is intended: a remark about the weather can stand beside the account of a journey, a recipe "
-    "beside the history of a bridge. Most are a few sentences long, a few go on for a page or more. Sources are named where they were "
-    "known. Small mistakes have been left as they were found, since it was not always clear what had been meant. Words in other languages "
-    "are given with a translation when one was at hand. The collection is not complete, and more notes are added from time to time.\n\n";
+    "Tallow Bridge\n"
+    "Tallow Bridge is a stone road bridge of three arches over the river Orne, built between 1764 and 1771 by the mason Peter "
+    "Halden. It carried the post road to the coast until a wider crossing was opened upstream in 1932. The bridge was damaged by "
+    "floods twice, and its parapets were renewed in 1958. Today only walkers and cyclists may use it.\n"
+    "\n"
+    "Anna Lindqvist\n"
+    "Anna Maria Lindqvist (4 May 1887 - 19 October 1961) was a chemist and teacher. After her studies she worked for eight years in "
+    "the laboratory of a sugar factory, where she developed a method for measuring impurities in syrup. From 1921 she taught at a "
+    "school for girls, and she wrote two textbooks that remained in print until the 1950s. She never married, and left her library "
+    "to the town.\n"
+    "\n"
+    "The Glass Orchard\n"
+    "The Glass Orchard is a 1996 drama film directed by Tomas Ferrer from a screenplay by Ruth Calloway. It follows three sisters "
+    "who return to the farm of their late father and find that it has been sold. The film was shot in eleven weeks in the south of "
+    "the country and received mixed reviews, with praise for its photography and for the performance of the youngest of the leads.\n"
+    "\n";
 
 iflow_status iflow_lead_make(const iflow_model *model, iflow_lead lead, iflow_tokens *out) {
     const size_t n_sink = lead == IFLOW_LEAD_NONE ? 0 : model->n_sink;

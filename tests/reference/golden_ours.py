@@ -63,11 +63,11 @@ DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind"
 WITH_ANSWERS = ("none-behind", "infoflow-behind", "foreseen", "foreseen-behind", "union", "union-behind")
 
 CASES = [
-    golden.Case("llama", 2101, (20, 13, 27)),
-    golden.Case("llama-3", 3970, (25, 8, 19), ratio=0.2),
-    golden.Case("llama-bias", 47, (21, 33), ratio=0.2),
-    golden.Case("qwen2", 13, (26, 15, 20)),
-    golden.Case("qwen3", 2366, (1, 40, 16)),
+    golden.Case("llama", 3937, (20, 13, 27)),
+    golden.Case("llama-3", 1338, (25, 8, 19), ratio=0.2),
+    golden.Case("llama-bias", 3, (21, 33), ratio=0.2),
+    golden.Case("qwen2", 763, (26, 15, 20)),
+    golden.Case("qwen3", 2184, (1, 40, 16)),
 ]
 
 
