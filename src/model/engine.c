@@ -208,6 +208,9 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
         ggml_backend_tensor_set(g->pos, pos, 0, (size_t)n * sizeof *pos);
     }
     ggml_backend_tensor_set(g->row, e->row, 0, (size_t)n * sizeof *e->row);
+    if (g->pos_kv->buffer) {
+        ggml_backend_tensor_set(g->pos_kv, rows->pos, 0, (size_t)shape.n_kv * sizeof *rows->pos);
+    }
     if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
         status = set_mask(e, rows, pos, n, shape.n_kv);
     }

@@ -168,6 +168,11 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
         q = norm(b, q, w->q_norm);
     }
     q = iflow_graph_rope(b->ctx, b->model, q, g->pos, false);
+    if (g->attention && i_observe < 0) {
+        iflow_attention *a = &g->attention[il];
+        a->scale = scale;
+        return linear(b, w->wo, w->bo, iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->pos, g->pos_kv));
+    }
     q = fold_queries(b, q);
     struct ggml_tensor *keys = cache_view(b, b->rows->k[il]);
     if (i_observe >= 0) {
@@ -199,12 +204,22 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
     return t;
 }
 
+/* Whether layers that are not observed attend by our op. */
+static bool own_attention(const iflow_model *model, int n) {
+    const iflow_hparams *h = &model->h;
+    return model->device == model->cpu && !model->exact && n >= IFLOW_ATTENTION_MIN_QUERIES &&
+           iflow_attention_can(h->n_embd_head, h->n_head, h->n_head_kv);
+}
+
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
     const size_t n_nodes = 64 + (size_t)model->h.n_layer * 64 + (size_t)shape->n_observe * ((size_t)model->h.n_head * 8 + 64);
     iflow_graph_free(graph);
-    graph->product = iflow_calloc(1 + (size_t)model->h.n_layer * 7, sizeof *graph->product);
-    if (!graph->product) {
-        return iflow_fail_memory((1 + (size_t)model->h.n_layer * 7) * sizeof *graph->product);
+    const bool own = own_attention(model, shape->n);
+    const size_t n_products = 1 + (size_t)model->h.n_layer * 7, n_attentions = (size_t)model->h.n_layer;
+    graph->product = iflow_calloc(n_products, sizeof *graph->product);
+    graph->attention = own ? iflow_calloc(n_attentions, sizeof *graph->attention) : NULL;
+    if (!graph->product || (own && !graph->attention)) {
+        return iflow_fail_memory(n_products * sizeof *graph->product + n_attentions * sizeof *graph->attention);
     }
     graph->ctx = ggml_init((struct ggml_init_params){
         .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
@@ -220,6 +235,7 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     graph->pos = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->row = input(&b, GGML_TYPE_I64, shape->n, 1);
     graph->fold = iflow_graph_fold(model, shape->n);
+    graph->pos_kv = input(&b, GGML_TYPE_I32, shape->n_kv, 1);
     graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
 
     struct ggml_tensor *x; /* [n_embd, n] */
@@ -261,5 +277,6 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
 void iflow_graph_free(iflow_graph *graph) {
     ggml_free(graph->ctx);
     free(graph->product);
+    free(graph->attention);
     *graph = (iflow_graph){0};
 }

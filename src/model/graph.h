@@ -2,6 +2,7 @@
 #ifndef IFLOW_MODEL_GRAPH_H
 #define IFLOW_MODEL_GRAPH_H
 
+#include "model/attention.h"
 #include "model/engine.h"
 
 /* All that a graph's structure depends on. Compared with memcmp: zero it first. */
@@ -29,8 +30,10 @@ typedef struct iflow_graph {
     struct ggml_tensor *pos;    /* i32 [n] */
     struct ggml_tensor *row;    /* i64 [n] */
     int fold;                   /* mask rows a token: see iflow_graph_fold */
-    struct ggml_tensor *mask;   /* f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
+    struct ggml_tensor *pos_kv; /* i32 [n_kv]; no buffer where our attention is not used */
+    struct ggml_tensor *mask;   /* the same for ggml's: f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
     struct ggml_tensor *logits; /* f32 [n_vocab, n_out], or NULL */
+    iflow_attention *attention; /* [n_layer], or NULL: ggml's is used */
     iflow_product *product;     /* what the products in the graph point to */
     int n_products;
     struct ggml_tensor *observed[IFLOW_MAX_OBSERVED][IFLOW_N_OBSERVATIONS]; /* f32 [1, n_kv] each; the flags that are set come first */

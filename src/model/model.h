@@ -47,7 +47,7 @@ struct iflow_model {
     bool plain[IFLOW_MAX_BUFTS];     /* the buffer's weights lie as in the file */
     uint64_t rows8[IFLOW_MAX_BUFTS]; /* the types, as bits, that lie as IFLOW_LAYOUT_ROWS8 in it */
     int n_bufts;
-    bool exact; /* ggml's products alone */
+    bool exact; /* ggml's products and attention alone */
     void *map;  /* the mapped file, or NULL */
     size_t map_bytes;
 

@@ -1,0 +1,31 @@
+/* attention.h - attention of many queries over the cache on the CPU, by kernels of our own where the processor has what they need. */
+#ifndef IFLOW_MODEL_ATTENTION_H
+#define IFLOW_MODEL_ATTENTION_H
+
+#include <ggml.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+/* All is computed in f32. A query's result is the same whatever other queries go with it and however many threads, and no further from
+ * attention in f64 than ggml's (tests/test_attention.c). */
+
+/* From so many queries on it is taken. */
+enum { IFLOW_ATTENTION_MIN_QUERIES = 8 };
+
+/* Whether this processor has kernels for heads of n_embd_head, n_head / n_head_kv of which share a KV head. */
+bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv);
+
+/* One attention of a graph, which it must outlive. Zero it first. */
+typedef struct iflow_attention {
+    float scale;                                   /* of q times k */
+    const struct iflow_attention_kernels *kernels; /* NULL: the processor's best */
+    atomic_int next;                               /* the item of work to take; 0 between computations */
+} iflow_attention;
+
+/* f32 [n_embd_head * n_head, n]: what q f32 [n_embd_head, n_head, n] at pos i32 [n] makes of the first n_kv rows of k and v, f16
+ * [n_embd_head * n_head_kv, n_rows], whose positions are pos_kv i32 [n_kv], in any order. A row is visible to a query if its position is
+ * not greater; IFLOW_ROW_EMPTY is never visible. A query that sees nothing gets 0. */
+struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention *attention, struct ggml_tensor *q, struct ggml_tensor *k,
+                                       struct ggml_tensor *v, struct ggml_tensor *pos, struct ggml_tensor *pos_kv);
+
+#endif
