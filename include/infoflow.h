@@ -88,7 +88,7 @@ typedef struct iflow_model_params {
     const char *device; /* NULL or "auto": the first GPU, else the CPU. "cpu", or a name that iflow_device_name() gives. */
     bool no_mmap;       /* read the weights into memory instead of mapping the file */
     bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
-    bool exact;         /* multiply and attend as libllama does, whose logits it then gives to the bit; slower prefill on the CPU */
+    bool exact;         /* multiply and attend as libllama does, whose logits it then gives to the bit; slower on the CPU */
 } iflow_model_params;
 
 typedef struct iflow_model_info {

@@ -10,7 +10,8 @@
 
 typedef enum order { TAIL, SPARSE, SHUFFLED } order;
 
-/* Blocks are of 64 keys, panels of 6 queries' heads, tiles of up to 40 panels: sizes at their edges, and next to them. */
+/* For fewer than 8 queries, parts are of 512 keys; blocks are of 64, panels of 6 queries' heads, tiles of up to 40 panels: sizes at their
+ * edges, and next to them. */
 static const struct shape {
     int n_embd_head, n_head, n_head_kv, n, n_kv;
     order order;
@@ -20,7 +21,8 @@ static const struct shape {
     {64, 14, 2, 40, 1000, SPARSE, 1},   {64, 9, 3, 67, 513, SHUFFLED, 30},  {96, 4, 4, 241, 300, TAIL, 1},
     {96, 8, 1, 31, 129, SHUFFLED, 4},   {128, 12, 2, 64, 700, SPARSE, 1},   {128, 5, 1, 77, 191, SHUFFLED, 30},
     {128, 16, 2, 8, 63, TAIL, 1},       {64, 2, 1, 600, 1025, SHUFFLED, 1}, {64, 8, 1, 600, 600, TAIL, 4},
-    {32, 48, 1, 11, 200, SHUFFLED, 30},
+    {32, 48, 1, 11, 200, SHUFFLED, 30}, {64, 14, 2, 1, 3000, TAIL, 1},      {128, 12, 2, 7, 2500, SHUFFLED, 4},
+    {64, 9, 3, 3, 1025, SPARSE, 30},    {96, 4, 4, 7, 512, TAIL, 1},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -228,6 +230,9 @@ static void check(const struct shape *s, const iflow_attention_kernels *kernels)
     }
     const struct { int first, n; } parts[] = {{s->n - 1, 1}, {0, 1}, {s->n / 3, s->n - s->n / 3}};
     for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
+        if (s->n >= 8 && parts[p].n < 8 && s->n_kv > 512) {
+            continue; /* in parts: rounded otherwise */
+        }
         float *part = attention(&d, kernels, parts[p].first, parts[p].n, 1);
         assert_memory_equal(part, ours + (size_t)parts[p].first * a_query, (size_t)parts[p].n * a_query * sizeof *ours);
         free(part);

@@ -102,7 +102,7 @@ common_options common_options_default(void);
         {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
         {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \
         {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"}, {                 \
-        '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower prefill on the CPU"              \
+        '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU"                      \
     }
 #define OPTION_ROWS_OUTPUT(o)                                                                                                              \
     {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings"}, {                                         \

@@ -6,9 +6,11 @@
 #include <string.h>
 
 enum {
-    MAX_PANELS = 40,   /* a tile of queries: what unpacking a block of keys costs is spread over it, and its state stays in the cache */
-    MIN_PANELS = 8,    /* where threads would be idle otherwise */
-    ITEMS_A_THREAD = 4 /* items differ in work, as the queries see more and more */
+    MAX_PANELS = 40,    /* a tile of queries: what unpacking a block of keys costs is spread over it, and its state stays in the cache */
+    MIN_PANELS = 8,     /* where threads would be idle otherwise */
+    ITEMS_A_THREAD = 4, /* items differ in work, as the queries see more and more */
+    FEW_QUERIES = 8,    /* fewer than this are too few items: their keys are cut into parts, always the same, whose results are merged */
+    PART_KEYS = 512,
 };
 
 bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv) {
@@ -16,31 +18,40 @@ bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv) {
     return iflow_attention_kernels_get(0) && size && n_head / n_head_kv <= MIN_PANELS * IFLOW_QUERY_PANEL;
 }
 
-/* Of one tile: queries [first, end), each with the heads of one KV head. */
+/* An item of work: queries [first, end), each with the heads of one KV head, over one part of the keys. */
+typedef struct item {
+    int64_t first, end, head_kv, part;
+} item;
+
+/* Its queries. */
 typedef struct tile {
     iflow_query_panel panel[MAX_PANELS];
     int32_t least[MAX_PANELS], most[MAX_PANELS]; /* of a panel's positions */
     int n_panels;
-    float nowhere[IFLOW_MAX_EMBD_HEAD]; /* the output of what fills the last panel */
+    float nowhere[IFLOW_MAX_EMBD_HEAD + 2]; /* the output of what fills the last panel */
 } tile;
 
-static void tile_start(tile *t, const struct ggml_tensor *dst, int64_t first, int64_t end, int head_kv, int group) {
+static int64_t n_parts(int64_t n, int64_t n_kv) {
+    return n < FEW_QUERIES ? (n_kv + PART_KEYS - 1) / PART_KEYS : 1;
+}
+
+static void tile_start(tile *t, struct ggml_tensor *dst, const item *work) {
     const struct ggml_tensor *q = dst->src[0];
     const int32_t *pos = dst->src[3]->data;
-    const int64_t d = q->ne[0], n_head = q->ne[1], n_rows = (end - first) * group;
+    const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], group = n_head * d / dst->src[1]->ne[0], a_head = dst->ne[0] / n_head;
+    const int64_t n_rows = (work->end - work->first) * group;
     t->n_panels = (int)((n_rows + IFLOW_QUERY_PANEL - 1) / IFLOW_QUERY_PANEL);
     assert(t->n_panels <= MAX_PANELS);
-    memset(t->nowhere, 0, sizeof t->nowhere);
     for (int p = 0; p < t->n_panels; p++) {
         iflow_query_panel *panel = &t->panel[p];
         memset(panel->sum, 0, sizeof panel->sum);
         t->least[p] = INT32_MAX;
         t->most[p] = INT32_MIN;
         for (int i = 0; i < IFLOW_QUERY_PANEL; i++) {
-            const int64_t row = (int64_t)p * IFLOW_QUERY_PANEL + i, here = row < n_rows ? row : n_rows - 1, query = first + here / group;
-            const int64_t at = (query * n_head + (int64_t)head_kv * group + here % group) * d;
-            panel->q[i] = (const float *)q->data + at;
-            panel->out[i] = row < n_rows ? (float *)dst->data + at : t->nowhere;
+            const int64_t row = (int64_t)p * IFLOW_QUERY_PANEL + i, here = row < n_rows ? row : n_rows - 1;
+            const int64_t query = work->first + here / group, head = work->head_kv * group + here % group;
+            panel->q[i] = (const float *)q->data + (query * n_head + head) * d;
+            panel->out[i] = row < n_rows ? (float *)dst->data + ((work->part * n + query) * n_head + head) * a_head : t->nowhere;
             panel->pos[i] = pos[query];
             panel->max[i] = -1e30f; /* below any exponent, and no infinity: their difference would be NaN */
             memset(panel->out[i], 0, (size_t)d * sizeof(float));
@@ -50,39 +61,45 @@ static void tile_start(tile *t, const struct ggml_tensor *dst, int64_t first, in
     }
 }
 
-static void tile_finish(tile *t, int d) {
+/* A whole result is divided by its weights' sum; a part's largest exponent and sum are put behind it, for merging. */
+static void tile_finish(tile *t, int d, bool whole) {
     for (int p = 0; p < t->n_panels; p++) {
         for (int i = 0; i < IFLOW_QUERY_PANEL; i++) {
-            float sum = 0;
+            float sum = 0, *out = t->panel[p].out[i];
             for (int s = 0; s < 16; s++) {
                 sum += t->panel[p].sum[i][s];
             }
             const float inverse = sum > 0 ? 1 / sum : 0;
-            for (int e = 0; e < d; e++) {
-                t->panel[p].out[i][e] *= inverse;
+            for (int e = 0; whole && e < d; e++) {
+                out[e] *= inverse;
+            }
+            if (!whole) {
+                out[d] = t->panel[p].max[i];
+                out[d + 1] = sum;
             }
         }
     }
 }
 
-static void attend_tile(const iflow_attention *attention, const struct ggml_tensor *dst, int64_t first, int64_t end, int head_kv,
-                        int group) {
+static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, const item *work) {
     const iflow_attention_kernels *kernels = attention->kernels ? attention->kernels : iflow_attention_kernels_get(0);
     const struct ggml_tensor *k = dst->src[1], *v = dst->src[2];
     const int32_t *pos = dst->src[4]->data;
     const int d = (int)dst->src[0]->ne[0];
-    const int64_t n_kv = dst->src[4]->ne[0];
-    const size_t stride = k->nb[1] / sizeof(ggml_fp16_t), head_at = (size_t)head_kv * (size_t)d;
+    const bool whole = dst->ne[2] == 1;
+    const int64_t first_key = work->part * PART_KEYS, n_kv = dst->src[4]->ne[0];
+    const int64_t end_key = whole || n_kv < first_key + PART_KEYS ? n_kv : first_key + PART_KEYS;
+    const size_t stride = k->nb[1] / sizeof(ggml_fp16_t), head_at = (size_t)(work->head_kv * d);
     const float log2_scale = attention->scale * 1.44269504f;
     tile t;
-    tile_start(&t, dst, first, end, head_kv, group);
+    tile_start(&t, dst, work);
     int32_t most_of_all = INT32_MIN;
     for (int p = 0; p < t.n_panels; p++) {
         most_of_all = t.most[p] > most_of_all ? t.most[p] : most_of_all;
     }
     iflow_key_block block;
-    for (int64_t row = 0; row < n_kv; row += IFLOW_KEY_BLOCK) {
-        const int n = n_kv - row < IFLOW_KEY_BLOCK ? (int)(n_kv - row) : IFLOW_KEY_BLOCK;
+    for (int64_t row = first_key; row < end_key; row += IFLOW_KEY_BLOCK) {
+        const int n = end_key - row < IFLOW_KEY_BLOCK ? (int)(end_key - row) : IFLOW_KEY_BLOCK;
         int32_t least = INT32_MAX, most = n < IFLOW_KEY_BLOCK ? INT32_MAX : INT32_MIN;
         for (int i = 0; i < n; i++) {
             least = pos[row + i] < least ? pos[row + i] : least;
@@ -102,7 +119,7 @@ static void attend_tile(const iflow_attention *attention, const struct ggml_tens
             }
         }
     }
-    tile_finish(&t, d);
+    tile_finish(&t, d, whole);
 }
 
 static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
@@ -112,7 +129,7 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const int64_t group = n_head / n_head_kv, most = MAX_PANELS * IFLOW_QUERY_PANEL / group, least = MIN_PANELS * IFLOW_QUERY_PANEL / group;
     int64_t per_tile = nth == 1 ? most : n * n_head_kv / (ITEMS_A_THREAD * nth);
     per_tile = per_tile > most ? most : per_tile < least ? least : per_tile;
-    const int64_t n_tiles = (n + per_tile - 1) / per_tile, n_items = n_tiles * n_head_kv;
+    const int64_t n_tiles = (n + per_tile - 1) / per_tile, n_items = n_tiles * n_head_kv * dst->ne[2];
     for (;;) {
         const int64_t i = atomic_fetch_add(&attention->next, 1);
         if (i >= n_items) {
@@ -122,8 +139,36 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
             return;
         }
         /* The last queries see the most: they go first. */
-        const int64_t first = (n_tiles - 1 - i / n_head_kv) * per_tile, end = first + per_tile < n ? first + per_tile : n;
-        attend_tile(attention, dst, first, end, (int)(i % n_head_kv), (int)group);
+        item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
+        work.first = (n_tiles - 1 - i / n_head_kv / dst->ne[2]) * per_tile;
+        work.end = work.first + per_tile < n ? work.first + per_tile : n;
+        do_item(attention, dst, &work);
+    }
+}
+
+/* Parts [n_embd_head + 2, n_head, n, n_parts] to what the whole gives. */
+static void merge(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    (void)user;
+    const struct ggml_tensor *parts = dst->src[0], *q = dst->src[1];
+    const int64_t d = q->ne[0], n_rows = q->ne[1] * q->ne[2], a_part = n_rows * (d + 2);
+    for (int64_t row = ith; row < n_rows; row += nth) {
+        const float *from = (const float *)parts->data + row * (d + 2);
+        float *out = (float *)dst->data + row * d, max = -1e30f, sum = 0;
+        for (int64_t p = 0; p < parts->ne[2]; p++) {
+            max = fmaxf(max, from[p * a_part + d]);
+        }
+        memset(out, 0, (size_t)d * sizeof *out);
+        for (int64_t p = 0; p < parts->ne[2]; p++) {
+            const float *part = from + p * a_part, keep = exp2f(part[d] - max);
+            sum += part[d + 1] * keep;
+            for (int64_t e = 0; e < d; e++) {
+                out[e] += part[e] * keep;
+            }
+        }
+        const float inverse = sum > 0 ? 1 / sum : 0;
+        for (int64_t e = 0; e < d; e++) {
+            out[e] *= inverse;
+        }
     }
 }
 
@@ -134,5 +179,10 @@ struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention
     assert(k->ne[0] == v->ne[0] && k->nb[1] == v->nb[1] && pos_kv->ne[0] <= k->ne[1] && pos_kv->ne[0] <= v->ne[1]);
     assert(pos_kv->type == GGML_TYPE_I32 && iflow_attention_can((int)q->ne[0], (int)q->ne[1], (int)(k->ne[0] / q->ne[0])));
     struct ggml_tensor *args[] = {q, k, v, pos, pos_kv};
-    return ggml_custom_4d(ctx, GGML_TYPE_F32, q->ne[0] * q->ne[1], q->ne[2], 1, 1, args, 5, attend, GGML_N_TASKS_MAX, attention);
+    const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], parts = n_parts(n, pos_kv->ne[0]);
+    struct ggml_tensor *out =
+        ggml_custom_4d(ctx, GGML_TYPE_F32, (parts > 1 ? d + 2 : d) * n_head, n, parts, 1, args, 5, attend, GGML_N_TASKS_MAX, attention);
+    return parts > 1
+               ? ggml_custom_4d(ctx, GGML_TYPE_F32, d * n_head, n, 1, 1, (struct ggml_tensor *[]){out, q}, 2, merge, GGML_N_TASKS_MAX, NULL)
+               : out;
 }

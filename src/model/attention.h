@@ -1,4 +1,4 @@
-/* attention.h - attention of many queries over the cache on the CPU, by kernels of our own where the processor has what they need. */
+/* attention.h - attention over the cache on the CPU, by kernels of our own where the processor has what they need. */
 #ifndef IFLOW_MODEL_ATTENTION_H
 #define IFLOW_MODEL_ATTENTION_H
 
@@ -6,11 +6,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* All is computed in f32. A query's result is the same whatever other queries go with it and however many threads, and no further from
- * attention in f64 than ggml's (tests/test_attention.c). */
+/* All is computed in f32. A query's result is the same whatever other queries go with it and however many threads (but rounded otherwise
+ * where fewer than 8 see more than 512 keys), and no further from attention in f64 than ggml's (tests/test_attention.c). */
 
-/* From so many queries on it is taken. */
-enum { IFLOW_ATTENTION_MIN_QUERIES = 8 };
+/* A query's heads that share a KV head share what unpacking its keys costs, and so do queries. Below this many, queries times such heads,
+ * ggml's attention is faster: measured at 1 to 7 and more. */
+enum { IFLOW_ATTENTION_MIN_SHARING = 3 };
 
 /* Whether this processor has kernels for heads of n_embd_head, n_head / n_head_kv of which share a KV head. */
 bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv);

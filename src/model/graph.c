@@ -207,7 +207,7 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
 /* Whether layers that are not observed attend by our op. */
 static bool own_attention(const iflow_model *model, int n) {
     const iflow_hparams *h = &model->h;
-    return model->device == model->cpu && !model->exact && n >= IFLOW_ATTENTION_MIN_QUERIES &&
+    return model->device == model->cpu && !model->exact && n * (h->n_head / h->n_head_kv) >= IFLOW_ATTENTION_MIN_SHARING &&
            iflow_attention_can(h->n_embd_head, h->n_head, h->n_head_kv);
 }
 
