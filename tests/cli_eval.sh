@@ -233,8 +233,8 @@ again 4 --temp 0.5; again 4 --temp 0.5 --seed 7; again 3 -n 5 --kv-type q8_0 --s
 json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 score-text=prompt score-layers=1"' \
     'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0"'
 # The length of chunks matters where a context is cut.
-run 0 eval --methods none --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none --chunk 100 --output cut_chunks.jsonl plain.jsonl
-json cut_chunks.jsonl '[r["settings"] for r in d] == ["", "chunk=100"]' 'd[0]["raw"] != d[1]["raw"]'
+run 0 eval --methods none:alone --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none:alone --chunk 100 --output cut_chunks.jsonl plain.jsonl
+json cut_chunks.jsonl '[r["settings"] for r in d] == ["alone", "chunk=100 alone"]' 'd[0]["raw"] != d[1]["raw"]'
 
 # Protocol chat asks as `infoflow ask` does: the same text over the same passages, whatever it is asked by.
 head -n 1 data.jsonl >chat.jsonl

@@ -88,7 +88,7 @@ AVX512 INLINE void product_512(int width, const float *const a[ROWS], const floa
 
 AVX512 INLINE __m512 exp2_512(__m512 x) {
     x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
-    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), part = _mm512_sub_ps(x, whole);
+    const __m512 whole = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(x)), part = _mm512_sub_ps(x, whole);
     __m512 y = _mm512_set1_ps(exp2_terms[0]);
     for (int i = 1; i < N_TERMS; i++) {
         y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(exp2_terms[i]));
