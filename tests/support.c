@@ -56,6 +56,24 @@ float *support_logits(iflow_context *ctx, int32_t token, int n_rows) {
     return logits;
 }
 
+float *support_every_logits(const iflow_model *model, const int32_t *token, const int32_t *row, int n, int n_threads) {
+    iflow_context *ctx = NULL;
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = n_threads}, &ctx));
+    assert_ok(iflow_cache_reserve(&ctx->cache, n));
+    float *out = malloc((size_t)n * (size_t)model->n_vocab * sizeof *out);
+    int32_t *pos = malloc((size_t)n * sizeof *pos);
+    assert_non_null(out);
+    assert_non_null(pos);
+    for (int i = 0; i < n; i++) {
+        pos[i] = i;
+    }
+    const iflow_pass pass = {.token = token, .pos = pos, .row = row ? row : pos, .n = n, .every = true, .out = out};
+    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass));
+    free(pos);
+    iflow_context_free(ctx);
+    return out;
+}
+
 double support_max_difference(const float *a, const float *b, size_t n) {
     double most = 0;
     for (size_t i = 0; i < n; i++) {

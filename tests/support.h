@@ -29,6 +29,9 @@ void support_remove_dir(char *dir);
  * the prompt's last token. free(). */
 float *support_logits(iflow_context *ctx, int32_t token, int n_rows);
 
+/* Logits [n, n_vocab] of all n tokens at positions 0, 1, ... in cache rows row[] (NULL: the same), in one pass. free(). */
+float *support_every_logits(const iflow_model *model, const int32_t *token, const int32_t *row, int n, int n_threads);
+
 /* Largest |a - b| over n, and largest |a|. */
 double support_max_difference(const float *a, const float *b, size_t n);
 double support_max_size(const float *a, size_t n);

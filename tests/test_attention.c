@@ -269,21 +269,14 @@ enum { N_TOKENS = 200 };
 /* Of the last slice, which is one of 8 queries or more. */
 static float *logits(const char *name, bool exact, size_t *count) {
     iflow_model *model = NULL;
-    iflow_context *ctx = NULL;
     assert_ok(iflow_model_load(support_tiny_model(name), &(iflow_model_params){.exact = exact, .device = "cpu"}, &model));
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 2}, &ctx));
-    assert_ok(iflow_cache_reserve(&ctx->cache, N_TOKENS));
-    *count = N_TOKENS * (size_t)model->n_vocab;
-    float *out = room(*count, sizeof *out);
-    int32_t token[N_TOKENS], pos[N_TOKENS], row[N_TOKENS];
+    int32_t token[N_TOKENS], row[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++) {
         token[i] = i * i % model->n_vocab;
-        pos[i] = i;
         row[i] = (i * 77 + 5) % N_TOKENS; /* rows in no order */
     }
-    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows,
-                                   &(iflow_pass){.token = token, .pos = pos, .row = row, .n = N_TOKENS, .every = true, .out = out}));
-    iflow_context_free(ctx);
+    float *out = support_every_logits(model, token, row, N_TOKENS, 2);
+    *count = N_TOKENS * (size_t)model->n_vocab;
     iflow_model_free(model);
     return out;
 }

@@ -41,8 +41,7 @@ static void test_cacheblend_1_is_full(void **state) {
 static void test_forced_is_generated(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    iflow_ask_params params = iflow_ask_default_params();
-    params.question = question;
+    iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.15);
     params.max_tokens = 8;
     params.keep_logits = true;
     iflow_answer *free_running = NULL, *forced = NULL, *other = NULL;
@@ -70,8 +69,7 @@ static void test_forced_is_generated(void **state) {
 static void test_replay_is_generated(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    iflow_ask_params params = iflow_ask_default_params();
-    params.question = question;
+    iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.15);
     params.max_tokens = 8;
     params.keep_logits = true;
     iflow_answer *answer = NULL, *next = NULL, *again = NULL;
@@ -110,8 +108,7 @@ static void test_replay_is_generated(void **state) {
 static void test_reordered_is_that_order(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    iflow_ask_params params = iflow_ask_default_params();
-    params.question = question;
+    iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.15);
     params.max_tokens = 8;
     params.reorder = true;
     iflow_answer *reordered = NULL, *plain = NULL;
@@ -328,9 +325,7 @@ static void test_corrupt_chunk_heals(void **state) {
 static void test_follow_up(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    iflow_ask_params params = iflow_ask_default_params();
-    params.question = question;
-    params.method = IFLOW_METHOD_FULL;
+    iflow_ask_params params = ask_params(IFLOW_METHOD_FULL, 0.15);
     params.max_tokens = 8;
     iflow_answer *first = NULL, *second = NULL;
     assert_int_equal(iflow_context_follow_up(ctx, &params, &first), IFLOW_E_ARG);

@@ -257,20 +257,9 @@ enum { N_TOKENS = 200 };
 
 static float *logits(const int32_t *token, bool exact, size_t *n_vocab) {
     iflow_model *model = NULL;
-    iflow_context *ctx = NULL;
     assert_ok(iflow_model_load(support_env("INFOFLOW_SMOLLM2"), &(iflow_model_params){.exact = exact, .device = "cpu"}, &model));
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 2}, &ctx));
-    assert_ok(iflow_cache_reserve(&ctx->cache, N_TOKENS));
+    float *out = support_every_logits(model, token, NULL, N_TOKENS, 2);
     *n_vocab = (size_t)model->n_vocab;
-    float *out = malloc(N_TOKENS * *n_vocab * sizeof *out);
-    assert_non_null(out);
-    int32_t pos[N_TOKENS];
-    for (int i = 0; i < N_TOKENS; i++) {
-        pos[i] = i;
-    }
-    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows,
-                                   &(iflow_pass){.token = token, .pos = pos, .row = pos, .n = N_TOKENS, .every = true, .out = out}));
-    iflow_context_free(ctx);
     iflow_model_free(model);
     return out;
 }

@@ -68,10 +68,10 @@ static void test_behind_is_one_pass(void **state) {
     iflow_context_free(behind);
 }
 
-/* Ratio 1 repairs whatever the chunks were prefilled behind. */
-static void test_behind_ratio_1_is_full(void **state) {
+/* Ratio 1 repairs whatever the chunks were prefilled behind: here the sink alone, in test_identities.c the text. */
+static void test_alone_ratio_1_is_full(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){0}, NULL);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL);
     iflow_answer *full = NULL, *all = NULL, *none = NULL;
     float *a = ask(ctx, IFLOW_METHOD_FULL, 0, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all),
           *c = ask(ctx, IFLOW_METHOD_NONE, 0, &none);
@@ -88,7 +88,7 @@ static void test_behind_by_id(void **state) {
     char *dir = support_make_dir();
     iflow_store *store = NULL;
     assert_ok(iflow_store_open(dir, NULL, &store));
-    iflow_context *behind = make_context_with(store, (iflow_context_params){0}, NULL), *plain = NULL;
+    iflow_context *behind = make_context(store, 0, 0, NULL), *plain = NULL;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
     float *a = ask(behind, IFLOW_METHOD_INFOFLOW, 0.15, &x);
     assert_ok(iflow_context_new(model, store, &(iflow_context_params){.alone = true}, &plain));
@@ -220,7 +220,7 @@ static void assert_same_ask(iflow_context *ctx, const iflow_ask_params *x, const
 /* A union with one part is that part. */
 static void test_union_of_one(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){0}, NULL);
+    iflow_context *ctx = make_context(NULL, 0, 0, NULL);
     iflow_ask_params both = ask_params(IFLOW_METHOD_UNION, 0.2);
     const iflow_ask_params foreseen = ask_params(IFLOW_METHOD_FORESEEN, 0.2), infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
     both.foreseen_share = 1;
@@ -291,7 +291,7 @@ static void test_coverage_of_one_ratio(void **state) {
 }
 
 WITH_MODELS(test_behind_is_one_pass)
-WITH_MODELS(test_behind_ratio_1_is_full)
+WITH_MODELS(test_alone_ratio_1_is_full)
 WITH_MODELS(test_behind_by_id)
 WITH_F32_MODELS(test_foreseen_when_asked)
 WITH_F32_MODELS(test_foreseen_is_relative)
@@ -300,7 +300,7 @@ WITH_F32_MODELS(test_coverage_of_one_ratio)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_test_behind_is_one_pass),    cmocka_unit_test(all_test_behind_ratio_1_is_full),
+        cmocka_unit_test(all_test_behind_is_one_pass),    cmocka_unit_test(all_test_alone_ratio_1_is_full),
         cmocka_unit_test(all_test_behind_by_id),          cmocka_unit_test(all_test_foreseen_when_asked),
         cmocka_unit_test(all_test_foreseen_is_relative),  cmocka_unit_test(all_test_union_of_one),
         cmocka_unit_test(all_test_coverage_of_one_ratio),

@@ -41,24 +41,6 @@ static float *peer_logits(const char *path, int32_t *token, int n, int n_vocab) 
     return out;
 }
 
-static float *our_logits(const iflow_model *model, const int32_t *token, int n) {
-    iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = N_THREADS}, &ctx));
-    assert_ok(iflow_cache_reserve(&ctx->cache, n));
-    float *out = malloc((size_t)n * (size_t)model->n_vocab * sizeof *out);
-    int32_t *pos = malloc((size_t)n * sizeof *pos);
-    assert_non_null(out);
-    assert_non_null(pos);
-    for (int i = 0; i < n; i++) {
-        pos[i] = i;
-    }
-    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = n, .every = true, .out = out};
-    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass));
-    free(pos);
-    iflow_context_free(ctx);
-    return out;
-}
-
 static void compare(const char *name, const float *ours, const float *peers, int n, size_t n_vocab) {
     const double scale = support_max_size(peers, (size_t)n * n_vocab), tolerance = TOLERANCE_LIBLLAMA * scale;
     const double difference = support_max_difference(ours, peers, (size_t)n * n_vocab);
@@ -97,7 +79,7 @@ static void check_model(const char *path, const char *text) {
             token[i] = (int32_t)(state >> 8) % model->n_vocab;
         }
     }
-    float *ours = our_logits(model, token, (int)n), *peers = peer_logits(path, token, (int)n, model->n_vocab);
+    float *ours = support_every_logits(model, token, NULL, (int)n, N_THREADS), *peers = peer_logits(path, token, (int)n, model->n_vocab);
     compare(strrchr(path, '/') + 1, ours, peers, (int)n, (size_t)model->n_vocab);
     free(ours);
     free(peers);

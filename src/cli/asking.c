@@ -72,8 +72,8 @@ static bool take_document(document *doc, void *user) {
     adding *a = user;
     document_chunks chunks = {0};
     iflow_status status = document_cut(a->s->model, doc, a->chunk_tokens, &chunks);
-    for (size_t i = 0; i < chunks.n_chunks && status == IFLOW_OK; i++)
-        status = iflow_context_add_tokens(a->s->ctx, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+    if (status == IFLOW_OK)
+        status = document_chunks_lay(&chunks, a->s->ctx);
     if (status == IFLOW_OK)
         add_name(a->out, doc->name, chunks.n_chunks);
     else

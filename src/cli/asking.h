@@ -25,12 +25,9 @@ ask_options ask_options_default(void);
             "method union: part of the budget that goes by foreseen staleness (default: 0.667)"                                            \
     }
 
-#define OPTION_ROWS_ASKING(o)                                                                                                              \
-    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union",           OPTION_CHOICE, &(o).method,          \
-     0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
-        {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
-        OPTION_ROWS_BUDGET(o),                                                                                                             \
-        {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},     \
+/* How a method looks at the context from the question. */
+#define OPTION_ROWS_SCORING(o)                                                                                                             \
+    {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},         \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \
          "global|hl-hp|hl-tp|tl-tp",                                                                                                       \
@@ -44,14 +41,16 @@ ask_options ask_options_default(void);
          "LIST",      OPTION_LAYERS,                                                                                                       \
          &(o).layers, 0,                                                                                                                   \
          0,           "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},         \
-        {'\0',                                                                                                                             \
-         "score-text",                                                                                                                     \
-         "question|prompt",                                                                                                                \
-         OPTION_CHOICE,                                                                                                                    \
-         &(o).score_text,                                                                                                                  \
-         0,                                                                                                                                \
-         0,                                                                                                                                \
-         "what looks at the context to score it (default: question)"},                                                                     \
+    {                                                                                                                                      \
+        '\0', "score-text", "question|prompt", OPTION_CHOICE, &(o).score_text, 0, 0,                                                       \
+            "what looks at the context to score it (default: question)"                                                                    \
+    }
+
+#define OPTION_ROWS_ASKING(o)                                                                                                              \
+    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union",           OPTION_CHOICE, &(o).method,          \
+     0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
+        {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
+        OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o),                                                                                     \
         {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message (default: none)"},                                        \
         {'\0', "instruction", "TEXT", OPTION_TEXT, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},         \
         {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \

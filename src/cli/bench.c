@@ -331,8 +331,7 @@ int cli_bench(int argc, char **argv) {
         b.n_lengths = 0;
     if (svg && !(b.parts & BENCH_TTFT))
         return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
-    const char *model = getenv("INFOFLOW_MODEL");
-    b.model = common.model ? common.model : model && model[0] ? model : NULL;
+    b.model = common.model ? common.model : environment("INFOFLOW_MODEL");
     if (!b.model)
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     b.quiet = common.quiet;
@@ -340,8 +339,8 @@ int cli_bench(int argc, char **argv) {
     session_log(&common);
 
     json_t *out = json_object();
-    const char *temporary = getenv("TMPDIR");
-    b.place = common.store ? common.store : temporary && temporary[0] ? temporary : "/tmp";
+    const char *temporary = environment("TMPDIR");
+    b.place = common.store ? common.store : temporary ? temporary : "/tmp";
     char *dir = make_dir(b.place);
     result = CLI_FAILED;
     if (!dir)

@@ -1,6 +1,7 @@
 /* bench_facts.c - what a run of `infoflow bench` stands on: the machine, the model, and the tokens of the documents. */
 #include "bench_measure.h"
 #include "bench_peer.h"
+#include "page.h"
 #include "report.h"
 #include "text.h"
 
@@ -52,10 +53,8 @@ static json_t *environment_json(void) {
     json_t *object = json_object();
     for (size_t i = 0; i < COUNT_OF(name); i++) {
         const char *value = getenv(name[i]);
-        char *clean = value ? text_utf8(value, strlen(value)) : NULL;
-        if (clean)
-            json_object_set_new(object, name[i], json_string(clean));
-        free(clean);
+        if (value)
+            json_object_set_new(object, name[i], json_text(value));
     }
     return object;
 }
@@ -146,14 +145,10 @@ cleanup:
 /* ---- All of it ---------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *model_json(const iflow_model_info *info) {
-    const char *slash = strrchr(info->path, '/');
-    char *name = text_utf8(slash ? slash + 1 : info->path, strlen(slash ? slash + 1 : info->path));
     const json_int_t row = (json_int_t)2 * 2 * info->n_layer * info->n_head_kv * info->n_embd_head; /* K and V of f16 */
-    json_t *model = json_pack("{s:s, s:s, s:s, s:s, s:I, s:i, s:i, s:I}", "name", name, "architecture", info->architecture, "device",
-                              info->device, "fingerprint", info->fingerprint, "n_bytes", (json_int_t)info->n_bytes, "n_layer",
-                              info->n_layer, "n_ctx_train", info->n_ctx_train, "kv_bytes_a_token", row);
-    free(name);
-    return model;
+    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:i, s:i, s:I}", "name", json_text(page_file_name(info->path)), "architecture",
+                     info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_bytes", (json_int_t)info->n_bytes,
+                     "n_layer", info->n_layer, "n_ctx_train", info->n_ctx_train, "kv_bytes_a_token", row);
 }
 
 /* Head and prompt have a length of their own for every model: a small question tells. */

@@ -5,6 +5,7 @@
 #include "bench_peer.h"
 #include "progress.h"
 #include "report.h"
+#include "stats.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -20,16 +21,11 @@ static const double MOST_RESIDENT = 0.1;
 
 /* ---- Medians ------------------------------------------------------------------------------------------------------------------------ */
 
-static int ascending(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static json_t *spread(const double *value, int n) {
     double sorted[BENCH_MAX_TURNS];
     memcpy(sorted, value, (size_t)n * sizeof *value);
-    qsort(sorted, (size_t)n, sizeof *sorted, ascending);
-    return json_pack("{s:f, s:f, s:f}", "median", (sorted[(n - 1) / 2] + sorted[n / 2]) / 2, "min", sorted[0], "max", sorted[n - 1]);
+    const double median = stats_median(sorted, (size_t)n);
+    return json_pack("{s:f, s:f, s:f}", "median", median, "min", sorted[0], "max", sorted[n - 1]);
 }
 
 /* Of a over b, turn by turn. */
@@ -129,12 +125,11 @@ static void show(const length *l, int turn, const char *doing) {
     free(facts);
 }
 
-static int keep_sequence(length *l, const iflow_answer *full) {
+static void keep_sequence(length *l, const iflow_answer *full) {
     l->n_sequence = full->n_context + full->n_prompt;
     l->sequence = must_alloc(l->n_sequence, sizeof *l->sequence);
     memcpy(l->sequence, full->context_token, l->n_sequence * sizeof *l->sequence);
     l->s.first = full->n_generated ? full->token[0] : -1;
-    return CLI_OK;
 }
 
 /* Stores the chunks, runs every side once, and finds out whether a cold store can be had and how libllama is fastest. */

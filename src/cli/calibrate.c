@@ -1,7 +1,9 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, a choice at a time, and writes it down as its profile. */
 #include "calibrate_items.h"
+#include "eval_variants.h"
 #include "profile.h"
 #include "progress.h"
+#include "report.h"
 #include "stats.h"
 #include "text.h"
 
@@ -77,14 +79,10 @@ static void make_sets(calibrate *c) {
     add_set(c, "last two", n > 2 ? n - 2 : 0, n);
 }
 
-static bool scores(const setting *what) {
-    return what->method == IFLOW_METHOD_INFOFLOW || what->method == IFLOW_METHOD_UNION;
-}
-
 static char *name_of(const calibrate *c, const setting *what) {
     text out = {0};
     text_printf(&out, "%s", iflow_method_name(what->method));
-    if (scores(what))
+    if (eval_method_looks(what->method))
         text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
     text_printf(&out, ", chunks %s", what->behind ? "behind a text" : "alone");
     return out.bytes;
@@ -236,7 +234,7 @@ static iflow_status search(calibrate *c) {
     chunks.behind = !start.behind;
     if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK)
         return status;
-    if (scores(&start) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
+    if (eval_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
         return status;
     return try_methods(c);
 }
@@ -339,9 +337,9 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     char date[32] = "";
     const time_t now = time(NULL);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    char *model = text_utf8(c->s.info.path, strlen(c->s.info.path));
-    json_t *root = json_pack("{s:i, s:s, s:s, s:s, s:I, s:I}", "version", PROFILE_VERSION, "fingerprint", c->s.info.fingerprint, "model",
-                             model, "date", date, "n_questions", (json_int_t)c->items.n, "n_tokens", (json_int_t)n_tokens);
+    json_t *root =
+        json_pack("{s:i, s:s, s:o, s:s, s:I, s:I}", "version", PROFILE_VERSION, "fingerprint", c->s.info.fingerprint, "model",
+                  json_text(c->s.info.path), "date", date, "n_questions", (json_int_t)c->items.n, "n_tokens", (json_int_t)n_tokens);
     json_t *asking = setting_json(c, &what), *table = json_array();
     json_object_update(root, asking);
     json_object_set_new(root, "trusted_ratio", trusted < n ? json_real(search_ratio[trusted]) : json_null());
@@ -358,7 +356,6 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
         printf("Written to %s\n", path);
     json_decref(asking);
     json_decref(root);
-    free(model);
     return result;
 }
 
@@ -368,27 +365,18 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
 static int answer_items(calibrate *c) {
     const size_t n_all = c->items.n;
     size_t n = 0;
-    int result = CLI_OK;
-    for (size_t i = 0; i < n_all && result == CLI_OK; i++) {
-        calibrate_item *item = &c->items.item[i];
+    for (size_t i = 0; i < n_all; i++) {
+        calibrate_item *item = &c->items.item[i], *to = &c->items.item[n];
         show_progress(c, "full prefill");
         const iflow_status status = calibrate_item_answer(item, c->s.ctx, (size_t)c->s.info.n_vocab);
-        if (status != IFLOW_OK) {
-            result = cli_failed(status, item->question);
-            break;
+        if (status != IFLOW_OK)
+            return cli_failed(status, item->question);
+        if (!item->n_tokens) {
+            calibrate_item_free(item);
+        } else if (n++ != i) {
+            *to = *item;
+            *item = (calibrate_item){0};
         }
-        const calibrate_item swapped = c->items.item[n];
-        c->items.item[n] = *item;
-        if (i != n)
-            *item = swapped;
-        n += c->items.item[n].n_tokens > 0;
-    }
-    if (result != CLI_OK)
-        return result;
-    for (size_t i = n; i < n_all; i++) { /* freed here, as they are counted no more */
-        calibrate_items rest = {must_alloc(1, sizeof(calibrate_item)), 1};
-        rest.item[0] = c->items.item[i];
-        calibrate_items_free(&rest);
     }
     c->items.n = n;
     if (n < n_all && n)

@@ -29,12 +29,8 @@ int calibrate_items_read(const char *path, size_t limit, const iflow_model *mode
 }
 
 iflow_status calibrate_item_lay(const calibrate_item *item, iflow_context *ctx) {
-    iflow_status status = IFLOW_OK;
     iflow_context_clear(ctx);
-    for (size_t i = 0; i < item->chunks.n_chunks && status == IFLOW_OK; i++)
-        status =
-            iflow_context_add_tokens(ctx, item->chunks.token + item->chunks.start[i], item->chunks.start[i + 1] - item->chunks.start[i]);
-    return status;
+    return document_chunks_lay(&item->chunks, ctx);
 }
 
 iflow_status calibrate_item_answer(calibrate_item *item, iflow_context *ctx, size_t n_vocab) {
@@ -69,17 +65,8 @@ typedef struct collecting {
     int result;
 } collecting;
 
-static void append(document_chunks *to, const int32_t *token, size_t n) {
-    const size_t end = to->n_chunks ? to->start[to->n_chunks] : 0;
-    to->token = must_realloc(to->token, end + n, sizeof *to->token);
-    memcpy(to->token + end, token, n * sizeof *token);
-    to->start = must_realloc(to->start, to->n_chunks + 2, sizeof *to->start);
-    to->start[0] = 0;
-    to->start[++to->n_chunks] = end + n;
-}
-
 static void append_chunk(document_chunks *to, const document_chunks *from, size_t i) {
-    append(to, from->token + from->start[i], from->start[i + 1] - from->start[i]);
+    document_chunks_add(to, from->token + from->start[i], from->start[i + 1] - from->start[i]);
 }
 
 static bool collect(document *doc, void *user) {
@@ -164,13 +151,17 @@ int calibrate_items_make(session *s, const common_options *options, bool jsonl, 
     return c.result;
 }
 
+void calibrate_item_free(calibrate_item *item) {
+    free(item->question);
+    iflow_free(item->token);
+    free(item->logits);
+    document_chunks_free(&item->chunks);
+    *item = (calibrate_item){0};
+}
+
 void calibrate_items_free(calibrate_items *items) {
-    for (size_t i = 0; i < items->n; i++) {
-        free(items->item[i].question);
-        iflow_free(items->item[i].token);
-        free(items->item[i].logits);
-        document_chunks_free(&items->item[i].chunks);
-    }
+    for (size_t i = 0; i < items->n; i++)
+        calibrate_item_free(&items->item[i]);
     free(items->item);
     *items = (calibrate_items){0};
 }

@@ -37,6 +37,7 @@ iflow_status calibrate_item_lay(const calibrate_item *item, iflow_context *ctx);
 /* Has full prefill answer the question and keeps what its tokens are predicted by; n_tokens stays 0 if it answers nothing. */
 iflow_status calibrate_item_answer(calibrate_item *item, iflow_context *ctx, size_t n_vocab);
 
+void calibrate_item_free(calibrate_item *item);
 void calibrate_items_free(calibrate_items *items);
 
 #endif

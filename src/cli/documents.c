@@ -68,13 +68,20 @@ void document_chunks_free(document_chunks *chunks) {
     *chunks = (document_chunks){0};
 }
 
-static void add_chunk(document_chunks *out, const int32_t *tokens, size_t n) {
+void document_chunks_add(document_chunks *out, const int32_t *tokens, size_t n) {
     size_t end = out->n_chunks ? out->start[out->n_chunks] : 0;
     out->token = must_realloc(out->token, end + n, sizeof *out->token);
     memcpy(out->token + end, tokens, n * sizeof *tokens);
     out->start = must_realloc(out->start, out->n_chunks + 2, sizeof *out->start);
     out->start[0] = 0;
     out->start[++out->n_chunks] = end + n;
+}
+
+iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx) {
+    iflow_status status = IFLOW_OK;
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
+        status = iflow_context_add_tokens(ctx, chunks->token + chunks->start[i], chunks->start[i + 1] - chunks->start[i]);
+    return status;
 }
 
 static iflow_status cut_text(const iflow_model *model, const char *part, size_t n_bytes, size_t chunk_tokens, document_chunks *out) {
@@ -107,7 +114,7 @@ iflow_status document_cut(const iflow_model *model, const document *doc, size_t 
             document_chunks_free(out);
             return status;
         }
-        add_chunk(out, tokens, n);
+        document_chunks_add(out, tokens, n);
         iflow_free(tokens);
     }
     return IFLOW_OK;

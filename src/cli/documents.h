@@ -26,6 +26,10 @@ typedef struct document_chunks {
 /* Cuts a document. The one place where this happens: `ask` finds what `ingest` stored because both come here. */
 iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out);
 void document_chunks_free(document_chunks *chunks);
+/* Puts a chunk behind those that are there. */
+void document_chunks_add(document_chunks *chunks, const int32_t *tokens, size_t n);
+/* Adds them all to a context. */
+iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx);
 
 /* Text of passage i (from 1) in the `paper` protocol. A new string, to be freed with free(). */
 char *passage_text(size_t i, const char *passage);

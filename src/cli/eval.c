@@ -193,10 +193,6 @@ static iflow_status prepare(eval *e, const eval_question *question) {
     return status;
 }
 
-static json_t *real_or_null(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
 /* like: NULL where fidelity is not measured. */
 static int write_record(eval *e, const eval_question *question, const eval_variant *v, const iflow_answer *answer,
                         const iflow_fidelity *like, const verdict *checked) {
@@ -234,8 +230,8 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
     if (like) {
-        json_object_set_new(record, "kl", real_or_null(like->kl));
-        json_object_set_new(record, "top1", real_or_null(like->top1));
+        json_object_set_new(record, "kl", json_finite(like->kl));
+        json_object_set_new(record, "top1", json_finite(like->top1));
     }
     if (checked->verified)
         verdict_json(record, checked);
@@ -529,13 +525,7 @@ int cli_eval(int argc, char **argv) {
         {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
         {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
         OPTION_ROWS_BUDGET(e.asking),
-        {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &e.asking.score, 0, 0, "what infoflow scores by (default: norm)"},
-        {'\0', "geometry", "global|hl-hp|hl-tp|tl-tp", OPTION_CHOICE, &e.asking.geometry, 0, 0,
-         "where keys and text stand while infoflow scores (default: global)"},
-        {'\0', "reorder", NULL, OPTION_FLAG, &e.asking.reorder, 0, 0, "infoflow first puts the most informative chunks last"},
-        {'\0', "score-layers", "LIST", OPTION_LAYERS, &e.asking.layers, 0, 0,
-         "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},
-        {'\0', "score-text", "question|prompt", OPTION_CHOICE, &e.asking.score_text, 0, 0, "what looks at the context (default: question)"},
+        OPTION_ROWS_SCORING(e.asking),
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROWS_VERIFY(e.gate, "; which ones: drawn by the question, the same every time; 1: all"),
         OPTION_ROW_KV_TYPE(e.common),
@@ -595,7 +585,7 @@ int cli_eval(int argc, char **argv) {
     if (result == CLI_OK)
         result = parse_variants(&usage, &e);
     if (result == CLI_OK)
-        result = session_open(&usage, &e.common, &e.s);
+        result = session_open_without_context(&usage, &e.common, &e.s);
     if (result == CLI_OK)
         result = open_contexts(&e);
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;

@@ -397,11 +397,6 @@ typedef struct values {
     size_t n;
 } values;
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static values values_of(const eval_summary *summary, const char *key) {
     values out = {must_alloc(summary->n_series * summary->n_questions, sizeof(double)), 0};
     size_t n = 0;
@@ -411,7 +406,7 @@ static values values_of(const eval_summary *summary, const char *key) {
             if (json_is_number(value))
                 out.value[n++] = json_number_value(value);
         }
-    qsort(out.value, n, sizeof *out.value, by_value);
+    stats_sort(out.value, n);
     for (size_t i = 0; i < n; i++)
         if (out.n == 0 || out.value[i] - out.value[out.n - 1] > 1e-9)
             out.value[out.n++] = out.value[i];

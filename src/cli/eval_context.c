@@ -6,18 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void append(document_chunks *to, const document_chunks *more) {
-    const size_t n = more->n_chunks ? more->start[more->n_chunks] : 0, end = to->n_chunks ? to->start[to->n_chunks] : 0;
-    to->token = must_realloc(to->token, end + n, sizeof *to->token);
-    if (n)
-        memcpy(to->token + end, more->token, n * sizeof *to->token);
-    to->start = must_realloc(to->start, to->n_chunks + more->n_chunks + 1, sizeof *to->start);
-    to->start[0] = 0;
-    for (size_t i = 1; i <= more->n_chunks; i++)
-        to->start[to->n_chunks + i] = end + more->start[i];
-    to->n_chunks += more->n_chunks;
-}
-
 iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, document_chunks *out) {
     iflow_status status = IFLOW_OK;
     document_chunks chunks = {0};
@@ -32,7 +20,8 @@ iflow_status eval_context_cut(const iflow_model *model, const eval_question *que
         size_t n_bytes = strlen(passage);
         status = document_cut(model, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true}, chunk_tokens,
                               &chunks);
-        append(out, &chunks);
+        for (size_t c = 0; c < chunks.n_chunks; c++)
+            document_chunks_add(out, chunks.token + chunks.start[c], chunks.start[c + 1] - chunks.start[c]);
         document_chunks_free(&chunks);
         free(passage);
     }

@@ -60,11 +60,6 @@ static size_t count_records(const eval_series *series, const eval_series *less, 
     return n;
 }
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_ms(const eval_series *series, const char *stage, size_t n_questions, double *value) {
     size_t n = 0;
     for (size_t q = 0; q < n_questions; q++) {
@@ -72,8 +67,7 @@ static double median_ms(const eval_series *series, const char *stage, size_t n_q
         if (isfinite(ms))
             value[n++] = ms;
     }
-    qsort(value, n, sizeof *value, by_value);
-    return n ? (value[(n - 1) / 2] + value[n / 2]) / 2 : NAN;
+    return n ? stats_median(value, n) : NAN;
 }
 
 /* What a record says of its settings is the same in all of a series. */

@@ -1,5 +1,6 @@
 /* info.c - `infoflow info`: devices, architectures, and facts of a model. */
 #include "profile.h"
+#include "report.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -20,14 +21,10 @@ static void print_list(const char *title, const char *(*name)(size_t)) {
 }
 
 static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    char *path = text_utf8(info->path, strlen(info->path));
-    json_t *model =
-        json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:f}", "path", path, "architecture", info->architecture,
-                  "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab, "n_layer", info->n_layer, "n_embd",
-                  info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head", info->n_embd_head, "n_ctx_train",
-                  info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms", load_ms);
-    free(path);
-    return model;
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:f}", "path", json_text(info->path), "architecture",
+                     info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab, "n_layer",
+                     info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
+                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms", load_ms);
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {

@@ -1,12 +1,12 @@
 /* profile.c - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
 #include "profile.h"
 
+#include "report.h"
 #include "text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 int profile_options_check(const command_usage *usage, const profile_options *options) {
@@ -14,10 +14,10 @@ int profile_options_check(const command_usage *usage, const profile_options *opt
 }
 
 char *profile_place(const char *fingerprint) {
-    const char *config = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME");
-    if (config && config[0])
+    const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
+    if (config)
         return text_format("%s/infoflow/profiles/%s.json", config, fingerprint);
-    return home && home[0] ? text_format("%s/.config/infoflow/profiles/%s.json", home, fingerprint) : NULL;
+    return home ? text_format("%s/.config/infoflow/profiles/%s.json", home, fingerprint) : NULL;
 }
 
 /* A list of layers of the model, or null. */
@@ -129,19 +129,13 @@ void profile_print(FILE *to, const profile *p) {
 }
 
 void profile_json(json_t *object, const profile *p) {
-    char *path = p->path ? text_utf8(p->path, strlen(p->path)) : NULL;
-    json_object_set_new(object, "profile", path ? json_string(path) : json_null());
-    free(path);
+    json_object_set_new(object, "profile", p->path ? json_text(p->path) : json_null());
 }
 
 int profile_write(const char *path, const json_t *root) {
     char *part = text_format("%s.%ld", path, (long)getpid()),
          *bytes = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-    for (char *slash = strchr(part + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(part, 0777); /* what goes wrong here shows when the file is written */
-        *slash = '/';
-    }
+    make_parents(part); /* what goes wrong there shows when the file is written */
     int result = CLI_FAILED;
     if (!bytes)
         cli_error("out of memory");

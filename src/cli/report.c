@@ -4,6 +4,7 @@
 #include "text.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,10 @@ json_t *json_text(const char *bytes) {
     json_t *string = json_string(clean);
     free(clean);
     return string;
+}
+
+json_t *json_finite(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
 }
 
 /* A count fits: jansson's integers have 64 bits. */

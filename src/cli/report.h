@@ -33,6 +33,8 @@ json_t *report_json(const session *s, const context_documents *documents, const 
 
 /* Any bytes as a JSON string. */
 json_t *json_text(const char *bytes);
+/* A number, or null where it is none. */
+json_t *json_finite(double value);
 /* Dumps as one line. CLI_OK, or CLI_FAILED after a message. */
 int report_dump(const json_t *object, FILE *to);
 

@@ -8,7 +8,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { DEFAULT_CHUNK = 512 };
 
@@ -38,11 +37,6 @@ size_t session_chunk_tokens(const common_options *options) {
     return options->whole ? INT_MAX : options->chunk ? (size_t)options->chunk : DEFAULT_CHUNK;
 }
 
-static const char *environment(const char *name) {
-    const char *value = getenv(name);
-    return value && value[0] ? value : NULL;
-}
-
 /* NULL if nothing says where. */
 static char *find_store_dir(const common_options *options) {
     const char *dir = options->store ? options->store : environment("INFOFLOW_STORE");
@@ -53,23 +47,12 @@ static char *find_store_dir(const common_options *options) {
     return environment("HOME") ? text_format("%s/.cache/infoflow/store", environment("HOME")) : NULL;
 }
 
-/* Makes the directories above a path. What goes wrong here shows when the store is opened. */
-static void make_parents(const char *path) {
-    char *copy = text_format("%s", path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(copy, 0777);
-        *slash = '/';
-    }
-    free(copy);
-}
-
 static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {
     out->store_dir = find_store_dir(options);
     if (!out->store_dir)
         return options_wrong(usage, "where is the store? Give -s STORE or set INFOFLOW_STORE");
     if (!must_exist)
-        make_parents(out->store_dir);
+        make_parents(out->store_dir); /* what goes wrong there shows when the store is opened */
     iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist};
     iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
@@ -108,13 +91,14 @@ int session_new_context(const common_options *options, const session *s, iflow_c
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }
 
+int session_open_without_context(const command_usage *usage, const common_options *options, session *out) {
+    const int result = out->model ? CLI_OK : session_load_model(usage, options, out);
+    return result == CLI_OK && !options->no_store ? open_store(usage, options, false, out) : result;
+}
+
 int session_open(const command_usage *usage, const common_options *options, session *out) {
-    int result = out->model ? CLI_OK : session_load_model(usage, options, out);
-    if (result == CLI_OK && !options->no_store)
-        result = open_store(usage, options, false, out);
-    if (result != CLI_OK)
-        return result;
-    return session_new_context(options, out, &out->ctx);
+    const int result = session_open_without_context(usage, options, out);
+    return result == CLI_OK ? session_new_context(options, out, &out->ctx) : result;
 }
 
 void session_close(session *s) {

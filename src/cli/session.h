@@ -18,6 +18,9 @@ typedef struct session {
 int session_open(const command_usage *usage, const common_options *options, session *out);
 void session_close(session *s);
 
+/* The same for a command that makes its contexts itself. */
+int session_open_without_context(const command_usage *usage, const common_options *options, session *out);
+
 /* Another context of the session's model and store, by the options. The caller frees it, before the session is closed. */
 int session_new_context(const common_options *options, const session *s, iflow_context **out);
 

@@ -22,6 +22,15 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+void stats_sort(double *value, size_t n) {
+    qsort(value, n, sizeof *value, compare);
+}
+
+double stats_median(double *value, size_t n) {
+    stats_sort(value, n);
+    return (value[(n - 1) / 2] + value[n / 2]) / 2;
+}
+
 /* The value below which a share of the sorted ones lies, between two of them by proportion. */
 static double quantile(const double *sorted, size_t n, double share) {
     const double at = share * (double)(n - 1);
@@ -40,6 +49,6 @@ stats_mean stats_bootstrap(const double *value, size_t n) {
             resampled += value[stats_random_below(&state, n)];
         mean[b] = resampled / (double)n;
     }
-    qsort(mean, STATS_RESAMPLES, sizeof *mean, compare);
+    stats_sort(mean, STATS_RESAMPLES);
     return (stats_mean){sum / (double)n, quantile(mean, STATS_RESAMPLES, 0.025), quantile(mean, STATS_RESAMPLES, 0.975)};
 }

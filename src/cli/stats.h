@@ -16,6 +16,11 @@ enum { STATS_RESAMPLES = 10000 };
  * differences question by question. */
 stats_mean stats_bootstrap(const double *value, size_t n);
 
+/* Sorts, rising. */
+void stats_sort(double *value, size_t n);
+/* The median of n values (at least 1), which it sorts. */
+double stats_median(double *value, size_t n);
+
 /* The next of a sequence of 64 random bits (splitmix64); any start is good. */
 uint64_t stats_random(uint64_t *state);
 /* The next, below n (1 to 2^32). */

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void *must_realloc(void *old, size_t n, size_t size) {
     void *memory = size && n > SIZE_MAX / size ? NULL : realloc(old, n * size + 1);
@@ -208,4 +209,19 @@ int write_file(const char *path, const char *bytes, size_t n_bytes) {
         return CLI_FAILED;
     }
     return CLI_OK;
+}
+
+void make_parents(const char *path) {
+    char *copy = text_format("%s", path);
+    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        mkdir(copy, 0777);
+        *slash = '/';
+    }
+    free(copy);
+}
+
+const char *environment(const char *name) {
+    const char *value = getenv(name);
+    return value && value[0] ? value : NULL;
 }

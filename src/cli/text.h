@@ -43,4 +43,10 @@ const char *plural(uint64_t n);
 /* Writes a file of n_bytes; on failure says so and gives CLI_FAILED. */
 int write_file(const char *path, const char *bytes, size_t n_bytes);
 
+/* Makes the directories above a path, as far as it can. */
+void make_parents(const char *path);
+
+/* The value of an environment variable; NULL if it is not set or empty. */
+const char *environment(const char *name);
+
 #endif

@@ -160,10 +160,15 @@ cleanup:
     return status;
 }
 
+/* Whether this context wants to know how stale a chunk's tokens will be. */
+static bool wants_foreseen(const iflow_context *ctx, const iflow_context_chunk *chunk) {
+    return ctx->foresee && chunk->lead != IFLOW_LEAD_NONE;
+}
+
 /* Computes a chunk file: its KV, and what it foresees if that is wanted. */
 static iflow_status make_chunk(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_blob *out) {
     const iflow_chunk_identity identity = identity_of(ctx, chunk);
-    const bool foresee = ctx->foresee && chunk->lead != IFLOW_LEAD_NONE;
+    const bool foresee = wants_foreseen(ctx, chunk);
     own_kv kv = {0}, other = {0};
     float *foreseen = foresee ? iflow_calloc(chunk->n_tokens, sizeof *foreseen) : NULL;
     iflow_status status = foresee && !foreseen ? iflow_fail_memory(chunk->n_tokens * sizeof *foreseen) : IFLOW_OK;
@@ -216,7 +221,7 @@ static iflow_status keep(iflow_context *ctx, iflow_chunk *chunk, bool *owned) {
 
 /* Whether a chunk is kept with all that this context wants to know of it. */
 static bool is_kept(const iflow_context *ctx, const iflow_context_chunk *chunk) {
-    const bool foresee = ctx->foresee && chunk->lead != IFLOW_LEAD_NONE;
+    const bool foresee = wants_foreseen(ctx, chunk);
     if (!ctx->store) {
         const iflow_chunk *found = in_memory(ctx, chunk->id);
         return found && (!foresee || found->foreseen);
@@ -245,7 +250,7 @@ iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk 
             iflow_log(IFLOW_LOG_WARN, "%s; it is computed again", iflow_error_message());
         }
     }
-    if (found && ctx->foresee && chunk->lead != IFLOW_LEAD_NONE && !found->foreseen) {
+    if (found && wants_foreseen(ctx, chunk) && !found->foreseen) {
         if (*owned) {
             iflow_chunk_free(found);
         }

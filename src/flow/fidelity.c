@@ -5,18 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a logit is less to become a log probability, beyond the largest: log sum exp(logit - largest). Sums are in double, for a
- * vocabulary has a hundred thousand terms and a KL of interest a thousandth. */
-static double log_sum(const float *logit, size_t n_vocab, size_t *largest) {
-    *largest = 0;
+static size_t largest_of(const float *logit, size_t n_vocab) {
+    size_t largest = 0;
     for (size_t i = 1; i < n_vocab; i++) {
-        if (logit[i] > logit[*largest]) {
-            *largest = i;
+        if (logit[i] > logit[largest]) {
+            largest = i;
         }
     }
+    return largest;
+}
+
+/* What a logit is less to become a log probability, beyond the largest: log sum exp(logit - largest). Sums are in double, for a
+ * vocabulary has a hundred thousand terms and a KL of interest a thousandth. */
+static double log_sum(const float *logit, size_t n_vocab, size_t largest) {
     double sum = 0;
     for (size_t i = 0; i < n_vocab; i++) {
-        sum += exp((double)logit[i] - (double)logit[*largest]);
+        sum += exp((double)logit[i] - (double)logit[largest]);
     }
     return log(sum);
 }
@@ -26,8 +30,8 @@ iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t 
     size_t n_same = 0;
     for (size_t t = 0; t < n_tokens; t++) {
         const float *p = full + t * n_vocab, *q = method + t * n_vocab;
-        size_t best_p = 0, best_q = 0;
-        const double log_p = log_sum(p, n_vocab, &best_p), log_q = log_sum(q, n_vocab, &best_q);
+        const size_t best_p = largest_of(p, n_vocab), best_q = largest_of(q, n_vocab);
+        const double log_p = log_sum(p, n_vocab, best_p), log_q = log_sum(q, n_vocab, best_q);
         double here = 0;
         for (size_t i = 0; i < n_vocab; i++) {
             /* The largest is taken off before the rest, so that large logits cancel exactly. */
@@ -63,9 +67,7 @@ static iflow_status of_tokens(iflow_context *ctx, const iflow_answer *answer, if
     if (!status) {
         size_t n_same = 0;
         for (size_t t = 0; t < n; t++) {
-            size_t best = 0;
-            log_sum(logits + t * n_vocab, n_vocab, &best);
-            n_same += (int32_t)best == answer->token[t];
+            n_same += (int32_t)largest_of(logits + t * n_vocab, n_vocab) == answer->token[t];
         }
         const double kl = answer->logits ? iflow_fidelity_of(logits, answer->logits, n, n_vocab).kl : NAN;
         *out = (iflow_fidelity){kl, (double)n_same / (double)n, n};

@@ -1,5 +1,6 @@
 /* attention.c - attention as a ggml op: which heads it takes, and which thread does which queries. */
 #include "model/attention_kernels.h"
+#include "model/work.h"
 
 #include <assert.h>
 #include <math.h>
@@ -130,14 +131,7 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     int64_t per_tile = nth == 1 ? most : n * n_head_kv / (ITEMS_A_THREAD * nth);
     per_tile = per_tile > most ? most : per_tile < least ? least : per_tile;
     const int64_t n_tiles = (n + per_tile - 1) / per_tile, n_items = n_tiles * n_head_kv * dst->ne[2];
-    for (;;) {
-        const int64_t i = atomic_fetch_add(&attention->next, 1);
-        if (i >= n_items) {
-            if (i == n_items + nth - 1) { /* every thread has seen that nothing is left */
-                atomic_store(&attention->next, 0);
-            }
-            return;
-        }
+    for (int64_t i; iflow_work_take(&attention->next, n_items, nth, &i);) {
         /* The last queries see the most: they go first. */
         item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
         work.first = (n_tiles - 1 - i / n_head_kv / dst->ne[2]) * per_tile;

@@ -1,5 +1,6 @@
 /* attention_x86.c - kernels for attention on x86: AVX2, and AVX-512. One build has both and runs what the processor has. */
 #include "model/attention_kernels.h"
+#include "model/x86.h"
 
 #if defined(__x86_64__)
 
@@ -233,11 +234,10 @@ AVX2 static void attend_256(const iflow_key_block *block, int n_embd_head, float
 
 const iflow_attention_kernels *iflow_attention_kernels_get(int i) {
     static const iflow_attention_kernels avx512 = {"avx512", unpack, attend_512}, avx2 = {"avx2", unpack, attend_256};
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) { /* F16C is older than AVX2 */
+    if (!iflow_x86_has_avx2()) {
         return NULL;
     }
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && i-- == 0) {
+    if (iflow_x86_has_avx512() && i-- == 0) {
         return &avx512;
     }
     return i == 0 ? &avx2 : NULL;

@@ -1,5 +1,6 @@
 /* matmul.c - products as ggml ops: which weights they take, and which thread does which part. */
 #include "model/matmul_kernels.h"
+#include "model/work.h"
 
 #include <assert.h>
 #include <string.h>
@@ -101,14 +102,7 @@ static void multiply(struct ggml_tensor *dst, int ith, int nth, void *user) {
     int64_t n_cuts = (4 * (int64_t)nth + n_tiles - 1) / n_tiles;
     n_cuts = nth == 1 ? 1 : n_cuts < panels ? n_cuts : panels;
     const int64_t per_cut = (panels + n_cuts - 1) / n_cuts, n_items = n_tiles * n_cuts;
-    for (;;) {
-        const int64_t i = atomic_fetch_add(&product->next, 1);
-        if (i >= n_items) {
-            if (i == n_items + nth - 1) { /* every thread has seen that nothing is left */
-                atomic_store(&product->next, 0);
-            }
-            return;
-        }
+    for (int64_t i; iflow_work_take(&product->next, n_items, nth, &i);) {
         const int64_t first = i % n_cuts * per_cut, end = first + per_cut < panels ? first + per_cut : panels;
         if (first < end) {
             multiply_tile(kernels, product, (const iflow_block *)dst->src[0]->data, dst, i / n_cuts * IFLOW_TILE_ROWS, first, end);

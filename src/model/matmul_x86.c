@@ -1,5 +1,6 @@
 /* matmul_x86.c - kernels for products on x86: AVX2, and AVX-512 with VNNI. One build has both and runs what the processor has. */
 #include "model/matmul_kernels.h"
+#include "model/x86.h"
 
 #if defined(__x86_64__)
 
@@ -478,11 +479,10 @@ AVX2 static void multiply_avx2(const iflow_tile *tile, const iflow_block *block,
 const iflow_kernels *iflow_kernels_get(int i) {
     static const iflow_kernels vnni = {"avx512-vnni", 8, quantise, unpack, multiply_vnni},
                                avx2 = {"avx2", 6, quantise, unpack, multiply_avx2};
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) { /* F16C is older than AVX2 */
+    if (!iflow_x86_has_avx2()) {
         return NULL;
     }
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && i-- == 0) {
+    if (iflow_x86_has_avx512() && __builtin_cpu_supports("avx512vnni") && i-- == 0) {
         return &vnni;
     }
     return i == 0 ? &avx2 : NULL;
