@@ -12,10 +12,10 @@ fingerprint=$(run 0 info -m "$INFOFLOW_MODEL" --json; value out 'd["model"]["fin
 place=$HOME/.config/infoflow/profiles/$fingerprint.json
 [ -s "$place" ] || fail "no profile at $place"
 cp "$place" p.json
-json p.json 'd["version"] == 1' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 144' "d['fingerprint'] == '$fingerprint'" \
+json p.json 'd["version"] == 2' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 144' "d['fingerprint'] == '$fingerprint'" \
     'all(r["kl"]["low"] <= r["kl"]["mean"] <= r["kl"]["high"] and r["kl"]["mean"] > 0 for r in d["measured"])' \
     'len(d["measured"]) == 17 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
-    '{r["behind"] for r in d["measured"]} == {True, False}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
+    '{r["behind"] for r in d["measured"]} == {0, 2}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
     '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union"}'
 # What is in it follows from what was measured: the rules, done again here, also where some ratios are trusted.
 for model in llama-linear llama-bias qwen2-q4_0; do
@@ -48,7 +48,7 @@ for name, said in (("p.json", "first"), ("llama-linear.json", "llama-linear.out"
 P
 # The chunks that are not the default's, in the profile and on the command line.
 usual=$(value p.json 'd["measured"][0]["behind"]')
-if [ "$usual" = True ]; then other=false word=alone; else other=true word=behind; fi
+if [ "$usual" = 2 ]; then other=0 word=alone; else other=2 word='behind 2'; fi
 # Nothing is left to chance: the same again, from the store.
 run 0 calibrate "${fast[@]}" --limit 6 --quiet -o again.json docs; [ ! -s err ] || fail "--quiet still talks"
 [ "$(value p.json '{k: d[k] for k in d if k != "date"}')" = "$(value again.json '{k: d[k] for k in d if k != "date"}')" ] || fail "a second run measured something else"
@@ -60,7 +60,7 @@ json few.json 'd["n_questions"] == 1' 'd["method"] == "infoflow"' 'd["score_laye
 
 # A profile fills in what is not given, and only that.
 profile() { # METHOD SCORE LAYERS BEHIND RATIO TRUSTED
-    printf '{"version": 1, "fingerprint": "%s", "method": "%s", "score": "%s", "score_layers": %s, "behind": %s, "ratio": %s, "trusted_ratio": %s}' \
+    printf '{"version": 2, "fingerprint": "%s", "method": "%s", "score": "%s", "score_layers": %s, "behind": %s, "ratio": %s, "trusted_ratio": %s}' \
         "$fingerprint" "$@"
 }
 profile infoflow vatp '[0, 1]' $other 0.4 0.3 >"$place"
@@ -84,10 +84,10 @@ json e.jsonl '[r["method"] for r in d] == ["full", "none", "infoflow"]' 'd[2]["r
     '"score-layers=0,1" in d[2]["settings"]' "'$word' in d[2]['settings']"
 run 0 eval --threads 1 --max-tokens 3 --methods union --ratio 0.2 --no-profile -o n.jsonl q.jsonl
 json n.jsonl 'd[0]["method"] == "union"' 'd[0]["ratio"] == 0.2' 'd[0]["score"] == "norm"' "'$word' not in d[0]['settings']"
-profile foreseen norm null false 0.5 null >"$place"
+profile foreseen norm null 0 0.5 null >"$place"
 echo 'Where?' >questions; stdin=questions run 0 chat "${fast[@]}" --max-tokens 2 --json docs; says 'at no ratio that was tried'
 cp out chat.json; json chat.json 'd["method"] == "foreseen"' 'd["ratio"] == 0.5'
-mkdir -p elsewhere/infoflow/profiles; profile infoflow norm null false 0.25 0.2 >elsewhere/infoflow/profiles/$fingerprint.json
+mkdir -p elsewhere/infoflow/profiles; profile infoflow norm null 0 0.25 0.2 >elsewhere/infoflow/profiles/$fingerprint.json
 XDG_CONFIG_HOME=$tmp/elsewhere run 0 "${ask[@]}" docs; cp out there.json; json there.json 'd["ratio"] == 0.25'
 rm "$place"; run 0 "${ask[@]}" docs; cp out none.json; json none.json 'd["profile"] is None' 'd["ratio"] == 0.15'
 
@@ -95,18 +95,19 @@ rm "$place"; run 0 "${ask[@]}" docs; cp out none.json; json none.json 'd["profil
 bad() { # WHAT TO SAY
     run 1 "${ask[@]}" --profile bad.json docs; says "^infoflow: bad.json is no profile for .*$1"; [ ! -s out ] || fail "an answer by a bad profile"
 }
-printf '{"version": 1, "finger' >bad.json; bad ''
+printf '{"version": 2, "finger' >bad.json; bad ''
 echo '[1]' >bad.json; bad ''
 : >bad.json; bad ''
-profile infoflow norm null false 0.4 0.3 | sed 's/"version": 1/"version": 2/' >bad.json; bad "version"
-profile infoflow norm null false 0.4 0.3 | sed "s/$fingerprint/0123/" >bad.json; bad 'another model'
-profile infoflow norm null false 0.4 0.3 | sed 's/"ratio": 0.4, //' >bad.json; bad 'ratio'
-profile full norm null false 0.4 0.3 >bad.json; bad 'method'
-profile infoflow nrom null false 0.4 0.3 >bad.json; bad 'score'
-profile infoflow norm '[0, 99]' false 0.4 0.3 >bad.json; bad 'layer that the model lacks'
-profile infoflow norm '[]' false 0.4 0.3 >bad.json; bad 'score_layers'
-profile infoflow norm null false 1.4 0.3 >bad.json; bad 'ratio'
-profile infoflow norm null false 0.4 '"x"' >bad.json; bad 'trusted_ratio'
+profile infoflow norm null 0 0.4 0.3 | sed 's/"version": 2/"version": 1/' >bad.json; bad "version"
+profile infoflow norm null 0 0.4 0.3 | sed "s/$fingerprint/0123/" >bad.json; bad 'another model'
+profile infoflow norm null 0 0.4 0.3 | sed 's/"ratio": 0.4, //' >bad.json; bad 'ratio'
+profile full norm null 0 0.4 0.3 >bad.json; bad 'method'
+profile infoflow nrom null 0 0.4 0.3 >bad.json; bad 'score'
+profile infoflow norm '[0, 99]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
+profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'behind'
+profile infoflow norm '[]' 0 0.4 0.3 >bad.json; bad 'score_layers'
+profile infoflow norm null 0 1.4 0.3 >bad.json; bad 'ratio'
+profile infoflow norm null 0 0.4 '"x"' >bad.json; bad 'trusted_ratio'
 run 1 "${ask[@]}" --profile missing.json docs; says 'missing.json'
 cp bad.json "$place"; run 1 info -m "$INFOFLOW_MODEL"; says "$place"
 run 0 "${ask[@]}" --no-profile docs; run 0 "${ask[@]}" --profile few.json docs

@@ -224,14 +224,14 @@ again 4
 "$python" - <<'P'
 import json
 lines = [json.loads(l) for l in open("settings.jsonl")]
-assert all(r.pop("settings") == "" for r in lines)
-open("settings.jsonl", "w").writelines(json.dumps(r, separators=(",", ":")) + "\n" for r in lines) # as an older version wrote them
+assert [r.pop("settings") for r in lines] == [""] + 3 * ["behind=2"], lines
+open("settings.jsonl", "w").writelines(json.dumps(r, separators=(",", ":")) + "\n" for r in lines) # as an older version wrote them; it had other chunks
 P
-again 0; again 0 --chunk 100 --kv-type f16 --score-text question -n 32
+again 3; again 0 --chunk 100 --kv-type f16 --score-text question -n 32
 again 4 -n 5; again 1 --score-layers 0,-1; again 0 --score-layers 0,3; again 1 --score-layers 0.25; again 1 --score-text prompt; again 3 --kv-type q8_0; again 1 --seed 7
 again 4 --temp 0.5; again 4 --temp 0.5 --seed 7; again 3 -n 5 --kv-type q8_0 --score-text prompt --score-layers 1 --seed 7
-json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 score-text=prompt score-layers=1"' \
-    'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0"'
+json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2 score-text=prompt score-layers=1"' \
+    'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0 behind=2"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2"'
 # The length of chunks matters where a context is cut.
 run 0 eval --methods none:alone --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none:alone --chunk 100 --output cut_chunks.jsonl plain.jsonl
 json cut_chunks.jsonl '[r["settings"] for r in d] == ["alone", "chunk=100 alone"]' 'd[0]["raw"] != d[1]["raw"]'
@@ -335,8 +335,10 @@ P
 
 # Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
 run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full:alone,none:vatp' --fidelity --output mixed.jsonl one.jsonl
-json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["", "alone", "", "alone", "", ""]' \
+json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2", "alone", "behind=2", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
 run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
+run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
+run 2 eval --methods infoflow:behind=9 --output x.jsonl one.jsonl; says "'behind=9' of infoflow is no setting"
 run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is not in the paper, as a user meets it: chunks behind a text, foreseen staleness, the union, a budget by coverage.
+# What is not in the paper, as a user meets it: chunks behind texts, foreseen staleness, the union, a budget by coverage.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
 words 70 1 >a.txt
@@ -11,27 +11,34 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
 
 run 0 methods; prints '^  foreseen +.*; by --ratio$'; prints '^  union +.*; by --ratio$'
 
-# Chunks behind the text are other chunks, and stand beside the plain ones; what they stand behind is shown.
+# Chunks behind texts are other chunks, and stand beside the plain ones; what they stand behind is shown.
 run 0 ingest --chunk 100 --alone a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)
-run 0 ingest --chunk 100 --behind a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
+run 0 ingest --chunk 100 --behind 2 a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
 run 0 ingest --chunk 100 a.txt b.txt; says ' 0 chunks computed' # it is the default
 [ "$plain" != "$behind" ] || fail "--behind does nothing"
 run 0 store list --json; cp out list
-json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 161]' 'not any(c["foreseen"] for c in d["chunks"])' \
+json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 321]' 'all(c["foreseen"] == (c["sink_tokens"] > 1) for c in d["chunks"])' \
     'len({c["sink_tokens"] == 1 for x in d["documents"] for i in x["chunks"] for c in d["chunks"] if c["id"] == i}) == 2'
 n=$(value list 'len(d["chunks"])') # no head among them: nothing was asked yet
 chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$behind"'"][0]["chunks"][0]')
-run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 161 that were dropped$'; prints '^foreseen +no$'
+run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 321 that were dropped$'; prints '^foreseen +yes' # two prefills tell
 ask --alone a.txt b.txt; cp out plain.json
-ask --behind a.txt b.txt; cp out behind.json
+ask --behind 2 a.txt b.txt; cp out behind.json
 over plain.json 'd["tokens"]["context"] == e["tokens"]["context"] and d["scores"] != e["scores"] and not {c["id"] for c in d["chunks"][1:]} & {c["id"] for c in e["chunks"][1:]}'
 ask "$behind" b.txt; over behind.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
 ask "$behind" --alone; ask a.txt --no-store; cp out unstored.json; ask "$behind" --alone; over unstored.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+for behind in 0 1 8; do # each number of texts has chunks of its own; 0 is alone
+    ask --behind $behind a.txt b.txt; cp out behind$behind.json
+done
+cp behind0.json out; over plain.json 'd["chunks"] == e["chunks"] and d["scores"] == e["scores"]'
+"$python" -c 'import json; assert len({json.load(open(f"behind{n}.json"))["chunks"][1]["id"] for n in ("", 0, 1, 8)}) == 4' || fail "chunks behind other texts are the same"
+run 2 ingest --behind 9 a.txt; says '--behind takes a whole number from 0 to 8'
+run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 8) for c in json.load(open(f"behind{n}.json"))["chunks"][1:]]')
 
 # Foreseen staleness: noted at ingest, or when a question needs it; once.
 run 0 ingest --chunk 100 --alone --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
 run 0 ingest --chunk 100 --alone --foresee a.txt; says ' 0 chunks computed'
-run 0 store list --json; json out "sum(c['sink_tokens'] > 0 for c in d['chunks']) == $n" 'len({c["foreseen"] for c in d["chunks"]}) == 2'
+run 0 store list --json; json out "sum(c['sink_tokens'] > 0 for c in d['chunks']) == $n" '{c["foreseen"] for c in d["chunks"] if c["sink_tokens"] == 1} == {True, False}'
 run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^foreseen +yes'
 ask --alone --method foreseen a.txt b.txt; cp out foreseen
 json foreseen 'd["method"] == "foreseen"' 'd["timings_ms"]["prefill"] > 0' \

@@ -28,7 +28,7 @@ typedef struct setting {
     iflow_method method;
     iflow_score score;
     size_t set; /* of layers */
-    bool behind;
+    int behind;
     double ratio;
 } setting;
 
@@ -84,7 +84,9 @@ static char *name_of(const calibrate *c, const setting *what) {
     text_printf(&out, "%s", iflow_method_name(what->method));
     if (eval_method_looks(what->method))
         text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
-    text_printf(&out, ", chunks %s", what->behind ? "behind a text" : "alone");
+    char *chunks = common_chunks(what->behind);
+    text_printf(&out, ", chunks %s", chunks);
+    free(chunks);
     return out.bytes;
 }
 
@@ -231,7 +233,7 @@ static iflow_status search(calibrate *c) {
         return status;
     c->done[c->best].adopted = true;
     setting chunks = start;
-    chunks.behind = !start.behind;
+    chunks.behind = 0;
     if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK)
         return status;
     if (eval_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
@@ -265,7 +267,7 @@ static json_t *layers_json(const layer_list *layers) {
 
 /* The members that say how it is asked. */
 static json_t *setting_json(const calibrate *c, const setting *what) {
-    return json_pack("{s:s, s:s, s:o, s:b, s:f}", "method", iflow_method_name(what->method), "score", iflow_score_name(what->score),
+    return json_pack("{s:s, s:s, s:o, s:i, s:f}", "method", iflow_method_name(what->method), "score", iflow_score_name(what->score),
                      "score_layers", layers_json(&c->set[what->set].layers), "behind", what->behind, "ratio", what->ratio);
 }
 
@@ -316,9 +318,11 @@ static void print_verdict(const calibrate *c, const size_t index[COUNT_OF(search
         printf("None of the ratios is enough: at %g the agreement is %.3f, and %.2f is wanted. Use --method full, or --verify.\n",
                search_ratio[at], agreement, TRUSTED);
     printf("`ask`, `chat` and `eval` will use ratio %g.\n", ratio);
-    if (best->behind != common_options_default().behind)
-        printf("They and `ingest` will prefill chunks %s; documents ingested before are computed again.\n",
-               best->behind ? "behind a text" : "alone");
+    if (best->behind != common_options_default().behind) {
+        char *chunks = common_chunks(best->behind);
+        printf("They and `ingest` will prefill chunks %s; documents ingested before are computed again.\n", chunks);
+        free(chunks);
+    }
 }
 
 static int finish(const calibrate *c, const char *path, const size_t index[COUNT_OF(search_ratio)]) {
@@ -392,10 +396,9 @@ static int run(calibrate *c, const char *path) {
     const size_t n_ratios = COUNT_OF(search_ratio), n_settings = 2 + c->n_sets - 1 + N_SCORES - 1 + N_METHODS - 1 + n_ratios - 1;
     c->n_to_run = c->items.n * (1 + n_settings);
     if (!c->common.quiet)
-        cli_note(
-            "%zu questions: full prefill, then %zu settings: chunks alone and behind a text, %zu sets of scoring layers, %d scores, %d "
-            "methods, each with the best so far; and the best at %zu ratios",
-            c->items.n, n_settings, c->n_sets, N_SCORES, N_METHODS, n_ratios);
+        cli_note("%zu questions: full prefill, then %zu settings: chunks alone and behind texts, %zu sets of scoring layers, %d scores, %d "
+                 "methods, each with the best so far; and the best at %zu ratios",
+                 c->items.n, n_settings, c->n_sets, N_SCORES, N_METHODS, n_ratios);
     c->started = now_seconds();
     int result = answer_items(c);
     if (result != CLI_OK)
@@ -411,12 +414,12 @@ static int run(calibrate *c, const char *path) {
 /* Opens the two contexts; both note how stale tokens will be, as two of the methods go by it. */
 static int open_contexts(const command_usage *usage, calibrate *c) {
     c->common.foresee = true;
-    c->common.behind = false;
+    c->common.behind = 0;
     const int result = session_open(usage, &c->common, &c->s);
     if (result != CLI_OK)
         return result;
     common_options behind = c->common;
-    behind.behind = true;
+    behind.behind = common_options_default().behind;
     return session_new_context(&behind, &c->s, &c->behind);
 }
 
@@ -429,7 +432,7 @@ int cli_calibrate(int argc, char **argv) {
         "as `infoflow eval` reads, or the model writes them itself over pieces of the documents.\n"
         "\n"
         "Full prefill answers each question; then each setting is measured by what it would have said at each of these tokens\n"
-        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks alone or behind a text,\n"
+        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks alone or behind texts,\n"
         "scoring layers, score, method, at the default ratio; a choice replaces the default only where the 95% interval of the\n"
         "difference in KL, paired by question, is below zero. The best is then measured at ratios 0.05 to 0.5; trusted is the\n"
         "least of them from which on all agree by at least 0.9. The profile's ratio is that one or the default, whichever is\n"

@@ -36,7 +36,7 @@ typedef struct eval {
     profile profile;
     eval_variant variant[EVAL_MAX_VARIANTS];
     size_t n_variants;
-    iflow_context *ctx[2]; /* whose chunks are prefilled alone, and behind the text; NULL: no variant needs it */
+    iflow_context *ctx[IFLOW_MAX_BEHIND + 1]; /* whose chunks are prefilled behind so many texts; NULL: no variant needs it */
     eval_data data;
     const eval_question **question; /* of the data, those to ask */
     size_t n_questions;
@@ -82,8 +82,8 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, " chunk=%zu", chunk);
     if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
         text_printf(&out, " kv-type=%s", e->common.kv_type);
-    if (reuses && !v->behind)
-        text_puts(&out, " alone");
+    if (reuses)
+        text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
     if (eval_method_scores(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
     if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
@@ -159,7 +159,7 @@ static iflow_context *context_of(const eval *e, const eval_variant *v) {
 
 /* Opens the contexts that the variants need; their chunks foresee where one of them wants that, so that no method pays for it. */
 static int open_contexts(eval *e) {
-    for (int behind = 0; behind < 2; behind++) {
+    for (int behind = 0; behind <= IFLOW_MAX_BEHIND; behind++) {
         bool needed = false, foresee = e->common.foresee;
         for (size_t v = 0; v < e->n_variants; v++) {
             needed = needed || e->variant[v].behind == behind;
@@ -179,7 +179,7 @@ static int open_contexts(eval *e) {
 static iflow_status prepare(eval *e, const eval_question *question) {
     document_chunks chunks;
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
-    for (int c = 0; c < 2; c++) {
+    for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         if (!e->ctx[c])
             continue;
         iflow_context_clear(e->ctx[c]);
@@ -299,7 +299,9 @@ static iflow_status replay_full(eval *e, const eval_variant *v, float **logits) 
 /* Asks full prefill for the question, unless that was done. Its own answer is replayed like everybody's, so that both sides of a comparison
  * were computed in the same way. */
 static iflow_status ask_full(eval *e, const eval_question *question) {
-    const eval_variant full = {.method = IFLOW_METHOD_FULL, .ratio = 1, .behind = e->ctx[0] == NULL};
+    eval_variant full = {.method = IFLOW_METHOD_FULL, .ratio = 1};
+    while (!e->ctx[full.behind]) /* full prefill uses no chunk: any context will do */
+        full.behind++;
     iflow_status status = e->full ? IFLOW_OK : ask(e, question, &full, &e->full);
     if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted())
         status = replay_full(e, &full, &e->full_logits);
@@ -631,8 +633,8 @@ cleanup:
     profile_free(&e.profile);
     free(methods);
     free(ratios);
-    iflow_context_free(e.ctx[0]);
-    iflow_context_free(e.ctx[1]);
+    for (size_t c = 0; c < COUNT_OF(e.ctx); c++)
+        iflow_context_free(e.ctx[c]);
     session_close(&e.s);
     return cli_finish(result);
 }

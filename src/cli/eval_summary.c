@@ -92,7 +92,9 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     for (const char *word = settings ? settings : ""; *word; word += strspn(word, " ")) {
         const size_t n = strcspn(word, " ");
         /* The others are the run's; these are the budget, and chunks that are not as usual. */
-        if (strncmp(word, "coverage=", 9) == 0 || (n == 5 && strncmp(word, "alone", 5) == 0))
+        const bool chunks = (strncmp(word, "behind=", 7) == 0 && atoi(word + 7) != common_options_default().behind) ||
+                            (n == 5 && strncmp(word, "alone", 5) == 0);
+        if (strncmp(word, "coverage=", 9) == 0 || chunks)
             text_printf(&out, "/%.*s", (int)n, word);
         word += n;
     }

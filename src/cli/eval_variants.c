@@ -38,16 +38,18 @@ static bool set(eval_variant *v, const char *word) {
     if (strcmp(word, "reorder") == 0)
         v->reorder = true;
     else if (strcmp(word, "behind") == 0)
-        v->behind = true;
+        v->behind = common_options_default().behind;
+    else if (strncmp(word, "behind=", 7) == 0 && word[7] >= '0' && word[7] <= '0' + IFLOW_MAX_BEHIND && !word[8])
+        v->behind = word[7] - '0';
     else if (strcmp(word, "alone") == 0)
-        v->behind = false;
+        v->behind = 0;
     else
         return iflow_score_from_name(word, &v->score) == IFLOW_OK || iflow_geometry_from_name(word, &v->geometry) == IFLOW_OK;
     return true;
 }
 
 /* What can make no difference is the same in all variants, so that they are known as one. */
-static void settle(eval_variant *v, bool behind) {
+static void settle(eval_variant *v, int behind) {
     const ask_options usual = ask_options_default();
     if (!eval_method_looks(v->method)) {
         iflow_score_from_name(usual.score, &v->score);
@@ -84,13 +86,13 @@ static int parse_method(const command_usage *usage, char *item, eval_variant *v)
         if (!set(v, word))
             return options_wrong(usage,
                                  "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
-                                 "reorder, behind and alone",
+                                 "reorder, alone and behind=1 to behind=8",
                                  word, item);
     }
     return CLI_OK;
 }
 
-int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, bool behind,
+int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, int behind,
                         eval_variant variant[EVAL_MAX_VARIANTS], size_t *n) {
     double ratio[EVAL_MAX_RATIOS];
     size_t n_ratios = 0, n_methods = 0;

@@ -12,7 +12,8 @@ typedef struct eval_variant {
     double ratio;
     iflow_score score;
     iflow_geometry geometry;
-    bool reorder, behind;
+    bool reorder;
+    int behind; /* texts that chunks are prefilled behind */
 } eval_variant;
 
 /* Whether a method looks at the context from the question. */
@@ -24,7 +25,7 @@ bool eval_method_foresees(iflow_method method);
 
 /* Parses --methods, "infoflow,infoflow:vatp+alone,none": names, each with settings that differ from the options', and --ratio; methods
  * without a ratio are one variant. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
-int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, bool behind,
+int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, int behind,
                         eval_variant variant[EVAL_MAX_VARIANTS], size_t *n);
 
 #endif

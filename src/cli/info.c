@@ -89,8 +89,9 @@ int cli_info(int argc, char **argv) {
         if (s.model)
             print_model(&s.info, s.model_load_ms);
         if (found.path) {
-            printf("%-15s%s: %s at ratio %g, %s", "profile", found.path, found.method, found.ratio,
-                   found.behind ? "chunks behind a text" : "chunks alone");
+            char *chunks = common_chunks(found.behind);
+            printf("%-15s%s: %s at ratio %g, chunks %s", "profile", found.path, found.method, found.ratio, chunks);
+            free(chunks);
             printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);
         }
     }

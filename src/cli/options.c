@@ -209,14 +209,20 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
 }
 
 common_options common_options_default(void) {
-    return (common_options){.behind = true};
+    return (common_options){.behind = 2};
+}
+
+char *common_chunks(int behind) {
+    return behind ? text_format("behind %d text%s", behind, behind == 1 ? "" : "s") : text_format("alone");
 }
 
 static bool store_value(const option_spec *row, const char *given) {
     switch (row->kind) {
     case OPTION_FLAG:
+        *(bool *)row->target = true;
+        return true;
     case OPTION_CLEAR:
-        *(bool *)row->target = row->kind == OPTION_FLAG;
+        *(int *)row->target = 0;
         return true;
     case OPTION_COUNT:
         ++*(int *)row->target;

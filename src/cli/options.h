@@ -6,7 +6,7 @@
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
-    OPTION_CLEAR,  /* bool, which becomes false */
+    OPTION_CLEAR,  /* int, which becomes 0 */
     OPTION_COUNT,  /* int, one more each time */
     OPTION_TEXT,   /* const char * */
     OPTION_INT,    /* int, low..high */
@@ -59,12 +59,15 @@ bool parse_bytes(const char *string, uint64_t *n_bytes);
 /* Options that most commands share. */
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
-    bool no_store, no_mmap, no_repack, exact, whole, behind, foresee, quiet;
-    int verbose, threads, ctx, ubatch, chunk;
+    bool no_store, no_mmap, no_repack, exact, whole, foresee, quiet;
+    int verbose, threads, ctx, ubatch, chunk, behind;
     uint64_t max_bytes;
 } common_options;
 
 common_options common_options_default(void);
+
+/* How chunks are prefilled: "alone", "behind 2 texts". The caller's to free(). */
+char *common_chunks(int behind);
 
 /* Their rows. o: the name of a common_options variable. */
 #define OPTION_ROW_MODEL(o)                                                                                                                \
@@ -83,12 +86,21 @@ common_options common_options_default(void);
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
-    {'\0', "behind", NULL, OPTION_FLAG, &(o).behind, 0, 0, "prefill chunks behind a generic text, which is dropped (the default)"},        \
+    {'\0',                                                                                                                                 \
+     "behind",                                                                                                                             \
+     "N",                                                                                                                                  \
+     OPTION_INT,                                                                                                                           \
+     &(o).behind,                                                                                                                          \
+     0,                                                                                                                                    \
+     IFLOW_MAX_BEHIND,                                                                                                                     \
+     "prefill chunks behind each of N generic texts, which are dropped, and keep the mean; 0 to 8, more is nearer to full prefill and "    \
+     "takes longer here, never when asking (default: 2)"},                                                                                 \
         {'\0',        "alone", NULL, OPTION_CLEAR,                                                                                         \
-         &(o).behind, 0,       0,    "prefill chunks behind the sink alone, as the paper does; these are other chunks"},                   \
+         &(o).behind, 0,       0,    "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"},    \
     {                                                                                                                                      \
         '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
-            "note in new chunks how stale their tokens will be, for the methods foreseen and union: prefills twice"                        \
+            "note in new chunks how stale their tokens will be, for the methods foreseen and union: one more prefill, but none with "      \
+            "--behind 2 or more, which tells"                                                                                              \
     }
 #define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
     {                                                                                                                                      \

@@ -38,20 +38,19 @@ static const char *read_layers(const json_t *list, int n_layer, layer_list *out)
 static const char *read_root(const iflow_model_info *model, profile *out) {
     static char why[JSON_ERROR_TEXT_LENGTH];
     json_error_t error;
-    int version = 0, behind = 0;
+    int version = 0;
     const char *fingerprint = "";
     json_t *layers = NULL, *trusted = NULL;
     iflow_method method;
     iflow_score score;
     if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) == 0 && version != PROFILE_VERSION)
         return "its version is another one's";
-    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:b, s:F, s:o}", "version", &version, "fingerprint", &fingerprint,
-                       "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &behind, "ratio", &out->ratio,
+    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:i, s:F, s:o}", "version", &version, "fingerprint", &fingerprint,
+                       "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &out->behind, "ratio", &out->ratio,
                        "trusted_ratio", &trusted) != 0) {
         snprintf(why, sizeof why, "%s", error.text);
         return why;
     }
-    out->behind = behind != 0;
     out->trusted = json_is_null(trusted) ? -1 : json_number_value(trusted);
     if (strcmp(fingerprint, model->fingerprint) != 0)
         return "it is of another model";
@@ -59,6 +58,8 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
         return "\"method\" is none that goes by a ratio";
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
         return "\"score\" is none";
+    if (out->behind < 0 || out->behind > IFLOW_MAX_BEHIND)
+        return "\"behind\" is not from 0 to 8";
     if (!(out->ratio >= 0 && out->ratio <= 1))
         return "\"ratio\" is not from 0 to 1";
     if (!json_is_null(trusted) && !(json_is_number(trusted) && out->trusted >= 0 && out->trusted <= 1))

@@ -28,14 +28,14 @@ typedef struct profile_options {
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. */
 int profile_options_check(const command_usage *usage, const profile_options *options);
 
-enum { PROFILE_VERSION = 1 };
+enum { PROFILE_VERSION = 2 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */
     json_t *root; /* owns the strings */
     const char *method, *score;
     layer_list layers; /* n 0: the default's */
-    bool behind;
+    int behind;
     double ratio, trusted; /* trusted negative: no ratio is */
 } profile;
 

@@ -86,6 +86,7 @@ int session_new_context(const common_options *options, const session *s, iflow_c
                                    .chunk_tokens = session_chunk_tokens(options),
                                    .kv_type = options->kv_type,
                                    .alone = !options->behind,
+                                   .behind = options->behind,
                                    .foresee = options->foresee};
     iflow_status status = iflow_context_new(s->model, s->store, &params, out);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);

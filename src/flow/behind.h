@@ -1,17 +1,24 @@
-/* behind.h - what stands before a chunk while it is prefilled, and is dropped again. */
+/* behind.h - the texts that chunks are prefilled behind, one at a time; they are dropped again. */
 #ifndef IFLOW_FLOW_BEHIND_H
 #define IFLOW_FLOW_BEHIND_H
 
 #include "flow/prompt.h"
 
-typedef enum iflow_lead {
-    IFLOW_LEAD_NONE, /* nothing: the head, which holds its sink */
-    IFLOW_LEAD_SINK, /* the sink tokens */
-    IFLOW_LEAD_TEXT, /* the sink tokens and a text that has to do with nothing: the chunk's tokens are not the first of a document then */
-    IFLOW_N_LEADS,
-} iflow_lead;
+enum {
+    IFLOW_BEHIND_NOTHING =
+        -1, /* what a head stands behind, which holds its sink; other chunks stand behind 0 texts or more, and the sink */
+    IFLOW_DEFAULT_BEHIND = 2,
+};
 
-/* The tokens of a lead under a model. free(out->token). E_MEMORY. */
-iflow_status iflow_lead_make(const iflow_model *model, iflow_lead lead, iflow_tokens *out);
+/* The sink tokens under a model, and behind them every text's, one after the other. */
+typedef struct iflow_texts {
+    int32_t *token;
+    size_t end[IFLOW_MAX_BEHIND + 1]; /* of the sink, of the first text, of the second, ... */
+} iflow_texts;
+
+iflow_status iflow_texts_make(const iflow_model *model, iflow_texts *out); /* free(out->token). E_MEMORY */
+
+/* What stands before a chunk: the sink and the text of that number from 1 on; 0: the sink alone; IFLOW_BEHIND_NOTHING. free(out->token). */
+iflow_status iflow_texts_lead(const iflow_texts *texts, int text, iflow_tokens *out);
 
 #endif

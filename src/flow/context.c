@@ -1,7 +1,7 @@
 /* context.c - an inference timeline: its chunks, and prefilling them (algorithm.md, step 1). */
 #include "flow/context.h"
 
-#include "flow/foresee.h"
+#include "flow/samples.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +12,9 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     if (params->n_ctx < 0 || params->n_ubatch < 0 || params->n_threads < 0) {
         return iflow_fail(IFLOW_E_ARG, "n_ctx %d, n_ubatch %d and n_threads %d must not be negative", params->n_ctx, params->n_ubatch,
                           params->n_threads);
+    }
+    if (params->behind < 0 || params->behind > IFLOW_MAX_BEHIND) {
+        return iflow_fail(IFLOW_E_ARG, "chunks behind %d texts; there are %d", params->behind, IFLOW_MAX_BEHIND);
     }
     iflow_kv_type kv_type = IFLOW_KV_F16;
     iflow_status status = iflow_kv_type_from_name(params->kv_type, &kv_type);
@@ -27,20 +30,17 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train;
     ctx->chunk_tokens = params->chunk_tokens;
     ctx->kv_type = kv_type;
-    ctx->chunk_lead = params->alone ? IFLOW_LEAD_SINK : IFLOW_LEAD_TEXT;
+    ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
     ctx->foresee = params->foresee;
     ctx->turn.pending = -1;
-    if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine))) {
+    if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
+        (status = iflow_texts_make(model, &ctx->texts))) {
         iflow_context_free(ctx);
         return status;
     }
     iflow_cache_init(&ctx->cache, model, ctx->engine, false);
-    for (int i = 0; i < IFLOW_N_LEADS; i++) {
+    for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
         iflow_cache_init(&ctx->lead[i].cache, model, ctx->engine, true);
-        if ((status = iflow_lead_make(model, (iflow_lead)i, &ctx->lead[i].token))) {
-            iflow_context_free(ctx);
-            return status;
-        }
     }
     *out = ctx;
     return IFLOW_OK;
@@ -57,10 +57,10 @@ void iflow_context_free(iflow_context *ctx) {
     free(ctx->memory);
     free(ctx->chunk);
     iflow_cache_free(&ctx->cache);
-    for (int i = 0; i < IFLOW_N_LEADS; i++) {
+    for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
         iflow_cache_free(&ctx->lead[i].cache);
-        free(ctx->lead[i].token.token);
     }
+    free(ctx->texts.token);
     iflow_engine_free(ctx->engine);
     free(ctx);
 }
@@ -79,8 +79,8 @@ void iflow_context_clear(iflow_context *ctx) {
 
 static iflow_chunk_identity identity_of(const iflow_context *ctx, const iflow_context_chunk *chunk) {
     iflow_chunk_identity identity = {
-        .sink = ctx->lead[chunk->lead].token.token,
-        .n_sink = ctx->lead[chunk->lead].token.n,
+        .sink = ctx->texts.token,
+        .n_sink = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[chunk->behind],
         .token = chunk->token,
         .n_tokens = chunk->n_tokens,
         .n_layer = ctx->model->h.n_layer,
@@ -91,99 +91,128 @@ static iflow_chunk_identity identity_of(const iflow_context *ctx, const iflow_co
     return identity;
 }
 
-iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type,
-                                           iflow_lead lead) {
-    iflow_context_chunk chunk = {.token = tokens, .n_tokens = n_tokens, .type = type, .lead = lead};
+iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
+    iflow_context_chunk chunk = {.token = tokens, .n_tokens = n_tokens, .type = type, .behind = behind};
     const iflow_chunk_identity identity = identity_of(ctx, &chunk);
     iflow_chunk_id(&identity, chunk.id);
     return chunk;
 }
 
-/* The KV of a chunk, in one block. */
-typedef struct own_kv {
-    uint16_t *values;
-    iflow_kv rows;
-} own_kv;
-
-static void own_kv_free(own_kv *kv) {
-    free(kv->values);
-    free(kv->rows.k); /* one block with v */
+/* Values [n_layer, 2 (K before RoPE, V), n_tokens, n_embd_kv] of a chunk's KV in one layer. */
+static size_t layer_values(const iflow_context *ctx, const iflow_context_chunk *chunk) {
+    return 2 * chunk->n_tokens * (size_t)ctx->model->n_embd_kv;
 }
 
-/* Runs tokens alone behind a lead, from position 0, and keeps their rows: K before RoPE, and V. The lead runs once for all chunks. */
-static iflow_status prefill(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_lead lead, own_kv *out) {
-    iflow_cache *cache = &ctx->lead[lead].cache;
-    const iflow_tokens *before = &ctx->lead[lead].token;
-    const size_t n = chunk->n_tokens, n_all = before->n + n, n_layer = (size_t)ctx->model->h.n_layer;
-    const size_t n_values = n * (size_t)ctx->model->n_embd_kv; /* of K or V in one layer */
+/* Puts a lead's rows where they are not there yet. *n: how many there are. */
+static iflow_status prefill_lead(iflow_context *ctx, int text, const int32_t *pos, int *n) {
+    iflow_tokens lead = {0};
+    *n = text == IFLOW_BEHIND_NOTHING ? 0 : ctx->lead[text + 1].n;
+    iflow_status status = *n ? IFLOW_OK : iflow_texts_lead(&ctx->texts, text, &lead);
+    if (!status && lead.n) {
+        const iflow_pass pass = {.token = lead.token, .pos = pos, .row = pos, .n = (int)lead.n, .fixed_slices = true};
+        status = iflow_engine_forward(ctx->engine, &ctx->lead[text + 1].cache.rows, &pass);
+        *n = status ? 0 : (int)lead.n;
+        ctx->lead[text + 1].n = *n;
+    }
+    free(lead.token);
+    return status;
+}
+
+/* Runs a chunk alone behind a text (0: the sink; or nothing), from position 0, and keeps its rows: values as in layer_values. The text runs
+ * once for all chunks. */
+static iflow_status prefill(iflow_context *ctx, const iflow_context_chunk *chunk, int text, uint16_t *values) {
+    iflow_cache *cache = &ctx->lead[text + 1].cache;
+    const size_t n = chunk->n_tokens, n_layer = (size_t)ctx->model->h.n_layer, n_values = layer_values(ctx, chunk);
+    const size_t n_sink = text == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[0];
+    const size_t n_before = n_sink + (text > 0 ? ctx->texts.end[text] - ctx->texts.end[text - 1] : 0), n_all = n_before + n;
     if (n_all > (size_t)ctx->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT,
                           "a chunk of %zu tokens (and %zu that stand before it) is longer than the context of %d; cut it into smaller ones",
-                          n, before->n, ctx->n_ctx);
+                          n, n_before, ctx->n_ctx);
     }
-    iflow_status status = IFLOW_OK;
     int32_t *pos = iflow_calloc(n_all, sizeof *pos);
-    out->values = iflow_calloc(n_layer * n_values, 2 * sizeof *out->values);
-    out->rows.k = iflow_calloc(n_layer * 2, sizeof *out->rows.k);
-    if (!pos || !out->values || !out->rows.k) {
-        status = iflow_fail_memory(n_layer * n_values * 2 * sizeof *out->values);
-        goto cleanup;
+    if (!pos) {
+        return iflow_fail_memory(n_all * sizeof *pos);
     }
-    out->rows.v = out->rows.k + n_layer;
     for (size_t i = 0; i < n_all; i++) {
         pos[i] = (int32_t)i;
     }
-    if ((status = iflow_cache_reserve(cache, (int)n_all))) {
-        goto cleanup;
+    int n_lead = 0;
+    iflow_status status = iflow_cache_reserve(cache, (int)n_all);
+    if (!status) {
+        iflow_cache_truncate(cache, ctx->lead[text + 1].n);
+        status = prefill_lead(ctx, text, pos, &n_lead);
     }
-    iflow_cache_truncate(cache, ctx->lead[lead].done ? (int)before->n : 0);
-    if (!ctx->lead[lead].done && before->n) {
-        const iflow_pass pass = {.token = before->token, .pos = pos, .row = pos, .n = (int)before->n, .fixed_slices = true};
-        if ((status = iflow_engine_forward(ctx->engine, &cache->rows, &pass))) {
-            goto cleanup;
-        }
+    if (!status) {
+        const iflow_pass pass = {.token = chunk->token, .pos = pos + n_lead, .row = pos + n_lead, .n = (int)n, .fixed_slices = true};
+        status = iflow_engine_forward(ctx->engine, &cache->rows, &pass);
     }
-    ctx->lead[lead].done = true;
-    const iflow_pass pass = {.token = chunk->token, .pos = pos + before->n, .row = pos + before->n, .n = (int)n, .fixed_slices = true};
-    if ((status = iflow_engine_forward(ctx->engine, &cache->rows, &pass))) {
-        goto cleanup;
+    for (size_t il = 0; !status && il < n_layer; il++) {
+        uint16_t *k = values + il * n_values;
+        iflow_cache_read_raw(cache, (int)il, n_lead, (int)n, k, k + n_values / 2);
     }
-    for (size_t il = 0; il < n_layer; il++) {
-        uint16_t *k = out->values + il * 2 * n_values, *v = k + n_values;
-        iflow_cache_read_raw(cache, (int)il, (int)before->n, (int)n, k, v);
-        out->rows.k[il] = k;
-        out->rows.v[il] = v;
-    }
-
-cleanup:
     free(pos);
     return status;
 }
 
-/* Whether this context wants to know how stale a chunk's tokens will be. */
+/* Whether this context wants to know how stale a chunk's tokens will be. What is prefilled more than once tells without being asked. */
 static bool wants_foreseen(const iflow_context *ctx, const iflow_context_chunk *chunk) {
-    return ctx->foresee && chunk->lead != IFLOW_LEAD_NONE;
+    return ctx->foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
 }
 
-/* Computes a chunk file: its KV, and what it foresees if that is wanted. */
+/* Prefills a chunk behind each of its texts: values, the mean. foreseen [n_tokens], or NULL; one prefill does not tell it, so that there is
+ * another then. */
+static iflow_status prefill_behind(iflow_context *ctx, const iflow_context_chunk *chunk, uint16_t *values, float *foreseen) {
+    const bool several = chunk->behind > 1;
+    iflow_samples samples = {.n_layer = (size_t)ctx->model->h.n_layer, .n = chunk->n_tokens, .n_embd_kv = (size_t)ctx->model->n_embd_kv};
+    iflow_status status = IFLOW_OK;
+    uint16_t *other = NULL;
+    for (int text = chunk->behind > 0 ? 1 : chunk->behind; !status && text <= chunk->behind; text++) {
+        status = prefill(ctx, chunk, text, values);
+        if (!status && (several || foreseen)) {
+            status = iflow_samples_add(&samples, values);
+        }
+    }
+    if (!status && foreseen && !several) {
+        other = iflow_calloc(samples.n_layer * layer_values(ctx, chunk), sizeof *other);
+        status = other ? prefill(ctx, chunk, chunk->behind ? 0 : 1, other) : iflow_fail_memory(samples.n_layer * layer_values(ctx, chunk));
+        status = status ? status : iflow_samples_add(&samples, other);
+    }
+    if (!status && several) {
+        iflow_samples_mean(&samples, values);
+    }
+    if (!status && foreseen) {
+        iflow_samples_spread(&samples, foreseen);
+    }
+    free(other);
+    iflow_samples_free(&samples);
+    return status;
+}
+
+/* Computes a chunk file: its KV, and what it foresees if that is wanted or comes with it. */
 static iflow_status make_chunk(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_blob *out) {
     const iflow_chunk_identity identity = identity_of(ctx, chunk);
-    const bool foresee = wants_foreseen(ctx, chunk);
-    own_kv kv = {0}, other = {0};
+    const size_t n_layer = (size_t)identity.n_layer, n_values = layer_values(ctx, chunk);
+    const bool foresee = wants_foreseen(ctx, chunk) || chunk->behind > 1;
+    uint16_t *values = iflow_calloc(n_layer * n_values, sizeof *values);
+    const uint16_t **rows = iflow_calloc(n_layer * 2, sizeof *rows); /* K of all layers, then V */
     float *foreseen = foresee ? iflow_calloc(chunk->n_tokens, sizeof *foreseen) : NULL;
-    iflow_status status = foresee && !foreseen ? iflow_fail_memory(chunk->n_tokens * sizeof *foreseen) : IFLOW_OK;
-    if (!status && foresee) {
-        const iflow_lead lead = chunk->lead == IFLOW_LEAD_TEXT ? IFLOW_LEAD_SINK : IFLOW_LEAD_TEXT;
-        status = prefill(ctx, chunk, lead, &other);
+    iflow_status status = IFLOW_OK;
+    if (!values || !rows || (foresee && !foreseen)) {
+        status = iflow_fail_memory(n_layer * n_values * sizeof *values);
+        goto cleanup;
     }
-    if (!status && !(status = prefill(ctx, chunk, chunk->lead, &kv)) && foresee) {
-        status = iflow_foresee(&kv.rows, &other.rows, identity.n_layer, chunk->n_tokens, (size_t)identity.n_embd_kv, foreseen);
+    for (size_t il = 0; il < n_layer; il++) {
+        rows[il] = values + il * n_values;
+        rows[n_layer + il] = rows[il] + n_values / 2;
     }
-    if (!status) {
-        status = iflow_chunk_encode(&identity, kv.rows.k, kv.rows.v, foreseen, out);
+    if (!(status = prefill_behind(ctx, chunk, values, foreseen))) {
+        status = iflow_chunk_encode(&identity, rows, rows + n_layer, foreseen, out);
     }
-    own_kv_free(&kv);
-    own_kv_free(&other);
+
+cleanup:
+    free(values);
+    free(rows);
     free(foreseen);
     return status;
 }
@@ -307,7 +336,7 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, si
         return iflow_fail_memory(n_tokens * sizeof *copy);
     }
     memcpy(copy, tokens, n_tokens * sizeof *copy);
-    const iflow_context_chunk wanted = iflow_context_chunk_of(ctx, copy, n_tokens, ctx->kv_type, ctx->chunk_lead);
+    const iflow_context_chunk wanted = iflow_context_chunk_of(ctx, copy, n_tokens, ctx->kv_type, ctx->behind);
     bool stored = is_kept(ctx, &wanted);
     if (!stored && !ctx->store) {
         status = prefill_claimed(ctx, &wanted, &stored);
@@ -326,13 +355,13 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, si
 }
 
 /* Appends a chunk; takes the tokens over on success. */
-static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, iflow_lead lead) {
+static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
     iflow_status status = iflow_context_check_tokens(ctx, "a chunk", tokens, n_tokens);
     if (!status) {
         status = iflow_reserve((void **)&ctx->chunk, &ctx->chunk_capacity, ctx->n_chunks + 1, sizeof *ctx->chunk);
     }
     if (!status) {
-        ctx->chunk[ctx->n_chunks++] = iflow_context_chunk_of(ctx, tokens, n_tokens, type, lead);
+        ctx->chunk[ctx->n_chunks++] = iflow_context_chunk_of(ctx, tokens, n_tokens, type, behind);
     }
     return status;
 }
@@ -343,7 +372,7 @@ iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens,
         return iflow_fail_memory(n_tokens * sizeof *copy);
     }
     memcpy(copy, tokens, n_tokens * sizeof *copy);
-    const iflow_status status = append(ctx, copy, n_tokens, ctx->kv_type, ctx->chunk_lead);
+    const iflow_status status = append(ctx, copy, n_tokens, ctx->kv_type, ctx->behind);
     if (status) {
         free(copy);
     }
@@ -366,17 +395,17 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
                             id, info.fingerprint, ctx->model->fingerprint, ctx->model->path);
     } else {
         iflow_kv_type type = IFLOW_KV_F16;
-        iflow_lead lead = IFLOW_LEAD_NONE;
-        while (lead < IFLOW_LEAD_TEXT && (size_t)info.n_sink != ctx->lead[lead].token.n) {
-            lead++;
+        int behind = info.n_sink ? 0 : IFLOW_BEHIND_NOTHING;
+        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_sink > ctx->texts.end[behind]) {
+            behind++;
         }
         status = iflow_kv_type_from_name(info.type, &type);
-        if (!status && strcmp(iflow_context_chunk_of(ctx, tokens, (size_t)info.n_tokens, type, lead).id, id) != 0) {
+        if (!status && strcmp(iflow_context_chunk_of(ctx, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
             status = iflow_fail(IFLOW_E_UNSUPPORTED,
                                 "chunk %s was prefilled behind %d tokens that are not this version's; ingest its document again", id,
                                 info.n_sink);
         }
-        if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, lead))) {
+        if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, behind))) {
             tokens = NULL;
         }
     }

@@ -12,7 +12,7 @@ typedef struct iflow_context_chunk {
     int32_t *token;
     size_t n_tokens;
     iflow_kv_type type;
-    iflow_lead lead; /* what stands before it while it is prefilled */
+    int behind; /* texts that it is prefilled behind, each in its turn; or IFLOW_BEHIND_NOTHING */
 } iflow_context_chunk;
 
 struct iflow_context {
@@ -22,15 +22,16 @@ struct iflow_context {
     int n_ctx; /* most rows of the cache */
     size_t chunk_tokens;
     iflow_kv_type kv_type;
-    iflow_lead chunk_lead; /* of chunks that this context makes */
-    bool foresee;          /* these get their foreseen staleness */
-    iflow_cache cache;     /* the context, prompt and answer, at their global positions */
-    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. */
+    int behind;   /* of chunks that this context makes */
+    bool foresee; /* these get their foreseen staleness */
+    iflow_texts texts;
+    iflow_cache cache; /* the context, prompt and answer, at their global positions */
+    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.
+     */
     struct {
-        iflow_tokens token;
         iflow_cache cache;
-        bool done; /* the lead's rows are there */
-    } lead[IFLOW_N_LEADS];
+        int n; /* rows of the lead that are there */
+    } lead[IFLOW_MAX_BEHIND + 2];
     iflow_context_chunk *chunk;
     size_t n_chunks, chunk_capacity;
     iflow_chunk **memory; /* chunks kept where there is no store */
@@ -46,7 +47,7 @@ struct iflow_context {
 };
 
 /* A chunk under this context's model; the tokens stay the caller's. */
-iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, iflow_lead lead);
+iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind);
 
 /* That there is a token and all are in the vocabulary; what: "a chunk". E_ARG. */
 iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens);

@@ -112,7 +112,7 @@ static iflow_status lay_out(run *r) {
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;
     r->n_need = r->n + (int)n_behind;
-    r->head = iflow_context_chunk_of(ctx, r->text.head.token, r->text.head.n, ctx->kv_type, IFLOW_LEAD_NONE);
+    r->head = iflow_context_chunk_of(ctx, r->text.head.token, r->text.head.n, ctx->kv_type, IFLOW_BEHIND_NOTHING);
     r->pos = iflow_calloc((size_t)r->n_need, sizeof *r->pos);
     r->order = iflow_calloc(n_chunks, sizeof *r->order);
     r->start = iflow_calloc(n_chunks, sizeof *r->start);

@@ -632,14 +632,3 @@ void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row
         ggml_fp32_to_fp16_row(values, out + i, BLOCK);
     }
 }
-
-void iflow_kv_distance(const uint16_t *a, const uint16_t *b, size_t n, size_t n_embd_kv, float *out) {
-    for (size_t t = 0; t < n; t++) {
-        double sum = 0;
-        for (size_t i = t * n_embd_kv; i < (t + 1) * n_embd_kv; i++) {
-            const double d = (double)ggml_fp16_to_fp32(a[i]) - (double)ggml_fp16_to_fp32(b[i]);
-            sum += d * d;
-        }
-        out[t] = (float)sqrt(sum);
-    }
-}

@@ -43,7 +43,7 @@ typedef struct iflow_chunk {
     char id[IFLOW_ID_SIZE];
     iflow_chunk_identity identity;
     const void **k, **v;   /* [n_layer] */
-    const float *foreseen; /* [n_tokens]: how stale each token's KV will be among others (flow/foresee.h); NULL: not known */
+    const float *foreseen; /* [n_tokens]: how stale each token's KV will be among others (flow/samples.h); NULL: not known */
     iflow_blob blob;
     struct gguf_context *gguf; /* keeps the token arrays */
 } iflow_chunk;
@@ -63,9 +63,6 @@ iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *na
 iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, const char *name, iflow_chunk_info *info, int32_t **tokens);
 
 void iflow_chunk_free(iflow_chunk *chunk);
-
-/* Euclidean distance of each of n rows of n_embd_kv f16 elements between a and b: out [n]. */
-void iflow_kv_distance(const uint16_t *a, const uint16_t *b, size_t n, size_t n_embd_kv, float *out);
 
 /* Writes row_count rows from row_start of a layer's K or V as f16 to out [row_count, n_embd_kv]; for f16 this copies. */
 void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row_start, size_t row_count, uint16_t *out);
