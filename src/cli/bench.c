@@ -289,7 +289,7 @@ static int processors(void) {
 
 int cli_bench(int argc, char **argv) {
     bench b = {.chunk = 512, .turns = 3, .ratio = 0.15};
-    common_options common = {0};
+    common_options common = common_options_default();
     const char *lengths = NULL, *only = NULL, *svg = NULL;
     bool json = false;
     const command_usage usage = {
@@ -297,7 +297,7 @@ int cli_bench(int argc, char **argv) {
         "Measures infoflow against libllama, with the same weights, tokens and threads: for each length the time to first\n"
         "token of libllama's full prefill, ours, infoflow from a warm and from a cold store, and no recompute, in turns\n"
         "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then decoding at\n"
-        "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each alone, none stored), and\n"
+        "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each once, alone, none stored), and\n"
         "model load. libllama runs with flash attention on or off, whichever is faster. Nothing else should run meanwhile.",
         "  infoflow bench -m model.gguf --lengths 2048,8192 --svg ttft.svg"};
     const option_spec spec[] = {
@@ -305,6 +305,8 @@ int cli_bench(int argc, char **argv) {
         {'c', "lengths", "N,...", OPTION_TEXT, &lengths, 0, 0,
          "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
         {'\0', "chunk", "N", OPTION_INT, &b.chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
+        OPTION_ROWS_BEHIND(common),
+        OPTION_ROW_EXACT(common),
         {'r', "ratio", "R", OPTION_REAL, &b.ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
         {'\0', "turns", "N", OPTION_INT, &b.turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},
         {'\0', "only", "PART,...", OPTION_TEXT, &only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
@@ -335,6 +337,8 @@ int cli_bench(int argc, char **argv) {
     if (!b.model)
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     b.quiet = common.quiet;
+    b.behind = common.behind;
+    b.exact = common.exact;
     b.threads = b.threads ? b.threads : processors();
     session_log(&common);
 

@@ -69,12 +69,13 @@ static void close_ours(ours *o) {
 
 /* store: its name in the run's directory; NULL: chunks stay in memory. */
 static iflow_status open_ours(const bench *b, const char *store, ours *o) {
-    iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device}, &o->model);
+    iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device, .exact = b->exact}, &o->model);
     if (!status && store) {
         o->dir = text_format("%s/%s", b->dir, store);
         status = iflow_store_open(o->dir, NULL, &o->store);
     }
-    return status ? status : iflow_context_new(o->model, o->store, &(iflow_context_params){.n_threads = b->threads}, &o->ctx);
+    const iflow_context_params params = {.n_threads = b->threads, .alone = !b->behind, .behind = b->behind};
+    return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 
 static iflow_status add_chunks(const bench *b, ours *o, size_t n_tokens) {

@@ -2,6 +2,7 @@
 #include "bench_report.h"
 
 #include "bench_measure.h"
+#include "options.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,10 +51,13 @@ static void print_run(const json_t *result) {
         column += (size_t)printf("%s ", flag);
     }
     printf("\n%-12s%s, commit %s\n", "ggml", string(result, "ggml", "version"), string(result, "ggml", "commit"));
-    printf("%-12s%.0f threads, chunks of %.0f, ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",
-           number(result, "settings", "threads", NULL), number(result, "settings", "chunk", NULL),
+    char *chunks = common_chunks((int)number(result, "settings", "behind", NULL));
+    const bool exact = json_is_true(json_object_get(json_object_get(result, "settings"), "exact"));
+    printf("%-12s%.0f threads, chunks of %.0f %s,%s ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",
+           number(result, "settings", "threads", NULL), number(result, "settings", "chunk", NULL), chunks, exact ? " exact," : "",
            number(result, "settings", "ratio", NULL), number(result, "settings", "turns", NULL),
            plural((uint64_t)number(result, "settings", "turns", NULL)), string(result, "settings", "store_in"));
+    free(chunks);
 }
 
 static void print_sides(const json_t *length) {

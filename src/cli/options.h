@@ -85,7 +85,7 @@ char *common_chunks(int behind);
     }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
-#define OPTION_ROWS_PREFILL(o)                                                                                                             \
+#define OPTION_ROWS_BEHIND(o)                                                                                                              \
     {'\0',                                                                                                                                 \
      "behind",                                                                                                                             \
      "N",                                                                                                                                  \
@@ -93,15 +93,20 @@ char *common_chunks(int behind);
      &(o).behind,                                                                                                                          \
      0,                                                                                                                                    \
      IFLOW_MAX_BEHIND,                                                                                                                     \
-     "prefill chunks behind each of N generic texts, which are dropped, and keep the mean; 0 to 8, more is nearer to full prefill and "    \
+     "prefill chunks behind each of N generic texts, which are dropped, and keep the mean; 0 to 8: more is nearer to full prefill, and "   \
      "takes longer here, never when asking (default: 2)"},                                                                                 \
-        {'\0',        "alone", NULL, OPTION_CLEAR,                                                                                         \
-         &(o).behind, 0,       0,    "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"},    \
     {                                                                                                                                      \
+        '\0', "alone", NULL, OPTION_CLEAR, &(o).behind, 0, 0,                                                                              \
+            "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"                               \
+    }
+#define OPTION_ROWS_PREFILL(o)                                                                                                             \
+    OPTION_ROWS_BEHIND(o), {                                                                                                               \
         '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
             "note in new chunks how stale their tokens will be, for the methods foreseen and union: one more prefill, but none with "      \
             "--behind 2 or more, which tells"                                                                                              \
     }
+#define OPTION_ROW_EXACT(o)                                                                                                                \
+    { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU" }
 #define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
     {                                                                                                                                      \
         '\0', "max-size", "BYTES", OPTION_BYTES, &(o).max_bytes, 0, 0,                                                                     \
@@ -113,9 +118,8 @@ char *common_chunks(int behind);
         {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
         {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
         {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \
-        {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"}, {                 \
-        '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU"                      \
-    }
+        {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"},                   \
+        OPTION_ROW_EXACT(o)
 #define OPTION_ROWS_OUTPUT(o)                                                                                                              \
     {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings"}, {                                         \
         'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show the library's messages; twice: all of them"                          \
