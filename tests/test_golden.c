@@ -31,16 +31,22 @@ static golden read_golden(const char *path) {
     return g;
 }
 
+/* What follows a key; NULL: it is not there. */
+static const char *find(const golden *g, const char *key) {
+    char start[80];
+    const int n = snprintf(start, sizeof start, "\n%s ", key);
+    const char *at = strstr(g->text, start);
+    return at ? at + n : NULL;
+}
+
 /* The values of a key, and how many; fails when it is not there. free(). */
 static double *values(const golden *g, const char *key, size_t *n) {
-    char start[80];
-    snprintf(start, sizeof start, "\n%s ", key);
-    const char *at = strstr(g->text, start);
+    const char *at = find(g, key);
     if (!at) {
         fail_msg("%s: no key %s", g->name, key);
     }
     char *end = NULL;
-    *n = strtoul(at + strlen(start), &end, 10);
+    *n = strtoul(at, &end, 10);
     double *value = calloc(*n + 1, sizeof *value);
     assert_non_null(value);
     for (size_t i = 0; i < *n; i++) {
@@ -183,13 +189,13 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
     check_method(g, ctx, &params, "reorder", "selected_reorder");
 }
 
-/* The context of a golden file, behind the generic text or not, and the parameters that all its asks share. */
-static iflow_context *make_context(const golden *g, const iflow_model *model, bool behind, int32_t **layer, iflow_ask_params *params) {
+/* The context of a golden file, its chunks behind that many texts, and the parameters that all its asks share. */
+static iflow_context *make_context(const golden *g, const iflow_model *model, int behind, int32_t **layer, iflow_ask_params *params) {
     iflow_context *ctx = NULL;
     size_t n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, at = 0;
     int32_t *length = tokens(g, "chunk_length", &n_chunks), *token = tokens(g, "chunk_tokens", &n_tokens);
     double *ratio = values(g, "ratio", &n_ratio);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.alone = !behind}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.alone = behind == 0, .behind = behind}, &ctx));
     for (size_t i = 0; i < n_chunks; i++) {
         assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
         at += (size_t)length[i];
@@ -213,7 +219,7 @@ static void check_golden(const char *path) {
     int32_t *layer = NULL;
     assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
     check_tokens(&g, "sink", model->sink, model->n_sink);
-    iflow_context *ctx = make_context(&g, model, false, &layer, &params);
+    iflow_context *ctx = make_context(&g, model, 0, &layer, &params);
     params.max_tokens = 12;
     check_methods(&g, ctx, &params);
     check_scores(&g, ctx, &params);
@@ -238,53 +244,68 @@ static void check_golden(const char *path) {
 static const struct {
     const char *name, *score_key; /* of the scores that the answer comes with, where the file has them */
     iflow_method method;
-    bool behind, answers;
+    int behind;
+    bool answers;
     double share, coverage, min_ratio, max_ratio; /* 0: as it is by default */
 } ours[] = {
-    {"none-behind", NULL, IFLOW_METHOD_NONE, true, true, 0, 0, 0, 0},
-    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, true, true, 0, 0, 0, 0},
-    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, false, true, 0, 0, 0, 0},
-    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, true, true, 0, 0, 0, 0},
-    {"union", NULL, IFLOW_METHOD_UNION, false, true, 0, 0, 0, 0},
-    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, true, true, 0, 0, 0, 0},
-    {"union-third", NULL, IFLOW_METHOD_UNION, false, false, 1.0 / 3, 0, 0, 0},
-    {"union-third-behind", NULL, IFLOW_METHOD_UNION, true, false, 1.0 / 3, 0, 0, 0},
-    {"inside", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.4, 0.05, 0.9},
-    {"floor", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.2, 0.3, 0.6},
-    {"cap", NULL, IFLOW_METHOD_INFOFLOW, false, false, 0, 0.9, 0.1, 0.25},
-    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, false, false, 0, 0.4, 0.05, 0.9},
+    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0},
+    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0},
+    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0},
+    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0},
+    {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0},
+    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0},
+    {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0},
+    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0},
+    {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9},
+    {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6},
+    {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25},
+    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9},
+    {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0},
+    {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0},
+    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0},
+    {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0},
 };
+enum { N_OURS = sizeof ours / sizeof *ours };
+static int n_checked[N_OURS]; /* files that ask it */
+
+static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_params *base, int i) {
+    iflow_ask_params params = *base;
+    char selected[64];
+    snprintf(selected, sizeof selected, "selected_%s", ours[i].name);
+    if (!find(g, selected)) {
+        return;
+    }
+    params.method = ours[i].method;
+    params.max_tokens = 4;
+    params.foreseen_share = ours[i].share > 0 ? ours[i].share : params.foreseen_share;
+    if (ours[i].coverage > 0) {
+        params.coverage = ours[i].coverage;
+        params.min_ratio = ours[i].min_ratio;
+        params.max_ratio = ours[i].max_ratio;
+    }
+    if (ours[i].answers) {
+        check_method(g, ctx, &params, ours[i].name, selected);
+    }
+    if (ours[i].score_key || !ours[i].answers) {
+        check_scored(g, ctx, &params, ours[i].score_key, selected);
+    }
+    n_checked[i]++;
+}
 
 static void check_ours(const char *path) {
     const golden g = read_golden(path);
     iflow_model *model = NULL;
+    size_t n_text_tokens = 0;
+    free(tokens(&g, "texts", &n_text_tokens));
     assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
-    for (int behind = 0; behind < 2; behind++) {
+    for (int behind = 0; behind <= 3; behind++) {
         iflow_ask_params base;
         int32_t *layer = NULL;
         iflow_context *ctx = make_context(&g, model, behind, &layer, &base);
-        const iflow_tokens *lead = &ctx->lead[IFLOW_LEAD_TEXT].token;
-        check_tokens(&g, "text", lead->token + model->n_sink, lead->n - model->n_sink);
-        for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) {
-            if (ours[i].behind != (behind != 0)) {
-                continue;
-            }
-            iflow_ask_params params = base;
-            char selected[64];
-            snprintf(selected, sizeof selected, "selected_%s", ours[i].name);
-            params.method = ours[i].method;
-            params.max_tokens = 4;
-            params.foreseen_share = ours[i].share > 0 ? ours[i].share : params.foreseen_share;
-            if (ours[i].coverage > 0) {
-                params.coverage = ours[i].coverage;
-                params.min_ratio = ours[i].min_ratio;
-                params.max_ratio = ours[i].max_ratio;
-            }
-            if (ours[i].answers) {
-                check_method(&g, ctx, &params, ours[i].name, selected);
-            }
-            if (ours[i].score_key || !ours[i].answers) {
-                check_scored(&g, ctx, &params, ours[i].score_key, selected);
+        check_tokens(&g, "texts", ctx->texts.token + model->n_sink, ctx->texts.end[n_text_tokens / 160] - model->n_sink);
+        for (int i = 0; i < N_OURS; i++) {
+            if (ours[i].behind == behind) {
+                check_ask(&g, ctx, &base, i);
             }
         }
         free(layer);
@@ -321,7 +342,10 @@ static void test_ours(void **state) {
     (void)state;
     char dir[4096];
     snprintf(dir, sizeof dir, "%s/ours", support_env("INFOFLOW_GOLDEN"));
-    check_dir(dir, check_ours, 5);
+    check_dir(dir, check_ours, 10);
+    for (int i = 0; i < N_OURS; i++) {
+        assert_true(n_checked[i] >= 5);
+    }
 }
 
 int main(void) {

@@ -1,74 +1,100 @@
-/* test_ours.c - identities of what is not in the paper: a chunk behind a text is a part of one pass, what is foreseen is computed when it
- * is missing and kept, a union of one part is that part, a coverage between equal bounds is a ratio. */
+/* test_ours.c - identities of what is not in the paper: a chunk behind a text is a part of one pass, behind several it is the mean of such
+ * parts, what is foreseen is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
+ * ratio. */
 #include "identity_fixture.h"
 
 #include <ggml.h>
 
-static float *floats(const uint16_t *values, size_t n) {
-    float *out = calloc(n, sizeof *out);
+/* A chunk's K before RoPE and V, in [n_layer, 2, n_tokens, n_embd_kv]. */
+static float *rows_of(const iflow_chunk *chunk) {
+    const size_t n_values = chunk->identity.n_tokens * (size_t)model->n_embd_kv;
+    float *out = calloc(2 * n_values * (size_t)model->h.n_layer, sizeof *out);
     assert_non_null(out);
-    ggml_fp16_to_fp32_row(values, out, (int64_t)n);
+    for (int il = 0; il < model->h.n_layer; il++) {
+        for (int kind = 0; kind < 2; kind++) {
+            ggml_fp16_to_fp32_row(kind ? chunk->v[il] : chunk->k[il], out + (size_t)(2 * il + kind) * n_values, (int64_t)n_values);
+        }
+    }
     return out;
 }
 
-/* A chunk behind the text has the rows that it has in one pass over sink, text and chunk, and not those that it has behind the sink. */
-static void test_behind_is_one_pass(void **state) {
-    (void)state;
-    iflow_context *alone = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL), *behind = make_context(NULL, 0, 0, NULL);
-    const iflow_tokens *lead = &behind->lead[IFLOW_LEAD_TEXT].token;
-    assert_int_equal(lead->n, model->n_sink + 160);
-    assert_memory_equal(lead->token, model->sink, model->n_sink * sizeof *model->sink);
-    for (size_t i = 0; i < behind->n_chunks; i++) {
-        assert_string_not_equal(behind->chunk[i].id, alone->chunk[i].id);
-    }
-    iflow_timings ms = {0};
-    iflow_chunk *chunk[2];
-    bool owned[2];
-    const iflow_context_chunk *of = &behind->chunk[1]; /* not the first one that the lead stands before */
-    iflow_chunk *first = NULL;
-    assert_ok(iflow_context_obtain(behind, &behind->chunk[0], &first, &owned[0], &ms));
-    assert_ok(iflow_context_obtain(alone, &alone->chunk[1], &chunk[0], &owned[0], &ms));
-    assert_ok(iflow_context_obtain(behind, of, &chunk[1], &owned[1], &ms));
-    assert_int_equal(chunk[1]->identity.n_sink, lead->n);
-
-    const size_t n = lead->n + of->n_tokens, n_values = of->n_tokens * (size_t)model->n_embd_kv;
+/* Adds the rows, divided by n_texts, that a chunk has in one pass over sink, text and chunk. */
+static void add_one_pass(const iflow_context *ctx, const iflow_context_chunk *of, int text, int n_texts, float *sum) {
+    const size_t n_text = ctx->texts.end[text] - ctx->texts.end[text - 1], n_lead = model->n_sink + n_text, n = n_lead + of->n_tokens;
+    const size_t n_values = 2 * of->n_tokens * (size_t)model->n_embd_kv;
+    assert_int_equal(n_text, 160);
     int32_t *token = calloc(n, sizeof *token), *pos = calloc(n, sizeof *pos);
-    uint16_t *k = calloc(2 * n_values, sizeof *k);
-    assert_true(token && pos && k);
-    memcpy(token, lead->token, lead->n * sizeof *token);
-    memcpy(token + lead->n, of->token, of->n_tokens * sizeof *token);
+    uint16_t *kv = calloc(n_values, sizeof *kv);
+    assert_true(token && pos && kv);
+    memcpy(token, model->sink, model->n_sink * sizeof *token);
+    memcpy(token + model->n_sink, ctx->texts.token + ctx->texts.end[text - 1], n_text * sizeof *token);
+    memcpy(token + n_lead, of->token, of->n_tokens * sizeof *token);
     for (size_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
     }
     iflow_cache cache;
-    iflow_cache_init(&cache, model, behind->engine, true);
+    iflow_cache_init(&cache, model, ctx->engine, true);
     assert_ok(iflow_cache_reserve(&cache, (int)n));
     const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = (int)n};
-    assert_ok(iflow_engine_forward(behind->engine, &cache.rows, &pass));
-    double most = 0, moved = 0;
+    assert_ok(iflow_engine_forward(ctx->engine, &cache.rows, &pass));
     for (int il = 0; il < model->h.n_layer; il++) {
-        iflow_cache_read_raw(&cache, il, (int)lead->n, (int)of->n_tokens, k, k + n_values);
-        for (int kind = 0; kind < 2; kind++) {
-            float *expected = floats(k + (size_t)kind * n_values, n_values);
-            float *is = floats(kind ? chunk[1]->v[il] : chunk[1]->k[il], n_values);
-            float *was = floats(kind ? chunk[0]->v[il] : chunk[0]->k[il], n_values);
-            const double scale = support_max_size(expected, n_values), difference = support_max_difference(is, expected, n_values) / scale;
-            const double movement = support_max_difference(was, expected, n_values) / scale;
-            most = difference > most ? difference : most;
-            moved = movement > moved ? movement : moved;
-            free(expected), free(is), free(was);
+        iflow_cache_read_raw(&cache, il, (int)n_lead, (int)of->n_tokens, kv, kv + n_values / 2);
+        for (size_t i = 0; i < n_values; i++) {
+            sum[(size_t)il * n_values + i] += ggml_fp16_to_fp32(kv[i]) / (float)n_texts;
         }
     }
-    print_message("%s: largest difference of rows %.2g, of rows behind the sink alone %.2g\n", strrchr(model->path, '/') + 1, most, moved);
-    assert_true(most <= tolerance);
-    assert_true(moved > 2 * tolerance);
     iflow_cache_free(&cache);
-    free(token), free(pos), free(k);
-    iflow_context_free(alone);
-    iflow_context_free(behind);
+    free(token), free(pos), free(kv);
 }
 
-/* Ratio 1 repairs whatever the chunks were prefilled behind: here the sink alone, in test_identities.c the text. */
+/* The largest difference of any layer's K or V, as a share of its largest value. */
+static double difference_of(const float *rows, const float *expected, size_t n_values) {
+    double most = 0;
+    for (size_t i = 0; i < 2 * (size_t)model->h.n_layer * n_values; i += n_values) {
+        const double difference = support_max_difference(rows + i, expected + i, n_values) / support_max_size(expected + i, n_values);
+        most = difference > most ? difference : most;
+    }
+    return most;
+}
+
+/* A chunk behind n texts has the mean of the rows that it has in one pass over sink, text and chunk, and not the rows that it has behind
+ * fewer. */
+static void test_behind_is_mean_of_passes(void **state) {
+    (void)state;
+    iflow_chunk *before = NULL;
+    iflow_context *fewer = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL);
+    for (int n_texts = 1; n_texts <= IFLOW_MAX_BEHIND; n_texts += n_texts == 1 ? 2 : 5) { /* 1, 3, 8 */
+        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = n_texts}, NULL);
+        const iflow_context_chunk *of = &ctx->chunk[1]; /* not the first one that the texts stand before */
+        iflow_chunk *chunk = NULL, *first = NULL;
+        iflow_timings ms = {0};
+        bool owned = false;
+        assert_string_not_equal(of->id, fewer->chunk[1].id);
+        assert_ok(iflow_context_obtain(fewer, &fewer->chunk[1], &before, &owned, &ms));
+        assert_ok(iflow_context_obtain(ctx, &ctx->chunk[0], &first, &owned, &ms));
+        assert_ok(iflow_context_obtain(ctx, of, &chunk, &owned, &ms));
+        assert_int_equal(chunk->identity.n_sink, model->n_sink + 160 * (size_t)n_texts);
+        assert_memory_equal(chunk->identity.sink, ctx->texts.token, chunk->identity.n_sink * sizeof(int32_t));
+
+        const size_t n_values = of->n_tokens * (size_t)model->n_embd_kv;
+        float *expected = calloc(2 * n_values * (size_t)model->h.n_layer, sizeof *expected), *is = rows_of(chunk), *was = rows_of(before);
+        assert_non_null(expected);
+        for (int text = 1; text <= n_texts; text++) {
+            add_one_pass(ctx, of, text, n_texts, expected);
+        }
+        const double most = difference_of(is, expected, n_values), moved = difference_of(was, expected, n_values);
+        print_message("%s behind %d: largest difference of rows %.2g, of rows behind fewer %.2g\n", strrchr(model->path, '/') + 1, n_texts,
+                      most, moved);
+        assert_true(most <= tolerance);
+        assert_true(moved > 2 * tolerance);
+        free(expected), free(is), free(was);
+        iflow_context_free(fewer);
+        fewer = ctx;
+    }
+    iflow_context_free(fewer);
+}
+
+/* Ratio 1 repairs whatever the chunks were prefilled behind: here the sink alone, in test_identities.c texts. */
 static void test_alone_ratio_1_is_full(void **state) {
     (void)state;
     iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL);
@@ -82,25 +108,25 @@ static void test_alone_ratio_1_is_full(void **state) {
     iflow_context_free(ctx);
 }
 
-/* Chunks stored behind the text are asked for by id in a context of any kind. */
+/* Chunks stored behind texts are asked for by id in a context of any kind. */
 static void test_behind_by_id(void **state) {
     (void)state;
     char *dir = support_make_dir();
     iflow_store *store = NULL;
     assert_ok(iflow_store_open(dir, NULL, &store));
-    iflow_context *behind = make_context(store, 0, 0, NULL), *plain = NULL;
+    iflow_context *behind = make_context_with(store, (iflow_context_params){.behind = 3}, NULL), *plain = NULL;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
     float *a = ask(behind, IFLOW_METHOD_INFOFLOW, 0.15, &x);
     assert_ok(iflow_context_new(model, store, &(iflow_context_params){.alone = true}, &plain));
     for (size_t i = 0; i < behind->n_chunks; i++) {
         assert_ok(iflow_context_add_chunk(plain, behind->chunk[i].id));
-        assert_int_equal(plain->chunk[i].lead, IFLOW_LEAD_TEXT);
+        assert_int_equal(plain->chunk[i].behind, 3);
     }
     float *b = ask(plain, IFLOW_METHOD_INFOFLOW, 0.15, &y);
     assert_true(y->ms.prefill == 0);
     assert_memory_equal(a, b, (size_t)model->n_vocab * sizeof *a);
     assert_same_answer(x, y);
-    /* One that was deleted since is computed again behind the same text. */
+    /* One that was deleted since is computed again behind the same texts. */
     assert_ok(iflow_store_delete(store, behind->chunk[1].id));
     float *c = ask(plain, IFLOW_METHOD_INFOFLOW, 0.15, &z);
     assert_true(z->ms.prefill > 0);
@@ -114,20 +140,51 @@ static void test_behind_by_id(void **state) {
     support_remove_dir(dir);
 }
 
+/* Behind several texts what chunks foresee comes with them: asked for or not, it is the same file, and no question computes it. */
+static void test_foreseen_comes_along(void **state) {
+    (void)state;
+    iflow_blob blob[2] = {{0}};
+    char *dir[2] = {support_make_dir(), support_make_dir()};
+    for (int i = 0; i < 2; i++) {
+        iflow_store *store = NULL;
+        iflow_answer *none = NULL, *foreseen = NULL;
+        iflow_chunk_info info;
+        assert_ok(iflow_store_open(dir[i], NULL, &store));
+        iflow_context *ctx = make_context_with(store, (iflow_context_params){.behind = 3, .foresee = i == 1}, NULL);
+        free(ask(ctx, IFLOW_METHOD_NONE, 0, &none));
+        assert_true(none->ms.prefill > 0);
+        assert_ok(iflow_store_inspect(store, ctx->chunk[1].id, &info, NULL));
+        assert_true(info.foreseen);
+        free(ask(ctx, IFLOW_METHOD_FORESEEN, 0.2, &foreseen));
+        assert_true(foreseen->ms.prefill == 0);
+        assert_ok(store->ops->get(store, ctx->chunk[1].id, &blob[i]));
+        iflow_answer_free(none), iflow_answer_free(foreseen);
+        iflow_context_free(ctx);
+        iflow_store_close(store);
+    }
+    assert_int_equal(blob[0].n_bytes, blob[1].n_bytes);
+    assert_memory_equal(blob[0].data, blob[1].data, blob[0].n_bytes);
+    for (int i = 0; i < 2; i++) {
+        iflow_blob_free(&blob[i]);
+        support_remove_dir(dir[i]);
+    }
+}
+
 /* A question that needs what chunks foresee has it computed and kept: the same file as one that was ingested with it, around the same KV.
  */
 static void test_foreseen_when_asked(void **state) {
     (void)state;
     char *dir[2] = {support_make_dir(), support_make_dir()};
     iflow_store *store[2];
-    iflow_context *late, *early, *memory = make_context(NULL, 0, 0, NULL);
+    const iflow_context_params one = {.behind = 1};
+    iflow_context *late, *early, *memory = make_context_with(NULL, one, NULL);
     iflow_answer *answer[6] = {0};
     float *logits[6];
     for (int i = 0; i < 2; i++) {
         assert_ok(iflow_store_open(dir[i], NULL, &store[i]));
     }
-    late = make_context(store[0], 0, 0, NULL);
-    early = make_context_with(store[1], (iflow_context_params){.foresee = true}, NULL);
+    late = make_context_with(store[0], one, NULL);
+    early = make_context_with(store[1], (iflow_context_params){.behind = 1, .foresee = true}, NULL);
     const char *id = late->chunk[1].id;
     assert_string_equal(id, early->chunk[1].id);
     iflow_chunk_info info;
@@ -187,23 +244,25 @@ static void test_foreseen_when_asked(void **state) {
  */
 static void test_foreseen_is_relative(void **state) {
     (void)state;
-    iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    assert_ok(iflow_context_add_tokens(ctx, ctx->chunk[0].token + 3, 1));
-    iflow_answer *answer = NULL;
-    free(ask(ctx, IFLOW_METHOD_FORESEEN, 0.2, &answer));
-    const double whole = 2.0 * (model->h.n_layer - 1);
-    for (size_t c = 0; c < answer->n_chunks; c++) {
-        double mean = 0, least = INFINITY;
-        for (int i = 0; i < answer->chunk[c].length; i++) {
-            const double x = (double)answer->score[answer->chunk[c].start + i];
-            mean += x / answer->chunk[c].length;
-            least = x < least ? x : least;
+    for (int behind = 1; behind <= 3; behind += 2) {
+        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = behind}, NULL);
+        assert_ok(iflow_context_add_tokens(ctx, ctx->chunk[0].token + 3, 1));
+        iflow_answer *answer = NULL;
+        free(ask(ctx, IFLOW_METHOD_FORESEEN, 0.2, &answer));
+        const double whole = 2.0 * (model->h.n_layer - 1);
+        for (size_t c = 0; c < answer->n_chunks; c++) {
+            double mean = 0, least = INFINITY;
+            for (int i = 0; i < answer->chunk[c].length; i++) {
+                const double x = (double)answer->score[answer->chunk[c].start + i];
+                mean += x / answer->chunk[c].length;
+                least = x < least ? x : least;
+            }
+            assert_true(fabs(mean - (c ? whole : 0)) < 1e-4 * whole);
+            assert_true(c == 0 || answer->chunk[c].length == 1 || least < 0.98 * whole);
         }
-        assert_true(fabs(mean - (c ? whole : 0)) < 1e-4 * whole);
-        assert_true(c == 0 || answer->chunk[c].length == 1 || least < 0.98 * whole);
+        iflow_answer_free(answer);
+        iflow_context_free(ctx);
     }
-    iflow_answer_free(answer);
-    iflow_context_free(ctx);
 }
 
 static void assert_same_ask(iflow_context *ctx, const iflow_ask_params *x, const iflow_ask_params *y) {
@@ -290,9 +349,10 @@ static void test_coverage_of_one_ratio(void **state) {
     iflow_context_free(ctx);
 }
 
-WITH_MODELS(test_behind_is_one_pass)
+WITH_MODELS(test_behind_is_mean_of_passes)
 WITH_MODELS(test_alone_ratio_1_is_full)
 WITH_MODELS(test_behind_by_id)
+WITH_F32_MODELS(test_foreseen_comes_along)
 WITH_F32_MODELS(test_foreseen_when_asked)
 WITH_F32_MODELS(test_foreseen_is_relative)
 WITH_F32_MODELS(test_union_of_one)
@@ -300,9 +360,13 @@ WITH_F32_MODELS(test_coverage_of_one_ratio)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_test_behind_is_one_pass),    cmocka_unit_test(all_test_alone_ratio_1_is_full),
-        cmocka_unit_test(all_test_behind_by_id),          cmocka_unit_test(all_test_foreseen_when_asked),
-        cmocka_unit_test(all_test_foreseen_is_relative),  cmocka_unit_test(all_test_union_of_one),
+        cmocka_unit_test(all_test_behind_is_mean_of_passes),
+        cmocka_unit_test(all_test_alone_ratio_1_is_full),
+        cmocka_unit_test(all_test_behind_by_id),
+        cmocka_unit_test(all_test_foreseen_comes_along),
+        cmocka_unit_test(all_test_foreseen_when_asked),
+        cmocka_unit_test(all_test_foreseen_is_relative),
+        cmocka_unit_test(all_test_union_of_one),
         cmocka_unit_test(all_test_coverage_of_one_ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

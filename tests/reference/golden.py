@@ -77,6 +77,10 @@ class Case:
     ratio: float = 0.15
     layers: tuple[int, ...] = ()  # empty: the default
 
+    @property
+    def name(self) -> str:
+        return self.model
+
 
 CASES = [
     Case("llama", 4837, (20, 13, 27)),
@@ -269,7 +273,7 @@ def good_seeds(model: ref.Model, case: Case) -> Iterator[int]:
 def search(models: Path, cases: list[Case], good_seeds: Callable[[ref.Model, Case], Iterator[int]]) -> None:
     for case in cases:
         model = ref.load_model(models / f"{case.model}.gguf")
-        print(case.model, next(good_seeds(model, case), f"none below {MAX_SEED}"), flush=True)
+        print(case.name, next(good_seeds(model, case), f"none below {MAX_SEED}"), flush=True)
 
 
 def same_entry(key: str, old: str, new: str) -> bool:

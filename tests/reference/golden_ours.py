@@ -1,18 +1,21 @@
-"""Writes golden vectors of what is not in the paper: chunks behind a text, foreseen staleness, union, a budget by coverage.
+"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union, a budget by coverage.
 
-    golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/NAME.txt a case; as golden.py, whose format, margins and bounds these are
+    golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
     golden_ours.py MODELS --search
 
 In order, where golden.py does not say it:
 
-    text                the generic text's tokens, which stand between sink and chunk where chunks are prefilled behind it
-    foreseen            N numbers, 0 for the head: how stale each token will be. The same whichever of the two prefills is stored
-    score_norm_ASK      N scores, for infoflow-behind
-    selected_ASK        positions recomputed; ASKS says what is asked
-    logits_ASK          all logits at the prompt's last token, for the asks of WITH_ANSWERS
+    texts               the generic texts' tokens, 160 each, one text after another: 1 text, or 3 where the file is of chunks behind 3
+    foreseen, foreseen_three       N numbers, 0 for the head: how stale each token will be. Behind three texts it is the spread of the KV
+                        that is behind each; else the distance between alone and behind the first, whichever of the two is stored
+    score_norm_ASK      N scores, for infoflow-behind and infoflow-three
+    selected_ASK        positions recomputed; ASKS says what is asked, CASES of which file
+    logits_ASK          all logits at the prompt's last token, for all asks but WITHOUT_ANSWERS
     tokens_ASK          the greedy answer, 4 tokens, for these
     score_margin, score_margin_foreseen, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
-                        score, is never nearer than this to the share asked for
+                        score, is never nearer than this to the share asked for; it is there where a coverage is
+
+What is behind three texts has seeds and files of its own: seeds with all of these margins at once are too rare to look for.
 
 Rounding moves what is foreseen less than it moves attention, so that its margin, too, can be less.
 """
@@ -39,35 +42,62 @@ INSIDE, FLOOR, CAP = ref.Coverage(0.4, 0.05, 0.9), ref.Coverage(0.2, 0.3, 0.6), 
 @dataclass(frozen=True)
 class Ask:
     method: str
-    behind: bool = False
+    behind: int = 0  # texts
     share: float = 2 / 3
     coverage: ref.Coverage | None = None
 
 
 ASKS = {
-    "none-behind": Ask("none", behind=True),
-    "infoflow-behind": Ask("infoflow", behind=True),
+    "none-behind": Ask("none", behind=1),
+    "infoflow-behind": Ask("infoflow", behind=1),
     "foreseen": Ask("foreseen"),
-    "foreseen-behind": Ask("foreseen", behind=True),
+    "foreseen-behind": Ask("foreseen", behind=1),
     "union": Ask("union"),
-    "union-behind": Ask("union", behind=True),
+    "union-behind": Ask("union", behind=1),
     "union-third": Ask("union", share=1 / 3),
-    "union-third-behind": Ask("union", behind=True, share=1 / 3),
+    "union-third-behind": Ask("union", behind=1, share=1 / 3),
     "inside": Ask("infoflow", coverage=INSIDE),
     "floor": Ask("infoflow", coverage=FLOOR),
     "cap": Ask("infoflow", coverage=CAP),
     "inside-foreseen": Ask("foreseen", coverage=INSIDE),
+    "none-three": Ask("none", behind=3),
+    "infoflow-three": Ask("infoflow", behind=3),
+    "foreseen-three": Ask("foreseen", behind=3),
+    "union-three": Ask("union", behind=3),
 }
-WITHOUT_TEXT = ("inside", "floor", "cap")
-DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind")  # selections
-WITH_ANSWERS = ("none-behind", "infoflow-behind", "foreseen", "foreseen-behind", "union", "union-behind")
+OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
+OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three")  # the first: one text is not like three
+DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three")
+WITHOUT_ANSWERS = ("union-third", "union-third-behind", "inside", "floor", "cap", "inside-foreseen")
+KEYS = {"foreseen": "foreseen", "infoflow-behind": "score_norm_infoflow-behind", "foreseen-three": "foreseen_three",
+        "infoflow-three": "score_norm_infoflow-three"}  # of scores
+
+
+@dataclass(frozen=True)
+class Case(golden.Case):
+    asks: tuple[str, ...] = OF_ONE
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return self.model if self.asks == OF_ONE else f"{self.model}-three"
+
+    @property
+    def n_texts(self) -> int:
+        return max(ASKS[name].behind for name in self.asks)
+
 
 CASES = [
-    golden.Case("llama", 3937, (20, 13, 27)),
-    golden.Case("llama-3", 1338, (25, 8, 19), ratio=0.2),
-    golden.Case("llama-bias", 3, (21, 33), ratio=0.2),
-    golden.Case("qwen2", 763, (26, 15, 20)),
-    golden.Case("qwen3", 2184, (1, 40, 16)),
+    Case("llama", 3937, (20, 13, 27)),
+    Case("llama-3", 1338, (25, 8, 19), ratio=0.2),
+    Case("llama-bias", 3, (21, 33), ratio=0.2),
+    Case("qwen2", 763, (26, 15, 20)),
+    Case("qwen3", 2184, (1, 40, 16)),
+    Case("llama", 33, (20, 13, 27), asks=OF_THREE),
+    Case("llama-3", 135, (25, 8, 19), ratio=0.2, asks=OF_THREE),
+    Case("llama-bias", 13, (21, 33), ratio=0.2, asks=OF_THREE),
+    Case("qwen2", 12, (26, 15, 20), asks=OF_THREE),
+    Case("qwen3", 11, (1, 40, 16), asks=OF_THREE),
 ]
 
 
@@ -77,8 +107,8 @@ class Result:
 
     inputs: dict[str, list[int]]
     layers: list[int]
-    foreseen: ref.Array
-    norm: dict[bool, ref.Array]  # by whether chunks are prefilled behind the text
+    foreseen: dict[int, ref.Array]  # by how many texts chunks are prefilled behind
+    norm: dict[int, ref.Array]
     choices: dict[str, list[tuple[ref.Array, list[int]]]]  # ask -> the scores of all positions, and those that they select; two for a union
     tokens: dict[str, list[int]]
     logits: dict[str, list[ref.Array]]
@@ -89,7 +119,7 @@ class Result:
 
 def budget_scores(result: Result, name: str) -> ref.Array:
     """What a coverage is counted in: the score of the question, but for foreseen."""
-    return result.foreseen if ASKS[name].method == "foreseen" else result.norm[ASKS[name].behind]
+    return (result.foreseen if ASKS[name].method == "foreseen" else result.norm)[ASKS[name].behind]
 
 
 def choices_of(result: Result, name: str, ratio: float) -> list[tuple[ref.Array, list[int]]]:
@@ -99,47 +129,59 @@ def choices_of(result: Result, name: str, ratio: float) -> list[tuple[ref.Array,
         return []
     if ask.method != "union":
         return [(scores, sorted(ref.rank(scores, n_head)[:n]))]
-    chosen, others = ref.union(result.foreseen, ask.share, scores, n, n_head)
-    return [(result.foreseen, chosen), (np.where(np.isin(np.arange(len(scores)), chosen), -np.inf, scores), others)]
+    foreseen = result.foreseen[ask.behind]
+    chosen, others = ref.union(foreseen, ask.share, scores, n, n_head)
+    return [(foreseen, chosen), (np.where(np.isin(np.arange(len(scores)), chosen), -np.inf, scores), others)]
 
 
-def leads_of(model: ref.Model, rounding: ref.Rounding = ref.F16) -> dict[bool, ref.Cache]:
-    """By whether the text is in them. They are the same for all chunks."""
-    return {behind: ref.run_lead(model, tok.sink_of(model) + (tok.generic_of(model) if behind else []), rounding) for behind in (False, True)}
+def leads_of(model: ref.Model, n_texts: int, rounding: ref.Rounding = ref.F16) -> list[ref.Cache]:
+    """The sink, then the sink and each text. They are the same for all chunks."""
+    texts = [[]] + [tok.generic_of(model, text) for text in range(1, n_texts + 1)]
+    return [ref.run_lead(model, tok.sink_of(model) + text, rounding) for text in texts]
 
 
-def results(model: ref.Model, leads: dict[bool, ref.Cache], case: golden.Case, seed: int,
-            rounding: ref.Rounding = ref.F16) -> Iterator[Result]:
-    """The same result again and again: with selections from chunks behind the sink alone, with all of them, with one more answer each time."""
+def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rounding: ref.Rounding = ref.F16) -> Iterator[Result]:
+    """The same result again and again: with selections from chunks behind the sink alone, behind more texts, with one more answer each
+    time."""
     inputs, chunks = golden.inputs_of(model, case, seed)
-    inputs["text"] = tok.generic_of(model)
+    inputs["texts"] = [token for text in range(1, case.n_texts + 1) for token in tok.generic_of(model, text)]
     layers, n_sink = list(case.layers) or ref.default_score_layers(model.n_layer), len(inputs["sink"])
-    head, kv, result = ref.prefill_chunk(model, [], inputs["head"], rounding), {}, Result(inputs, layers, np.empty(0), {}, {}, {}, {})
-    for behind, lead in leads.items():
-        kv[behind] = [head] + [ref.prefill_behind(model, lead, chunk, rounding) for chunk in chunks]
+    head, kv, result = ref.prefill_chunk(model, [], inputs["head"], rounding), {}, Result(inputs, layers, {}, {}, {}, {}, {})
+    samples: list[list[ref.Chunk]] = [[] for _ in chunks]  # behind every lead so far
+    for behind in sorted({0, *(ASKS[name].behind for name in case.asks)}):
+        for lead in leads[len(samples[0]) : behind + 1]:
+            for prefills, chunk in zip(samples, chunks):
+                prefills.append(ref.prefill_behind(model, lead, chunk, rounding))
+        kv[behind] = [head] + [ref.mean(prefills[min(behind, 1) :], rounding) for prefills in samples]
         result.norm[behind] = ref.score_at(model, kv[behind], "global", n_sink, inputs["question"], layers, ("norm",), rounding)["norm"]
         if behind:
-            foreseen = [ref.foreseen(*pair) for pair in zip(kv[False][1:], kv[True][1:])]
-            result.foreseen = np.concatenate([np.zeros(len(inputs["head"])), *foreseen])
-        result.choices = {name: choices_of(result, name, case.ratio) for name in ASKS if behind or name in WITHOUT_TEXT}
+            foreseen = [ref.foreseen(prefills if behind == 1 else prefills[1:]) for prefills in samples]
+            result.foreseen[behind] = np.concatenate([np.zeros(len(inputs["head"])), *foreseen])
+            result.foreseen.setdefault(0, result.foreseen[behind])
+        for name in case.asks:
+            ask = ASKS[name]
+            if ask.behind in (result.foreseen if ask.method in ("foreseen", "union") else result.norm):
+                result.choices[name] = choices_of(result, name, case.ratio)
         yield result
-    for name in WITH_ANSWERS:
-        of = kv[ASKS[name].behind]
-        cache = ref.assemble(model, of, ref.geometry("global", n_sink, [len(chunk.tokens) for chunk in of]).chunk_start, rounding)
-        ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)
-        logits = ref.append(model, cache, inputs["prompt"], rounding)[-1]
-        result.tokens[name], result.logits[name] = ref.generate(model, cache, logits, N_TOKENS, rounding)
-        yield result
+    for name in case.asks:
+        if name not in WITHOUT_ANSWERS:
+            of = kv[ASKS[name].behind]
+            cache = ref.assemble(model, of, ref.geometry("global", n_sink, [len(chunk.tokens) for chunk in of]).chunk_start, rounding)
+            ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)
+            logits = ref.append(model, cache, inputs["prompt"], rounding)[-1]
+            result.tokens[name], result.logits[name] = ref.generate(model, cache, logits, N_TOKENS, rounding)
+            yield result
 
 
 def coverage_margin(result: Result) -> float:
-    return min(float(np.abs(ref.shortfall(budget_scores(result, name), ask.coverage.share, len(result.inputs["head"]))).min())
-               for name, ask in ASKS.items() if ask.coverage and name in result.choices)
+    return min((float(np.abs(ref.shortfall(budget_scores(result, name), ASKS[name].coverage.share, len(result.inputs["head"]))).min())
+                for name in result.choices if ASKS[name].coverage), default=np.inf)
 
 
 def score_margin(result: Result, of_foreseen: bool) -> float:
     return min((golden.gap(scores, selected, len(result.inputs["head"])) for choices in result.choices.values()
-                for scores, selected in choices if (scores is result.foreseen) == of_foreseen), default=np.inf)
+                for scores, selected in choices if any(scores is foreseen for foreseen in result.foreseen.values()) == of_foreseen),
+               default=np.inf)
 
 
 def logit_margin(result: Result) -> float:
@@ -161,10 +203,10 @@ def weakness(result: Result) -> str:
         return f"score margin {score_margin(result, False):.2g}, of foreseen {score_margin(result, True):.2g}"
     if coverage_margin(result) <= MIN_COVERAGE_MARGIN:
         return f"coverage margin {coverage_margin(result):.2g}"
-    for name, ask in ASKS.items():
-        if ask.coverage and name in result.choices and bound(result, name) != name.split("-")[0]:
+    for name in result.choices:
+        if ASKS[name].coverage and bound(result, name) != name.split("-")[0]:
             return f"{name} is decided by {bound(result, name)}"
-    if "union" in result.choices and any(result.selected(a) == result.selected(b) for a, b in combinations(DIFFERENT, 2)):
+    if any(result.selected(a) == result.selected(b) for a, b in combinations([name for name in DIFFERENT if name in result.choices], 2)):
         return "a union selects what another one does"
     if logit_margin(result) <= golden.MIN_LOGIT_MARGIN:
         return f"logit margin {logit_margin(result):.2g}"
@@ -173,33 +215,33 @@ def weakness(result: Result) -> str:
     return ""
 
 
-def frailty(model: ref.Model, case: golden.Case, seed: int, result: Result) -> str:
+def frailty(model: ref.Model, case: Case, seed: int, result: Result) -> str:
     """As golden.frailty."""
     for rounding in (ref.EXACT, ref.FLASH):
-        *_, other = results(model, leads_of(model, rounding), case, seed, rounding)
-        if other.tokens != result.tokens or any(result.selected(name) != other.selected(name) for name in ASKS):
+        *_, other = results(model, leads_of(model, case.n_texts, rounding), case, seed, rounding)
+        if other.tokens != result.tokens or any(result.selected(name) != other.selected(name) for name in case.asks):
             return f"{rounding} flips a selection or a token"
         in_scores = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.norm.values(), other.norm.values()))
-        in_foreseen = float(np.abs(result.foreseen - other.foreseen).max() / result.foreseen.max())
-        in_logits = max(float(np.abs(result.logits[name][0] - other.logits[name][0]).max()) for name in WITH_ANSWERS)
+        in_foreseen = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.foreseen.values(), other.foreseen.values()))
+        in_logits = max(float(np.abs(a[0] - b[0]).max()) for a, b in zip(result.logits.values(), other.logits.values()))
         if in_scores > golden.MAX_SCORE_REACH or in_foreseen > MAX_FORESEEN_REACH or in_logits > golden.MAX_LOGIT_REACH:
             return f"{rounding} moves scores by {in_scores:.2g}, foreseen by {in_foreseen:.2g}, logits by {in_logits:.2g}"
     return ""
 
 
-def will_do(model: ref.Model, leads: dict[bool, ref.Cache], case: golden.Case, seed: int) -> bool:
+def will_do(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int) -> bool:
     for result in results(model, leads, case, seed):
         if weakness(result):
             return False
     return not frailty(model, case, seed, result)
 
 
-def good_seeds(model: ref.Model, case: golden.Case) -> Iterator[int]:
-    leads = leads_of(model)
+def good_seeds(model: ref.Model, case: Case) -> Iterator[int]:
+    leads = leads_of(model, case.n_texts)
     return (seed for seed in range(1, golden.MAX_SEED) if will_do(model, leads, case, seed))
 
 
-def text_of(case: golden.Case, digest: str, result: Result) -> str:
+def text_of(case: Case, digest: str, result: Result) -> str:
     entry = golden.entry
 
     def decimals(key: str, values: ref.Array) -> str:
@@ -208,12 +250,13 @@ def text_of(case: golden.Case, digest: str, result: Result) -> str:
     parts = [entry("model", [case.model]), entry("sha256", [digest])]
     parts += [entry(key, values) for key, values in result.inputs.items()]
     parts += [entry("ratio", [case.ratio]), entry("score_layers", result.layers)]
-    parts += [decimals("foreseen", result.foreseen), decimals("score_norm_infoflow-behind", result.norm[True])]
-    parts += [entry(f"selected_{name}", result.selected(name)) for name in ASKS]
-    parts += [decimals(f"logits_{name}", result.logits[name][0]) for name in WITH_ANSWERS]
-    parts += [entry(f"tokens_{name}", result.tokens[name]) for name in WITH_ANSWERS]
+    parts += [decimals(key, budget_scores(result, name)) for name, key in KEYS.items() if name in case.asks]
+    parts += [entry(f"selected_{name}", result.selected(name)) for name in case.asks]
+    parts += [decimals(f"logits_{name}", logits[0]) for name, logits in result.logits.items()]
+    parts += [entry(f"tokens_{name}", tokens) for name, tokens in result.tokens.items()]
     parts += [entry("score_margin", [score_margin(result, False)]), entry("score_margin_foreseen", [score_margin(result, True)])]
-    parts += [entry("coverage_margin", [coverage_margin(result)]), entry("logit_margin", [logit_margin(result)])]
+    parts += [entry("coverage_margin", [coverage_margin(result)])] if np.isfinite(coverage_margin(result)) else []
+    parts += [entry("logit_margin", [logit_margin(result)])]
     return "".join(parts)
 
 
@@ -222,11 +265,11 @@ def golden_files(models: Path, thorough: bool) -> dict[str, str]:
     for case in CASES:
         path = models / f"{case.model}.gguf"
         model = ref.load_model(path)
-        *_, result = results(model, leads_of(model), case, case.seed)
+        *_, result = results(model, leads_of(model, case.n_texts), case, case.seed)
         reason = weakness(result) or (frailty(model, case, case.seed, result) if thorough else "")
         if reason:
-            raise AssertionError(f"{case.model}: seed {case.seed} will not do: {reason}; look for another with --search")
-        files[f"{case.model}.txt"] = text_of(case, golden.digest_of(path), result)
+            raise AssertionError(f"{case.name}: seed {case.seed} will not do: {reason}; look for another with --search")
+        files[f"{case.name}.txt"] = text_of(case, golden.digest_of(path), result)
     return files
 
 

@@ -4,7 +4,7 @@ Everything is computed in float64; only the cache rounds, as the product's does 
 a key array is [n_rows, n_head_kv, n_embd_head]. Names say whether a key is before (`k_pre`) or after RoPE (`k`).
 
 The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then append the prompt and generate. `answer` runs them
-all, and the methods that it is compared with: METHODS says which there are. What is not in the paper, chunks behind a text among it, has
+all, and the methods that it is compared with: METHODS says which there are. What is not in the paper, chunks behind texts among it, has
 its steps here and is put together in golden_ours.py.
 """
 
@@ -354,14 +354,24 @@ def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Ro
     return prefill_behind(model, run_lead(model, sink, rounding), tokens, rounding)
 
 
-def foreseen(a: Chunk, b: Chunk) -> Array:
-    """How far each token's K, before RoPE, and V lie apart between two prefills of a chunk: Euclidean, in all heads at once; divided by the
-    mean of that over the chunk; summed over K and V of all layers but the first, where nothing can differ."""
-    total = np.zeros(len(a.tokens))
-    for one, other in [*zip(a.k_pre[1:], b.k_pre[1:]), *zip(a.v[1:], b.v[1:])]:
-        distance = np.sqrt(((one - other) ** 2).sum(axis=(1, 2)))
-        if distance.any():
-            total += distance / distance.mean()
+def mean(samples: list[Chunk], rounding: Rounding) -> Chunk:
+    """What is stored of a chunk that was prefilled several times, behind one text after another."""
+
+    def of(layers: list[list[Array]]) -> list[Array]:
+        return [rounding(np.mean(layer, axis=0)) for layer in zip(*layers)]
+
+    return Chunk(samples[0].tokens, of([sample.k_pre for sample in samples]), of([sample.v for sample in samples]))
+
+
+def foreseen(samples: list[Chunk]) -> Array:
+    """How far each token's K, before RoPE, and V spread among prefills of a chunk: the root of the summed variance of all elements, in all
+    heads at once; divided by the mean of that over the chunk; summed over K and V of all layers but the first, where nothing can differ.
+    Two prefills spread as they are apart: by half of that, which the division makes the same."""
+    total = np.zeros(len(samples[0].tokens))
+    for layer in [*zip(*(sample.k_pre[1:] for sample in samples)), *zip(*(sample.v[1:] for sample in samples))]:
+        spread = np.sqrt(np.var(layer, axis=0).sum(axis=(1, 2)))
+        if spread.any():
+            total += spread / spread.mean()
     return total
 
 

@@ -6,6 +6,7 @@
 import math
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,11 @@ def check_parity(types: dict[str, str], binary: str, path: Path) -> None:
 
 def check_tokenizer(binary: str, path: Path) -> None:
     model = ref.load_model(path)
-    text = "<|im_start|>user\nOf the answer to the question: which one?\n\nQuest in the rain, and so on.<|endoftext|>"
-    mine, peer = tok.tokenize(model, text), [int(x) for x in libllama(binary, path, "tokenize", text).split()]
-    check(mine == peer, f"{path.stem}: tokens {mine} are not libllama's {peer}")
+    sentence = "<|im_start|>user\nOf the answer to the question: which one?\n\nQuest in the rain, and so on.<|endoftext|>"
+    for text in (sentence, *tok.GENERIC):
+        peer = [int(x) for x in libllama(binary, path, "tokenize", text).split()][: tok.N_GENERIC]
+        mine = tok.tokenize(model, text)[: tok.N_GENERIC]
+        check(mine == peer, f"{path.stem}: tokens {mine} are not libllama's {peer}")
 
 
 def check_identities(path: Path) -> None:
@@ -163,23 +166,43 @@ def check_reorder(path: Path) -> None:
     check(again.order == [1, 2, 3] and same(again, some), f"{path.stem}: reordered chunks are reordered again")
 
 
-def check_foreseen(path: Path) -> None:
-    """A text before a chunk moves all its tokens, by 1 a tensor in the mean; what is no text moves nothing."""
+def check_behind(path: Path) -> None:
+    """Texts before a chunk move all its tokens, by 1 a tensor in the mean; what is no text moves nothing, nor is it another mean."""
     model = ref.load_model(path)
-    sink, generic, chunk = tok.sink_of(model), tok.generic_of(model), random_tokens(model, 23, 23)
-    check(len(generic) == tok.N_GENERIC, f"{path.stem}: the generic text has {len(generic)} tokens only")
-    alone, behind = (ref.prefill_chunk(model, lead, chunk, ref.EXACT) for lead in (sink, sink + generic))
-    foreseen = ref.foreseen(alone, behind)
-    check(bool(np.allclose(foreseen, ref.foreseen(behind, alone))), f"{path.stem}: what is foreseen depends on which prefill is stored")
-    check(math.isclose(foreseen.mean(), 2 * (model.n_layer - 1)), f"{path.stem}: foreseen is {foreseen.mean()} in the mean")
-    check(foreseen.min() > 0.0 and foreseen.max() > 1.2 * foreseen.min(), f"{path.stem}: foreseen {foreseen}")
-    check(not ref.foreseen(alone, alone).any(), f"{path.stem}: a chunk is away from itself")
-    check(all(np.allclose(a[0], b[0], rtol=1e-12) for a, b in ((alone.k_pre, behind.k_pre), (alone.v, behind.v))),
+    sink, chunk, generic = tok.sink_of(model), random_tokens(model, 23, 23), [tok.generic_of(model, text) for text in range(1, 9)]
+    check([len(text) for text in generic] == [tok.N_GENERIC] * 8, f"{path.stem}: a generic text is too short")
+    alone, *behind = (ref.prefill_chunk(model, sink + text, chunk, ref.EXACT) for text in [[], *generic[:3]])
+
+    def tensors(of: ref.Chunk) -> list[ref.Array]:
+        return of.k_pre + of.v
+
+    def above(of: ref.Chunk) -> list[ref.Array]:
+        return of.k_pre[1:] + of.v[1:]
+
+    def same(a: ref.Chunk, b: ref.Chunk) -> bool:
+        return all(np.allclose(x, y, atol=1e-12) for x, y in zip(tensors(a), tensors(b)))
+
+    for samples in ([alone, behind[0]], behind):
+        foreseen = ref.foreseen(samples)
+        check(bool(np.allclose(foreseen, ref.foreseen(samples[::-1]))), f"{path.stem}: what is foreseen depends on the order of prefills")
+        check(math.isclose(foreseen.mean(), 2 * (model.n_layer - 1)), f"{path.stem}: foreseen is {foreseen.mean()} in the mean")
+        check(foreseen.min() > 0.0 and foreseen.max() > 1.2 * foreseen.min(), f"{path.stem}: foreseen {foreseen}")
+        # The variance of n is the sum of the squared distances of all pairs, by n^2: of two, it is their distance.
+        pairs = [[np.sum((x - y) ** 2, axis=(1, 2)) for x, y in combinations(layer, 2)] for layer in zip(*(above(x) for x in samples))]
+        spread = sum(np.sqrt(sum(layer)) / np.sqrt(sum(layer)).mean() for layer in pairs)
+        check(bool(np.allclose(foreseen, spread)), f"{path.stem}: foreseen is not the distance between prefills")
+    check(not ref.foreseen([alone, alone]).any(), f"{path.stem}: a chunk is away from itself")
+    check(all(np.allclose(a[0], b[0], rtol=1e-12) for other in behind for a, b in ((alone.k_pre, other.k_pre), (alone.v, other.v))),
           f"{path.stem}: layer 0 is not the same behind a text")
+    mean = ref.mean(behind, ref.EXACT)
+    check(same(ref.mean([alone], ref.EXACT), alone), f"{path.stem}: the mean of one prefill is not that prefill")
+    check(same(ref.mean(behind[::-1], ref.EXACT), mean), f"{path.stem}: the mean depends on the order of prefills")
+    check(all(np.allclose(3 * m, a + b + c) for m, a, b, c in zip(tensors(mean), *map(tensors, behind))), f"{path.stem}: mean")
+    check(not any(same(mean, other) for other in (alone, *behind)), f"{path.stem}: the mean of three is one of them")
     # Rows that were never dropped: the whole sequence at once.
     cache = ref.empty_cache(model)
-    whole = ref.forward(model, cache, sink + generic + chunk, ref.add_rows(cache, np.arange(len(sink) + 160 + 23)), ref.EXACT)
-    rows = zip(behind.k_pre + behind.v, whole.k_pre + whole.v)
+    whole = ref.forward(model, cache, sink + generic[0] + chunk, ref.add_rows(cache, np.arange(len(sink) + 160 + 23)), ref.EXACT)
+    rows = zip(tensors(behind[0]), whole.k_pre + whole.v)
     check(all(np.allclose(a, b[-23:], atol=1e-9) for a, b in rows), f"{path.stem}: a chunk behind the text is not what it is in one pass")
 
 
@@ -254,7 +277,7 @@ def main() -> int:
             check_parity(spec.types, binary, path)
             check_identities(path)
             check_slices(path)
-            check_foreseen(path)
+            check_behind(path)
             check_comparators(path)
             check_geometries(path)
             check_reorder(path)
