@@ -200,7 +200,7 @@ IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefi
 
 typedef struct iflow_context iflow_context;
 
-enum { IFLOW_MAX_BEHIND = 8 }; /* generic texts that there are */
+enum { IFLOW_MAX_BEHIND = 8, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that there are, and are used unless said otherwise */
 
 typedef struct iflow_context_params {
     int n_ctx;           /* rows of the cache; 0: grows as needed, up to the model's training context */
@@ -209,11 +209,10 @@ typedef struct iflow_context_params {
     size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
     bool alone;          /* prefill chunks behind the sink alone, as the paper does */
-    int behind;   /* else: how many generic texts a chunk is prefilled behind, one after the other; they are dropped, and the mean of its KV
-                   */
-                  /* is kept, which is nearer than any one of them to what the chunk's KV will be among others. 0: 2. Ids tell all apart */
-    bool foresee; /* note in chunks how stale their tokens will be among others. Behind 2 texts or more this is known and always noted, */
-                  /* else it takes a second prefill */
+    int behind;          /* else: behind how many generic texts, one after the other; 0: the default. They are dropped, and the mean of */
+                         /* the chunk's KV is kept, which is nearer to what it will be among others. Ids tell all of these apart */
+    bool foresee;        /* note in chunks how stale their tokens will be among others. Behind 2 texts or more it is known, and always */
+                         /* noted; else it takes a second prefill */
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. */

@@ -209,7 +209,7 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
 }
 
 common_options common_options_default(void) {
-    return (common_options){.behind = 2};
+    return (common_options){.behind = IFLOW_DEFAULT_BEHIND};
 }
 
 char *common_chunks(int behind) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_TEXT = 160 }; /* tokens of each that are used */
+enum { N_TEXT = 160 }; /* tokens of each that are used, if it has them */
 
 /* Short articles about nothing that is, which measured better than a text about itself, then other kinds (docs/RESULTS.md). Part of the
  * identity of all chunks prefilled behind them: a changed word is another text, and its chunks have to be computed again. */

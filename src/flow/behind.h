@@ -4,11 +4,8 @@
 
 #include "flow/prompt.h"
 
-enum {
-    IFLOW_BEHIND_NOTHING =
-        -1, /* what a head stands behind, which holds its sink; other chunks stand behind 0 texts or more, and the sink */
-    IFLOW_DEFAULT_BEHIND = 2,
-};
+/* A chunk stands behind the sink, and behind so many texts or this: it is a head then, which holds its sink. */
+enum { IFLOW_BEHIND_NOTHING = -1 };
 
 /* The sink tokens under a model, and behind them every text's, one after the other. */
 typedef struct iflow_texts {
