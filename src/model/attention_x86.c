@@ -58,16 +58,56 @@ AVX2 static void unpack(const ggml_fp16_t *k, const ggml_fp16_t *v, size_t strid
     }
 }
 
-/* c[r] (scaled; NULL: 0) + a[r] times b, for `width` vectors of columns from `at` on. b [depth, stride]. */
-AVX512 INLINE void product_512(int width, const float *const a[ROWS], const float *b, int stride, int depth, int at, const float *scale,
-                               float *const c[ROWS]) {
-    __m512 sum[ROWS][4];
-    for (int r = 0; r < ROWS; r++) {
-        for (int i = 0; i < width; i++) {
-            sum[r][i] = scale ? _mm512_mul_ps(_mm512_set1_ps(scale[r]), _mm512_loadu_ps(c[r] + at + 16 * i)) : _mm512_setzero_ps();
+/* Sixteen halves of a row; zeros where it is not there. A masked load would do, and is slow where the row comes from afar. */
+AVX512 INLINE __m256i halves_512(const ggml_fp16_t *p, bool there) {
+    return there ? _mm256_loadu_si256((const __m256i *)(const void *)p) : _mm256_setzero_si256();
+}
+
+/* Sixteen keys by sixteen elements at a time: the halves are turned within quarters of 128 bits, eight by eight. */
+AVX512 static void unpack_512(const ggml_fp16_t *k, const ggml_fp16_t *v, size_t stride, int n_embd_head, int n, iflow_key_block *block) {
+    for (int key = 0; key < KEYS; key += 16) {
+        const ggml_fp16_t *from_k[16], *from_v[16];
+        bool there[16];
+        for (int i = 0; i < 16; i++) {
+            there[i] = key + i < n && block->pos[key + i] != INT32_MAX;
+            const size_t at = there[i] ? (size_t)(key + i) * stride : 0;
+            from_k[i] = k + at;
+            from_v[i] = v + at;
+        }
+        for (int e = 0; e < n_embd_head; e += 16) {
+            __m512i a[8], b[8];
+            for (int i = 0; i < 8; i++) {
+                const __m256i low = halves_512(from_k[i] + e, there[i]), high = halves_512(from_k[i + 8] + e, there[i + 8]);
+                a[i] = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+            }
+            for (int i = 0; i < 4; i++) {
+                b[2 * i] = _mm512_unpacklo_epi16(a[i], a[i + 4]);
+                b[2 * i + 1] = _mm512_unpackhi_epi16(a[i], a[i + 4]);
+            }
+            for (int i = 0; i < 4; i++) {
+                a[2 * i] = _mm512_unpacklo_epi16(b[i], b[i + 4]);
+                a[2 * i + 1] = _mm512_unpackhi_epi16(b[i], b[i + 4]);
+            }
+            for (int i = 0; i < 4; i++) {
+                b[2 * i] = _mm512_unpacklo_epi16(a[i], a[i + 4]);
+                b[2 * i + 1] = _mm512_unpackhi_epi16(a[i], a[i + 4]);
+            }
+            for (int i = 0; i < 8; i++) { /* elements e + i and e + i + 8 */
+                const __m512i both = _mm512_shuffle_i64x2(b[i], b[i], 0xd8);
+                _mm512_store_ps(block->k[e + i] + key, _mm512_cvtph_ps(_mm512_castsi512_si256(both)));
+                _mm512_store_ps(block->k[e + i + 8] + key, _mm512_cvtph_ps(_mm512_extracti64x4_epi64(both, 1)));
+            }
+        }
+        for (int i = 0; i < 16; i++) {
+            for (int e = 0; e < n_embd_head; e += 16) {
+                _mm512_store_ps(block->v + (key + i) * n_embd_head + e, _mm512_cvtph_ps(halves_512(from_v[i] + e, there[i])));
+            }
         }
     }
-    b += at;
+}
+
+/* sum[r] += a[r] times the first `width` vectors of b's columns. b [depth, stride]. */
+AVX512 INLINE void product_512(int width, const float *const a[ROWS], const float *b, int stride, int depth, __m512 sum[ROWS][4]) {
     for (int e = 0; e < depth; e++, b += stride) {
         __m512 column[4];
         for (int i = 0; i < width; i++) {
@@ -80,16 +120,11 @@ AVX512 INLINE void product_512(int width, const float *const a[ROWS], const floa
             }
         }
     }
-    for (int r = 0; r < ROWS; r++) {
-        for (int i = 0; i < width; i++) {
-            _mm512_storeu_ps(c[r] + at + 16 * i, sum[r][i]);
-        }
-    }
 }
 
+/* x is finite. */
 AVX512 INLINE __m512 exp2_512(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-200.0f), x);
-    const __m512 whole = _mm512_cvtepi32_ps(_mm512_cvtps_epi32(x)), part = _mm512_sub_ps(x, whole);
+    const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), part = _mm512_sub_ps(x, whole);
     __m512 y = _mm512_set1_ps(exp2_terms[0]);
     for (int i = 1; i < N_TERMS; i++) {
         y = _mm512_fmadd_ps(y, part, _mm512_set1_ps(exp2_terms[i]));
@@ -97,41 +132,72 @@ AVX512 INLINE __m512 exp2_512(__m512 x) {
     return _mm512_scalef_ps(_mm512_fmadd_ps(y, part, _mm512_set1_ps(1.0f)), whole);
 }
 
-/* Turns a row's products into weights. Returns what the row's earlier sums are multiplied by. */
-AVX512 INLINE float weigh_512(const iflow_key_block *block, float log2_scale, bool masked, iflow_query_panel *panel, int r, float *row) {
-    __m512 x[4], most;
-    for (int i = 0; i < 4; i++) {
-        x[i] = _mm512_load_ps(row + 16 * i);
-        if (masked) {
-            const __mmask16 hidden = _mm512_cmpgt_epi32_mask(_mm512_load_si512(block->pos + 16 * i), _mm512_set1_epi32(panel->pos[r]));
-            x[i] = _mm512_mask_mov_ps(x[i], hidden, _mm512_set1_ps(-INFINITY));
-        }
+/* The largest of each of six vectors, as the first six elements. */
+AVX512 INLINE __m512 largest_512(const __m512 x[ROWS]) {
+    __m512 pair[3];
+    for (int i = 0; i < 3; i++) {
+        const __m512 low = _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0x44), high = _mm512_shuffle_f32x4(x[2 * i], x[2 * i + 1], 0xee);
+        pair[i] = _mm512_max_ps(low, high);
     }
-    most = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
-    const float before = panel->max[r], here = _mm512_reduce_max_ps(most) * log2_scale, max = here > before ? here : before;
-    const float keep = _mm512_cvtss_f32(exp2_512(_mm512_set1_ps(before - max)));
-    panel->max[r] = max;
-    __m512 sum = _mm512_mul_ps(_mm512_load_ps(panel->sum[r]), _mm512_set1_ps(keep));
-    for (int i = 0; i < 4; i++) {
-        x[i] = exp2_512(_mm512_fmsub_ps(x[i], _mm512_set1_ps(log2_scale), _mm512_set1_ps(max)));
-        _mm512_store_ps(row + 16 * i, x[i]);
-        sum = _mm512_add_ps(sum, x[i]);
-    }
-    _mm512_store_ps(panel->sum[r], sum);
-    return keep;
+    __m512 four = _mm512_max_ps(_mm512_shuffle_f32x4(pair[0], pair[1], 0x88), _mm512_shuffle_f32x4(pair[0], pair[1], 0xdd));
+    __m512 two = _mm512_max_ps(_mm512_shuffle_f32x4(pair[2], pair[2], 0x88), _mm512_shuffle_f32x4(pair[2], pair[2], 0xdd));
+    /* Rows 0 to 3, and 4, 5, 4, 5, with four elements each; then two of each row, side by side; then one. */
+    __m512 all = _mm512_max_ps(_mm512_shuffle_ps(four, two, 0x44), _mm512_shuffle_ps(four, two, 0xee));
+    all = _mm512_max_ps(all, _mm512_permute_ps(all, 0xb1));
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 2, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), all);
 }
 
 AVX512 INLINE void attend_512_for(int d, const iflow_key_block *block, float log2_scale, bool masked, iflow_query_panel *panel) {
-    _Alignas(64) float weight[ROWS][KEYS];
-    float keep[ROWS], *const rows[ROWS] = {weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]};
+    const __mmask16 all_rows = (1 << ROWS) - 1;
+    _Alignas(64) float weight[ROWS][KEYS], max[16], keep[16];
     const float *const weights[ROWS] = {weight[0], weight[1], weight[2], weight[3], weight[4], weight[5]};
-    product_512(4, panel->q, block->k[0], KEYS, d, 0, NULL, rows);
+    __m512 sum[ROWS][4], most[ROWS];
     for (int r = 0; r < ROWS; r++) {
-        keep[r] = weigh_512(block, log2_scale, masked, panel, r, weight[r]);
+        for (int i = 0; i < 4; i++) {
+            sum[r][i] = _mm512_setzero_ps();
+        }
+    }
+    product_512(4, panel->q, block->k[0], KEYS, d, sum);
+    for (int r = 0; r < ROWS; r++) {
+        for (int i = 0; i < 4; i++) {
+            if (masked) { /* to far below where max starts, and still finite as an exponent */
+                const __m512i pos = _mm512_load_si512(block->pos + 16 * i);
+                const __mmask16 hidden = _mm512_cmpgt_epi32_mask(pos, _mm512_set1_epi32(panel->pos[r]));
+                sum[r][i] = _mm512_mask_mov_ps(sum[r][i], hidden, _mm512_set1_ps(-1e35f));
+            }
+            _mm512_store_ps(weight[r] + 16 * i, sum[r][i]);
+        }
+        most[r] = _mm512_max_ps(_mm512_max_ps(sum[r][0], sum[r][1]), _mm512_max_ps(sum[r][2], sum[r][3]));
+    }
+    /* What the rows' earlier sums are multiplied by, of all rows at once. */
+    const __m512 before = _mm512_maskz_loadu_ps(all_rows, panel->max), now = _mm512_mul_ps(largest_512(most), _mm512_set1_ps(log2_scale));
+    const __m512 max_now = _mm512_max_ps(before, now);
+    _mm512_mask_storeu_ps(panel->max, all_rows, max_now);
+    _mm512_store_ps(max, max_now);
+    _mm512_store_ps(keep, exp2_512(_mm512_sub_ps(before, max_now)));
+    for (int r = 0; r < ROWS; r++) {
+        __m512 total = _mm512_mul_ps(_mm512_load_ps(panel->sum[r]), _mm512_set1_ps(keep[r]));
+        for (int i = 0; i < 4; i++) {
+            const __m512 x = _mm512_load_ps(weight[r] + 16 * i);
+            const __m512 w = exp2_512(_mm512_fmsub_ps(x, _mm512_set1_ps(log2_scale), _mm512_set1_ps(max[r])));
+            _mm512_store_ps(weight[r] + 16 * i, w);
+            total = _mm512_add_ps(total, w);
+        }
+        _mm512_store_ps(panel->sum[r], total);
     }
     const int width = d < 64 ? 2 : d % 64 ? 3 : 4;
     for (int at = 0; at < d; at += 16 * width) {
-        product_512(width, weights, block->v, d, KEYS, at, keep, panel->out);
+        for (int r = 0; r < ROWS; r++) {
+            for (int i = 0; i < width; i++) {
+                sum[r][i] = _mm512_mul_ps(_mm512_set1_ps(keep[r]), _mm512_loadu_ps(panel->out[r] + at + 16 * i));
+            }
+        }
+        product_512(width, weights, block->v + at, d, KEYS, sum);
+        for (int r = 0; r < ROWS; r++) {
+            for (int i = 0; i < width; i++) {
+                _mm512_storeu_ps(panel->out[r] + at + 16 * i, sum[r][i]);
+            }
+        }
     }
 }
 
@@ -233,7 +299,7 @@ AVX2 static void attend_256(const iflow_key_block *block, int n_embd_head, float
 }
 
 const iflow_attention_kernels *iflow_attention_kernels_get(int i) {
-    static const iflow_attention_kernels avx512 = {"avx512", unpack, attend_512}, avx2 = {"avx2", unpack, attend_256};
+    static const iflow_attention_kernels avx512 = {"avx512", unpack_512, attend_512}, avx2 = {"avx2", unpack, attend_256};
     if (!iflow_x86_has_avx2()) {
         return NULL;
     }
