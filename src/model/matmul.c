@@ -116,8 +116,9 @@ static void multiply(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const int64_t per_cut = (panels + n_cuts - 1) / n_cuts, n_items = n_tiles * n_cuts;
     for (int64_t i; iflow_work_take(&product->next, n_items, nth, &i);) {
         const int64_t first = i % n_cuts * per_cut, end = first + per_cut < panels ? first + per_cut : panels;
+        const int64_t row = i / n_cuts * IFLOW_TILE_ROWS, next = (i + nth) / n_cuts * IFLOW_TILE_ROWS; /* most likely */
         if (first < end) {
-            multiply_tile(kernels, product, (const iflow_block *)dst->src[0]->data, dst, i / n_cuts * IFLOW_TILE_ROWS, (i + nth) / n_cuts * IFLOW_TILE_ROWS, first, end);
+            multiply_tile(kernels, product, (const iflow_block *)dst->src[0]->data, dst, row, next, first, end);
         }
     }
 }
