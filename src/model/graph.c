@@ -168,22 +168,24 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
         q = norm(b, q, w->q_norm);
     }
     q = iflow_graph_rope(b->ctx, b->model, q, g->pos, false);
-    if (g->attention && i_observe < 0) {
-        iflow_attention *a = &g->attention[il];
-        a->scale = scale;
-        return linear(b, w->wo, w->bo, iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->pos, g->pos_kv));
-    }
-    q = fold_queries(b, q);
-    struct ggml_tensor *keys = cache_view(b, b->rows->k[il]);
+    struct ggml_tensor *keys = cache_view(b, b->rows->k[il]), *values = cache_view(b, b->rows->v[il]), *out;
+    struct ggml_tensor *folded = i_observe >= 0 || !g->attention ? fold_queries(b, q) : NULL;
     if (i_observe >= 0) {
-        observe(b, i_observe, q, keys, cache_view(b, b->rows->v[il]), scale);
+        observe(b, i_observe, folded, keys, values, scale);
         if (last) {
             return NULL;
         }
     }
-    struct ggml_tensor *out = ggml_flash_attn_ext(b->ctx, q, keys, cache_view(b, b->rows->v[il]), g->mask, scale, 0.0f, 0.0f);
-    ggml_prec_set_acc(out, GGML_PREC_F32);
-    return linear(b, w->wo, w->bo, unfold(b, out));
+    if (g->attention) {
+        iflow_attention *a = &g->attention[il];
+        a->scale = scale;
+        out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->pos, g->pos_kv);
+    } else {
+        out = ggml_flash_attn_ext(b->ctx, folded, keys, values, g->mask, scale, 0.0f, 0.0f);
+        ggml_prec_set_acc(out, GGML_PREC_F32);
+        out = unfold(b, out);
+    }
+    return linear(b, w->wo, w->bo, out);
 }
 
 static struct ggml_tensor *feed_forward(builder *b, int il, struct ggml_tensor *x) {
@@ -204,7 +206,7 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
     return t;
 }
 
-/* Whether layers that are not observed attend by our op. */
+/* Whether layers attend by our op. What is observed of them is ggml's. */
 static bool own_attention(const iflow_model *model, int n) {
     const iflow_hparams *h = &model->h;
     return model->device == model->cpu && !model->exact && n * (h->n_head / h->n_head_kv) >= IFLOW_ATTENTION_MIN_SHARING &&
