@@ -1,6 +1,9 @@
 /* test_store.c - the directory store: opening, chunks, the limit, a naive model to compare with, documents and names. */
 #include "store_fixture.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+
 /* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
 
 static void test_open(void **state) {
@@ -155,6 +158,53 @@ static void test_put_and_get(void **state) {
     close_checked(store);
 }
 
+/* Pages of a file that the page cache holds; *n_pages: all. */
+static size_t n_cached(const char *path, size_t *n_pages) {
+    unsigned char cached[64];
+    struct stat st;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const int fd = open(in_root(path), O_RDONLY);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    *n_pages = ((size_t)st.st_size + page - 1) / page;
+    assert_true(*n_pages <= sizeof cached);
+    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+    assert_true(map != MAP_FAILED && mincore(map, (size_t)st.st_size, cached) == 0);
+    size_t n = 0;
+    for (size_t i = 0; i < *n_pages; i++) {
+        n += cached[i] & 1;
+    }
+    munmap(map, (size_t)st.st_size);
+    close(fd);
+    return n;
+}
+
+static void test_prefetch(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE];
+    size_t n_pages = 0;
+    struct stat before, after;
+    put_seed(store, 4, id);
+    assert_int_equal(stat(in_root(chunk_file(id)), &before), 0);
+    const int fd = open(in_root(chunk_file(id)), O_RDONLY);
+    assert_true(fd >= 0 && posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
+    close(fd);
+    if (n_cached(chunk_file(id), &n_pages) > 0) {
+        print_message("the file system keeps all files in memory: that prefetching reads one was not tested\n");
+    }
+    store->ops->prefetch(store, id);
+    for (int i = 0; i < 1000 && n_cached(chunk_file(id), &n_pages) < n_pages; i++) {
+        usleep(10000);
+    }
+    assert_int_equal(n_cached(chunk_file(id), &n_pages), n_pages);
+    assert_int_equal(stat(in_root(chunk_file(id)), &after), 0);
+    assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim); /* asking is no use */
+    OK(iflow_store_delete(store, id));
+    store->ops->prefetch(store, id); /* nor a failure where there is none */
+    assert_false(store->ops->has(store, id));
+    close_checked(store);
+}
+
 static void test_ids_from_outside(void **state) {
     (void)state;
     static const char *const bad[] = {"",
@@ -175,6 +225,7 @@ static void test_ids_from_outside(void **state) {
         const char *id = i < sizeof bad / sizeof bad[0] ? bad[i] : NULL;
         const iflow_blob empty = {0};
         assert_false(store->ops->has(store, id));
+        store->ops->prefetch(store, id);
         FAILS(store->ops->get(store, id, &blob), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->put(store, id, &empty, false), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->claim(store, id), IFLOW_E_ARG, "is no id");
@@ -702,6 +753,7 @@ int main(void) {
         TEST(test_version),
         TEST(test_relative_path_outlives_chdir),
         TEST(test_put_and_get),
+        TEST(test_prefetch),
         TEST(test_ids_from_outside),
         TEST(test_list_is_by_use),
         TEST(test_eviction_order_and_pins),

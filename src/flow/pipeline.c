@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_EPIC = 4 }; /* tokens a chunk that EPIC recomputes */
+enum {
+    N_EPIC = 4,  /* tokens a chunk that EPIC recomputes */
+    N_AHEAD = 8, /* chunks that the store reads while one is taken in: more would only crowd out others' */
+};
 
 /* One question being answered. */
 typedef struct run {
@@ -145,7 +148,10 @@ static iflow_status assemble(run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
     int32_t text = 0;
     iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, r->answer->n_chunks, r->first, &text);
-    for (size_t i = 0; i < r->answer->n_chunks; i++) {
+    for (size_t i = 0, ahead = 0; i < r->answer->n_chunks; i++) {
+        for (; ctx->store && ahead < r->answer->n_chunks && ahead <= i + N_AHEAD; ahead++) {
+            ctx->store->ops->prefetch(ctx->store, chunk_at(r, ahead)->id);
+        }
         iflow_chunk *chunk = NULL;
         bool owned = false;
         iflow_status status = iflow_context_obtain(ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);

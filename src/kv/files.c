@@ -277,6 +277,14 @@ cleanup:
     return status;
 }
 
+void iflow_files_prefetch(const iflow_files *files, const char *path) {
+    const int fd = openat(files->root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0) {
+        posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
+        close(fd);
+    }
+}
+
 iflow_status iflow_files_walk(const iflow_files *files, const char *dir, iflow_files_visit visit, void *user) {
     iflow_status status = IFLOW_OK;
     const int fd = openat(files->root, dir[0] ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -52,6 +52,9 @@ bool iflow_files_reap(const iflow_files *files, const char *path);
  * message of its own; E_CORRUPT if it is no regular file. */
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st);
 
+/* Has the kernel begin to read a file, if it is there. */
+void iflow_files_prefetch(const iflow_files *files, const char *path);
+
 /* Calls visit for each entry of a directory (none, if it is not there or no directory) but names that begin with a dot, until it fails. */
 typedef iflow_status (*iflow_files_visit)(void *user, const char *dir, const char *name);
 iflow_status iflow_files_walk(const iflow_files *files, const char *dir, iflow_files_visit visit, void *user);

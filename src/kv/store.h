@@ -13,6 +13,8 @@ typedef struct iflow_store_ops {
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
     /* The same for looking, not using: the order of eviction stays as it is. */
     iflow_status (*peek)(iflow_store *store, const char *id, iflow_blob *out);
+    /* Says that the chunk will be got soon: a store may begin to read it. Nothing waits for that, and no failure of it is one. */
+    void (*prefetch)(iflow_store *store, const char *id);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
      * unless it is to be replaced (by one that knows more of the same chunk). Evicts to the limit first. E_FULL (disk or limit), E_IO;
      * then nothing was published. */

@@ -114,6 +114,14 @@ static iflow_status dir_peek(iflow_store *base, const char *id, iflow_blob *out)
     return map_chunk(base, id, false, out);
 }
 
+static void dir_prefetch(iflow_store *base, const char *id) {
+    char path[IFLOW_FILES_PATH_SIZE];
+    if (iflow_id_is_valid(id)) {
+        iflow_dir_chunk_path(id, path);
+        iflow_files_prefetch(&iflow_dir_of(base)->files, path);
+    }
+}
+
 static bool dir_has(iflow_store *base, const char *id) {
     char path[IFLOW_FILES_PATH_SIZE];
     if (!iflow_id_is_valid(id)) {
@@ -539,6 +547,7 @@ static const iflow_store_ops dir_ops = {
     .close = dir_close,
     .get = dir_get,
     .peek = dir_peek,
+    .prefetch = dir_prefetch,
     .put = dir_put,
     .has = dir_has,
     .remove = dir_remove,
