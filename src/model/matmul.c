@@ -49,16 +49,24 @@ static int64_t n_panels(int64_t n) {
     return (n + IFLOW_PANEL - 1) / IFLOW_PANEL;
 }
 
-/* Of quantised x [n_in, n]: panel by panel, n_in / 32 blocks each. */
+/* Quantised x [n_in, n] lies in pieces as deep as a tile, panel by panel each: in the order in which a tile passes it. */
+static int64_t block_at(int64_t n, int64_t start, int64_t panel, int depth) {
+    return (start * n_panels(n) + panel * depth) / IFLOW_BLOCK;
+}
+
 static void quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
     (void)user;
     const struct ggml_tensor *x = dst->src[0];
-    const int64_t n_in = x->ne[0], n = x->ne[1], n_blocks = n_in / IFLOW_BLOCK;
+    const int64_t n_in = x->ne[0], n = x->ne[1];
     const size_t stride = x->nb[1] / sizeof(float);
     for (int64_t p = ith; p < n_panels(n); p += nth) {
         const int64_t first = p * IFLOW_PANEL, left = n - first;
-        iflow_kernels_get(0)->quantise((const float *)x->data + (size_t)first * stride, stride, (int)n_in,
-                                       left < IFLOW_PANEL ? (int)left : IFLOW_PANEL, (iflow_block *)dst->data + p * n_blocks);
+        const int n_rows = left < IFLOW_PANEL ? (int)left : IFLOW_PANEL;
+        for (int64_t start = 0; start < n_in; start += IFLOW_TILE_DEPTH) {
+            const int depth = depth_at(n_in, start);
+            iflow_kernels_get(0)->quantise((const float *)x->data + (size_t)first * stride + start, stride, depth, n_rows,
+                                           (iflow_block *)dst->data + block_at(n, start, p, depth));
+        }
     }
 }
 
@@ -89,7 +97,7 @@ static void multiply_tile(const iflow_kernels *kernels, const iflow_product *pro
         const int depth = depth_at(n_in, start), n_blocks = depth / IFLOW_BLOCK;
         kernels->unpack(w, product->layout, row, start, depth, &tile);
         for (int64_t p = first; p < end; p++) {
-            const iflow_block *block = x + (p * n_in + start) / IFLOW_BLOCK;
+            const iflow_block *block = x + block_at(n, start, p, depth);
             float *out = (float *)dst->data + (size_t)(p * IFLOW_PANEL * n_out + row), edge[IFLOW_PANEL][IFLOW_TILE_ROWS] = {{0}};
             const int64_t left = n - p * IFLOW_PANEL, n_here = left < IFLOW_PANEL ? left : IFLOW_PANEL;
             const bool whole = n_here == IFLOW_PANEL && n_rows == IFLOW_TILE_ROWS;
