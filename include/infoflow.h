@@ -200,7 +200,7 @@ IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefi
 
 typedef struct iflow_context iflow_context;
 
-enum { IFLOW_MAX_BEHIND = 8, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that there are, and are used unless said otherwise */
+enum { IFLOW_MAX_BEHIND = 4, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that there are, and are used unless said otherwise */
 
 typedef struct iflow_context_params {
     int n_ctx;           /* rows of the cache; 0: grows as needed, up to the model's training context */

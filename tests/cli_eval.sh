@@ -340,5 +340,5 @@ json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alon
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
 run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
 run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
-run 2 eval --methods infoflow:behind=9 --output x.jsonl one.jsonl; says "'behind=9' of infoflow is no setting"
+run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"
 run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"

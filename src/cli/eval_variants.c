@@ -86,7 +86,7 @@ static int parse_method(const command_usage *usage, char *item, eval_variant *v)
         if (!set(v, word))
             return options_wrong(usage,
                                  "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
-                                 "reorder, alone and behind=1 to behind=8",
+                                 "reorder, alone and behind=1 to behind=4",
                                  word, item);
     }
     return CLI_OK;

@@ -93,8 +93,8 @@ char *common_chunks(int behind);
      &(o).behind,                                                                                                                          \
      0,                                                                                                                                    \
      IFLOW_MAX_BEHIND,                                                                                                                     \
-     "prefill chunks behind each of N generic texts, which are dropped, and keep the mean; 0 to 8: more is nearer to full prefill, and "   \
-     "takes longer here, never when asking (default: 2)"},                                                                                 \
+     "prefill chunks behind each of N generic texts in turn, which are dropped, and keep the mean: 0 to 4, each takes as long again, "     \
+     "here and not when asking (default: 2)"},                                                                                             \
     {                                                                                                                                      \
         '\0', "alone", NULL, OPTION_CLEAR, &(o).behind, 0, 0,                                                                              \
             "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"                               \

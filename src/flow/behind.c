@@ -6,8 +6,8 @@
 
 enum { N_TEXT = 160 }; /* tokens of each that are used, if it has them */
 
-/* Short articles about nothing that is, which measured better than a text about itself, then other kinds (docs/RESULTS.md). Part of the
- * identity of all chunks prefilled behind them: a changed word is another text, and its chunks have to be computed again. */
+/* Short articles about nothing that is, which measured better than a text about itself or other kinds of text (docs/RESULTS.md). Part of
+ * the identity of all chunks prefilled behind them: a changed word is another text, and its chunks have to be computed again. */
 static const char *const texts[IFLOW_MAX_BEHIND] = {
     "Tallow Bridge\n"
     "Tallow Bridge is a stone road bridge of three arches over the river Orne, built between 1764 and 1771 by the mason Peter "
@@ -70,68 +70,6 @@ static const char *const texts[IFLOW_MAX_BEHIND] = {
     "Simone Vauquelin (22 August 1930 - 7 March 2011) was an actress and singer of stage and screen. She made her debut at "
     "the age of seventeen in a comedy by her uncle and appeared in more than forty films, most of them directed by Jean "
     "Morel, to whom she was married from 1959 until 1970.\n"
-    "\n",
-    "University of Westmarch\n"
-    "The University of Westmarch is a public university in the town of Westmarch, founded in 1868 as a college of "
-    "agriculture. It has about 12,400 students and seven faculties, of which the faculty of veterinary medicine is the "
-    "oldest. The university's botanical garden is open to the public and holds a large collection of alpine plants.\n"
-    "\n"
-    "2009 Coastal Cup Final\n"
-    "The 2009 Coastal Cup Final was a football match between Harbour Rovers and Saint Aldhelm's, played on 16 May 2009 in "
-    "front of 31,204 spectators. Rovers won by two goals to one after extra time. The deciding goal was scored by the "
-    "substitute Marco Bellini, who had joined the club in January. It was their first title since 1961.\n"
-    "\n"
-    "Copper Lily\n"
-    "The copper lily is a flowering plant of the family Amaryllidaceae that is found on dry hills and along the edges of "
-    "woods. It grows from a bulb, has narrow leaves, and bears a single yellow to copper-red flower in late summer. It was "
-    "described in 1836 by the botanist William Herbert.\n"
-    "\n",
-    "Question: How do I keep bread fresh for longer?\n"
-    "Answer: Keep it in a cloth bag or a bread box at room temperature, and freeze what you will not eat within two days. "
-    "A fridge makes it go stale faster.\n"
-    "\n"
-    "Question: My bicycle chain squeaks. What can I do?\n"
-    "Answer: Clean it with a dry rag, put one drop of oil on every link, turn the pedals for a minute and wipe off what is "
-    "left over.\n"
-    "\n"
-    "Question: When should apple trees be pruned?\n"
-    "Answer: In late winter, before the buds open, on a dry day without frost. Take out dead wood first, then branches "
-    "that cross.\n"
-    "\n"
-    "Question: Can I paint over wallpaper?\n"
-    "Answer: Yes, if it is firmly stuck and has no vinyl surface. Fill the seams, use a primer first, and try a small area "
-    "to see whether the paper comes loose.\n"
-    "\n"
-    "Question: Why does my coffee taste bitter?\n"
-    "Answer: The water is too hot or the coffee too finely ground. Let the kettle stand for a minute before you pour.\n"
-    "\n",
-    "def read_table(path, separator=\",\"):\n"
-    "    rows = []\n"
-    "    with open(path, encoding=\"utf-8\") as file:\n"
-    "        header = file.readline().rstrip(\"\\n\").split(separator)\n"
-    "        for line in file:\n"
-    "            values = line.rstrip(\"\\n\").split(separator)\n"
-    "            if len(values) != len(header):\n"
-    "                raise ValueError(\"line has %d values, header has %d\" % (len(values), len(header)))\n"
-    "            rows.append(dict(zip(header, values)))\n"
-    "    return rows\n"
-    "\n"
-    "\n"
-    "def mean(rows, column):\n"
-    "    numbers = [float(row[column]) for row in rows if row[column]]\n"
-    "    return sum(numbers) / len(numbers) if numbers else None\n"
-    "\n"
-    "\n"
-    "def largest(rows, column, count=10):\n"
-    "    return sorted(rows, key=lambda row: float(row[column] or 0), reverse=True)[:count]\n"
-    "\n",
-    "The committee met on the second Tuesday of the month, as it always had, in the room above the library. Mrs. Farrow "
-    "read the minutes, nobody objected to them, and the treasurer reported that the roof would cost more than had been "
-    "thought. There was some talk of a concert. Old Mr. Dunne said that in his father's time the bells had been rung for "
-    "less, and that people would come if only somebody asked them. In the end it was agreed that letters would be written, "
-    "that tea would be served, and that the matter of the gate would be left until spring. Then they put out the lamps and "
-    "went down the stairs one by one, holding the rail, because the third step was loose and had been loose for as long as "
-    "anyone could remember.\n"
     "\n",
 };
 
