@@ -245,6 +245,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
     IFLOW_METHOD_FORESEEN,   /* recompute the tokens whose staleness was foreseen largest when their chunks were prefilled; ours */
     IFLOW_METHOD_UNION,      /* recompute foreseen's choice for a part of the budget and infoflow's for the rest; ours */
+    IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the foreseen staleness; ours */
 } iflow_method;
 
 /* What a token's score is, a mean over the scoring layers. a[h,q,k] is the attention weight of query q for token k in head h, m[q,k] its
@@ -322,7 +323,7 @@ typedef struct iflow_answer {
     char *text;
     int32_t *token;          /* generated, without the end-of-generation token */
     int32_t *context_token;  /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
-    float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's */
+    float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
@@ -379,6 +380,12 @@ IFLOW_API const char *iflow_score_about(iflow_score score);
 IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
 /* Whether the method recomputes by ratio; the others' is fixed. */
 IFLOW_API bool iflow_method_has_ratio(iflow_method method);
+/* Whether it looks at the context from the question: then score, geometry, scoring layers and reordering are its settings. */
+IFLOW_API bool iflow_method_looks(iflow_method method);
+/* Whether it needs the staleness that chunks foresee. */
+IFLOW_API bool iflow_method_foresees(iflow_method method);
+/* Whether it gives every token a score, so that coverage can be its budget. */
+IFLOW_API bool iflow_method_scores(iflow_method method);
 /* E_ARG, listing the names. */
 IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
 IFLOW_API iflow_status iflow_score_from_name(const char *name, iflow_score *score);

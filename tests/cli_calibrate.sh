@@ -6,7 +6,7 @@ mkdir docs; for i in 1 2 3 4; do words 55 $i >docs/$i.txt; done
 fast=(--chunk 48 --threads 1)
 
 # From documents: the model writes the questions. Where the others look is where it goes.
-run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 17 settings'
+run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 18 settings'
 cp out first
 fingerprint=$(run 0 info -m "$INFOFLOW_MODEL" --json; value out 'd["model"]["fingerprint"]')
 place=$HOME/.config/infoflow/profiles/$fingerprint.json
@@ -14,9 +14,9 @@ place=$HOME/.config/infoflow/profiles/$fingerprint.json
 cp "$place" p.json
 json p.json 'd["version"] == 2' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 144' "d['fingerprint'] == '$fingerprint'" \
     'all(r["kl"]["low"] <= r["kl"]["mean"] <= r["kl"]["high"] and r["kl"]["mean"] > 0 for r in d["measured"])' \
-    'len(d["measured"]) == 17 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
+    'len(d["measured"]) == 18 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
     '{r["behind"] for r in d["measured"]} == {0, 2}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
-    '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union"}'
+    '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union", "product"}'
 # What is in it follows from what was measured: the rules, done again here, also where some ratios are trusted.
 for model in llama-linear llama-bias qwen2-q4_0; do
     run 0 calibrate -m $models/$model.gguf "${fast[@]}" --limit 6 --no-store --quiet -o $model.json docs; mv out $model.out

@@ -9,7 +9,7 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
     "$python" -c 'import json,sys; d,e=(json.load(open(f)) for f in ("out",sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2" || fail "not so: $2"
 }
 
-run 0 methods; prints '^  foreseen +.*; by --ratio$'; prints '^  union +.*; by --ratio$'
+run 0 methods; prints '^  foreseen +.*; by --ratio$'; prints '^  union +.*; by --ratio$'; prints '^  product +.*; by --ratio$'
 
 # Chunks behind texts are other chunks, and stand beside the plain ones; what they stand behind is shown.
 run 0 ingest --chunk 100 --alone a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)
@@ -52,6 +52,8 @@ for share in 1 0 0.5; do
     ask --alone --method union --foreseen-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
 done
 ask --alone --method infoflow a.txt b.txt; cp out infoflow
+ask --alone --method product a.txt b.txt; json out 'd["method"] == "product"'; over foreseen 'd["selected"] != e["selected"]'
+over infoflow 'd["selected"] != e["selected"]' 'max(d["scores"][:d["chunks"][0]["length"]]) == 0'
 cp union1 out; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
 cp union0 out; over infoflow 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
 cp union0.5 out; over foreseen 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'

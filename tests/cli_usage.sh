@@ -52,7 +52,7 @@ done <<'T'
 --score-layers 1,,2 | --score-layers takes layer numbers separated by commas
 --score-layers first | not 'first'
 --score-text answer | --score-text takes one of question.prompt, not 'answer'
---method magic | --method takes one of infoflow.*union, not 'magic'
+--method magic | --method takes one of infoflow.*product, not 'magic'
 --kv-type f32 | --kv-type takes one of f16.q8_0, not 'f32'
 --max-size 20X | --max-size takes a number of bytes like 500M or 20G, not '20X'
 --max-size -1 | not '-1'

@@ -4,6 +4,7 @@
 #include "identity_fixture.h"
 
 #include <ggml.h>
+#include <math.h>
 
 /* A chunk's K before RoPE and V, in [n_layer, 2, n_tokens, n_embd_kv]. */
 static float *rows_of(const iflow_chunk *chunk) {
@@ -296,11 +297,29 @@ static void test_union_of_one(void **state) {
     iflow_context_free(ctx);
 }
 
+/* The product's score is infoflow's times the root of foreseen's, and it selects as many, but others than either. */
+static void test_product_of_both(void **state) {
+    (void)state;
+    iflow_context *ctx = make_context(NULL, 0, 0, NULL);
+    const iflow_ask_params both = ask_params(IFLOW_METHOD_PRODUCT, 0.2), foreseen = ask_params(IFLOW_METHOD_FORESEEN, 0.2),
+                           infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
+    iflow_answer *x = NULL, *y = NULL, *z = NULL;
+    free(ask_with(ctx, &both, &x)), free(ask_with(ctx, &foreseen, &y)), free(ask_with(ctx, &infoflow, &z));
+    for (size_t i = 0; i < x->n_context; i++) {
+        assert_float_equal(x->score[i], z->score[i] * sqrtf(y->score[i]), 1e-6);
+    }
+    assert_int_equal(x->n_selected, y->n_selected);
+    assert_true(count_common(x, y) < x->n_selected && count_common(x, z) < x->n_selected);
+    iflow_answer_free(x), iflow_answer_free(y), iflow_answer_free(z);
+    iflow_context_free(ctx);
+}
+
 /* Between a floor and a cap of the same ratio a coverage has no say; with nothing allowed it is no recompute; a method without a score goes
  * by its ratio. */
 static void test_coverage_of_one_ratio(void **state) {
     (void)state;
-    static const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION, IFLOW_METHOD_CACHEBLEND};
+    static const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION, IFLOW_METHOD_PRODUCT,
+                                           IFLOW_METHOD_CACHEBLEND};
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         iflow_ask_params covering = ask_params(methods[i], 0.9), fixed = ask_params(methods[i], 0.1);
@@ -356,6 +375,7 @@ WITH_F32_MODELS(test_foreseen_comes_along)
 WITH_F32_MODELS(test_foreseen_when_asked)
 WITH_F32_MODELS(test_foreseen_is_relative)
 WITH_F32_MODELS(test_union_of_one)
+WITH_F32_MODELS(test_product_of_both)
 WITH_F32_MODELS(test_coverage_of_one_ratio)
 
 int main(void) {
@@ -367,6 +387,7 @@ int main(void) {
         cmocka_unit_test(all_test_foreseen_when_asked),
         cmocka_unit_test(all_test_foreseen_is_relative),
         cmocka_unit_test(all_test_union_of_one),
+        cmocka_unit_test(all_test_product_of_both),
         cmocka_unit_test(all_test_coverage_of_one_ratio),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

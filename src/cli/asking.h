@@ -47,7 +47,7 @@ ask_options ask_options_default(void);
     }
 
 #define OPTION_ROWS_ASKING(o)                                                                                                              \
-    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union",           OPTION_CHOICE, &(o).method,          \
+    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union|product",   OPTION_CHOICE, &(o).method,          \
      0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
         OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o),                                                                                     \

@@ -15,7 +15,7 @@
 /* An agreement that is trusted; the KL that stands for none (a token held impossible makes it infinite); and how many questions it takes to
  * tell settings apart at all: of fewer, all lie on one side too often by chance. */
 static const double TRUSTED = 0.9, MOST_KL = 100;
-enum { MIN_QUESTIONS = 6, MAX_SETS = 5, N_SCORES = 5, N_METHODS = 3, MAX_MEASURED = 32 };
+enum { MIN_QUESTIONS = 6, MAX_SETS = 5, N_SCORES = 5, N_METHODS = 4, MAX_MEASURED = 32 };
 static const double search_ratio[] = {0.05, 0.1, 0.15, 0.2, 0.3, 0.5};
 
 typedef struct layer_set {
@@ -82,7 +82,7 @@ static void make_sets(calibrate *c) {
 static char *name_of(const calibrate *c, const setting *what) {
     text out = {0};
     text_printf(&out, "%s", iflow_method_name(what->method));
-    if (eval_method_looks(what->method))
+    if (iflow_method_looks(what->method))
         text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
     char *chunks = common_chunks(what->behind);
     text_printf(&out, ", chunks %s", chunks);
@@ -214,7 +214,7 @@ static iflow_status try_scores(calibrate *c) {
 }
 
 static iflow_status try_methods(calibrate *c) {
-    static const iflow_method method[N_METHODS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION};
+    static const iflow_method method[N_METHODS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION, IFLOW_METHOD_PRODUCT};
     setting other[N_METHODS];
     size_t n = 0;
     for (size_t i = 0; i < N_METHODS; i++) {
@@ -236,7 +236,7 @@ static iflow_status search(calibrate *c) {
     chunks.behind = 0;
     if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK)
         return status;
-    if (eval_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
+    if (iflow_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
         return status;
     return try_methods(c);
 }

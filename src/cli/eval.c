@@ -62,7 +62,7 @@ static int default_tokens(const eval *e) {
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
     const ask_options *asking = &e->asking;
-    const bool looks = eval_method_looks(v->method);
+    const bool looks = iflow_method_looks(v->method);
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
@@ -84,7 +84,7 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, " kv-type=%s", e->common.kv_type);
     if (reuses)
         text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
-    if (eval_method_scores(v->method) && asking->coverage > 0)
+    if (iflow_method_scores(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
     if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
         text_printf(&out, " foreseen-share=%g", asking->foreseen_share);
@@ -107,7 +107,7 @@ static bool is_verified(const eval *e, const eval_question *question, const eval
 /* The record of a question and a variant under this run's settings, or NULL. One without the fidelity or the check that is asked for does
  * not count. */
 static const json_t *record_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const bool looks = eval_method_looks(v->method);
+    const bool looks = iflow_method_looks(v->method);
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
@@ -163,7 +163,7 @@ static int open_contexts(eval *e) {
         bool needed = false, foresee = e->common.foresee;
         for (size_t v = 0; v < e->n_variants; v++) {
             needed = needed || e->variant[v].behind == behind;
-            foresee = foresee || (e->variant[v].behind == behind && eval_method_foresees(e->variant[v].method));
+            foresee = foresee || (e->variant[v].behind == behind && iflow_method_foresees(e->variant[v].method));
         }
         common_options options = e->common;
         options.behind = behind;
@@ -209,7 +209,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (eval_method_looks(v->method)) {
+    if (iflow_method_looks(v->method)) {
         json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));

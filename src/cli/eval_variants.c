@@ -7,18 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool eval_method_looks(iflow_method method) {
-    return method == IFLOW_METHOD_INFOFLOW || method == IFLOW_METHOD_UNION;
-}
-
-bool eval_method_foresees(iflow_method method) {
-    return method == IFLOW_METHOD_FORESEEN || method == IFLOW_METHOD_UNION;
-}
-
-bool eval_method_scores(iflow_method method) {
-    return eval_method_looks(method) || method == IFLOW_METHOD_FORESEEN || method == IFLOW_METHOD_CACHEBLEND;
-}
-
 static int parse_ratios(const command_usage *usage, const char *ratios, double ratio[EVAL_MAX_RATIOS], size_t *n) {
     for (const char *at = ratios; *n < EVAL_MAX_RATIOS;) {
         char *end = NULL;
@@ -51,7 +39,7 @@ static bool set(eval_variant *v, const char *word) {
 /* What can make no difference is the same in all variants, so that they are known as one. */
 static void settle(eval_variant *v, int behind) {
     const ask_options usual = ask_options_default();
-    if (!eval_method_looks(v->method)) {
+    if (!iflow_method_looks(v->method)) {
         iflow_score_from_name(usual.score, &v->score);
         iflow_geometry_from_name(usual.geometry, &v->geometry);
         v->reorder = false;
@@ -106,7 +94,7 @@ int eval_variants_parse(const command_usage *usage, const char *methods, const c
         result = n_methods++ == EVAL_MAX_METHODS ? options_wrong(usage, "--methods: more than %d of them", EVAL_MAX_METHODS)
                                                  : parse_method(usage, item, &v);
         settle(&v, behind);
-        const bool one = !iflow_method_has_ratio(v.method) || (asking->coverage > 0 && eval_method_scores(v.method));
+        const bool one = !iflow_method_has_ratio(v.method) || (asking->coverage > 0 && iflow_method_scores(v.method));
         for (size_t r = 0; result == CLI_OK && r < (one ? 1 : n_ratios); r++) {
             v.ratio = iflow_method_has_ratio(v.method) ? ratio[r] : v.method == IFLOW_METHOD_FULL ? 1 : 0;
             add(variant, n, &v);

@@ -16,13 +16,6 @@ typedef struct eval_variant {
     int behind; /* texts that chunks are prefilled behind */
 } eval_variant;
 
-/* Whether a method looks at the context from the question. */
-bool eval_method_looks(iflow_method method);
-/* Whether it chooses by a score, so that --coverage can be its budget. */
-bool eval_method_scores(iflow_method method);
-/* Whether it needs what chunks foresee. */
-bool eval_method_foresees(iflow_method method);
-
 /* Parses --methods, "infoflow,infoflow:vatp+alone,none": names, each with settings that differ from the options', and --ratio; methods
  * without a ratio are one variant. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
 int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, int behind,

@@ -5,34 +5,42 @@
 
 typedef struct entry {
     const char *name, *about;
-    bool has_ratio;
+    int traits; /* of a method */
 } entry;
 
+enum { BY_RATIO = 1, LOOKS = 2, FORESEES = 4, SCORES = 8 };
+
 static const entry method_entry[] = {
-    [IFLOW_METHOD_INFOFLOW] = {"infoflow", "recompute the tokens that the question's attention scores best (the paper)", true},
-    [IFLOW_METHOD_FULL] = {"full", "prefill the whole sequence: the reference for quality and time", false},
-    [IFLOW_METHOD_NONE] = {"none", "reuse the caches as they are, recompute nothing", false},
-    [IFLOW_METHOD_EPIC] = {"epic", "recompute the first 4 tokens of every chunk", false},
-    [IFLOW_METHOD_EPIC_RATIO] = {"epic-ratio", "recompute the first part of every chunk", true},
-    [IFLOW_METHOD_CACHEBLEND] = {"cacheblend", "recompute the tokens whose V changes most at layer 1; pays one layer more", true},
-    [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", true},
-    [IFLOW_METHOD_FORESEEN] = {"foreseen", "recompute the tokens foreseen to be stalest when they were ingested (ours)", true},
-    [IFLOW_METHOD_UNION] = {"union", "foreseen's choice for a part of the budget, infoflow's for the rest (ours)", true},
+    [IFLOW_METHOD_INFOFLOW] = {"infoflow", "recompute the tokens that the question's attention scores best (the paper)",
+                               BY_RATIO | LOOKS | SCORES},
+    [IFLOW_METHOD_FULL] = {"full", "prefill the whole sequence: the reference for quality and time", 0},
+    [IFLOW_METHOD_NONE] = {"none", "reuse the caches as they are, recompute nothing", 0},
+    [IFLOW_METHOD_EPIC] = {"epic", "recompute the first 4 tokens of every chunk", 0},
+    [IFLOW_METHOD_EPIC_RATIO] = {"epic-ratio", "recompute the first part of every chunk", BY_RATIO},
+    [IFLOW_METHOD_CACHEBLEND] = {"cacheblend", "recompute the tokens whose V changes most at layer 1; pays one layer more",
+                                 BY_RATIO | SCORES},
+    [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", BY_RATIO},
+    [IFLOW_METHOD_FORESEEN] = {"foreseen", "recompute the tokens foreseen to be stalest when they were ingested (ours)",
+                               BY_RATIO | FORESEES | SCORES},
+    [IFLOW_METHOD_UNION] = {"union", "foreseen's choice for a part of the budget, infoflow's for the rest (ours)",
+                            BY_RATIO | LOOKS | FORESEES | SCORES},
+    [IFLOW_METHOD_PRODUCT] = {"product", "infoflow's score times the root of the foreseen staleness (ours)",
+                              BY_RATIO | LOOKS | FORESEES | SCORES},
 };
 
 static const entry score_entry[] = {
-    [IFLOW_SCORE_NORM] = {"norm", "norm over the queries of the attention averaged over heads (the paper)", false},
-    [IFLOW_SCORE_MASS] = {"mass", "sum over the queries of the attention averaged over heads", false},
-    [IFLOW_SCORE_ENTROPY] = {"entropy", "what the token adds to the entropy of the queries' attention", false},
-    [IFLOW_SCORE_VATP] = {"vatp", "attention times the length of the token's value, summed over heads and queries", false},
-    [IFLOW_SCORE_COMBINED] = {"combined", "mean of norm, entropy and vatp, each scaled to 0..1 a layer", false},
+    [IFLOW_SCORE_NORM] = {"norm", "norm over the queries of the attention averaged over heads (the paper)", 0},
+    [IFLOW_SCORE_MASS] = {"mass", "sum over the queries of the attention averaged over heads", 0},
+    [IFLOW_SCORE_ENTROPY] = {"entropy", "what the token adds to the entropy of the queries' attention", 0},
+    [IFLOW_SCORE_VATP] = {"vatp", "attention times the length of the token's value, summed over heads and queries", 0},
+    [IFLOW_SCORE_COMBINED] = {"combined", "mean of norm, entropy and vatp, each scaled to 0..1 a layer", 0},
 };
 
 static const entry geometry_entry[] = {
-    [IFLOW_GEOMETRY_GLOBAL] = {"global", "chunks one after another, text behind them (the paper)", false},
-    [IFLOW_GEOMETRY_HL_HP] = {"hl-hp", "chunks at their local positions, text right behind the longest", false},
-    [IFLOW_GEOMETRY_HL_TP] = {"hl-tp", "chunks local, text where it stands globally", false},
-    [IFLOW_GEOMETRY_TL_TP] = {"tl-tp", "every chunk ends where the context ends, text behind it", false},
+    [IFLOW_GEOMETRY_GLOBAL] = {"global", "chunks one after another, text behind them (the paper)", 0},
+    [IFLOW_GEOMETRY_HL_HP] = {"hl-hp", "chunks at their local positions, text right behind the longest", 0},
+    [IFLOW_GEOMETRY_HL_TP] = {"hl-tp", "chunks local, text where it stands globally", 0},
+    [IFLOW_GEOMETRY_TL_TP] = {"tl-tp", "every chunk ends where the context ends, text behind it", 0},
 };
 
 enum { N_GEOMETRIES = sizeof geometry_entry / sizeof *geometry_entry };
@@ -46,8 +54,24 @@ const char *iflow_method_about(iflow_method method) {
     return (size_t)method < N_METHODS ? method_entry[method].about : NULL;
 }
 
+static bool has(iflow_method method, int trait) {
+    return (size_t)method < N_METHODS && (method_entry[method].traits & trait);
+}
+
 bool iflow_method_has_ratio(iflow_method method) {
-    return (size_t)method < N_METHODS && method_entry[method].has_ratio;
+    return has(method, BY_RATIO);
+}
+
+bool iflow_method_looks(iflow_method method) {
+    return has(method, LOOKS);
+}
+
+bool iflow_method_foresees(iflow_method method) {
+    return has(method, FORESEES);
+}
+
+bool iflow_method_scores(iflow_method method) {
+    return has(method, SCORES);
 }
 
 const char *iflow_score_name(iflow_score score) {

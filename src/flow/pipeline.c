@@ -211,6 +211,9 @@ static iflow_status score(run *r, iflow_geometry geometry) {
     if (!status) {
         status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, a->score);
     }
+    if (!status && r->params->method == IFLOW_METHOD_PRODUCT) {
+        iflow_score_weigh(r->foreseen, (size_t)r->n, a->score);
+    }
 
 cleanup:
     free(observed);
@@ -365,7 +368,7 @@ static iflow_status reuse(run *r) {
     const bool nothing = iflow_method_has_ratio(method) && r->params->coverage <= 0 &&
                          !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
     iflow_status status = IFLOW_OK;
-    if ((method == IFLOW_METHOD_INFOFLOW || method == IFLOW_METHOD_UNION) && !nothing) {
+    if (iflow_method_looks(method) && !nothing) {
         status = infoflow(r);
     } else if (!(status = assemble(r, IFLOW_GEOMETRY_GLOBAL)) && method != IFLOW_METHOD_NONE && !nothing) {
         if (method == IFLOW_METHOD_CACHEBLEND) {
@@ -399,7 +402,7 @@ static iflow_status run_method(run *r) {
     }
     r->answer->ratio = p->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(p->method) ? p->ratio : 0;
     const bool foresee = r->ctx->foresee;
-    r->ctx->foresee = foresee || p->method == IFLOW_METHOD_FORESEEN || p->method == IFLOW_METHOD_UNION;
+    r->ctx->foresee = foresee || iflow_method_foresees(p->method);
     const iflow_status status = p->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
     r->ctx->foresee = foresee;
     return status;

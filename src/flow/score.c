@@ -93,3 +93,9 @@ iflow_status iflow_score_reduce(iflow_score kind, const float *observed, int n_l
     free(sum);
     return IFLOW_OK;
 }
+
+void iflow_score_weigh(const float *staleness, size_t n, float *score) {
+    for (size_t k = 0; k < n; k++) {
+        score[k] *= sqrtf(staleness[k]);
+    }
+}

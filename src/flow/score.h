@@ -17,4 +17,8 @@ int iflow_score_observations(iflow_score kind);
 iflow_status iflow_score_reduce(iflow_score kind, const float *observed, int n_layers, size_t stride, size_t n_head, size_t n,
                                 float *score);
 
+/* Scores times the root of each position's staleness: the larger for a token that the question looks at and whose KV is wrong, not one
+ * of both. The root, because two samples know staleness only roughly. */
+void iflow_score_weigh(const float *staleness, size_t n, float *score);
+
 #endif

@@ -1,4 +1,4 @@
-"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union, a budget by coverage.
+"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union and product, a budget by coverage.
 
     golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
     golden_ours.py MODELS --search
@@ -9,6 +9,7 @@ In order, where golden.py does not say it:
     foreseen, foreseen_three       N numbers, 0 for the head: how stale each token will be. Behind three texts it is the spread of the KV
                         that is behind each; else the distance between alone and behind the first, whichever of the two is stored
     score_norm_ASK      N scores, for infoflow-behind and infoflow-three
+    score_product-three N scores
     selected_ASK        positions recomputed; ASKS says what is asked, CASES of which file
     logits_ASK          all logits at the prompt's last token, for all asks but WITHOUT_ANSWERS
     tokens_ASK          the greedy answer, 4 tokens, for these
@@ -64,13 +65,16 @@ ASKS = {
     "infoflow-three": Ask("infoflow", behind=3),
     "foreseen-three": Ask("foreseen", behind=3),
     "union-three": Ask("union", behind=3),
+    "product-three": Ask("product", behind=3),
 }
 OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
-OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three")  # the first: one text is not like three
-DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three")
+# The first: one text is not like three.
+OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three", "product-three")
+DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three",
+             "product-three")
 WITHOUT_ANSWERS = ("union-third", "union-third-behind", "inside", "floor", "cap", "inside-foreseen")
 KEYS = {"foreseen": "foreseen", "infoflow-behind": "score_norm_infoflow-behind", "foreseen-three": "foreseen_three",
-        "infoflow-three": "score_norm_infoflow-three"}  # of scores
+        "infoflow-three": "score_norm_infoflow-three", "product-three": "score_product-three"}  # of scores
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,10 @@ CASES = [
     Case("qwen2", 763, (26, 15, 20)),
     Case("qwen3", 2184, (1, 40, 16)),
     Case("llama", 33, (20, 13, 27), asks=OF_THREE),
-    Case("llama-3", 135, (25, 8, 19), ratio=0.2, asks=OF_THREE),
-    Case("llama-bias", 13, (21, 33), ratio=0.2, asks=OF_THREE),
-    Case("qwen2", 12, (26, 15, 20), asks=OF_THREE),
-    Case("qwen3", 11, (1, 40, 16), asks=OF_THREE),
+    Case("llama-3", 415, (25, 8, 19), ratio=0.2, asks=OF_THREE),
+    Case("llama-bias", 20, (21, 33), ratio=0.2, asks=OF_THREE),
+    Case("qwen2", 25, (26, 15, 20), asks=OF_THREE),
+    Case("qwen3", 58, (1, 40, 16), asks=OF_THREE),
 ]
 
 
@@ -118,8 +122,11 @@ class Result:
 
 
 def budget_scores(result: Result, name: str) -> ref.Array:
-    """What a coverage is counted in: the score of the question, but for foreseen."""
-    return (result.foreseen if ASKS[name].method == "foreseen" else result.norm)[ASKS[name].behind]
+    """What a coverage is counted in: the score of the question, but for foreseen and the product of both."""
+    method, behind = ASKS[name].method, ASKS[name].behind
+    if method == "product":
+        return ref.product(result.norm[behind], result.foreseen[behind])
+    return (result.foreseen if method == "foreseen" else result.norm)[behind]
 
 
 def choices_of(result: Result, name: str, ratio: float) -> list[tuple[ref.Array, list[int]]]:
@@ -160,7 +167,7 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
             result.foreseen.setdefault(0, result.foreseen[behind])
         for name in case.asks:
             ask = ASKS[name]
-            if ask.behind in (result.foreseen if ask.method in ("foreseen", "union") else result.norm):
+            if ask.behind in (result.foreseen if ask.method in ("foreseen", "union", "product") else result.norm):
                 result.choices[name] = choices_of(result, name, case.ratio)
         yield result
     for name in case.asks:

@@ -502,6 +502,11 @@ def union(first: Array, share: float, second: Array, n: int, n_head_tokens: int)
     return sorted(chosen), sorted(others[: n - len(chosen)])
 
 
+def product(scores: Array, foreseen: Array) -> Array:
+    """The question's scores, each times the root of the position's foreseen staleness."""
+    return scores * np.sqrt(foreseen)
+
+
 def score_at(model: Model, chunks: list[Chunk], kind: str, n_sink: int, text: list[int], layers: list[int], kinds: tuple[str, ...],
              rounding: Rounding) -> dict[str, Array]:
     """Scores with the chunks, the head first, laid out in the geometry `kind`. They are in reading order, whatever the positions."""

@@ -223,6 +223,7 @@ def check_selection() -> None:
     check(ref.select(np.array([9.0, 1.0, 2.0, 2.0, 3.0, 2.0]), 0.5, 1) == [2, 3, 4], "ties go to the lower position")
     check(ref.union(np.array([9.0, 1.0, 4.0, 3.0, 2.0]), 0.5, np.array([9.0, 5.0, 7.0, 1.0, 4.0]), 3, 1) == ([2], [1, 4]), "union")
     check(ref.union(np.arange(20.0), 2 / 3, np.arange(20.0), 9, 1)[0] == list(range(14, 20)), "2/3 of 9 is 6")
+    check(ref.product(np.array([0.0, 1.0, 2.0]), np.array([9.0, 9.0, 0.25])).tolist() == [0.0, 3.0, 1.0], "product")
     scores = np.array([9.0, 1.0, 4.0, 3.0, 2.0])  # of 10 outside the head; the best 1, 2, 3 of them hold 4, 7, 9
     for share, low, high, n in ((0.7, 0.2, 0.8, 2), (0.71, 0.2, 0.8, 3), (0.1, 0.4, 0.8, 2), (0.9, 0.2, 0.4, 2), (1.0, 0.0, 1.0, 4)):
         check(ref.n_covering(scores, ref.Coverage(share, low, high), 1) == n, f"{share} of the score is held by {n} tokens")
