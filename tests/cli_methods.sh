@@ -53,7 +53,7 @@ for share in 1 0 0.5; do
 done
 ask --alone --method infoflow a.txt b.txt; cp out infoflow
 ask --alone --method product a.txt b.txt; json out 'd["method"] == "product"'; over foreseen 'd["selected"] != e["selected"]'
-over infoflow 'd["selected"] != e["selected"]' 'max(d["scores"][:d["chunks"][0]["length"]]) == 0'
+over infoflow 'd["selected"] != e["selected"]'; json out 'max(d["scores"][:d["chunks"][0]["length"]]) == 0'
 cp union1 out; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
 cp union0 out; over infoflow 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
 cp union0.5 out; over foreseen 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'

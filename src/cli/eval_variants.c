@@ -74,8 +74,8 @@ static int parse_method(const command_usage *usage, char *item, eval_variant *v)
         if (!set(v, word))
             return options_wrong(usage,
                                  "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
-                                 "reorder, alone and behind=1 to behind=4",
-                                 word, item);
+                                 "reorder, alone and behind=1 to behind=%d",
+                                 word, item, IFLOW_MAX_BEHIND);
     }
     return CLI_OK;
 }

@@ -102,9 +102,8 @@ char *common_chunks(int behind);
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
     OPTION_ROWS_BEHIND(o), {                                                                                                               \
         '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
-            "note in new chunks how stale their tokens will be, for the methods foreseen, union and product: one more prefill, but none "  \
-            "with "                                                                                                                        \
-            "--behind 2 or more, which tells"                                                                                              \
+            "note in new chunks how stale their tokens will be, for the methods foreseen, union and product: one more prefill, "           \
+            "but none with --behind 2 or more, which tells"                                                                                \
     }
 #define OPTION_ROW_EXACT(o)                                                                                                                \
     { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU" }
