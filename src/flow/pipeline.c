@@ -12,8 +12,9 @@
 #include <string.h>
 
 enum {
-    N_EPIC = 4,  /* tokens a chunk that EPIC recomputes */
-    N_AHEAD = 8, /* chunks that the store reads while one is taken in: more would only crowd out others' */
+    N_EPIC = 4,        /* tokens a chunk that EPIC recomputes */
+    N_AHEAD = 8,       /* chunks that the store reads while one is taken in: more would only crowd out others' */
+    MIN_ROTATED = 256, /* rows that are worth a graph of their own */
 };
 
 /* One question being answered. */
@@ -143,36 +144,49 @@ static iflow_status lay_out(run *r) {
     return IFLOW_OK;
 }
 
-/* Step 2: every chunk's KV into its rows, then one rotation of all keys to the positions of a geometry; global for all but scoring. */
+/* A chunk's KV into its rows. */
+static iflow_status take_in(run *r, size_t i) {
+    iflow_chunk *chunk = NULL;
+    bool owned = false;
+    iflow_status status = iflow_context_obtain(r->ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);
+    double since = iflow_now_ms();
+    if (!status) {
+        status = iflow_cache_load(&r->ctx->cache, chunk, r->start[i], r->first[i]);
+    }
+    if (!status && chunk->foreseen) {
+        memcpy(r->foreseen + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->foreseen);
+    }
+    if (owned) {
+        iflow_chunk_free(chunk);
+    }
+    r->answer->ms.load += lap(&since);
+    return status;
+}
+
+/* Step 2: every chunk's KV into its rows, its keys rotated to the positions of a geometry (global for all but scoring): while they are
+ * still in the processor's caches, and while the store reads the chunks that follow. */
 static iflow_status assemble(run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
+    const size_t n_chunks = r->answer->n_chunks;
+    iflow_status status = IFLOW_OK;
     int32_t text = 0;
-    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, r->answer->n_chunks, r->first, &text);
-    for (size_t i = 0, ahead = 0; i < r->answer->n_chunks; i++) {
-        for (; ctx->store && ahead < r->answer->n_chunks && ahead <= i + N_AHEAD; ahead++) {
+    int rotated = 0;
+    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, n_chunks, r->first, &text);
+    for (size_t i = 0, ahead = 0; !status && i < n_chunks; i++) {
+        double since = iflow_now_ms();
+        for (; ctx->store && ahead < n_chunks && ahead <= i + N_AHEAD; ahead++) {
             ctx->store->ops->prefetch(ctx->store, chunk_at(r, ahead)->id);
         }
-        iflow_chunk *chunk = NULL;
-        bool owned = false;
-        iflow_status status = iflow_context_obtain(ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);
-        double since = iflow_now_ms();
-        if (!status) {
-            status = iflow_cache_load(&ctx->cache, chunk, r->start[i], r->first[i]);
-        }
-        if (!status && chunk->foreseen) {
-            memcpy(r->foreseen + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->foreseen);
-        }
-        if (owned) {
-            iflow_chunk_free(chunk);
-        }
-        if (status) {
-            return status;
-        }
         r->answer->ms.load += lap(&since);
+        status = take_in(r, i);
+        const int loaded = r->start[i] + r->length[i];
+        if (!status && (loaded - rotated >= MIN_ROTATED || i == n_chunks - 1)) {
+            since = iflow_now_ms();
+            status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, rotated, loaded - rotated);
+            rotated = loaded;
+            r->answer->ms.assemble += lap(&since);
+        }
     }
-    double since = iflow_now_ms();
-    const iflow_status status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, 0, r->n);
-    r->answer->ms.assemble += lap(&since);
     return status;
 }
 
