@@ -277,7 +277,7 @@ typedef bool (*iflow_on_text)(const char *text, void *user);
 typedef struct iflow_ask_params {
     const char *question;        /* required */
     const char *instruction;     /* stands before the question; NULL: a general one */
-    const char *system;          /* system message of the chat header; NULL: none */
+    const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none */
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */

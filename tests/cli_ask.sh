@@ -102,3 +102,7 @@ export INFOFLOW_MODEL=$INFOFLOW_SMOLLM2
 printf 'The lighthouse of Skerrin was built in 1874. Its keeper was Oda Lindqvist, who came from the town of Marstrand.\n' >fact.txt
 run 0 ask -q 'In which year was the lighthouse of Skerrin built?' --max-tokens 24 fact.txt
 prints '1874'
+# Its chat template has a system message of its own, which "" leaves out and another one replaces.
+head_of() { run 0 ask -q 'When?' --max-tokens 1 --json "$@" fact.txt; value out 'd["chunks"][0]["length"]'; }
+own=$(head_of); none=$(head_of --system ''); named=$(head_of --system 'You are a helpful AI assistant named SmolLM, trained by Hugging Face')
+[ "$own" -gt "$((none + 10))" ] && [ "$own" = "$named" ] || fail "heads of $own tokens by default, $none without a system message, $named with the template's own"

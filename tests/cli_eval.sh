@@ -246,8 +246,8 @@ asked --system "Be a keeper of light."; chatted --system "Be a keeper of light."
 asked --instruction "Say a word."; chatted --instruction "Say a word."; same instruction
 run 0 eval --methods full --output chatted.jsonl -n 12 chat.jsonl
 run 0 eval --protocol chat --methods full -n 12 --system "Be a keeper of light." --output chatted.jsonl chat.jsonl; says '1 answers are in chatted'
-json chatted.jsonl 'len(d) == 4' 'len({r["settings"] for r in d}) == 4' 'len({(r["tokens"]["prompt"], r["tokens"]["context"]) for r in d}) == 4' 'd[0]["settings"] == "protocol=chat max-tokens=12"'
-run 0 eval --protocol chat --methods full --output long_chat.jsonl chat.jsonl; json long_chat.jsonl 'd[0]["settings"] == "protocol=chat"' '32 < d[0]["tokens"]["generated"] <= 256'
+json chatted.jsonl 'len(d) == 4' 'len({r["settings"] for r in d}) == 4' 'len({(r["tokens"]["prompt"], r["tokens"]["context"]) for r in d}) == 4' 'd[0]["settings"] == "protocol=chat system=own max-tokens=12"'
+run 0 eval --protocol chat --methods full --output long_chat.jsonl chat.jsonl; json long_chat.jsonl 'd[0]["settings"] == "protocol=chat system=own"' '32 < d[0]["tokens"]["generated"] <= 256'
 run 2 eval --methods none --system "Be brief." --output o data.jsonl; says '--system goes with --protocol chat'
 run 2 eval --methods none --instruction "Be brief." --protocol paper --output o data.jsonl; says '--instruction goes with --protocol chat'
 run 2 eval --methods none --protocol talk --output o data.jsonl; says '--protocol takes one of paper.chat'

@@ -233,9 +233,41 @@ static void test_ways_to_load(void **state) {
     }
 }
 
+/* The system message of a ChatML template's own, as the templates of Qwen2.5, SmolLM2 and Qwen3 have it or have none. */
+static void test_own_system(void **state) {
+    (void)state;
+    static const struct {
+        const char *template, *system;
+    } cases[] = {
+        {"{%- if tools %}{{- '<|im_start|>system\\n' }}{{- messages[0]['content'] }}{%- else %}{{- '<|im_start|>system\\n' + "
+         "messages[0]['content'] "
+         "+ '<|im_end|>\\n' }}{%- else %}{{- '<|im_start|>system\\nYou are Q. Be of help.<|im_end|>\\n' }}{%- endif %}",
+         "You are Q. Be of help."},
+        {"{% if messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are S<|im_end|>\n' }}{% endif %}", "You are S"},
+        {"{{ \"<|im_start|>system\\nIt's \\\"so\\\"\\n\\\\now<|im_end|>\" }}", "It's \"so\"\n\\now"},
+        {"{{ '<|im_start|>system\\n' + messages[0].content + '<|im_end|>' }}", NULL},
+        {"{{ '<|im_start|>system\\nnever closed' }}", NULL},
+        {"{{ '<|im_start|>system\\n<|im_end|>' }}", NULL},
+        {"{{ '<|im_start|>' + message['role'] }}", NULL},
+        {"{{ '<|im_start|>system\\", NULL},
+        {"<|im_start|>system", NULL},
+        {"", NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *system = iflow_chat_own_system(cases[i].template);
+        if (cases[i].system) {
+            assert_non_null(system);
+            assert_string_equal(system, cases[i].system);
+        } else {
+            assert_null(system);
+        }
+        free(system);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_truncation), cmocka_unit_test(test_not_a_model),
-                                       cmocka_unit_test(test_unsupported), cmocka_unit_test(test_bad_metadata),
-                                       cmocka_unit_test(test_ways_to_load)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_truncation),   cmocka_unit_test(test_not_a_model),
+                                       cmocka_unit_test(test_unsupported),  cmocka_unit_test(test_bad_metadata),
+                                       cmocka_unit_test(test_ways_to_load), cmocka_unit_test(test_own_system)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -51,7 +51,7 @@ ask_options ask_options_default(void);
      0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
         OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o),                                                                                     \
-        {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message (default: none)"},                                        \
+        {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},       \
         {'\0', "instruction", "TEXT", OPTION_TEXT, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},         \
         {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \
         {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},                   \

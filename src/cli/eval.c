@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 /* The paper's prompt is this, the question and "Answer:", which the library's own prompt puts behind an instruction. There is no system
- * message. Protocol `chat` is what `infoflow ask` does: the library's instruction unless another is given, and as many tokens. */
+ * message, though the template may have one. Protocol `chat` is what `infoflow ask` does: the library's instruction unless another is
+ * given, and as many tokens. */
 static const char paper_instruction[] =
     "Answer the question based on the given passages. Only give me the answer and do not output any other words. "
     "The answer should be within 5 words.";
@@ -68,7 +69,9 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     text out = {0};
     if (is_chat(e))
         text_puts(&out, " protocol=chat");
-    if (asking->system)
+    if (is_chat(e) && !asking->system)
+        text_puts(&out, " system=own");
+    if (is_chat(e) && asking->system && asking->system[0])
         text_printf(&out, " system=%016" PRIx64, eval_hash(asking->system));
     if (is_chat(e) && asking->instruction)
         text_printf(&out, " instruction=%016" PRIx64, eval_hash(asking->instruction));
@@ -479,8 +482,8 @@ int cli_eval(int argc, char **argv) {
         "to as SQuAD has them, and whether its text contains a gold answer.\n"
         "\n"
         "Protocol `paper` is the paper's: the model's chat template without a system message, an instruction to answer within 5\n"
-        "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template, with a\n"
-        "system message if --system gives one, a general instruction or that of --instruction, at most 256 tokens.\n"
+        "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template with its own\n"
+        "system message, if it has one, or that of --system, a general instruction or that of --instruction, at most 256 tokens.\n"
         "\n"
         "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
         "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
@@ -501,7 +504,8 @@ int cli_eval(int argc, char **argv) {
         {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
         {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e.protocol, 0, 0, "how questions are asked, see above (default: paper)"},
-        {'\0', "system", "TEXT", OPTION_TEXT, &e.asking.system, 0, 0, "with chat: system message (default: none)"},
+        {'\0', "system", "TEXT", OPTION_TEXT, &e.asking.system, 0, 0,
+         "with chat: system message; \"\" is none (default: the chat template's own)"},
         {'\0', "instruction", "TEXT", OPTION_TEXT, &e.asking.instruction, 0, 0,
          "with chat: stands before the question (default: a general one)"},
         {'\0', "fidelity", NULL, OPTION_FLAG, &e.fidelity, 0, 0,
@@ -553,8 +557,10 @@ int cli_eval(int argc, char **argv) {
     if (!is_chat(&e) && (e.asking.system || e.asking.instruction))
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
                              e.asking.system ? "system" : "instruction");
-    if (!is_chat(&e))
+    if (!is_chat(&e)) {
         e.asking.instruction = paper_instruction;
+        e.asking.system = "";
+    }
     if (!e.asking.max_tokens)
         e.asking.max_tokens = default_tokens(&e);
     if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &e.gate, NULL)) != CLI_OK)

@@ -69,9 +69,13 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
 void iflow_vocab_free(iflow_model *model);
 
 /* Cuts the model's chat template around the user's message: header, then the message, then footer (which opens the assistant's turn);
- * between: from the end of an answer to the next user message. system may be NULL. Without a template that libllama knows all three are
- * plain. Strings: iflow_free(). */
+ * between: from the end of an answer to the next user message. system NULL: the template's own, if it has one; "": none. Without a template
+ * that libllama knows all three are plain. Strings: iflow_free(). */
 iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between);
+
+/* The system message that a ChatML template puts where a conversation has none: the string in the template's code that opens a system turn,
+ * goes on with text and closes the turn (libllama knows templates by their marks and does not run their code). NULL: none. free(). */
+char *iflow_chat_own_system(const char *template);
 
 bool iflow_token_is_end(const iflow_model *model, int32_t token);
 

@@ -186,6 +186,29 @@ static char *copy_range(const char *from, const char *to) {
     return text;
 }
 
+char *iflow_chat_own_system(const char *template) {
+    static const char open[] = "<|im_start|>system", close[] = "<|im_end|>";
+    for (const char *at = template; (at = strstr(at, open)); at += strlen(open)) {
+        const char quote = at > template ? at[-1] : '\0', *from = at + strlen(open);
+        if (quote != '\'' && quote != '"') {
+            continue;
+        }
+        from += *from == '\n' ? 1 : strncmp(from, "\\n", 2) == 0 ? 2 : 0;
+        char *text = malloc(strlen(from) + 1), *to = text;
+        for (; text && *from && *from != quote && strncmp(from, close, strlen(close)) != 0; from++) {
+            const bool escaped = *from == '\\' && from[1];
+            from += escaped;
+            *to++ = (char)(escaped && *from == 'n' ? '\n' : *from);
+        }
+        if (text && to > text && strncmp(from, close, strlen(close)) == 0) {
+            *to = '\0';
+            return text;
+        }
+        free(text);
+    }
+    return NULL;
+}
+
 iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between) {
     /* Markers that no template contains or trims stand for the messages. */
     static const char user1[] = "\x01user1\x01",
@@ -193,6 +216,8 @@ iflow_status iflow_chat_split(const iflow_model *model, const char *system, char
                                   "answer1\x01",
                       user2[] = "\x01user2\x01";
     const char *template = llama_model_chat_template(model->vocab, NULL);
+    char *own = template && !system ? iflow_chat_own_system(template) : NULL;
+    system = own ? own : system && system[0] ? system : NULL;
     const size_t skip = system ? 0 : 1;
     const struct llama_chat_message turns[] = {{"system", system ? system : ""}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
     char *one = NULL, *two = NULL, *h = NULL, *f = NULL, *b = NULL;
@@ -222,6 +247,7 @@ iflow_status iflow_chat_split(const iflow_model *model, const char *system, char
     } else {
         *header = h, *footer = f, *between = b;
     }
+    free(own);
     free(one);
     free(two);
     return status;
