@@ -288,7 +288,7 @@ static void print_measured(const calibrate *c, const measured *m) {
     const stats_mean kl = stats_bootstrap(m->kl, c->items.n), top1 = stats_bootstrap(m->top1, c->items.n);
     char *name = name_of(c, &m->what),
          *difference = text_format("%+.3f [%+.3f, %+.3f]", m->difference.mean, m->difference.low, m->difference.high);
-    printf("%-8s %-56s %5.2f  %.3f [%.3f, %.3f]  %.3f [%.3f, %.3f]  %s%s\n", m->stage, name, m->what.ratio, kl.mean, kl.low, kl.high,
+    printf("%-8s %-58s %5.2f  %.3f [%.3f, %.3f]  %.3f [%.3f, %.3f]  %s%s\n", m->stage, name, m->what.ratio, kl.mean, kl.low, kl.high,
            top1.mean, top1.low, top1.high, m->compared ? difference : "", m->adopted ? " *" : "");
     free(name);
     free(difference);
@@ -348,7 +348,7 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     json_object_update(root, asking);
     json_object_set_new(root, "trusted_ratio", trusted < n ? json_real(search_ratio[trusted]) : json_null());
     json_object_set_new(root, "trusted_top1", json_real(TRUSTED));
-    printf("%-8s %-56s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
+    printf("%-8s %-58s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
     for (size_t i = 0; i < c->n_done; i++) {
         json_array_append_new(table, measured_json(c, &c->done[i]));
         print_measured(c, &c->done[i]);
