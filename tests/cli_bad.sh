@@ -30,7 +30,9 @@ works
 run 1 ask -q 'Where?' missing.txt; says 'missing.txt: no such file'
 printf 'ab\0cd' >zero.txt; run 1 ask -q 'Where?' zero.txt; says 'zero.txt: not a text'
 printf 'abc\377' >utf.txt; run 1 ask -q 'Where?' utf.txt; says 'utf.txt: .*UTF-8.*3'
-run 1 ask -q $'Where\xff?' a.txt; says 'UTF-8'
+run 1 ask -q $'Where\xff?' a.txt; says 'the question.*UTF-8.*5'
+run 1 ask -q 'Where?' --system $'a\xff' a.txt; says 'the system message.*UTF-8.*1'
+run 1 ask -q 'Where?' --instruction $'\xff' a.txt; says 'the instruction.*UTF-8.*0'
 run 1 ask -q 'Where?' a.txt empty.txt; says 'empty.txt'; [ ! -s out ] || fail "an answer over fewer documents than were named"
 words 2000 2 >long.txt; run 1 ask -q 'Where?' long.txt; says 'infoflow: .*[0-9]{4} tokens.*1024'
 run 1 ask -q 'Where?' --ctx 64 a.txt; says '64'
