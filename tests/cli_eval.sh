@@ -338,6 +338,8 @@ run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflo
 json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2", "alone", "behind=2", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
+# Fidelity of a part of the answers is said to be that.
+run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
 run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
 run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
 run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"

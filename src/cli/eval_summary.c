@@ -222,6 +222,16 @@ static void print_means(const eval_summary *summary) {
     }
 }
 
+/* Fidelity that was measured of some of a series' answers only: records of runs with and without it are mixed. */
+static void print_partial(const eval_summary *summary) {
+    for (size_t s = 0; s < summary->n_series; s++) {
+        const eval_row *row = &summary->row[s];
+        const size_t n = row->cell[EVAL_KL].n;
+        if (n && n < row->n_records)
+            printf("%s: KL and TOP-1 are of %zu of %zu questions\n", row->label, n, row->n_records);
+    }
+}
+
 static void print_difference(const eval_summary *summary, const eval_difference *difference) {
     const int name = name_width(summary);
     printf("\nDifference to %s", summary->row[difference->base].name);
@@ -273,6 +283,7 @@ static void print_stages(const eval_summary *summary) {
 
 void eval_summary_print(const eval_summary *summary) {
     print_means(summary);
+    print_partial(summary);
     for (size_t d = 0; d < summary->n_differences; d++)
         print_difference(summary, &summary->difference[d]);
     print_stages(summary);
