@@ -225,6 +225,12 @@ IFLOW_API void iflow_context_free(iflow_context *ctx);
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
                                              bool *was_stored);
 
+/* The same for several chunks, tokens[start[i]] to tokens[start[i + 1]] each: short ones are computed together, up to 512 tokens in one
+ * pass, which is faster and gives the same files. start [n_chunks + 1], ascending; ids and was_stored [n_chunks]. E_BUSY: all are there but
+ * those whose id is "", which another process is computing. On any other failure ids are void; what was computed before is stored. */
+IFLOW_API iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
+                                                     char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
+
 /* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
 IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id);

@@ -119,7 +119,7 @@ static float *attention(const data *d, const iflow_attention_kernels *kernels, i
                        *mask = ggml_new_tensor_2d(ctx, GGML_TYPE_F16, n_kv, n);
     iflow_attention of = {.scale = 1 / sqrtf((float)n_embd_head), .kernels = kernels};
     if (kernels) {
-        y = iflow_attention_op(ctx, &of, q, k, v, pos, pos_kv);
+        y = iflow_attention_op(ctx, &of, q, k, v, pos, pos_kv, NULL);
     } else {
         const size_t head = (size_t)n_embd_head * sizeof *d->k;
         y = ggml_flash_attn_ext(ctx, ggml_permute(ctx, q, 0, 2, 1, 3),

@@ -291,6 +291,65 @@ static void test_same_file(void **state) {
     free(token);
 }
 
+/* Chunks that are prefilled together, in one pass, have the files that they have alone; one that is there twice is computed once. */
+static void test_together(void **state) {
+    (void)state;
+    static const size_t length[] = {64, 100, 32, 7, 130, 64, 200, 300, 17, 33, 1, 40, 512, 48};
+    enum { N = sizeof length / sizeof *length };
+    size_t start[N + 2] = {0}, n = 0;
+    for (size_t i = 0; i < N; i++) {
+        start[i + 1] = start[i] + length[i];
+    }
+    start[N + 1] = start[N] + length[N - 1];
+    int32_t *token = NULL, *all = calloc(start[N + 1], sizeof *all);
+    assert_non_null(all);
+    char text[12000] = "";
+    while (strlen(text) < 9000) {
+        strcat(text, document[strlen(text) % N_DOCUMENTS]);
+    }
+    assert_ok(iflow_tokenize(model, text, strlen(text), false, &token, &n));
+    assert_true(n > start[N]);
+    memcpy(all, token, start[N] * sizeof *all);
+    memcpy(all + start[N], token + start[N - 1], length[N - 1] * sizeof *all); /* the last once more */
+    for (int behind = 0; behind <= 2; behind++) {
+        char *dir[2], id[2][N + 1][IFLOW_ID_SIZE];
+        iflow_store *store[2];
+        bool was_stored[2][N + 1] = {{false}};
+        for (int way = 0; way < 2; way++) {
+            dir[way] = support_make_dir();
+            assert_ok(iflow_store_open(dir[way], NULL, &store[way]));
+            iflow_context *ctx =
+                make_context_with(store[way], (iflow_context_params){.alone = !behind, .behind = behind, .foresee = behind == 1}, NULL);
+            if (way) {
+                assert_ok(iflow_context_prefill_several(ctx, all, start, N + 1, id[way], was_stored[way]));
+            }
+            for (size_t i = 0; !way && i <= N; i++) {
+                assert_ok(iflow_context_prefill(ctx, all + start[i], start[i + 1] - start[i], id[way][i], &was_stored[way][i]));
+            }
+            iflow_context_free(ctx);
+        }
+        assert_true(was_stored[0][N]);
+        for (size_t i = 0; i <= N; i++) {
+            iflow_blob blob[2] = {{0}};
+            assert_string_equal(id[0][i], id[1][i]);
+            assert_int_equal(was_stored[0][i], was_stored[1][i]);
+            for (int way = 0; way < 2; way++) {
+                assert_ok(store[way]->ops->get(store[way], id[way][i], &blob[way]));
+            }
+            assert_int_equal(blob[0].n_bytes, blob[1].n_bytes);
+            assert_memory_equal(blob[0].data, blob[1].data, blob[0].n_bytes);
+            iflow_blob_free(&blob[0]);
+            iflow_blob_free(&blob[1]);
+        }
+        for (int way = 0; way < 2; way++) {
+            iflow_store_close(store[way]);
+            support_remove_dir(dir[way]);
+        }
+    }
+    free(token);
+    free(all);
+}
+
 /* A corrupt chunk is set aside and computed again: same answer, store whole again. */
 static void test_corrupt_chunk_heals(void **state) {
     (void)state;
@@ -354,17 +413,25 @@ WITH_MODELS(test_slices_are_one_pass)
 WITH_MODELS(test_order_and_back)
 WITH_MODELS(test_stored_is_computed)
 WITH_MODELS(test_same_file)
+WITH_MODELS(test_together)
 WITH_MODELS(test_corrupt_chunk_heals)
 WITH_MODELS(test_follow_up)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_test_ratio_1_is_full),         cmocka_unit_test(all_test_ratio_0_is_none),
-        cmocka_unit_test(all_test_slices_are_one_pass),     cmocka_unit_test(all_test_order_and_back),
-        cmocka_unit_test(all_test_stored_is_computed),      cmocka_unit_test(all_test_same_file),
-        cmocka_unit_test(all_test_corrupt_chunk_heals),     cmocka_unit_test(all_test_follow_up),
-        cmocka_unit_test(all_test_slices_of_whole_tiles),   cmocka_unit_test(all_test_cacheblend_1_is_full),
-        cmocka_unit_test(all_test_forced_is_generated),     cmocka_unit_test(all_test_replay_is_generated),
+        cmocka_unit_test(all_test_ratio_1_is_full),
+        cmocka_unit_test(all_test_ratio_0_is_none),
+        cmocka_unit_test(all_test_slices_are_one_pass),
+        cmocka_unit_test(all_test_order_and_back),
+        cmocka_unit_test(all_test_stored_is_computed),
+        cmocka_unit_test(all_test_same_file),
+        cmocka_unit_test(all_test_together),
+        cmocka_unit_test(all_test_corrupt_chunk_heals),
+        cmocka_unit_test(all_test_follow_up),
+        cmocka_unit_test(all_test_slices_of_whole_tiles),
+        cmocka_unit_test(all_test_cacheblend_1_is_full),
+        cmocka_unit_test(all_test_forced_is_generated),
+        cmocka_unit_test(all_test_replay_is_generated),
         cmocka_unit_test(all_test_reordered_is_that_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

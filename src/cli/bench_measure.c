@@ -303,12 +303,15 @@ static int ingest_ours(const bench *b, ours *o, size_t n, size_t chunk, double *
     int result = CLI_FAILED;
     const size_t n_pieces = (n + chunk - 1) / chunk;
     char(*id)[IFLOW_ID_SIZE] = must_alloc(n_pieces, sizeof *id);
+    bool *stored = must_alloc(n_pieces, sizeof *stored), was_stored = false;
+    size_t *start = must_alloc(n_pieces + 1, sizeof *start);
+    for (size_t i = 0; i <= n_pieces; i++)
+        start[i] = i * chunk < n ? i * chunk : n;
     const double since = now_seconds();
-    iflow_status status = IFLOW_OK;
-    bool was_stored = false;
-    for (size_t i = 0; i < n_pieces && !status && !was_stored; i++)
-        status = iflow_context_prefill(o->ctx, b->token + i * chunk, n - i * chunk < chunk ? n - i * chunk : chunk, id[i], &was_stored);
+    iflow_status status = iflow_context_prefill_several(o->ctx, b->token, start, n_pieces, id, stored);
     *ms = (now_seconds() - since) * 1e3;
+    for (size_t i = 0; i < n_pieces && !status; i++)
+        was_stored = was_stored || stored[i];
     for (size_t i = 0; i < n_pieces && !status && !was_stored; i++)
         status = iflow_store_delete(o->store, id[i]);
     if (status)
@@ -318,6 +321,8 @@ static int ingest_ours(const bench *b, ours *o, size_t n, size_t chunk, double *
     else
         result = CLI_OK;
     free(id);
+    free(stored);
+    free(start);
     return result;
 }
 

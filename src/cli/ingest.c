@@ -39,25 +39,38 @@ static void show_progress(ingest *in, double done_of_document, uint64_t document
     free(rate);
 }
 
-/* Prefills chunk i, unless it is there. IFLOW_E_BUSY: later. */
-static iflow_status prefill(ingest *in, const document_chunks *chunks, size_t i, char id[IFLOW_ID_SIZE]) {
-    bool was_stored = false;
-    size_t n = chunks->start[i + 1] - chunks->start[i];
-    double start = now_seconds();
-    iflow_status status = iflow_context_prefill(in->s.ctx, chunks->token + chunks->start[i], n, id, &was_stored);
-    if (status != IFLOW_OK) {
-        id[0] = '\0';
-        return status;
+/* Prefills chunks [first, end), those that are not there. IFLOW_E_BUSY: those without an id later. */
+static iflow_status prefill(ingest *in, const document_chunks *chunks, size_t first, size_t end, char (*id)[IFLOW_ID_SIZE]) {
+    bool *was_stored = must_alloc(end - first, sizeof *was_stored);
+    const double start = now_seconds();
+    const size_t n_computed = in->n_computed;
+    const iflow_status status =
+        iflow_context_prefill_several(in->s.ctx, chunks->token, chunks->start + first, end - first, id + first, was_stored);
+    for (size_t i = first; i < end && (status == IFLOW_OK || status == IFLOW_E_BUSY); i++) {
+        const size_t n = chunks->start[i + 1] - chunks->start[i];
+        if (!id[i][0])
+            continue;
+        in->n_tokens += n;
+        if (was_stored[i - first]) {
+            in->n_present++;
+        } else {
+            in->n_computed++;
+            in->n_computed_tokens += n;
+        }
     }
-    in->n_tokens += n;
-    if (was_stored) {
-        in->n_present++;
-    } else {
-        in->n_computed++;
-        in->n_computed_tokens += n;
+    if (in->n_computed > n_computed)
         in->computing += now_seconds() - start;
-    }
-    return IFLOW_OK;
+    free(was_stored);
+    return status;
+}
+
+/* The end of the chunks from `first` on that go together: short ones are computed in one pass. */
+static size_t together(const document_chunks *chunks, size_t first) {
+    enum { TOKENS = 512 };
+    size_t end = first + 1;
+    while (end < chunks->n_chunks && chunks->start[end + 1] - chunks->start[first] <= TOKENS)
+        end++;
+    return end;
 }
 
 /* Records a document whose chunks are all there, and prints its id. */
@@ -103,21 +116,21 @@ static bool ingest_document(document *doc, void *user) {
     }
     id = must_alloc(chunks.n_chunks, sizeof *id);
     size_t n_busy = 0, n_all = chunks.start[chunks.n_chunks];
-    for (size_t i = 0; i < chunks.n_chunks; i++) {
+    for (size_t i = 0, end; i < chunks.n_chunks; i = end) {
         if (cli_interrupted())
             goto cleanup;
-        size_t n_computed = in->n_computed;
-        status = prefill(in, &chunks, i, id[i]);
-        if (status == IFLOW_E_BUSY) {
-            n_busy++;
-        } else if (status != IFLOW_OK) {
+        size_t n_computed = in->n_computed_tokens;
+        end = together(&chunks, i);
+        status = prefill(in, &chunks, i, end, id);
+        if (status != IFLOW_OK && status != IFLOW_E_BUSY) {
             give_up(in, status, doc->name);
             goto cleanup;
         }
-        double share = (double)(chunks.start[i + 1] - chunks.start[i]) / (double)n_all;
-        if (in->n_computed > n_computed)
+        n_busy += status == IFLOW_E_BUSY;
+        double share = (double)(in->n_computed_tokens - n_computed) / (double)n_all;
+        if (share > 0)
             in->bytes_computed += (uint64_t)(share * (double)doc->source_bytes) + 1;
-        show_progress(in, (double)chunks.start[i + 1] / (double)n_all, doc->source_bytes, doc->name);
+        show_progress(in, (double)chunks.start[end] / (double)n_all, doc->source_bytes, doc->name);
     }
     if (n_busy == 0) {
         record(in, doc->name, &chunks, id);
@@ -142,7 +155,7 @@ static void finish_waiting(ingest *in) {
         waiting *doc = &in->waiting[w];
         for (size_t i = 0; i < doc->chunks.n_chunks && !in->fatal; i++) {
             iflow_status status = IFLOW_OK;
-            while (!doc->id[i][0] && !cli_interrupted() && (status = prefill(in, &doc->chunks, i, doc->id[i])) == IFLOW_E_BUSY) {
+            while (!doc->id[i][0] && !cli_interrupted() && (status = prefill(in, &doc->chunks, i, i + 1, doc->id)) == IFLOW_E_BUSY) {
                 char *what = text_format("%s: waiting for another process", doc->name);
                 show_progress(in, 0, 0, what);
                 free(what);

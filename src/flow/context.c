@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    MAX_TOGETHER = 16, /* chunks in one pass */
+    MIN_TOGETHER = 32, /* tokens of each, where there are several: ggml multiplies fewer rows in another order */
+};
+
 iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params, iflow_context **out) {
     static const iflow_context_params defaults = {0};
     params = params ? params : &defaults;
@@ -103,117 +108,161 @@ static size_t layer_values(const iflow_context *ctx, const iflow_context_chunk *
     return 2 * chunk->n_tokens * (size_t)ctx->model->n_embd_kv;
 }
 
-/* Puts a lead's rows where they are not there yet. *n: how many there are. */
-static iflow_status prefill_lead(iflow_context *ctx, int text, const int32_t *pos, int *n) {
+static size_t next_block(size_t row) {
+    return (row + IFLOW_ROWS_BLOCK - 1) / IFLOW_ROWS_BLOCK * IFLOW_ROWS_BLOCK;
+}
+
+/* Puts a lead's rows where they are not there yet; pos: 0, 1, 2, ... */
+static iflow_status prefill_lead(iflow_context *ctx, int text, const int32_t *pos) {
+    if (text == IFLOW_BEHIND_NOTHING || ctx->lead[text + 1].n) {
+        return IFLOW_OK;
+    }
     iflow_tokens lead = {0};
-    *n = text == IFLOW_BEHIND_NOTHING ? 0 : ctx->lead[text + 1].n;
-    iflow_status status = *n ? IFLOW_OK : iflow_texts_lead(&ctx->texts, text, &lead);
+    iflow_status status = iflow_texts_lead(&ctx->texts, text, &lead);
     if (!status && lead.n) {
         const iflow_pass pass = {.token = lead.token, .pos = pos, .row = pos, .n = (int)lead.n, .fixed_slices = true};
         status = iflow_engine_forward(ctx->engine, &ctx->lead[text + 1].cache.rows, &pass);
-        *n = status ? 0 : (int)lead.n;
-        ctx->lead[text + 1].n = *n;
+        ctx->lead[text + 1].n = status ? 0 : (int)lead.n;
     }
     free(lead.token);
     return status;
 }
 
-/* Runs a chunk alone behind a text (0: the sink; or nothing), from position 0, and keeps its rows: values as in layer_values. The text runs
- * once for all chunks. */
-static iflow_status prefill(iflow_context *ctx, const iflow_context_chunk *chunk, int text, uint16_t *values) {
-    iflow_cache *cache = &ctx->lead[text + 1].cache;
-    const size_t n = chunk->n_tokens, n_layer = (size_t)ctx->model->h.n_layer, n_values = layer_values(ctx, chunk);
-    const size_t n_sink = text == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[0];
-    const size_t n_before = n_sink + (text > 0 ? ctx->texts.end[text] - ctx->texts.end[text - 1] : 0), n_all = n_before + n;
-    if (n_all > (size_t)ctx->n_ctx) {
-        return iflow_fail(IFLOW_E_CONTEXT,
-                          "a chunk of %zu tokens (and %zu that stand before it) is longer than the context of %d; cut it into smaller ones",
-                          n, n_before, ctx->n_ctx);
-    }
-    int32_t *pos = iflow_calloc(n_all, sizeof *pos);
-    if (!pos) {
-        return iflow_fail_memory(n_all * sizeof *pos);
-    }
-    for (size_t i = 0; i < n_all; i++) {
-        pos[i] = (int32_t)i;
-    }
-    int n_lead = 0;
-    iflow_status status = iflow_cache_reserve(cache, (int)n_all);
-    if (!status) {
-        iflow_cache_truncate(cache, ctx->lead[text + 1].n);
-        status = prefill_lead(ctx, text, pos, &n_lead);
-    }
-    if (!status) {
-        const iflow_pass pass = {.token = chunk->token, .pos = pos + n_lead, .row = pos + n_lead, .n = (int)n, .fixed_slices = true};
-        status = iflow_engine_forward(ctx->engine, &cache->rows, &pass);
-    }
-    for (size_t il = 0; !status && il < n_layer; il++) {
-        uint16_t *k = values + il * n_values;
-        iflow_cache_read_raw(cache, (int)il, n_lead, (int)n, k, k + n_values / 2);
-    }
-    free(pos);
-    return status;
-}
+/* A chunk while it is computed. */
+typedef struct making {
+    const iflow_context_chunk *chunk;
+    uint16_t *values, *other; /* as in layer_values: of the last prefill, then the mean; of one more for foreseen, or NULL */
+    float *foreseen;          /* [n_tokens], or NULL */
+    iflow_samples samples;
+} making;
 
 /* Whether this context wants to know how stale a chunk's tokens will be. What is prefilled more than once tells without being asked. */
 static bool wants_foreseen(const iflow_context *ctx, const iflow_context_chunk *chunk) {
     return ctx->foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
 }
 
-/* Prefills a chunk behind each of its texts: values, the mean. foreseen [n_tokens], or NULL; one prefill does not tell it, so that there is
- * another then. */
-static iflow_status prefill_behind(iflow_context *ctx, const iflow_context_chunk *chunk, uint16_t *values, float *foreseen) {
-    const bool several = chunk->behind > 1;
-    iflow_samples samples = {.n_layer = (size_t)ctx->model->h.n_layer, .n = chunk->n_tokens, .n_embd_kv = (size_t)ctx->model->n_embd_kv};
-    iflow_status status = IFLOW_OK;
-    uint16_t *other = NULL;
-    for (int text = chunk->behind > 0 ? 1 : chunk->behind; !status && text <= chunk->behind; text++) {
-        status = prefill(ctx, chunk, text, values);
-        if (!status && (several || foreseen)) {
-            status = iflow_samples_add(&samples, values);
+static void making_free(making *m) {
+    free(m->values);
+    free(m->other);
+    free(m->foreseen);
+    iflow_samples_free(&m->samples);
+}
+
+static iflow_status making_begin(const iflow_context *ctx, const iflow_context_chunk *chunk, making *m) {
+    const size_t n_layer = (size_t)ctx->model->h.n_layer, n_values = n_layer * layer_values(ctx, chunk);
+    const bool foresee = wants_foreseen(ctx, chunk) || chunk->behind > 1, one_more = foresee && chunk->behind <= 1;
+    *m = (making){.chunk = chunk, .samples = {.n_layer = n_layer, .n = chunk->n_tokens, .n_embd_kv = (size_t)ctx->model->n_embd_kv}};
+    m->values = iflow_calloc(n_values, sizeof *m->values);
+    m->other = one_more ? iflow_calloc(n_values, sizeof *m->other) : NULL;
+    m->foreseen = foresee ? iflow_calloc(chunk->n_tokens, sizeof *m->foreseen) : NULL;
+    return m->values && (m->other || !one_more) && (m->foreseen || !foresee) ? IFLOW_OK : iflow_fail_memory(n_values * sizeof *m->values);
+}
+
+/* Runs chunks behind a text (0: the sink; or nothing), each as if it were alone, and keeps their rows. The text runs once for all chunks;
+ * several chunks are sequences that share its rows, and fit a slice. */
+static iflow_status prefill(iflow_context *ctx, making *m, size_t n_chunks, int text, bool other) {
+    iflow_cache *cache = &ctx->lead[text + 1].cache;
+    const size_t n_layer = (size_t)ctx->model->h.n_layer;
+    const size_t n_sink = text == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[0];
+    const size_t n_before = n_sink + (text > 0 ? ctx->texts.end[text] - ctx->texts.end[text - 1] : 0);
+    size_t n = 0, end = next_block(n_before); /* tokens; rows */
+    for (size_t c = 0; c < n_chunks; c++) {
+        const size_t n_tokens = m[c].chunk->n_tokens;
+        if (n_before + n_tokens > (size_t)ctx->n_ctx) {
+            return iflow_fail(
+                IFLOW_E_CONTEXT,
+                "a chunk of %zu tokens (and %zu that stand before it) is longer than the context of %d; cut it into smaller ones", n_tokens,
+                n_before, ctx->n_ctx);
+        }
+        n += n_tokens;
+        end = next_block(end) + n_tokens;
+    }
+    int32_t *at = iflow_calloc(4 * n + n_before, sizeof *at); /* of the chunks' tokens, then positions and rows of the lead's */
+    if (!at) {
+        return iflow_fail_memory((4 * n + n_before) * sizeof *at);
+    }
+    int32_t *token = at, *pos = at + n, *row = at + 2 * n, *seq = at + 3 * n, *before = at + 4 * n;
+    for (size_t i = 0; i < n_before; i++) {
+        before[i] = (int32_t)i;
+    }
+    for (size_t c = 0, i = 0, first = n_before; c < n_chunks; c++) {
+        first = next_block(first);
+        for (size_t t = 0; t < m[c].chunk->n_tokens; t++, i++) {
+            token[i] = m[c].chunk->token[t];
+            pos[i] = (int32_t)(n_before + t);
+            row[i] = (int32_t)first++;
+            seq[i] = (int32_t)c;
         }
     }
-    if (!status && foreseen && !several) {
-        other = iflow_calloc(samples.n_layer * layer_values(ctx, chunk), sizeof *other);
-        status = other ? prefill(ctx, chunk, chunk->behind ? 0 : 1, other) : iflow_fail_memory(samples.n_layer * layer_values(ctx, chunk));
-        status = status ? status : iflow_samples_add(&samples, other);
+    iflow_status status = iflow_cache_reserve(cache, (int)end);
+    if (!status) {
+        iflow_cache_truncate(cache, ctx->lead[text + 1].n);
+        status = prefill_lead(ctx, text, before);
     }
-    if (!status && several) {
-        iflow_samples_mean(&samples, values);
+    if (!status) {
+        const iflow_pass pass = {.token = token,
+                                 .pos = pos,
+                                 .row = row,
+                                 .n = (int)n,
+                                 .seq = n_chunks > 1 ? seq : NULL,
+                                 .n_seq = (int)n_chunks,
+                                 .n_shared = (int)n_before,
+                                 .fixed_slices = true};
+        status = iflow_engine_forward(ctx->engine, &cache->rows, &pass);
     }
-    if (!status && foreseen) {
-        iflow_samples_spread(&samples, foreseen);
+    for (size_t c = 0, i = 0; !status && c < n_chunks; i += m[c++].chunk->n_tokens) {
+        const size_t n_values = layer_values(ctx, m[c].chunk);
+        for (size_t il = 0; il < n_layer; il++) {
+            uint16_t *k = (other ? m[c].other : m[c].values) + il * n_values;
+            iflow_cache_read_raw(cache, (int)il, row[i], (int)m[c].chunk->n_tokens, k, k + n_values / 2);
+        }
     }
-    free(other);
-    iflow_samples_free(&samples);
+    free(at);
     return status;
 }
 
-/* Computes a chunk file: its KV, and what it foresees if that is wanted or comes with it. */
-static iflow_status make_chunk(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_blob *out) {
-    const iflow_chunk_identity identity = identity_of(ctx, chunk);
-    const size_t n_layer = (size_t)identity.n_layer, n_values = layer_values(ctx, chunk);
-    const bool foresee = wants_foreseen(ctx, chunk) || chunk->behind > 1;
-    uint16_t *values = iflow_calloc(n_layer * n_values, sizeof *values);
-    const uint16_t **rows = iflow_calloc(n_layer * 2, sizeof *rows); /* K of all layers, then V */
-    float *foreseen = foresee ? iflow_calloc(chunk->n_tokens, sizeof *foreseen) : NULL;
+/* Prefills chunks behind each of their texts: values, the mean. One prefill does not tell what is foreseen, so that there is another then.
+ */
+static iflow_status prefill_behind(iflow_context *ctx, making *m, size_t n_chunks) {
+    const int behind = m->chunk->behind;
     iflow_status status = IFLOW_OK;
-    if (!values || !rows || (foresee && !foreseen)) {
-        status = iflow_fail_memory(n_layer * n_values * sizeof *values);
-        goto cleanup;
+    for (int text = behind > 0 ? 1 : behind; !status && text <= behind; text++) {
+        status = prefill(ctx, m, n_chunks, text, false);
+        for (size_t c = 0; !status && m->foreseen && c < n_chunks; c++) {
+            status = iflow_samples_add(&m[c].samples, m[c].values);
+        }
+    }
+    if (!status && m->other) {
+        status = prefill(ctx, m, n_chunks, behind ? 0 : 1, true);
+        for (size_t c = 0; !status && c < n_chunks; c++) {
+            status = iflow_samples_add(&m[c].samples, m[c].other);
+        }
+    }
+    for (size_t c = 0; !status && c < n_chunks; c++) {
+        if (behind > 1) {
+            iflow_samples_mean(&m[c].samples, m[c].values);
+        }
+        if (m[c].foreseen) {
+            iflow_samples_spread(&m[c].samples, m[c].foreseen);
+        }
+    }
+    return status;
+}
+
+/* A chunk file of what was computed. */
+static iflow_status making_encode(const iflow_context *ctx, const making *m, iflow_blob *out) {
+    const iflow_chunk_identity identity = identity_of(ctx, m->chunk);
+    const size_t n_layer = (size_t)identity.n_layer, n_values = layer_values(ctx, m->chunk);
+    const uint16_t **rows = iflow_calloc(n_layer * 2, sizeof *rows); /* K of all layers, then V */
+    if (!rows) {
+        return iflow_fail_memory(n_layer * 2 * sizeof *rows);
     }
     for (size_t il = 0; il < n_layer; il++) {
-        rows[il] = values + il * n_values;
+        rows[il] = m->values + il * n_values;
         rows[n_layer + il] = rows[il] + n_values / 2;
     }
-    if (!(status = prefill_behind(ctx, chunk, values, foreseen))) {
-        status = iflow_chunk_encode(&identity, rows, rows + n_layer, foreseen, out);
-    }
-
-cleanup:
-    free(values);
+    const iflow_status status = iflow_chunk_encode(&identity, rows, rows + n_layer, m->foreseen, out);
     free(rows);
-    free(foreseen);
     return status;
 }
 
@@ -259,12 +308,33 @@ static bool is_kept(const iflow_context *ctx, const iflow_context_chunk *chunk) 
     return foresee ? !ctx->store->ops->stat(ctx->store, chunk->id, &info) && info.foreseen : ctx->store->ops->has(ctx->store, chunk->id);
 }
 
-static iflow_status compute(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_chunk **out) {
-    iflow_blob blob = {0};
-    iflow_status status = make_chunk(ctx, chunk, &blob);
-    if (!status && (status = iflow_chunk_decode(&blob, chunk->id, chunk->id, out))) {
-        iflow_blob_free(&blob);
+/* Computes chunks that are prefilled alike, together; out [n]. */
+static iflow_status compute(iflow_context *ctx, const iflow_context_chunk *chunk, size_t n, iflow_chunk **out) {
+    iflow_status status = IFLOW_OK;
+    making *m = iflow_calloc(n, sizeof *m);
+    if (!m) {
+        return iflow_fail_memory(n * sizeof *m);
     }
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; !status && i < n; i++) {
+        status = making_begin(ctx, &chunk[i], &m[i]);
+    }
+    status = status ? status : prefill_behind(ctx, m, n);
+    for (size_t i = 0; !status && i < n; i++) {
+        iflow_blob blob = {0};
+        status = making_encode(ctx, &m[i], &blob);
+        if (!status && (status = iflow_chunk_decode(&blob, chunk[i].id, chunk[i].id, &out[i]))) {
+            iflow_blob_free(&blob);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        making_free(&m[i]);
+        if (status) {
+            iflow_chunk_free(out[i]);
+            out[i] = NULL;
+        }
+    }
+    free(m);
     return status;
 }
 
@@ -290,7 +360,7 @@ iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk 
         *out = found;
         return IFLOW_OK;
     }
-    iflow_status status = compute(ctx, chunk, out);
+    iflow_status status = compute(ctx, chunk, 1, out);
     if (!status && keep(ctx, *out, owned)) {
         iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
     }
@@ -310,43 +380,104 @@ iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *wh
     return IFLOW_OK;
 }
 
-/* Computes and keeps a chunk unless it is there; the caller has claimed it where there is a store. */
-static iflow_status prefill_claimed(iflow_context *ctx, const iflow_context_chunk *wanted, bool *stored) {
-    /* Another process may have published it between the look and the claim. */
-    *stored = is_kept(ctx, wanted);
-    iflow_chunk *chunk = NULL;
-    bool owned = false;
-    iflow_status status = *stored ? IFLOW_OK : compute(ctx, wanted, &chunk);
-    if (!status && chunk) {
-        status = keep(ctx, chunk, &owned);
+/* Chunks that are to be computed in one pass; claimed, where there is a store. */
+typedef struct batch {
+    iflow_context_chunk chunk[MAX_TOGETHER];
+    size_t n, n_tokens;
+} batch;
+
+/* Whether a chunk can go with those of a batch. Few tokens alone take other kernels, so that their file would tell who was with them; exact
+ * is what libllama does with one sequence; and a chunk that is there twice is computed once. */
+static bool batch_takes(const iflow_context *ctx, const batch *b, const iflow_context_chunk *chunk) {
+    for (size_t i = 0; i < b->n; i++) {
+        if (ctx->model->exact || b->chunk[i].n_tokens < MIN_TOGETHER || !strcmp(b->chunk[i].id, chunk->id)) {
+            return false;
+        }
     }
-    if (owned) {
-        iflow_chunk_free(chunk);
+    return !b->n || (b->n < MAX_TOGETHER && b->n_tokens + chunk->n_tokens <= IFLOW_DEFAULT_UBATCH && chunk->n_tokens >= MIN_TOGETHER);
+}
+
+/* Computes and keeps a batch's chunks, unless something failed before (status), gives up their claims, and empties it. */
+static iflow_status batch_run(iflow_context *ctx, batch *b, iflow_status status) {
+    iflow_chunk *made[MAX_TOGETHER] = {NULL};
+    if (!status && b->n) {
+        status = compute(ctx, b->chunk, b->n, made);
     }
+    for (size_t i = 0; i < b->n; i++) {
+        bool owned = made[i] != NULL;
+        if (!status && made[i]) {
+            status = keep(ctx, made[i], &owned);
+        }
+        if (owned) {
+            iflow_chunk_free(made[i]);
+        }
+        if (ctx->store) {
+            ctx->store->ops->release(ctx->store, b->chunk[i].id);
+        }
+    }
+    b->n = b->n_tokens = 0;
     return status;
 }
 
-iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
-    iflow_status status = iflow_context_check_tokens(ctx, "a chunk", tokens, n_tokens);
-    if (status) {
+/* Whether this process is to compute a chunk: it is not kept, and nobody else has claimed it (E_BUSY). */
+static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, bool *wanted) {
+    iflow_status status = IFLOW_OK;
+    if (!(*wanted = !is_kept(ctx, chunk)) || !ctx->store || (status = ctx->store->ops->claim(ctx->store, chunk->id))) {
         return status;
     }
-    int32_t *copy = iflow_calloc(n_tokens, sizeof *copy);
+    /* Another process may have published it between the look and the claim. */
+    if (!(*wanted = !is_kept(ctx, chunk))) {
+        ctx->store->ops->release(ctx->store, chunk->id);
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
+                                           char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
+    iflow_status status = IFLOW_OK;
+    for (size_t i = 0; !status && i < n_chunks; i++) {
+        status = iflow_context_check_tokens(ctx, "a chunk", tokens + start[i], start[i + 1] - start[i]);
+    }
+    if (status || !n_chunks) {
+        return status;
+    }
+    const size_t n_all = start[n_chunks] - start[0];
+    int32_t *copy = iflow_calloc(n_all, sizeof *copy);
     if (!copy) {
-        return iflow_fail_memory(n_tokens * sizeof *copy);
+        return iflow_fail_memory(n_all * sizeof *copy);
     }
-    memcpy(copy, tokens, n_tokens * sizeof *copy);
-    const iflow_context_chunk wanted = iflow_context_chunk_of(ctx, copy, n_tokens, ctx->kv_type, ctx->behind);
-    bool stored = is_kept(ctx, &wanted);
-    if (!stored && !ctx->store) {
-        status = prefill_claimed(ctx, &wanted, &stored);
-    } else if (!stored && !(status = ctx->store->ops->claim(ctx->store, wanted.id))) {
-        status = prefill_claimed(ctx, &wanted, &stored);
-        ctx->store->ops->release(ctx->store, wanted.id);
+    memcpy(copy, tokens + start[0], n_all * sizeof *copy);
+    bool busy = false;
+    batch b = {.n = 0};
+    for (size_t i = 0; !status && i < n_chunks; i++) {
+        const size_t n = start[i + 1] - start[i];
+        const iflow_context_chunk chunk = iflow_context_chunk_of(ctx, copy + (start[i] - start[0]), n, ctx->kv_type, ctx->behind);
+        bool wanted = false;
+        if (!batch_takes(ctx, &b, &chunk) && (status = batch_run(ctx, &b, IFLOW_OK))) {
+            break;
+        }
+        status = claim(ctx, &chunk, &wanted);
+        const bool others = status == IFLOW_E_BUSY;
+        memcpy(ids[i], others ? "" : chunk.id, others ? 1 : sizeof chunk.id);
+        was_stored[i] = !status && !wanted;
+        if (!status && wanted) {
+            b.chunk[b.n++] = chunk;
+            b.n_tokens += n;
+        }
+        busy = busy || others;
+        status = others ? IFLOW_OK : status;
     }
+    status = batch_run(ctx, &b, status);
     free(copy);
+    return !status && busy ? IFLOW_E_BUSY : status;
+}
+
+iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
+    char ids[1][IFLOW_ID_SIZE];
+    bool stored = false;
+    const iflow_status status = iflow_context_prefill_several(ctx, tokens, (size_t[]){0, n_tokens}, 1, ids, &stored);
     if (!status && id) {
-        memcpy(id, wanted.id, sizeof wanted.id);
+        memcpy(id, ids[0], sizeof ids[0]);
     }
     if (!status && was_stored) {
         *was_stored = stored;

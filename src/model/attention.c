@@ -1,5 +1,6 @@
 /* attention.c - attention as a ggml op: which heads it takes, and which thread does which queries. */
 #include "model/attention_kernels.h"
+#include "model/engine.h"
 #include "model/work.h"
 
 #include <assert.h>
@@ -19,7 +20,9 @@ bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv) {
     return iflow_attention_kernels_get(0) && size && n_head / n_head_kv <= MIN_PANELS * IFLOW_QUERY_PANEL;
 }
 
-/* An item of work: queries [first, end), each with the heads of one KV head, over one part of the keys. */
+static_assert((int)IFLOW_ROWS_BLOCK == (int)IFLOW_KEY_BLOCK, "engine.h tells what begins at a block");
+
+/* An item of work: queries [first, end) of one sequence, each with the heads of one KV head, over one part of the keys. */
 typedef struct item {
     int64_t first, end, head_kv, part;
 } item;
@@ -100,7 +103,8 @@ static int64_t at_most(int64_t x, int64_t most) {
 static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, const item *work) {
     const iflow_attention_kernels *kernels = attention->kernels ? attention->kernels : iflow_attention_kernels_get(0);
     const struct ggml_tensor *k = dst->src[1], *v = dst->src[2];
-    const int32_t *pos = dst->src[4]->data;
+    const int32_t *seq = dst->src[5] ? dst->src[5]->data : NULL;
+    const int32_t *pos = (const int32_t *)dst->src[4]->data + (seq ? seq[work->first] * dst->src[4]->ne[0] : 0);
     const int d = (int)dst->src[0]->ne[0];
     const bool whole = dst->ne[2] == 1;
     const int64_t first_key = work->part * PART_KEYS, n_kv = dst->src[4]->ne[0];
@@ -143,6 +147,17 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
     tile_finish(&t, d, whole);
 }
 
+/* The end of the tile that begins with a query: at most per_tile, all of its sequence. */
+static int64_t tile_end(const struct ggml_tensor *dst, int64_t first, int64_t per_tile) {
+    const int32_t *seq = dst->src[5] ? dst->src[5]->data : NULL;
+    const int64_t end = at_most(first + per_tile, dst->src[0]->ne[2]);
+    int64_t i = seq ? first + 1 : end;
+    while (i < end && seq[i] == seq[first]) {
+        i++;
+    }
+    return i;
+}
+
 static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     (void)ith;
     iflow_attention *attention = user;
@@ -150,12 +165,18 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const int64_t group = n_head / n_head_kv, most = MAX_PANELS * IFLOW_QUERY_PANEL / group, least = MIN_PANELS * IFLOW_QUERY_PANEL / group;
     int64_t per_tile = nth == 1 ? most : n * n_head_kv / (ITEMS_A_THREAD * nth);
     per_tile = per_tile > most ? most : per_tile < least ? least : per_tile;
-    const int64_t n_tiles = (n + per_tile - 1) / per_tile, n_items = n_tiles * n_head_kv * dst->ne[2];
+    int64_t n_tiles = 0;
+    for (int64_t first = 0; first < n; first = tile_end(dst, first, per_tile)) {
+        n_tiles++;
+    }
+    const int64_t n_items = n_tiles * n_head_kv * dst->ne[2];
     for (int64_t i; iflow_work_take(&attention->next, n_items, nth, &i);) {
         /* The last queries see the most: they go first. */
         item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
-        work.first = (n_tiles - 1 - i / n_head_kv / dst->ne[2]) * per_tile;
-        work.end = work.first + per_tile < n ? work.first + per_tile : n;
+        for (int64_t before = n_tiles - 1 - i / n_head_kv / dst->ne[2]; before > 0; before--) {
+            work.first = tile_end(dst, work.first, per_tile);
+        }
+        work.end = tile_end(dst, work.first, per_tile);
         do_item(attention, dst, &work);
     }
 }
@@ -187,15 +208,17 @@ static void merge(struct ggml_tensor *dst, int ith, int nth, void *user) {
 }
 
 struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention *attention, struct ggml_tensor *q, struct ggml_tensor *k,
-                                       struct ggml_tensor *v, struct ggml_tensor *pos, struct ggml_tensor *pos_kv) {
+                                       struct ggml_tensor *v, struct ggml_tensor *pos, struct ggml_tensor *pos_kv,
+                                       struct ggml_tensor *seq) {
     assert(q->type == GGML_TYPE_F32 && ggml_is_contiguous(q) && q->ne[3] == 1 && q->ne[2] == pos->ne[0] && pos->type == GGML_TYPE_I32);
     assert(k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == k->nb[0]);
     assert(k->ne[0] == v->ne[0] && k->nb[1] == v->nb[1] && pos_kv->ne[0] <= k->ne[1] && pos_kv->ne[0] <= v->ne[1]);
     assert(pos_kv->type == GGML_TYPE_I32 && iflow_attention_can((int)q->ne[0], (int)q->ne[1], (int)(k->ne[0] / q->ne[0])));
-    struct ggml_tensor *args[] = {q, k, v, pos, pos_kv};
+    assert(seq ? seq->type == GGML_TYPE_I32 && seq->ne[0] == q->ne[2] : pos_kv->ne[1] == 1);
+    struct ggml_tensor *args[] = {q, k, v, pos, pos_kv, seq};
     const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], parts = n_parts(n, pos_kv->ne[0]);
-    struct ggml_tensor *out =
-        ggml_custom_4d(ctx, GGML_TYPE_F32, (parts > 1 ? d + 2 : d) * n_head, n, parts, 1, args, 5, attend, GGML_N_TASKS_MAX, attention);
+    struct ggml_tensor *out = ggml_custom_4d(ctx, GGML_TYPE_F32, (parts > 1 ? d + 2 : d) * n_head, n, parts, 1, args, seq ? 6 : 5, attend,
+                                             GGML_N_TASKS_MAX, attention);
     return parts > 1
                ? ggml_custom_4d(ctx, GGML_TYPE_F32, d * n_head, n, 1, 1, (struct ggml_tensor *[]){out, q}, 2, merge, GGML_N_TASKS_MAX, NULL)
                : out;

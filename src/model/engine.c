@@ -23,6 +23,8 @@ struct iflow_engine {
     bool allocated; /* graph is allocated in sched: usable again as it is */
     ggml_fp16_t *mask;
     size_t mask_capacity;
+    int32_t *seen;
+    size_t seen_capacity;
     int64_t *row;
 };
 
@@ -92,6 +94,7 @@ void iflow_engine_free(iflow_engine *e) {
         ggml_backend_free(e->backend[i]);
     }
     free(e->mask);
+    free(e->seen);
     free(e->row);
     free(e);
 }
@@ -144,8 +147,31 @@ static int visible_rows(const iflow_rows *rows, int32_t max_pos) {
     return padded < rows->n_rows ? padded : rows->n_rows;
 }
 
-/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its position is not greater. */
-static iflow_status set_mask(iflow_engine *e, const iflow_rows *rows, const int32_t *pos, int n, int n_kv) {
+/* The first n_kv rows' positions as each sequence of a pass sees them, [n_seq, n_kv]: rows of the others are empty to it. */
+static iflow_status see(iflow_engine *e, const iflow_rows *rows, const iflow_pass *pass, int n_kv, const int32_t **out) {
+    *out = rows->pos;
+    if (!pass->seq) {
+        return IFLOW_OK;
+    }
+    const size_t width = (size_t)n_kv, count = (size_t)pass->n_seq * width;
+    const iflow_status status = iflow_reserve((void **)&e->seen, &e->seen_capacity, count, sizeof *e->seen);
+    if (status) {
+        return status;
+    }
+    for (size_t i = 0; i < count; i++) {
+        e->seen[i] = i % width < (size_t)pass->n_shared ? rows->pos[i % width] : IFLOW_ROW_EMPTY;
+    }
+    for (int i = 0; i < pass->n; i++) {
+        assert(pass->seq[i] >= (i ? pass->seq[i - 1] : 0) && pass->seq[i] < pass->n_seq && pass->row[i] >= pass->n_shared);
+        e->seen[(size_t)pass->seq[i] * width + (size_t)pass->row[i]] = pass->pos[i];
+    }
+    *out = e->seen;
+    return IFLOW_OK;
+}
+
+/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its position, as the query's sequence sees it, is not
+ * greater. */
+static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *pos, int n, int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
     const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)n * fold * width;
     const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
@@ -154,8 +180,9 @@ static iflow_status set_mask(iflow_engine *e, const iflow_rows *rows, const int3
     }
     for (int q = 0; q < n; q++) {
         ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
+        const int32_t *pos_kv = seen + (seq ? (size_t)seq[q] * width : 0);
         for (int k = 0; k < n_kv; k++) {
-            line[k] = rows->pos[k] <= pos[q] ? visible : hidden;
+            line[k] = pos_kv[k] <= pos[q] ? visible : hidden;
         }
         for (size_t i = 1; i < fold; i++) {
             memcpy(line + i * width, line, width * sizeof *line);
@@ -191,10 +218,13 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     for (int i = 0; i < pass->n_observe; i++) {
         shape.observe[i] = pass->observe[i];
     }
+    shape.n_seq = pass->seq ? pass->n_seq : 1;
+    assert(!pass->seq || n == pass->n);
     shape.raw = rows->k_raw != NULL;
     shape.serial = rows->serial;
-    iflow_status status = ready_graph(e, rows, &shape);
-    if (status) {
+    const int32_t *seen = NULL;
+    iflow_status status = see(e, rows, pass, shape.n_kv, &seen);
+    if (status || (status = ready_graph(e, rows, &shape))) {
         return status;
     }
     const iflow_graph *g = &e->graph;
@@ -209,10 +239,13 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     }
     ggml_backend_tensor_set(g->row, e->row, 0, (size_t)n * sizeof *e->row);
     if (g->pos_kv->buffer) {
-        ggml_backend_tensor_set(g->pos_kv, rows->pos, 0, (size_t)shape.n_kv * sizeof *rows->pos);
+        ggml_backend_tensor_set(g->pos_kv, seen, 0, ggml_nbytes(g->pos_kv));
+    }
+    if (g->seq && g->seq->buffer) {
+        ggml_backend_tensor_set(g->seq, pass->seq, 0, ggml_nbytes(g->seq));
     }
     if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
-        status = set_mask(e, rows, pos, n, shape.n_kv);
+        status = set_mask(e, seen, pass->seq, pos, n, shape.n_kv);
     }
     if (status || (status = compute(e, g->cgraph))) {
         return status;

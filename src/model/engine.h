@@ -11,6 +11,10 @@ enum { IFLOW_DEFAULT_UBATCH = 512 };
 
 enum { IFLOW_ROW_EMPTY = INT32_MAX }; /* position of a cache row that holds nothing: greater than any query's, so nobody sees it */
 
+/* Attention takes so many rows together, from row 0 on. What tokens come to does not depend, to the bit, on where the rows that they write
+ * begin, if that is at a multiple of this. */
+enum { IFLOW_ROWS_BLOCK = 64 };
+
 /* The cache as the pass sees it. A row holds one token's K and V in every layer, at a position. */
 typedef struct iflow_rows {
     int n_rows;
@@ -41,6 +45,10 @@ typedef struct iflow_pass {
     const int32_t *pos;   /* [n] */
     const int32_t *row;   /* [n] */
     int n;
+    /* Tokens of several sequences: seq[i], 0 to n_seq - 1, ascending. A token sees the rows below n_shared and those that its own sequence
+     * writes in this pass, which is one slice then. NULL: one sequence, which sees all rows. */
+    const int32_t *seq;
+    int n_seq, n_shared;
     bool fixed_slices;          /* of IFLOW_DEFAULT_UBATCH whatever n_ubatch is: what is stored must not depend on it */
     int first_layer, end_layer; /* layers [first_layer, end_layer) are run; end_layer 0: to the last */
     float *hidden;              /* [n, n_embd]: the output of layer end_layer - 1 (no logits then); NULL: none */

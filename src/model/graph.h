@@ -9,6 +9,7 @@
 typedef struct iflow_graph_shape {
     int n;                      /* tokens */
     int n_kv;                   /* cache rows that can be seen, from row 0 */
+    int n_seq;                  /* sequences among the tokens */
     int n_out;                  /* rows of logits: 0, 1 (the last) or n */
     int first_layer, end_layer; /* layers [first_layer, end_layer) */
     int n_observe;
@@ -30,7 +31,8 @@ typedef struct iflow_graph {
     struct ggml_tensor *pos;    /* i32 [n] */
     struct ggml_tensor *row;    /* i64 [n] */
     int fold;                   /* mask rows a token: see iflow_graph_fold */
-    struct ggml_tensor *pos_kv; /* i32 [n_kv]; no buffer where our attention is not used */
+    struct ggml_tensor *pos_kv; /* i32 [n_kv, n_seq]: as each sequence sees them; no buffer where our attention is not used */
+    struct ggml_tensor *seq;    /* i32 [n], likewise; NULL: one sequence */
     struct ggml_tensor *mask;   /* the same for ggml's: f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
     struct ggml_tensor *logits; /* f32 [n_vocab, n_out], or NULL */
     iflow_attention *attention; /* [n_layer], or NULL: ggml's is used */
