@@ -59,4 +59,7 @@ void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
  * cut off at the end is invalid. */
 size_t iflow_utf8_check(const char *text, size_t n_bytes);
 
+/* E_FORMAT where that is not all: "invalid UTF-8 at byte 5 (0xff)" behind a beginning of the caller's, such as "the question is ". */
+iflow_status iflow_utf8_require(const char *beginning, const char *text, size_t n_bytes);
+
 #endif

@@ -71,3 +71,10 @@ size_t iflow_utf8_check(const char *text, size_t n_bytes) {
     }
     return n_bytes;
 }
+
+iflow_status iflow_utf8_require(const char *beginning, const char *text, size_t n_bytes) {
+    const size_t valid = iflow_utf8_check(text, n_bytes);
+    return valid == n_bytes
+               ? IFLOW_OK
+               : iflow_fail(IFLOW_E_FORMAT, "%sinvalid UTF-8 at byte %zu (0x%02x)", beginning, valid, (unsigned)(unsigned char)text[valid]);
+}

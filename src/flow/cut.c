@@ -138,11 +138,11 @@ iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_byte
     if (skip_space(text, 0, n_bytes) == n_bytes) {
         return iflow_fail(IFLOW_E_ARG, "the document is empty");
     }
-    const size_t valid = iflow_utf8_check(text, n_bytes), max_tokens = chunk_tokens ? chunk_tokens : DEFAULT_CHUNK_TOKENS;
-    if (valid < n_bytes) {
-        return iflow_fail(IFLOW_E_FORMAT, "invalid UTF-8 at byte %zu (0x%02x)", valid, (unsigned)(unsigned char)text[valid]);
+    const size_t max_tokens = chunk_tokens ? chunk_tokens : DEFAULT_CHUNK_TOKENS;
+    iflow_status status = iflow_utf8_require("", text, n_bytes);
+    if (status) {
+        return status;
     }
-    iflow_status status = IFLOW_OK;
     size_t capacity[2] = {0};
     int32_t *tokens = NULL;
     iflow_pieces *pieces = calloc(1, sizeof *pieces);

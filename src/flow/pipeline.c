@@ -41,19 +41,17 @@ static double lap(double *since) {
     return ms;
 }
 
-static iflow_status check_text(const char *what, const char *text) {
-    const size_t n = text ? strlen(text) : 0, valid = iflow_utf8_check(text, n);
-    return valid == n ? IFLOW_OK
-                      : iflow_fail(IFLOW_E_FORMAT, "the %s is invalid UTF-8 at byte %zu (0x%02x)", what, valid,
-                                   (unsigned)(unsigned char)text[valid]);
+static iflow_status check_text(const char *beginning, const char *text) {
+    return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
 }
 
 static iflow_status check_params(const iflow_context *ctx, const iflow_ask_params *p, bool first) {
     if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
-    iflow_status status = check_text("question", p->question);
-    if (status || (first && ((status = check_text("instruction", p->instruction)) || (status = check_text("system message", p->system))))) {
+    iflow_status status = check_text("the question is ", p->question);
+    if (status || (first && ((status = check_text("the instruction is ", p->instruction)) ||
+                             (status = check_text("the system message is ", p->system))))) {
         return status;
     }
     if (p->max_tokens < 1) {

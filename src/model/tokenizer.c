@@ -97,9 +97,9 @@ bool iflow_token_is_end(const iflow_model *model, int32_t token) {
 
 iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                             size_t *n_tokens) {
-    const size_t valid = iflow_utf8_check(text, n_bytes);
-    if (valid < n_bytes) {
-        return iflow_fail(IFLOW_E_FORMAT, "invalid UTF-8 at byte %zu (0x%02x)", valid, (unsigned)(unsigned char)text[valid]);
+    const iflow_status status = iflow_utf8_require("", text, n_bytes);
+    if (status) {
+        return status;
     }
     if (n_bytes > INT32_MAX / 2) {
         return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
