@@ -272,6 +272,14 @@ typedef enum iflow_geometry {
     IFLOW_GEOMETRY_TL_TP,  /* every chunk ends where the context ends, text behind it */
 } iflow_geometry;
 
+/* Whether drift is carried over: how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its other
+ * tokens, which are not run again; ours. */
+typedef enum iflow_drift {
+    IFLOW_DRIFT_AUTO, /* as iflow_method_drifts() says */
+    IFLOW_DRIFT_ON,
+    IFLOW_DRIFT_OFF,
+} iflow_drift;
+
 typedef enum iflow_score_text {
     IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
     IFLOW_SCORE_PROMPT,   /* the whole prompt does */
@@ -290,6 +298,7 @@ typedef struct iflow_ask_params {
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
     double foreseen_share;       /* union: foreseen's part of the budget; 2/3 */
+    iflow_drift drift;           /* AUTO */
     iflow_score score;           /* NORM */
     iflow_geometry geometry;     /* for scoring; GLOBAL */
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
@@ -390,6 +399,8 @@ IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 IFLOW_API bool iflow_method_looks(iflow_method method);
 /* Whether it needs the staleness that chunks foresee. */
 IFLOW_API bool iflow_method_foresees(iflow_method method);
+/* Whether the drift of what it recomputes is carried over to other tokens unless said otherwise: infoflow and ours. */
+IFLOW_API bool iflow_method_drifts(iflow_method method);
 /* Whether it gives every token a score, so that coverage can be its budget. */
 IFLOW_API bool iflow_method_scores(iflow_method method);
 /* E_ARG, listing the names. */

@@ -224,13 +224,13 @@ again 4
 "$python" - <<'P'
 import json
 lines = [json.loads(l) for l in open("settings.jsonl")]
-assert [r.pop("settings") for r in lines] == [""] + 3 * ["behind=2"], lines
+assert [r.pop("settings") for r in lines] == [""] + 2 * ["behind=2"] + ["behind=2 drift"], lines
 open("settings.jsonl", "w").writelines(json.dumps(r, separators=(",", ":")) + "\n" for r in lines) # as an older version wrote them; it had other chunks
 P
 again 3; again 0 --chunk 100 --kv-type f16 --score-text question -n 32
 again 4 -n 5; again 1 --score-layers 0,-1; again 0 --score-layers 0,3; again 1 --score-layers 0.25; again 1 --score-text prompt; again 3 --kv-type q8_0; again 1 --seed 7
 again 4 --temp 0.5; again 4 --temp 0.5 --seed 7; again 3 -n 5 --kv-type q8_0 --score-text prompt --score-layers 1 --seed 7
-json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2 score-text=prompt score-layers=1"' \
+json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2 drift score-text=prompt score-layers=1"' \
     'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0 behind=2"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2"'
 # The length of chunks matters where a context is cut.
 run 0 eval --methods none:alone --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none:alone --chunk 100 --output cut_chunks.jsonl plain.jsonl
@@ -298,7 +298,7 @@ run 1 eval --methods none --output needle_long.jsonl --needle 300,5000 --ctx 900
 [ ! -e needle_long.jsonl ] || [ ! -s needle_long.jsonl ] || fail "something ran although a length does not fit"
 run 1 eval --methods none --output o --needle 40; says '--needle 40: the needle alone is longer'
 again 3 --alone; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --alone --coverage 0.9
-json settings.jsonl 'd[-1]["settings"].startswith("alone coverage=0.9 ")' 'd[-4]["settings"] == "alone"'
+json settings.jsonl 'd[-1]["settings"].startswith("alone drift coverage=0.9 ")' 'd[-4]["settings"] == "alone drift"'
 
 # LongBench's contexts as they come: a text before the first marker, carriage returns, white space, markers that are none; else paragraphs.
 "$python" - <<'P'
@@ -335,11 +335,19 @@ P
 
 # Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
 run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full:alone,none:vatp' --fidelity --output mixed.jsonl one.jsonl
-json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2", "alone", "behind=2", ""]' \
+json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2 drift", "alone drift", "behind=2 drift", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
 # Fidelity of a part of the answers is said to be that.
 run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
+# Drift is the usual thing for infoflow alone, and a setting of every method that recomputes.
+run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,none:drift,full:drift --fidelity --output drift.jsonl one.jsonl
+json drift.jsonl '[r["settings"] for r in d] == ["behind=2 drift", "behind=2", "behind=2", "behind=2 drift", "behind=2", ""]' \
+    'd[0]["kl"] != d[1]["kl"]' 'd[2]["kl"] != d[3]["kl"]' 'd[0]["selected"] == d[1]["selected"]'
+prints '^infoflow +0.15'; prints '^infoflow/nodrift '; prints '^random +0.15'; prints '^random/drift '
+run 0 eval --methods infoflow --drift off --output drift.jsonl one.jsonl; says '1 answers are in drift.jsonl already'
+run 0 eval --methods random --drift on --output drift.jsonl one.jsonl; says '1 answers are in drift.jsonl already'
+run 2 eval --methods infoflow --drift sideways --output x.jsonl one.jsonl; says "--drift takes one of auto|on|off"
 run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
 run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
 run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"

@@ -206,6 +206,7 @@ static iflow_context *make_context(const golden *g, const iflow_model *model, in
     params->instruction = "Answer the question."; /* golden.py's */
     params->question = "Which of the rivers is in the west?";
     params->ratio = ratio[0];
+    params->drift = IFLOW_DRIFT_OFF;
     params->score_layers = *layer;
     params->n_score_layers = n_layers;
     free(length), free(token), free(ratio);
@@ -247,24 +248,27 @@ static const struct {
     int behind;
     bool answers;
     double share, coverage, min_ratio, max_ratio; /* 0: as it is by default */
+    iflow_drift drift;                            /* AUTO: off */
 } ours[] = {
-    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0},
-    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0},
-    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0},
-    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0},
-    {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0},
-    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0},
-    {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0},
-    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0},
-    {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9},
-    {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6},
-    {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25},
-    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9},
-    {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0},
-    {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0},
-    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0},
-    {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0},
-    {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0},
+    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_DRIFT_AUTO},
+    {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6, IFLOW_DRIFT_AUTO},
+    {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25, IFLOW_DRIFT_AUTO},
+    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_DRIFT_AUTO},
+    {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
+    {"drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_DRIFT_ON},
+    {"no-drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_DRIFT_AUTO},
 };
 enum { N_OURS = sizeof ours / sizeof *ours };
 static int n_checked[N_OURS]; /* files that ask it */
@@ -278,6 +282,7 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
     }
     params.method = ours[i].method;
     params.max_tokens = 4;
+    params.drift = ours[i].drift ? ours[i].drift : IFLOW_DRIFT_OFF;
     params.foreseen_share = ours[i].share > 0 ? ours[i].share : params.foreseen_share;
     if (ours[i].coverage > 0) {
         params.coverage = ours[i].coverage;

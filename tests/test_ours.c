@@ -1,6 +1,6 @@
 /* test_ours.c - identities of what is not in the paper: a chunk behind a text is a part of one pass, behind several it is the mean of such
  * parts, what is foreseen is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
- * ratio. */
+ * ratio, drift shifts the keys of a chunk's other tokens all alike. */
 #include "identity_fixture.h"
 
 #include <ggml.h>
@@ -368,7 +368,97 @@ static void test_coverage_of_one_ratio(void **state) {
     iflow_context_free(ctx);
 }
 
+/* K, then V, of a layer over the whole context, after asking: [2, n_context, n_embd_kv]. */
+static float *rows_after(iflow_context *ctx, iflow_method method, iflow_drift drift, double ratio, int layer, iflow_answer **answer) {
+    iflow_ask_params params = ask_params(method, ratio);
+    params.drift = drift;
+    params.max_tokens = 1;
+    iflow_answer_free(*answer);
+    *answer = NULL;
+    assert_ok(iflow_context_ask(ctx, &params, answer));
+    const size_t n = (*answer)->n_context * (size_t)model->n_embd_kv;
+    float *rows = calloc(2 * n, sizeof *rows);
+    ggml_fp16_t *half = calloc(n, sizeof *half);
+    assert_true(rows && half);
+    for (int kind = 0; kind < 2; kind++) {
+        ggml_backend_tensor_get((kind ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], half, 0, n * sizeof *half);
+        ggml_fp16_to_fp32_row(half, rows + (size_t)kind * n, (int64_t)n);
+    }
+    free(half);
+    return rows;
+}
+
+static bool is_selected(const iflow_answer *answer, int at) {
+    size_t s = 0;
+    while (s < answer->n_selected && answer->selected[s] != at) {
+        s++;
+    }
+    return s < answer->n_selected;
+}
+
+/* The distance of a KV head's part of two rows. */
+static double distance(const float *a, const float *b) {
+    double sum = 0;
+    for (int i = 0; i < model->h.n_embd_head; i++) {
+        sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    }
+    return sqrt(sum);
+}
+
+/* The keys of a chunk's tokens are all as far as each other from what they would be without drift, but those that were recomputed, which
+ * are what they would be; so are the keys of the head, all of layer 0, and V. (Rotation keeps distances. That the shift is the right one is
+ * test_golden's.) Returns the largest distance. */
+static double check_shifted(const iflow_answer *answer, const float *on, const float *off, int layer) {
+    const size_t width = (size_t)model->n_embd_kv, n = answer->n_context * width;
+    const double rounding = support_max_size(off, n) * sqrt(model->h.n_embd_head) / 1024; /* of f16, in each element */
+    double largest = 0;
+    assert_memory_equal(on + n, off + n, n * sizeof *on);
+    for (size_t c = 0; c < answer->n_chunks; c++) {
+        const iflow_chunk_span *span = &answer->chunk[c];
+        for (size_t head = 0; head < width; head += (size_t)model->h.n_embd_head) {
+            double least = INFINITY, most = 0;
+            for (int at = span->start; at < span->start + span->length; at++) {
+                const double d = distance(on + (size_t)at * width + head, off + (size_t)at * width + head);
+                if (!c || !layer || is_selected(answer, at)) {
+                    assert_true(d == 0);
+                    continue;
+                }
+                least = fmin(least, d);
+                most = fmax(most, d);
+            }
+            assert_true(most <= least + 2 * rounding || most == 0);
+            largest = fmax(largest, most > 4 * rounding ? most : 0);
+        }
+    }
+    return largest;
+}
+
+/* Drift is the usual thing for methods of ours, and what comparators do when asked to only. */
+static void test_drift_is_one_shift(void **state) {
+    (void)state;
+    iflow_context *ctx = make_context(NULL, 0, 0, NULL);
+    const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_RANDOM, IFLOW_METHOD_EPIC_RATIO,
+                                    IFLOW_METHOD_CACHEBLEND};
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
+        double largest = 0;
+        for (int layer = 0; layer < model->h.n_layer; layer++) {
+            iflow_answer *answer = NULL;
+            float *off = rows_after(ctx, methods[m], IFLOW_DRIFT_OFF, 0.4, layer, &answer);
+            float *usual = rows_after(ctx, methods[m], IFLOW_DRIFT_AUTO, 0.4, layer, &answer);
+            float *on = rows_after(ctx, methods[m], IFLOW_DRIFT_ON, 0.4, layer, &answer);
+            const size_t n_bytes = 2 * answer->n_context * (size_t)model->n_embd_kv * sizeof *on;
+            assert_memory_equal(usual, iflow_method_drifts(methods[m]) ? on : off, n_bytes);
+            largest = fmax(largest, check_shifted(answer, on, off, layer));
+            free(off), free(usual), free(on);
+            iflow_answer_free(answer);
+        }
+        assert_true(largest > 0); /* beyond rounding */
+    }
+    iflow_context_free(ctx);
+}
+
 WITH_MODELS(test_behind_is_mean_of_passes)
+WITH_F32_MODELS(test_drift_is_one_shift)
 WITH_MODELS(test_alone_ratio_1_is_full)
 WITH_MODELS(test_behind_by_id)
 WITH_F32_MODELS(test_foreseen_comes_along)
@@ -389,6 +479,7 @@ int main(void) {
         cmocka_unit_test(all_test_union_of_one),
         cmocka_unit_test(all_test_product_of_both),
         cmocka_unit_test(all_test_coverage_of_one_ratio),
+        cmocka_unit_test(all_test_drift_is_one_shift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

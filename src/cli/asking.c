@@ -17,6 +17,7 @@ ask_options ask_options_default(void) {
                          .geometry = iflow_geometry_name(params.geometry),
                          .score_text = "question",
                          .ratio = params.ratio,
+                         .drift = "auto",
                          .coverage = params.coverage,
                          .min_ratio = params.min_ratio,
                          .max_ratio = params.max_ratio,
@@ -45,6 +46,9 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->temperature = options->temperature;
     out->seed = options->seed;
     out->reorder = options->reorder;
+    out->drift = strcmp(options->drift, "on") == 0    ? IFLOW_DRIFT_ON
+                 : strcmp(options->drift, "off") == 0 ? IFLOW_DRIFT_OFF
+                                                      : IFLOW_DRIFT_AUTO;
     iflow_status status = iflow_score_from_name(options->score, &out->score);
     if (!status)
         status = iflow_geometry_from_name(options->geometry, &out->geometry);

@@ -5,7 +5,7 @@
 #include "session.h"
 
 typedef struct ask_options {
-    const char *method, *system, *instruction, *score, *geometry, *score_text;
+    const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
     double ratio, coverage, min_ratio, max_ratio, foreseen_share, temperature;
     int max_tokens;
     uint64_t seed;
@@ -23,6 +23,13 @@ ask_options ask_options_default(void);
         {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage, recompute at most this (default: 0.3)"}, {           \
         '\0', "foreseen-share", "F", OPTION_REAL, &(o).foreseen_share, 0, 1,                                                               \
             "method union: part of the budget that goes by foreseen staleness (default: 0.667)"                                            \
+    }
+
+/* What becomes of the tokens that are not recomputed. */
+#define OPTION_ROWS_DRIFT(o)                                                                                                               \
+    {                                                                                                                                      \
+        '\0', "drift", "auto|on|off", OPTION_CHOICE, &(o).drift, 0, 0,                                                                     \
+            "shift the keys of a chunk's other tokens as its recomputed ones' moved (default: auto, as `infoflow methods` says)"           \
     }
 
 /* How a method looks at the context from the question. */
@@ -50,7 +57,7 @@ ask_options ask_options_default(void);
     {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union|product",   OPTION_CHOICE, &(o).method,          \
      0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
-        OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o),                                                                                     \
+        OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
         {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},       \
         {'\0', "instruction", "TEXT", OPTION_TEXT, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},         \
         {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \

@@ -87,6 +87,8 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, " kv-type=%s", e->common.kv_type);
     if (reuses)
         text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
+    if (v->drift)
+        text_puts(&out, " drift");
     if (iflow_method_scores(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
     if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
@@ -272,6 +274,7 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.score = v->score;
     params.geometry = v->geometry;
     params.reorder = v->reorder;
+    params.drift = v->drift ? IFLOW_DRIFT_ON : IFLOW_DRIFT_OFF;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
@@ -531,6 +534,7 @@ int cli_eval(int argc, char **argv) {
         {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
         {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
         OPTION_ROWS_BUDGET(e.asking),
+        OPTION_ROWS_DRIFT(e.asking),
         OPTION_ROWS_SCORING(e.asking),
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROWS_VERIFY(e.gate, "; which ones: drawn by the question, the same every time; 1: all"),

@@ -25,6 +25,8 @@ static int parse_ratios(const command_usage *usage, const char *ratios, double r
 static bool set(eval_variant *v, const char *word) {
     if (strcmp(word, "reorder") == 0)
         v->reorder = true;
+    else if (strcmp(word, "drift") == 0 || strcmp(word, "nodrift") == 0)
+        v->drift = word[0] == 'd';
     else if (strcmp(word, "behind") == 0)
         v->behind = common_options_default().behind;
     else if (strncmp(word, "behind=", 7) == 0 && word[7] >= '0' && word[7] <= '0' + IFLOW_MAX_BEHIND && !word[8])
@@ -44,12 +46,13 @@ static void settle(eval_variant *v, int behind) {
         iflow_geometry_from_name(usual.geometry, &v->geometry);
         v->reorder = false;
     }
+    v->drift = v->drift && v->method != IFLOW_METHOD_FULL && v->method != IFLOW_METHOD_NONE;
     v->behind = v->method == IFLOW_METHOD_FULL ? behind : v->behind; /* it uses no chunk */
 }
 
 static bool same(const eval_variant *a, const eval_variant *b) {
     return a->method == b->method && fabs(a->ratio - b->ratio) < 5e-7 /* records have six digits of it */ && a->score == b->score &&
-           a->geometry == b->geometry && a->reorder == b->reorder && a->behind == b->behind;
+           a->geometry == b->geometry && a->reorder == b->reorder && a->drift == b->drift && a->behind == b->behind;
 }
 
 static void add(eval_variant variant[EVAL_MAX_VARIANTS], size_t *n, const eval_variant *v) {
@@ -61,12 +64,13 @@ static void add(eval_variant variant[EVAL_MAX_VARIANTS], size_t *n, const eval_v
 }
 
 /* One item of --methods: a name, perhaps a colon and words joined by '+'. */
-static int parse_method(const command_usage *usage, char *item, eval_variant *v) {
+static int parse_method(const command_usage *usage, char *item, const char *drift, eval_variant *v) {
     char *words = strchr(item, ':');
     if (words)
         *words++ = '\0';
     if (iflow_method_from_name(item, &v->method) != IFLOW_OK)
         return options_wrong(usage, "--methods takes names separated by commas: %s", iflow_error_message());
+    v->drift = strcmp(drift, "on") == 0 || (strcmp(drift, "auto") == 0 && iflow_method_drifts(v->method));
     for (char *word = words, *next; word; word = next) {
         next = strchr(word, '+');
         if (next)
@@ -74,7 +78,7 @@ static int parse_method(const command_usage *usage, char *item, eval_variant *v)
         if (!set(v, word))
             return options_wrong(usage,
                                  "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
-                                 "reorder, alone and behind=1 to behind=%d",
+                                 "reorder, drift, nodrift, alone and behind=1 to behind=%d",
                                  word, item, IFLOW_MAX_BEHIND);
     }
     return CLI_OK;
@@ -92,7 +96,7 @@ int eval_variants_parse(const command_usage *usage, const char *methods, const c
         iflow_score_from_name(asking->score, &v.score);
         iflow_geometry_from_name(asking->geometry, &v.geometry);
         result = n_methods++ == EVAL_MAX_METHODS ? options_wrong(usage, "--methods: more than %d of them", EVAL_MAX_METHODS)
-                                                 : parse_method(usage, item, &v);
+                                                 : parse_method(usage, item, asking->drift, &v);
         settle(&v, behind);
         const bool one = !iflow_method_has_ratio(v.method) || (asking->coverage > 0 && iflow_method_scores(v.method));
         for (size_t r = 0; result == CLI_OK && r < (one ? 1 : n_ratios); r++) {

@@ -12,7 +12,7 @@ typedef struct eval_variant {
     double ratio;
     iflow_score score;
     iflow_geometry geometry;
-    bool reorder;
+    bool reorder, drift;
     int behind; /* texts that chunks are prefilled behind */
 } eval_variant;
 

@@ -16,8 +16,9 @@ int cli_methods(int argc, char **argv) {
         return options_wrong(&usage, "'%s' is one argument too many", argv[first]);
     puts("Methods:");
     for (int i = 0; iflow_method_name((iflow_method)i); i++)
-        printf("  %-12s%s%s\n", iflow_method_name((iflow_method)i), iflow_method_about((iflow_method)i),
-               iflow_method_has_ratio((iflow_method)i) ? "; by --ratio" : "");
+        printf("  %-12s%s%s%s\n", iflow_method_name((iflow_method)i), iflow_method_about((iflow_method)i),
+               iflow_method_has_ratio((iflow_method)i) ? "; by --ratio" : "", iflow_method_drifts((iflow_method)i) ? "; with drift" : "");
+    puts("With drift: the keys of a chunk's other tokens are shifted as those of its recomputed ones moved (--drift).");
     puts("\nScores, of the method infoflow:");
     for (int i = 0; iflow_score_name((iflow_score)i); i++)
         printf("  %-12s%s\n", iflow_score_name((iflow_score)i), iflow_score_about((iflow_score)i));

@@ -8,11 +8,11 @@ typedef struct entry {
     int traits; /* of a method */
 } entry;
 
-enum { BY_RATIO = 1, LOOKS = 2, FORESEES = 4, SCORES = 8 };
+enum { BY_RATIO = 1, LOOKS = 2, FORESEES = 4, SCORES = 8, DRIFTS = 16 };
 
 static const entry method_entry[] = {
     [IFLOW_METHOD_INFOFLOW] = {"infoflow", "recompute the tokens that the question's attention scores best (the paper)",
-                               BY_RATIO | LOOKS | SCORES},
+                               BY_RATIO | LOOKS | SCORES | DRIFTS},
     [IFLOW_METHOD_FULL] = {"full", "prefill the whole sequence: the reference for quality and time", 0},
     [IFLOW_METHOD_NONE] = {"none", "reuse the caches as they are, recompute nothing", 0},
     [IFLOW_METHOD_EPIC] = {"epic", "recompute the first 4 tokens of every chunk", 0},
@@ -21,11 +21,11 @@ static const entry method_entry[] = {
                                  BY_RATIO | SCORES},
     [IFLOW_METHOD_RANDOM] = {"random", "recompute tokens drawn at random: what a score must beat", BY_RATIO},
     [IFLOW_METHOD_FORESEEN] = {"foreseen", "recompute the tokens foreseen to be stalest when they were ingested (ours)",
-                               BY_RATIO | FORESEES | SCORES},
+                               BY_RATIO | FORESEES | SCORES | DRIFTS},
     [IFLOW_METHOD_UNION] = {"union", "foreseen's choice for a part of the budget, infoflow's for the rest (ours)",
-                            BY_RATIO | LOOKS | FORESEES | SCORES},
+                            BY_RATIO | LOOKS | FORESEES | SCORES | DRIFTS},
     [IFLOW_METHOD_PRODUCT] = {"product", "infoflow's score times the root of the foreseen staleness (ours)",
-                              BY_RATIO | LOOKS | FORESEES | SCORES},
+                              BY_RATIO | LOOKS | FORESEES | SCORES | DRIFTS},
 };
 
 static const entry score_entry[] = {
@@ -68,6 +68,10 @@ bool iflow_method_looks(iflow_method method) {
 
 bool iflow_method_foresees(iflow_method method) {
     return has(method, FORESEES);
+}
+
+bool iflow_method_drifts(iflow_method method) {
+    return has(method, DRIFTS);
 }
 
 bool iflow_method_scores(iflow_method method) {

@@ -1,6 +1,7 @@
 /* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
 #include "flow/blend.h"
 #include "flow/context.h"
+#include "flow/drift.h"
 #include "flow/generate.h"
 #include "flow/geometry.h"
 #include "flow/prompt.h"
@@ -312,10 +313,9 @@ static iflow_status reorder(run *r) {
     return status;
 }
 
-/* Step 6: the selected tokens run again from their embeddings, at their global positions, over their own rows. */
-static iflow_status recompute(run *r) {
+/* The selected tokens run again from their embeddings, at their global positions, over their own rows. */
+static iflow_status run_selected(run *r) {
     iflow_answer *a = r->answer;
-    double since = iflow_now_ms();
     int32_t *token = iflow_calloc(a->n_selected, sizeof *token);
     if (!token) {
         return iflow_fail_memory(a->n_selected * sizeof *token);
@@ -326,6 +326,26 @@ static iflow_status recompute(run *r) {
     const iflow_pass pass = {.token = token, .pos = a->selected, .row = a->selected, .n = (int)a->n_selected};
     const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
     free(token);
+    return status;
+}
+
+/* Step 6: recompute, from the start or from the hidden rows that CacheBlend has of all tokens; the others drift along, where that is
+ * wanted. */
+static iflow_status recompute(run *r, const float *hidden) {
+    iflow_answer *a = r->answer;
+    double since = iflow_now_ms();
+    iflow_drift_state drift = {0};
+    iflow_status status = IFLOW_OK;
+    if (r->params->drift == IFLOW_DRIFT_ON || (r->params->drift == IFLOW_DRIFT_AUTO && iflow_method_drifts(r->params->method))) {
+        status = iflow_drift_begin(&drift, r->ctx, a);
+    }
+    if (!status) {
+        status = hidden ? iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected) : run_selected(r);
+    }
+    if (!status) {
+        status = iflow_drift_end(&drift, r->ctx, a);
+    }
+    iflow_drift_free(&drift);
     a->n_recomputed = a->n_selected;
     a->ms.recompute = lap(&since);
     return status;
@@ -354,10 +374,7 @@ static iflow_status cacheblend(run *r) {
     iflow_status status = iflow_blend_score(r->ctx, a->context_token, r->pos, r->n, r->n_head, a->score, &hidden);
     a->ms.score += lap(&since);
     if (!status && !(status = select_tokens(r))) {
-        lap(&since);
-        status = iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected);
-        a->n_recomputed = a->n_selected;
-        a->ms.recompute += lap(&since);
+        status = recompute(r, hidden);
     }
     free(hidden);
     return status;
@@ -371,7 +388,7 @@ static iflow_status foreseen(run *r) {
     }
     memcpy(r->answer->score, r->foreseen, (size_t)r->n * sizeof *r->foreseen);
     const iflow_status status = select_tokens(r);
-    return status ? status : recompute(r);
+    return status ? status : recompute(r, NULL);
 }
 
 /* InfoFlow: score, select, recompute, over chunks that may have been reordered first. */
@@ -382,7 +399,7 @@ static iflow_status infoflow(run *r) {
         (geometry != IFLOW_GEOMETRY_GLOBAL && (status = assemble(r, IFLOW_GEOMETRY_GLOBAL))) || (status = select_tokens(r))) {
         return status;
     }
-    return recompute(r);
+    return recompute(r, NULL);
 }
 
 /* Caches reused, with one repair or another. */
@@ -399,7 +416,7 @@ static iflow_status reuse(run *r) {
         } else if (method == IFLOW_METHOD_FORESEEN) {
             status = foreseen(r);
         } else if (!(status = select_tokens(r))) {
-            status = recompute(r);
+            status = recompute(r, NULL);
         }
     }
     return status ? status : run_prompt(r);

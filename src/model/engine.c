@@ -291,16 +291,27 @@ iflow_status iflow_engine_forward(iflow_engine *e, iflow_rows *rows, const iflow
     return status;
 }
 
+/* A graph beside the decoder's, over all layers: n_nodes a layer. The scheduler holds one graph at a time. */
+static iflow_status begin_graph(iflow_engine *e, size_t n_nodes, struct ggml_context **ctx, struct ggml_cgraph **cgraph) {
+    const size_t n = 16 + (size_t)e->model->h.n_layer * n_nodes;
+    e->allocated = false;
+    *ctx = ggml_init(
+        (struct ggml_init_params){.mem_size = n * ggml_tensor_overhead() + ggml_graph_overhead_custom(n, false), .no_alloc = true});
+    if (!*ctx) {
+        return iflow_fail_memory(n * ggml_tensor_overhead());
+    }
+    *cgraph = ggml_new_graph_custom(*ctx, n, false);
+    return IFLOW_OK;
+}
+
 iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int n) {
     const iflow_model *m = e->model;
-    const size_t n_nodes = 16 + (size_t)m->h.n_layer * 4;
-    e->allocated = false; /* the scheduler holds one graph at a time */
-    struct ggml_context *ctx = ggml_init((struct ggml_init_params){
-        .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
-    if (!ctx) {
-        return iflow_fail_memory(n_nodes * ggml_tensor_overhead());
+    struct ggml_context *ctx = NULL;
+    struct ggml_cgraph *cgraph = NULL;
+    iflow_status status = begin_graph(e, 4, &ctx, &cgraph);
+    if (status) {
+        return status;
     }
-    struct ggml_cgraph *cgraph = ggml_new_graph_custom(ctx, n_nodes, false);
     struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
     ggml_set_input(pos);
     for (int il = 0; il < m->h.n_layer; il++) {
@@ -309,11 +320,114 @@ iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int
                                                 (size_t)m->h.n_embd_head * ggml_element_size(k), k->nb[1], (size_t)row * k->nb[1]);
         ggml_build_forward_expand(cgraph, iflow_graph_rope(ctx, m, view, pos, true));
     }
-    iflow_status status = allocate(e, cgraph);
-    if (!status) {
+    if (!(status = allocate(e, cgraph))) {
         ggml_backend_tensor_set(pos, rows->pos + row, 0, (size_t)n * sizeof *rows->pos);
         status = compute(e, cgraph);
     }
+    ggml_free(ctx);
+    return status;
+}
+
+/* K before RoPE, or back at pos, of rows x [n_embd_kv, n]. */
+static struct ggml_tensor *turn(const iflow_engine *e, struct ggml_context *ctx, struct ggml_tensor *x, struct ggml_tensor *pos) {
+    const iflow_hparams *h = &e->model->h;
+    x = iflow_graph_turn(ctx, e->model, ggml_reshape_3d(ctx, x, h->n_embd_head, h->n_head_kv, x->ne[1]), pos);
+    return ggml_reshape_2d(ctx, x, e->model->n_embd_kv, x->ne[2]);
+}
+
+iflow_status iflow_engine_sum_keys(iflow_engine *e, const iflow_rows *rows, const int32_t *row, int n, const float *weight, int n_sums,
+                                   float *out) {
+    const int n_layer = e->model->h.n_layer;
+    const size_t n_values = (size_t)n_sums * (size_t)e->model->n_embd_kv;
+    struct ggml_context *ctx = NULL;
+    struct ggml_cgraph *cgraph = NULL;
+    struct ggml_tensor **sum = NULL;
+    int32_t *back = NULL; /* minus the rows' positions */
+    iflow_status status = begin_graph(e, 12, &ctx, &cgraph);
+    if (status) {
+        return status;
+    }
+    sum = iflow_calloc((size_t)n_layer, sizeof *sum);
+    back = iflow_calloc((size_t)n, sizeof *back);
+    if (!sum || !back) {
+        status = iflow_fail_memory((size_t)n_layer * sizeof *sum + (size_t)n * sizeof *back);
+        goto cleanup;
+    }
+    for (int i = 0; i < n; i++) {
+        back[i] = -rows->pos[row[i]];
+    }
+    struct ggml_tensor *at = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
+    struct ggml_tensor *w = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, n, n_sums);
+    ggml_set_input(at), ggml_set_input(pos), ggml_set_input(w);
+    for (int il = 1; il < n_layer; il++) {
+        struct ggml_tensor *k = turn(e, ctx, ggml_get_rows(ctx, rows->k[il], at), pos); /* [n_embd_kv, n] */
+        sum[il] = ggml_mul_mat(ctx, ggml_cont(ctx, ggml_transpose(ctx, k)), w);         /* [n_embd_kv, n_sums] */
+        ggml_prec_set_acc(sum[il], GGML_PREC_F32);
+        ggml_set_output(sum[il]);
+        ggml_build_forward_expand(cgraph, sum[il]);
+    }
+    if ((status = allocate(e, cgraph))) {
+        goto cleanup;
+    }
+    ggml_backend_tensor_set(at, row, 0, ggml_nbytes(at));
+    ggml_backend_tensor_set(pos, back, 0, ggml_nbytes(pos));
+    ggml_backend_tensor_set(w, weight, 0, ggml_nbytes(w));
+    status = compute(e, cgraph);
+    for (int il = 1; !status && il < n_layer; il++) {
+        ggml_backend_tensor_get(sum[il], out + (size_t)(il - 1) * n_values, 0, n_values * sizeof *out);
+    }
+
+cleanup:
+    free(sum);
+    free(back);
+    ggml_free(ctx);
+    return status;
+}
+
+iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const int32_t *row, const int32_t *which, int n, const float *shift,
+                                     int n_shifts) {
+    const int n_layer = e->model->h.n_layer, width = e->model->n_embd_kv;
+    struct ggml_context *ctx = NULL;
+    struct ggml_cgraph *cgraph = NULL;
+    int32_t *at = NULL;   /* positions */
+    int64_t *into = NULL; /* row */
+    iflow_status status = begin_graph(e, 12, &ctx, &cgraph);
+    if (status) {
+        return status;
+    }
+    at = iflow_calloc((size_t)n, sizeof *at);
+    into = iflow_calloc((size_t)n, sizeof *into);
+    if (!at || !into) {
+        status = iflow_fail_memory((size_t)n * (sizeof *at + sizeof *into));
+        goto cleanup;
+    }
+    for (int i = 0; i < n; i++) {
+        at[i] = rows->pos[row[i]];
+        into[i] = row[i];
+    }
+    struct ggml_tensor *from = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *to = ggml_new_tensor_1d(ctx, GGML_TYPE_I64, n);
+    struct ggml_tensor *number = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
+    struct ggml_tensor *all = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, width, n_shifts, n_layer - 1);
+    ggml_set_input(from), ggml_set_input(to), ggml_set_input(number), ggml_set_input(pos), ggml_set_input(all);
+    for (int il = 1; il < n_layer; il++) {
+        struct ggml_tensor *of_layer = ggml_view_2d(ctx, all, width, n_shifts, all->nb[1], (size_t)(il - 1) * all->nb[2]);
+        struct ggml_tensor *change = turn(e, ctx, ggml_get_rows(ctx, of_layer, number), pos);
+        struct ggml_tensor *k = ggml_add(ctx, ggml_get_rows(ctx, rows->k[il], from), change); /* f32 [n_embd_kv, n] */
+        ggml_build_forward_expand(cgraph, ggml_set_rows(ctx, rows->k[il], k, to));
+    }
+    if ((status = allocate(e, cgraph))) {
+        goto cleanup;
+    }
+    ggml_backend_tensor_set(from, row, 0, ggml_nbytes(from));
+    ggml_backend_tensor_set(to, into, 0, ggml_nbytes(to));
+    ggml_backend_tensor_set(number, which, 0, ggml_nbytes(number));
+    ggml_backend_tensor_set(pos, at, 0, ggml_nbytes(pos));
+    ggml_backend_tensor_set(all, shift, 0, ggml_nbytes(all));
+    status = compute(e, cgraph);
+
+cleanup:
+    free(at);
+    free(into);
     ggml_free(ctx);
     return status;
 }

@@ -22,6 +22,13 @@ struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model
                                                              r->beta_slow);
 }
 
+struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos) {
+    const iflow_rope *r = &model->h.rope;
+    const float own = r->ext_factor != 0.0f ? 1.0f + 0.1f * logf(1.0f / r->freq_scale) : 1.0f; /* what the op multiplies by itself */
+    return ggml_rope_ext(ctx, x, pos, model->rope_freqs, r->n_dims, r->type, r->n_ctx_orig, r->freq_base, r->freq_scale, r->ext_factor,
+                         1.0f / own, r->beta_fast, r->beta_slow);
+}
+
 static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_tensor *weight) {
     return ggml_mul(b->ctx, ggml_rms_norm(b->ctx, x, b->model->h.rms_eps), weight);
 }

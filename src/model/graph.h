@@ -54,4 +54,7 @@ void iflow_graph_free(iflow_graph *graph);
 struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
                                      bool inplace);
 
+/* The same without RoPE's magnitude (YaRN's): by -pos it takes a key's rotation back, and what it turned keeps its length. */
+struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos);
+
 #endif

@@ -1,4 +1,5 @@
-"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union and product, a budget by coverage.
+"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union and product, a budget by coverage,
+drift.
 
     golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
     golden_ours.py MODELS --search
@@ -16,7 +17,7 @@ In order, where golden.py does not say it:
     score_margin, score_margin_foreseen, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
                         score, is never nearer than this to the share asked for; it is there where a coverage is
 
-What is behind three texts has seeds and files of its own: seeds with all of these margins at once are too rare to look for.
+What is behind three texts, and drift, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
 
 Rounding moves what is foreseen less than it moves attention, so that its margin, too, can be less.
 """
@@ -46,6 +47,7 @@ class Ask:
     behind: int = 0  # texts
     share: float = 2 / 3
     coverage: ref.Coverage | None = None
+    drift: bool = False
 
 
 ASKS = {
@@ -66,8 +68,11 @@ ASKS = {
     "foreseen-three": Ask("foreseen", behind=3),
     "union-three": Ask("union", behind=3),
     "product-three": Ask("product", behind=3),
+    "drift": Ask("infoflow", behind=2, drift=True),
+    "no-drift": Ask("infoflow", behind=2),
 }
 OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
+OF_DRIFT = ("drift", "no-drift")
 # The first: one text is not like three.
 OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three", "product-three")
 DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three",
@@ -84,7 +89,7 @@ class Case(golden.Case):
     @property
     def name(self) -> str:
         """Of its file."""
-        return self.model if self.asks == OF_ONE else f"{self.model}-three"
+        return self.model + {OF_ONE: "", OF_THREE: "-three", OF_DRIFT: "-drift"}[self.asks]
 
     @property
     def n_texts(self) -> int:
@@ -102,6 +107,12 @@ CASES = [
     Case("llama-bias", 20, (21, 33), ratio=0.2, asks=OF_THREE),
     Case("qwen2", 25, (26, 15, 20), asks=OF_THREE),
     Case("qwen3", 58, (1, 40, 16), asks=OF_THREE),
+    Case("llama", 12, (20, 13, 27), asks=OF_DRIFT),
+    Case("llama-3", 55, (25, 8, 19), ratio=0.2, asks=OF_DRIFT),
+    Case("llama-yarn", 7, (20, 13, 27), asks=OF_DRIFT),
+    Case("qwen2", 4, (26, 15, 20), asks=OF_DRIFT),
+    Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_DRIFT),
+    Case("qwen3", 2, (1, 40, 16), asks=OF_DRIFT),
 ]
 
 
@@ -174,7 +185,10 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
         if name not in WITHOUT_ANSWERS:
             of = kv[ASKS[name].behind]
             cache = ref.assemble(model, of, ref.geometry("global", n_sink, [len(chunk.tokens) for chunk in of]).chunk_start, rounding)
+            stale = ref.copy_cache(cache)
             ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)
+            if ASKS[name].drift:
+                ref.drift(model, stale, cache, [len(chunk.tokens) for chunk in of], result.selected(name), rounding)
             logits = ref.append(model, cache, inputs["prompt"], rounding)[-1]
             result.tokens[name], result.logits[name] = ref.generate(model, cache, logits, N_TOKENS, rounding)
             yield result

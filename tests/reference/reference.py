@@ -22,6 +22,7 @@ METHODS = ("full", "none", "infoflow")
 MORE_METHODS = ("epic", "epic-ratio", "cacheblend", "reorder")  # reorder: infoflow with the chunks reordered
 GEOMETRIES = ("global", "hl-hp", "hl-tp", "tl-tp")
 N_EPIC = 4  # tokens that epic takes of every chunk
+N_FIRST, N_PRIOR = 8, 4  # of a chunk's drift: tokens that do not count, and tokens without a change that do
 
 # 0.15 * 20 is 3.0000000000000004 in binary and 0.575 * 40 is 22.999999999999996: a floor needs a hair of help to mean what was written.
 FLOOR_HELP = 1e-9
@@ -549,6 +550,21 @@ def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: l
     """Replaces K and V of the selected positions, which are also their rows, in place."""
     if selected:
         forward(model, cache, [context_tokens[position] for position in selected], np.array(selected), rounding)
+
+
+def drift(model: Model, stale: Cache, cache: Cache, lengths: list[int], selected: list[int], rounding: Rounding) -> None:
+    """After a recompute that began with `stale`, in place: what the keys of a chunk's selected tokens changed by, before RoPE, is added up,
+    divided by N_PRIOR more than they are, and added to the keys of its other tokens. Selected tokens among the first N_FIRST of a chunk do
+    not count. lengths begins with the head's, which stays; so does layer 0, where nothing is stale, and so does V."""
+    begins, of = np.cumsum([0] + lengths), np.array(selected, dtype=int)
+    for layer in range(1, model.n_layer):
+        change = rotate(model, cache.k[layer][of] - stale.k[layer][of], -of)
+        for begin, end in zip(begins[1:-1], begins[2:]):
+            counted = (begin + N_FIRST <= of) & (of < end)
+            others = np.setdiff1d(np.arange(begin, end), of)
+            shift = change[counted].sum(axis=0) / (counted.sum() + N_PRIOR)
+            turned = rotate(model, np.repeat(shift[None], len(others), axis=0), others) / model.rope.magnitude**2
+            cache.k[layer][others] = rounding(cache.k[layer][others] + turned)
 
 
 def cacheblend(model: Model, cache: Cache, context_tokens: list[int], ratio: float, n_head_tokens: int,
