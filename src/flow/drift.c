@@ -1,38 +1,64 @@
-/* drift.c - sums of the recomputed tokens' K before and after, and the shift of the others. */
+/* drift.c - what the recomputed tokens changed by, its mean a chunk, and the shift of the others. */
 #include "flow/drift.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-enum {
-    N_FIRST = 8, /* tokens that begin a chunk change more than others, and elsewhere to: they say nothing about these */
-    N_PRIOR = 4, /* tokens that did not change count with those that are known: a mean of few is mostly noise */
-};
+static const double LEAST = 0.05, PRIOR = 4;
 
-iflow_status iflow_drift_begin(iflow_drift_state *state, iflow_context *ctx, const iflow_answer *answer) {
-    const size_t n = answer->n_selected, n_head = (size_t)answer->chunk[0].length;
-    if (!n || n + n_head == answer->n_context || ctx->model->h.n_layer < 2) {
+static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, int layer, float *out) {
+    return iflow_engine_read_keys(ctx->engine, &ctx->cache.rows, layer, answer->selected, (int)answer->n_selected, out);
+}
+
+iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, float **stale) {
+    const size_t n = answer->n_selected, n_head = (size_t)answer->chunk[0].length, n_values = n * (size_t)ctx->model->n_embd_kv;
+    const int n_layer = ctx->model->h.n_layer;
+    *stale = NULL;
+    if (!n || n + n_head == answer->n_context || n_layer < 2) {
         return IFLOW_OK;
     }
-    state->n_chunks = answer->n_chunks - 1;
-    state->n_values = (size_t)(ctx->model->h.n_layer - 1) * state->n_chunks * (size_t)ctx->model->n_embd_kv;
-    state->weight = iflow_calloc(state->n_chunks * n, sizeof *state->weight);
-    state->before = iflow_calloc(state->n_values, sizeof *state->before);
-    if (!state->weight || !state->before) {
-        return iflow_fail_memory((state->n_chunks * n + state->n_values) * sizeof *state->weight);
+    *stale = iflow_calloc((size_t)(n_layer - 1) * n_values, sizeof **stale);
+    if (!*stale) {
+        return iflow_fail_memory((size_t)(n_layer - 1) * n_values * sizeof **stale);
     }
-    for (size_t c = 0, i = 0; c < state->n_chunks; c++) {
-        const iflow_chunk_span *span = &answer->chunk[c + 1];
-        size_t end = i + (size_t)span->n_selected;
-        while (i < end && answer->selected[i] < span->start + N_FIRST) {
-            i++;
+    iflow_status status = IFLOW_OK;
+    for (int il = 1; !status && il < n_layer; il++) {
+        status = read_keys(ctx, answer, il, *stale + (size_t)(il - 1) * n_values);
+    }
+    return status;
+}
+
+static int ascending(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* The mean of a layer's changes [n_selected, width] by chunk, added to out [n_chunks - 1, width]. weight and sorted: [n_selected], for our
+ * use. */
+static void mean_changes(const iflow_answer *answer, const float *change, size_t width, double *weight, double *sorted, float *out) {
+    const size_t n = answer->n_selected;
+    for (size_t i = 0; i < n; i++) {
+        weight[i] = 0;
+        for (size_t j = i * width; j < (i + 1) * width; j++) {
+            weight[i] += (double)change[j] * (double)change[j];
         }
-        const float weight = 1.0f / (float)(end - i + N_PRIOR);
+    }
+    memcpy(sorted, weight, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, ascending);
+    const double median = sorted[n / 2];
+    for (size_t c = 1, i = 0; c < answer->n_chunks; c++, out += width) {
+        const size_t first = i, end = i + (size_t)answer->chunk[c].n_selected;
+        double sum = PRIOR;
         for (; i < end; i++) {
-            state->weight[c * n + i] = weight;
+            weight[i] = median > 0 ? median / (weight[i] + LEAST * median) : 0; /* 0: most of them did not move */
+            sum += weight[i];
+        }
+        for (i = first; i < end; i++) {
+            for (size_t j = 0; j < width; j++) {
+                out[j] += (float)(weight[i] / sum) * change[i * width + j];
+            }
         }
     }
-    return iflow_engine_sum_keys(ctx->engine, &ctx->cache.rows, answer->selected, (int)n, state->weight, (int)state->n_chunks,
-                                 state->before);
 }
 
 /* The tokens behind the head that are not selected: their positions, and the chunks that they are in, from 0. */
@@ -51,37 +77,36 @@ static void list_others(const iflow_answer *answer, int32_t *row, int32_t *chunk
     }
 }
 
-iflow_status iflow_drift_end(const iflow_drift_state *state, iflow_context *ctx, const iflow_answer *answer) {
-    if (!state->before) {
+iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, const float *stale) {
+    if (!stale) {
         return IFLOW_OK;
     }
-    const size_t n_selected = answer->n_selected, n_others = answer->n_context - (size_t)answer->chunk[0].length - n_selected;
-    int32_t *row = iflow_calloc(2 * n_others, sizeof *row), *chunk = row ? row + n_others : NULL;
-    float *shift = iflow_calloc(state->n_values, sizeof *shift);
+    const size_t n = answer->n_selected, n_others = answer->n_context - (size_t)answer->chunk[0].length - n;
+    const size_t width = (size_t)ctx->model->n_embd_kv, n_chunks = answer->n_chunks - 1;
+    const int n_layer = ctx->model->h.n_layer;
+    int32_t *row = iflow_calloc(n_others, sizeof *row), *chunk = iflow_calloc(n_others, sizeof *chunk);
+    double *weight = iflow_calloc(n, sizeof *weight), *sorted = iflow_calloc(n, sizeof *sorted);
+    float *change = iflow_calloc(n * width, sizeof *change), *shift = iflow_calloc((size_t)(n_layer - 1) * n_chunks * width, sizeof *shift);
     iflow_status status = IFLOW_OK;
-    if (!row || !shift) {
-        status = iflow_fail_memory(2 * n_others * sizeof *row + state->n_values * sizeof *shift);
+    if (!row || !chunk || !weight || !sorted || !change || !shift) {
+        status = iflow_fail_memory((n + (size_t)(n_layer - 1) * n_chunks) * width * sizeof *shift);
         goto cleanup;
     }
-    status =
-        iflow_engine_sum_keys(ctx->engine, &ctx->cache.rows, answer->selected, (int)n_selected, state->weight, (int)state->n_chunks, shift);
-    if (status) {
-        goto cleanup;
-    }
-    for (size_t i = 0; i < state->n_values; i++) {
-        shift[i] -= state->before[i];
+    for (int il = 1; il < n_layer; il++) {
+        if ((status = read_keys(ctx, answer, il, change))) {
+            goto cleanup;
+        }
+        for (size_t i = 0; i < n * width; i++) {
+            change[i] -= stale[(size_t)(il - 1) * n * width + i];
+        }
+        mean_changes(answer, change, width, weight, sorted, shift + (size_t)(il - 1) * n_chunks * width);
     }
     list_others(answer, row, chunk);
-    status = iflow_engine_shift_keys(ctx->engine, &ctx->cache.rows, row, chunk, (int)n_others, shift, (int)state->n_chunks);
+    status = iflow_engine_shift_keys(ctx->engine, &ctx->cache.rows, row, chunk, (int)n_others, shift, (int)n_chunks);
 
 cleanup:
-    free(row);
-    free(shift);
+    free(row), free(chunk);
+    free(weight), free(sorted);
+    free(change), free(shift);
     return status;
-}
-
-void iflow_drift_free(iflow_drift_state *state) {
-    free(state->weight);
-    free(state->before);
-    *state = (iflow_drift_state){0};
 }

@@ -8,21 +8,13 @@
 
 #include "flow/context.h"
 
-/* Tokens about to be recomputed, with what they hold before. Zero it; iflow_drift_free(). */
-typedef struct iflow_drift_state {
-    size_t n_chunks, n_values;
-    float *weight; /* [n_chunks, n_selected]: what each counts for in its chunk's sum */
-    float
-        *before; /* [n_layer - 1, n_chunks, n_embd_kv]: sums of K before RoPE; layer 0's depends on the token alone. NULL: nothing to do */
-} iflow_drift_state;
+/* Before the selected tokens (positions, which are rows too) are recomputed: *stale gets their K before RoPE, [n_layer - 1, n_selected,
+ * n_embd_kv], of all layers but the first, whose K depends on the token alone. NULL where no other token is left. free(). E_MEMORY. */
+iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, float **stale);
 
-/* Before the selected tokens (positions, which are rows too) are recomputed. Does nothing where no other token is left. E_MEMORY. */
-iflow_status iflow_drift_begin(iflow_drift_state *state, iflow_context *ctx, const iflow_answer *answer);
-
-/* After it: shifts every other token but the head's. Of n selected tokens behind the first 8 of a chunk, which change in ways of their own,
- * the shift is what they changed by, added up, over n + 4. E_MEMORY. */
-iflow_status iflow_drift_end(const iflow_drift_state *state, iflow_context *ctx, const iflow_answer *answer);
-
-void iflow_drift_free(iflow_drift_state *state);
+/* After it: shifts every other token but the head's by the mean of what its chunk's selected tokens changed by. In the mean a token weighs
+ * 1 / (d / m + 1/20), d being the square of its change and m the median of these in the layer: who moves far moves in a way of their own.
+ * Four tokens that did not change count with it, as a mean of few is mostly noise. stale NULL: does nothing. E_MEMORY. */
+iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, const float *stale);
 
 #endif

@@ -334,18 +334,18 @@ static iflow_status run_selected(run *r) {
 static iflow_status recompute(run *r, const float *hidden) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
-    iflow_drift_state drift = {0};
+    float *stale = NULL; /* what drift remembers */
     iflow_status status = IFLOW_OK;
     if (r->params->drift == IFLOW_DRIFT_ON || (r->params->drift == IFLOW_DRIFT_AUTO && iflow_method_drifts(r->params->method))) {
-        status = iflow_drift_begin(&drift, r->ctx, a);
+        status = iflow_drift_begin(r->ctx, a, &stale);
     }
     if (!status) {
         status = hidden ? iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected) : run_selected(r);
     }
     if (!status) {
-        status = iflow_drift_end(&drift, r->ctx, a);
+        status = iflow_drift_end(r->ctx, a, stale);
     }
-    iflow_drift_free(&drift);
+    free(stale);
     a->n_recomputed = a->n_selected;
     a->ms.recompute = lap(&since);
     return status;

@@ -335,50 +335,35 @@ static struct ggml_tensor *turn(const iflow_engine *e, struct ggml_context *ctx,
     return ggml_reshape_2d(ctx, x, e->model->n_embd_kv, x->ne[2]);
 }
 
-iflow_status iflow_engine_sum_keys(iflow_engine *e, const iflow_rows *rows, const int32_t *row, int n, const float *weight, int n_sums,
-                                   float *out) {
-    const int n_layer = e->model->h.n_layer;
-    const size_t n_values = (size_t)n_sums * (size_t)e->model->n_embd_kv;
+iflow_status iflow_engine_read_keys(iflow_engine *e, const iflow_rows *rows, int layer, const int32_t *row, int n, float *out) {
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
-    struct ggml_tensor **sum = NULL;
-    int32_t *back = NULL; /* minus the rows' positions */
-    iflow_status status = begin_graph(e, 12, &ctx, &cgraph);
-    if (status) {
-        return status;
-    }
-    sum = iflow_calloc((size_t)n_layer, sizeof *sum);
-    back = iflow_calloc((size_t)n, sizeof *back);
-    if (!sum || !back) {
-        status = iflow_fail_memory((size_t)n_layer * sizeof *sum + (size_t)n * sizeof *back);
-        goto cleanup;
+    int32_t *back = iflow_calloc((size_t)n, sizeof *back); /* minus the rows' positions */
+    if (!back) {
+        return iflow_fail_memory((size_t)n * sizeof *back);
     }
     for (int i = 0; i < n; i++) {
         back[i] = -rows->pos[row[i]];
     }
-    struct ggml_tensor *at = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
-    struct ggml_tensor *w = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, n, n_sums);
-    ggml_set_input(at), ggml_set_input(pos), ggml_set_input(w);
-    for (int il = 1; il < n_layer; il++) {
-        struct ggml_tensor *k = turn(e, ctx, ggml_get_rows(ctx, rows->k[il], at), pos); /* [n_embd_kv, n] */
-        sum[il] = ggml_mul_mat(ctx, ggml_cont(ctx, ggml_transpose(ctx, k)), w);         /* [n_embd_kv, n_sums] */
-        ggml_prec_set_acc(sum[il], GGML_PREC_F32);
-        ggml_set_output(sum[il]);
-        ggml_build_forward_expand(cgraph, sum[il]);
+    iflow_status status = begin_graph(e, 1, &ctx, &cgraph);
+    if (status) {
+        goto cleanup;
     }
+    struct ggml_tensor *at = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
+    ggml_set_input(at), ggml_set_input(pos);
+    struct ggml_tensor *k = turn(e, ctx, ggml_get_rows(ctx, rows->k[layer], at), pos); /* [n_embd_kv, n] */
+    ggml_set_output(k);
+    ggml_build_forward_expand(cgraph, k);
     if ((status = allocate(e, cgraph))) {
         goto cleanup;
     }
     ggml_backend_tensor_set(at, row, 0, ggml_nbytes(at));
     ggml_backend_tensor_set(pos, back, 0, ggml_nbytes(pos));
-    ggml_backend_tensor_set(w, weight, 0, ggml_nbytes(w));
-    status = compute(e, cgraph);
-    for (int il = 1; !status && il < n_layer; il++) {
-        ggml_backend_tensor_get(sum[il], out + (size_t)(il - 1) * n_values, 0, n_values * sizeof *out);
+    if (!(status = compute(e, cgraph))) {
+        ggml_backend_tensor_get(k, out, 0, ggml_nbytes(k));
     }
 
 cleanup:
-    free(sum);
     free(back);
     ggml_free(ctx);
     return status;

@@ -75,10 +75,8 @@ iflow_status iflow_engine_forward(iflow_engine *engine, iflow_rows *rows, const 
 /* Rotates the K of rows [row, row + n), which hold it before RoPE, to their positions, in place, in every layer. */
 iflow_status iflow_engine_rotate(iflow_engine *engine, iflow_rows *rows, int row, int n);
 
-/* Weighted sums of the K, before RoPE, of rows row[n], in every layer but the first: weight [n_sums, n]; out [n_layer - 1, n_sums,
- * n_embd_kv]. What RoPE's magnitude (YaRN's) multiplied stays multiplied. */
-iflow_status iflow_engine_sum_keys(iflow_engine *engine, const iflow_rows *rows, const int32_t *row, int n, const float *weight, int n_sums,
-                                   float *out);
+/* The K of rows row[n] of a layer before RoPE: out [n, n_embd_kv]. What RoPE's magnitude (YaRN's) multiplied stays multiplied. */
+iflow_status iflow_engine_read_keys(iflow_engine *engine, const iflow_rows *rows, int layer, const int32_t *row, int n, float *out);
 
 /* Adds shift number which[i] to the K of row[i], in every layer but the first: shift [n_layer - 1, n_shifts, n_embd_kv], before RoPE and
  * with its magnitude. */

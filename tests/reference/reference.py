@@ -22,7 +22,7 @@ METHODS = ("full", "none", "infoflow")
 MORE_METHODS = ("epic", "epic-ratio", "cacheblend", "reorder")  # reorder: infoflow with the chunks reordered
 GEOMETRIES = ("global", "hl-hp", "hl-tp", "tl-tp")
 N_EPIC = 4  # tokens that epic takes of every chunk
-N_FIRST, N_PRIOR = 8, 4  # of a chunk's drift: tokens that do not count, and tokens without a change that do
+N_PRIOR, LEAST_PART = 4, 0.05  # of drift()
 
 # 0.15 * 20 is 3.0000000000000004 in binary and 0.575 * 40 is 22.999999999999996: a floor needs a hair of help to mean what was written.
 FLOOR_HELP = 1e-9
@@ -553,16 +553,18 @@ def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: l
 
 
 def drift(model: Model, stale: Cache, cache: Cache, lengths: list[int], selected: list[int], rounding: Rounding) -> None:
-    """After a recompute that began with `stale`, in place: what the keys of a chunk's selected tokens changed by, before RoPE, is added up,
-    divided by N_PRIOR more than they are, and added to the keys of its other tokens. Selected tokens among the first N_FIRST of a chunk do
-    not count. lengths begins with the head's, which stays; so does layer 0, where nothing is stale, and so does V."""
+    """After a recompute that began with `stale`, in place: the keys of a chunk's other tokens are moved by the weighted mean of what those of
+    its selected tokens changed by, before RoPE; V stays, and so does the head, with which lengths begins, and layer 0, where nothing is
+    stale. The weight is 1 / (d + LEAST_PART) for a squared change d, in medians (the upper one) of the layer; N_PRIOR tokens of weight 1 and
+    no change belong to the mean."""
     begins, of = np.cumsum([0] + lengths), np.array(selected, dtype=int)
     for layer in range(1, model.n_layer):
         change = rotate(model, cache.k[layer][of] - stale.k[layer][of], -of)
+        distance = (change**2).sum(axis=(1, 2))
+        weight = 1.0 / (distance / np.sort(distance)[len(of) // 2] + LEAST_PART)
         for begin, end in zip(begins[1:-1], begins[2:]):
-            counted = (begin + N_FIRST <= of) & (of < end)
-            others = np.setdiff1d(np.arange(begin, end), of)
-            shift = change[counted].sum(axis=0) / (counted.sum() + N_PRIOR)
+            own, others = (begin <= of) & (of < end), np.setdiff1d(np.arange(begin, end), of)
+            shift = (weight[own, None, None] * change[own]).sum(axis=0) / (weight[own].sum() + N_PRIOR)
             turned = rotate(model, np.repeat(shift[None], len(others), axis=0), others) / model.rope.magnitude**2
             cache.k[layer][others] = rounding(cache.k[layer][others] + turned)
 
