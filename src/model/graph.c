@@ -14,19 +14,23 @@ typedef struct builder {
     struct ggml_tensor *x, *quantised; /* the last input of a product of ours, and the same in 8 bits */
 } builder;
 
-struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
-                                     bool inplace) {
+static struct ggml_tensor *rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
+                                bool inplace, float attn_factor) {
     const iflow_rope *r = &model->h.rope;
     return (inplace ? ggml_rope_ext_inplace : ggml_rope_ext)(ctx, x, pos, model->rope_freqs, r->n_dims, r->type, r->n_ctx_orig,
-                                                             r->freq_base, r->freq_scale, r->ext_factor, r->attn_factor, r->beta_fast,
+                                                             r->freq_base, r->freq_scale, r->ext_factor, attn_factor, r->beta_fast,
                                                              r->beta_slow);
+}
+
+struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
+                                     bool inplace) {
+    return rope(ctx, model, x, pos, inplace, model->h.rope.attn_factor);
 }
 
 struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos) {
     const iflow_rope *r = &model->h.rope;
     const float own = r->ext_factor != 0.0f ? 1.0f + 0.1f * logf(1.0f / r->freq_scale) : 1.0f; /* what the op multiplies by itself */
-    return ggml_rope_ext(ctx, x, pos, model->rope_freqs, r->n_dims, r->type, r->n_ctx_orig, r->freq_base, r->freq_scale, r->ext_factor,
-                         1.0f / own, r->beta_fast, r->beta_slow);
+    return rope(ctx, model, x, pos, false, 1.0f / own);
 }
 
 static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_tensor *weight) {
