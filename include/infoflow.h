@@ -202,6 +202,8 @@ typedef struct iflow_context iflow_context;
 
 enum { IFLOW_MAX_BEHIND = 4, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that there are, and are used unless said otherwise */
 
+typedef struct iflow_correction iflow_correction;
+
 typedef struct iflow_context_params {
     int n_ctx;           /* rows of the cache; 0: grows as needed, up to the model's training context */
     int n_ubatch;        /* tokens a slice of a forward pass; 0: 512 */
@@ -213,6 +215,7 @@ typedef struct iflow_context_params {
                          /* the chunk's KV is kept, which is nearer to what it will be among others. Ids tell all of these apart */
     bool foresee;        /* note in chunks how stale their tokens will be among others. Behind 2 texts or more it is known, and always */
                          /* noted; else it takes a second prefill */
+    const iflow_correction *correction; /* of this model, or NULL; it must outlive the context */
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. */
@@ -238,6 +241,38 @@ IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *i
 IFLOW_API iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens);
 /* Empties the list. */
 IFLOW_API void iflow_context_clear(iflow_context *ctx);
+
+/* ---- Corrections -------------------------------------------------------------------------------------------------------------------- */
+
+/* What K and V of a chunk's tokens change by when other chunks come to stand before it can in good part be foretold from what they are and
+ * where they stand: by an affine map a layer, which is learned once a model from documents, without questions or answers (ours). A context
+ * with a correction applies it to chunks as it puts them together; the chunks in the store stay as they are. */
+
+/* E_NOT_FOUND, E_FORMAT, E_CORRUPT, E_UNSUPPORTED (another version's), E_ARG (another model's), E_IO, E_MEMORY. The model must outlive it.
+ */
+IFLOW_API iflow_status iflow_correction_load(const char *path, const iflow_model *model, iflow_correction **out);
+IFLOW_API void iflow_correction_free(iflow_correction *correction);
+
+typedef struct iflow_correction_info {
+    char id[IFLOW_ID_SIZE]; /* of its content */
+    int behind;             /* the chunks that it is for: behind how many texts, 0: alone. Others are left as they are */
+    size_t n_tokens;        /* that it was learned from */
+} iflow_correction_info;
+
+IFLOW_API iflow_correction_info iflow_correction_get_info(const iflow_correction *correction);
+
+typedef struct iflow_learner iflow_learner;
+
+/* Learns for chunks as ctx makes them. ctx must outlive it. It keeps 16 bytes a layer and pair of the 2 n_embd_kv numbers of K and V. */
+IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out);
+/* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
+ * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT. */
+IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
+/* Tokens learned from so far. */
+IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
+/* Writes the correction's file, whole or not at all. E_ARG: fewer than 1,024 tokens; E_FULL, E_IO, E_MEMORY. */
+IFLOW_API iflow_status iflow_learner_write(const iflow_learner *learner, const char *path);
+IFLOW_API void iflow_learner_free(iflow_learner *learner);
 
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -272,13 +307,12 @@ typedef enum iflow_geometry {
     IFLOW_GEOMETRY_TL_TP,  /* every chunk ends where the context ends, text behind it */
 } iflow_geometry;
 
-/* Whether drift is carried over: how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its other
- * tokens, which are not run again; ours. */
-typedef enum iflow_drift {
-    IFLOW_DRIFT_AUTO, /* as iflow_method_drifts() says */
-    IFLOW_DRIFT_ON,
-    IFLOW_DRIFT_OFF,
-} iflow_drift;
+/* Whether something of ours is done. */
+typedef enum iflow_switch {
+    IFLOW_AUTO, /* as iflow_method_drifts() says, where it can be done at all */
+    IFLOW_ON,
+    IFLOW_OFF,
+} iflow_switch;
 
 typedef enum iflow_score_text {
     IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
@@ -298,7 +332,10 @@ typedef struct iflow_ask_params {
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
     double foreseen_share;       /* union: foreseen's part of the budget; 2/3 */
-    iflow_drift drift;           /* AUTO */
+    iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
+                                 /* without one */
+    iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */
+                                 /* other tokens, which are not run again; AUTO */
     iflow_score score;           /* NORM */
     iflow_geometry geometry;     /* for scoring; GLOBAL */
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
@@ -342,6 +379,7 @@ typedef struct iflow_answer {
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
+    size_t n_corrected;      /* of those reused from chunks, before some were recomputed */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_method method;
     double ratio; /* what was asked for; the share recomputed is n_recomputed / n_context */
@@ -399,7 +437,8 @@ IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 IFLOW_API bool iflow_method_looks(iflow_method method);
 /* Whether it needs the staleness that chunks foresee. */
 IFLOW_API bool iflow_method_foresees(iflow_method method);
-/* Whether the drift of what it recomputes is carried over to other tokens unless said otherwise: infoflow and ours. */
+/* Whether reused KV is corrected and the drift of what is recomputed carried over to other tokens unless said otherwise: infoflow and ours.
+ */
 IFLOW_API bool iflow_method_drifts(iflow_method method);
 /* Whether it gives every token a score, so that coverage can be its budget. */
 IFLOW_API bool iflow_method_scores(iflow_method method);

@@ -10,7 +10,7 @@ run 0 ask -q 'Where is the light?' --max-tokens 6 --chunk 100 --json --scores a.
 [ ! -s err ] || fail "--json writes to standard error"
 [ "$(wc -l <out)" = 1 ] || fail "not one line"
 json out 'isinstance(d["answer"], str)' 'd["method"] == "infoflow"' 'd["ratio"] == 0.15' \
-    'set(d["tokens"]) == {"context", "reused", "recomputed", "prompt", "generated"}' \
+    'set(d["tokens"]) == {"context", "reused", "corrected", "recomputed", "prompt", "generated"}' \
     '{"prefill", "load", "assemble", "score", "select", "recompute", "prompt", "ttft", "decode", "total"} <= set(d["timings_ms"])' \
     'all(v >= 0 for v in d["timings_ms"].values())' \
     'd["timings_ms"]["ttft"] >= sum(d["timings_ms"][k] for k in ("prefill", "load", "assemble", "score", "select", "recompute", "prompt")) * 0.999' \

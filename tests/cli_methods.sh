@@ -9,7 +9,7 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
     "$python" -c 'import json,sys; d,e=(json.load(open(f)) for f in ("out",sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2" || fail "not so: $2"
 }
 
-run 0 methods; prints '^  random +.*; by --ratio$'; for ours in infoflow foreseen union product; do prints "^  $ours +.*; by --ratio; with drift\$"; done
+run 0 methods; prints '^  random +.*; by --ratio$'; for ours in infoflow foreseen union product; do prints "^  $ours +.*; by --ratio; corrected, with drift\$"; done
 
 # Chunks behind texts are other chunks, and stand beside the plain ones; what they stand behind is shown.
 run 0 ingest --chunk 100 --alone a.txt b.txt; plain=$(sed -n 's/  a.txt//p' out)

@@ -369,7 +369,7 @@ static void test_coverage_of_one_ratio(void **state) {
 }
 
 /* K, then V, of a layer over the whole context, after asking: [2, n_context, n_embd_kv]. */
-static float *rows_after(iflow_context *ctx, iflow_method method, iflow_drift drift, double ratio, int layer, iflow_answer **answer) {
+static float *rows_after(iflow_context *ctx, iflow_method method, iflow_switch drift, double ratio, int layer, iflow_answer **answer) {
     iflow_ask_params params = ask_params(method, ratio);
     params.drift = drift;
     params.max_tokens = 1;
@@ -443,9 +443,9 @@ static void test_drift_is_one_shift(void **state) {
         double largest = 0;
         for (int layer = 0; layer < model->h.n_layer; layer++) {
             iflow_answer *answer = NULL;
-            float *off = rows_after(ctx, methods[m], IFLOW_DRIFT_OFF, 0.4, layer, &answer);
-            float *usual = rows_after(ctx, methods[m], IFLOW_DRIFT_AUTO, 0.4, layer, &answer);
-            float *on = rows_after(ctx, methods[m], IFLOW_DRIFT_ON, 0.4, layer, &answer);
+            float *off = rows_after(ctx, methods[m], IFLOW_OFF, 0.4, layer, &answer);
+            float *usual = rows_after(ctx, methods[m], IFLOW_AUTO, 0.4, layer, &answer);
+            float *on = rows_after(ctx, methods[m], IFLOW_ON, 0.4, layer, &answer);
             const size_t n_bytes = 2 * answer->n_context * (size_t)model->n_embd_kv * sizeof *on;
             assert_memory_equal(usual, iflow_method_drifts(methods[m]) ? on : off, n_bytes);
             largest = fmax(largest, check_shifted(answer, on, off, layer));

@@ -8,7 +8,7 @@
 #include <string.h>
 
 int cli_ask(int argc, char **argv) {
-    common_options common = common_options_default();
+    common_options common = common_options_asking();
     ask_options asking = ask_options_default();
     profile_options profiling = {0};
     gate checking = gate_default();
@@ -28,6 +28,7 @@ int cli_ask(int argc, char **argv) {
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(asking),
         OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROW_CORRECTION(common),
         OPTION_ROWS_VERIFY(checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object, and nothing else"},

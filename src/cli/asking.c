@@ -46,9 +46,7 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->temperature = options->temperature;
     out->seed = options->seed;
     out->reorder = options->reorder;
-    out->drift = strcmp(options->drift, "on") == 0    ? IFLOW_DRIFT_ON
-                 : strcmp(options->drift, "off") == 0 ? IFLOW_DRIFT_OFF
-                                                      : IFLOW_DRIFT_AUTO;
+    out->drift = strcmp(options->drift, "on") == 0 ? IFLOW_ON : strcmp(options->drift, "off") == 0 ? IFLOW_OFF : IFLOW_AUTO;
     iflow_status status = iflow_score_from_name(options->score, &out->score);
     if (!status)
         status = iflow_geometry_from_name(options->geometry, &out->geometry);

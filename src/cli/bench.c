@@ -306,6 +306,8 @@ int cli_bench(int argc, char **argv) {
          "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
         {'\0', "chunk", "N", OPTION_INT, &b.chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
         OPTION_ROWS_BEHIND(common),
+        {'\0', "correction", "FILE", OPTION_TEXT, &b.correction, 0, 0,
+         "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
         OPTION_ROW_EXACT(common),
         {'r', "ratio", "R", OPTION_REAL, &b.ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
         {'\0', "turns", "N", OPTION_INT, &b.turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},

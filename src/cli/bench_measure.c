@@ -55,6 +55,7 @@ static json_t *rates_json(double n_tokens, const double *ours_ms, const double *
 typedef struct ours {
     iflow_model *model;
     iflow_store *store;
+    iflow_correction *correction;
     iflow_context *ctx;
     char *dir;
 } ours;
@@ -62,6 +63,7 @@ typedef struct ours {
 static void close_ours(ours *o) {
     iflow_context_free(o->ctx);
     iflow_store_close(o->store);
+    iflow_correction_free(o->correction);
     iflow_model_free(o->model);
     free(o->dir);
     *o = (ours){0};
@@ -74,7 +76,9 @@ static iflow_status open_ours(const bench *b, const char *store, ours *o) {
         o->dir = text_format("%s/%s", b->dir, store);
         status = iflow_store_open(o->dir, NULL, &o->store);
     }
-    const iflow_context_params params = {.n_threads = b->threads, .alone = !b->behind, .behind = b->behind};
+    if (!status && b->correction)
+        status = iflow_correction_load(b->correction, o->model, &o->correction);
+    const iflow_context_params params = {.n_threads = b->threads, .alone = !b->behind, .behind = b->behind, .correction = o->correction};
     return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 

@@ -53,9 +53,10 @@ static void print_run(const json_t *result) {
     printf("\n%-12s%s, commit %s\n", "ggml", string(result, "ggml", "version"), string(result, "ggml", "commit"));
     char *chunks = common_chunks((int)number(result, "settings", "behind", NULL));
     const bool exact = json_is_true(json_object_get(json_object_get(result, "settings"), "exact"));
-    printf("%-12s%.0f threads, chunks of %.0f %s,%s ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",
-           number(result, "settings", "threads", NULL), number(result, "settings", "chunk", NULL), chunks, exact ? " exact," : "",
-           number(result, "settings", "ratio", NULL), number(result, "settings", "turns", NULL),
+    const bool corrected = json_is_true(json_object_get(json_object_get(result, "settings"), "corrected"));
+    printf("%-12s%.0f threads, chunks of %.0f %s%s,%s ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",
+           number(result, "settings", "threads", NULL), number(result, "settings", "chunk", NULL), chunks, corrected ? ", corrected" : "",
+           exact ? " exact," : "", number(result, "settings", "ratio", NULL), number(result, "settings", "turns", NULL),
            plural((uint64_t)number(result, "settings", "turns", NULL)), string(result, "settings", "store_in"));
     free(chunks);
 }

@@ -424,7 +424,7 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
 }
 
 int cli_calibrate(int argc, char **argv) {
-    calibrate c = {.limit = 12};
+    calibrate c = {.common = {.correction = "auto"}, .limit = 12};
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
         "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"
@@ -448,6 +448,7 @@ int cli_calibrate(int argc, char **argv) {
          "where the profile goes (default: where the other commands look: infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},
         {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0, "documents hold a JSON object a line, whatever their names"},
         OPTION_ROW_CUT(c.common),
+        OPTION_ROW_CORRECTION(c.common),
         OPTION_ROW_KV_TYPE(c.common),
         OPTION_ROW_MAX_SIZE(c.common),
         OPTION_ROWS_ENGINE(c.common),

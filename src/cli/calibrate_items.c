@@ -58,28 +58,8 @@ iflow_status calibrate_item_answer(calibrate_item *item, iflow_context *ctx, siz
 
 /* ---- Questions that the model writes ------------------------------------------------------------------------------------------------ */
 
-typedef struct collecting {
-    const iflow_model *model;
-    size_t chunk_tokens;
-    document_chunks all;
-    int result;
-} collecting;
-
 static void append_chunk(document_chunks *to, const document_chunks *from, size_t i) {
     document_chunks_add(to, from->token + from->start[i], from->start[i + 1] - from->start[i]);
-}
-
-static bool collect(document *doc, void *user) {
-    collecting *c = user;
-    document_chunks chunks = {0};
-    const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
-    for (size_t i = 0; i < chunks.n_chunks; i++)
-        append_chunk(&c->all, &chunks, i);
-    if (status != IFLOW_OK)
-        c->result = cli_failed(status, doc->name);
-    document_chunks_free(&chunks);
-    document_free(doc);
-    return c->result == CLI_OK;
 }
 
 /* The first line of what the model wrote, without white space around, whatever bytes it wrote; NULL if that is empty. */
@@ -119,36 +99,30 @@ static void choose_context(const document_chunks *all, size_t i, size_t turn, do
 
 int calibrate_items_make(session *s, const common_options *options, bool jsonl, char **operands, size_t n_operands, size_t limit,
                          calibrate_items *out) {
-    collecting c = {.model = s->model, .chunk_tokens = session_chunk_tokens(options), .result = CLI_OK};
-    sources list = {0};
-    for (size_t i = 0; i < n_operands; i++)
-        sources_add(&list, operands[i]);
-    sources_read(&list, jsonl, collect, &c);
-    if (list.n_failed)
-        c.result = CLI_FAILED;
-    sources_free(&list);
-    const size_t n_all = c.all.n_chunks, n = limit < n_all ? limit : n_all;
-    if (c.result == CLI_OK && n_all < 2) {
+    document_chunks all = {0};
+    int result = document_chunks_read(s->model, session_chunk_tokens(options), jsonl, operands, n_operands, &all);
+    const size_t n_all = all.n_chunks, n = limit < n_all ? limit : n_all;
+    if (result == CLI_OK && n_all < 2) {
         cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk", n_all,
                   plural(n_all));
-        c.result = CLI_FAILED;
+        result = CLI_FAILED;
     }
     out->item = must_alloc(n, sizeof *out->item);
     const double start = now_seconds();
-    for (size_t q = 0; q < n && c.result == CLI_OK; q++) {
+    for (size_t q = 0; q < n && result == CLI_OK; q++) {
         char *question = NULL;
         progress_show((double)q / (double)n, q ? (now_seconds() - start) / (double)q * (double)(n - q) : -1, "writing questions", "");
         const size_t i = q * n_all / n;
-        const iflow_status status = write_question(s->ctx, &c.all, i, &question);
+        const iflow_status status = write_question(s->ctx, &all, i, &question);
         if (status != IFLOW_OK)
-            c.result = cli_failed(status, "writing a question");
+            result = cli_failed(status, "writing a question");
         else if (question) {
             out->item[out->n].question = question;
-            choose_context(&c.all, i, q, &out->item[out->n++].chunks);
+            choose_context(&all, i, q, &out->item[out->n++].chunks);
         }
     }
-    document_chunks_free(&c.all);
-    return c.result;
+    document_chunks_free(&all);
+    return result;
 }
 
 void calibrate_item_free(calibrate_item *item) {

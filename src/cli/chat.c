@@ -134,7 +134,7 @@ static int talk(chat *c) {
 }
 
 int cli_chat(int argc, char **argv) {
-    chat c = {.common = common_options_default(), .asking = ask_options_default(), .gate = gate_default()};
+    chat c = {.common = common_options_asking(), .asking = ask_options_default(), .gate = gate_default()};
     profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",
@@ -152,6 +152,7 @@ int cli_chat(int argc, char **argv) {
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(c.asking),
         OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROW_CORRECTION(c.common),
         OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},

@@ -362,3 +362,38 @@ void sources_read(sources *list, bool jsonl, on_document take, void *user) {
             fclose(file);
     }
 }
+
+/* ---- All of them -------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct collecting {
+    const iflow_model *model;
+    size_t chunk_tokens;
+    document_chunks *all;
+    int result;
+} collecting;
+
+static bool collect(document *doc, void *user) {
+    collecting *c = user;
+    document_chunks chunks = {0};
+    const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
+    for (size_t i = 0; i < chunks.n_chunks; i++)
+        document_chunks_add(c->all, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+    if (status != IFLOW_OK)
+        c->result = cli_failed(status, doc->name);
+    document_chunks_free(&chunks);
+    document_free(doc);
+    return c->result == CLI_OK;
+}
+
+int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
+                         document_chunks *out) {
+    collecting c = {.model = model, .chunk_tokens = chunk_tokens, .all = out, .result = CLI_OK};
+    sources list = {0};
+    for (size_t i = 0; i < n_operands; i++)
+        sources_add(&list, operands[i]);
+    sources_read(&list, jsonl, collect, &c);
+    if (list.n_failed)
+        c.result = CLI_FAILED;
+    sources_free(&list);
+    return c.result;
+}

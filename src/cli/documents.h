@@ -26,6 +26,9 @@ typedef struct document_chunks {
 /* Cuts a document. The one place where this happens: `ask` finds what `ingest` stored because both come here. */
 iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out);
 void document_chunks_free(document_chunks *chunks);
+/* Reads and cuts all documents of the operands (see sources_read). CLI_OK, or CLI_FAILED if one could not be read, after messages. */
+int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
+                         document_chunks *out);
 /* Puts a chunk behind those that are there. */
 void document_chunks_add(document_chunks *chunks, const int32_t *tokens, size_t n);
 /* Adds them all to a context. */

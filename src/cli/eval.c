@@ -89,6 +89,8 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
     if (v->drift)
         text_puts(&out, " drift");
+    if (v->correct)
+        text_printf(&out, " corrected=%.8s", e->s.corrected.id);
     if (iflow_method_scores(v->method) && asking->coverage > 0)
         text_printf(&out, " coverage=%g min-ratio=%g max-ratio=%g", asking->coverage, asking->min_ratio, asking->max_ratio);
     if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
@@ -274,7 +276,8 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.score = v->score;
     params.geometry = v->geometry;
     params.reorder = v->reorder;
-    params.drift = v->drift ? IFLOW_DRIFT_ON : IFLOW_DRIFT_OFF;
+    params.drift = v->drift ? IFLOW_ON : IFLOW_OFF;
+    params.correct = v->correct ? IFLOW_ON : IFLOW_OFF;
     params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
@@ -452,7 +455,8 @@ static int summarise(const eval *e, int argc, char *const *argv) {
 
 static int parse_variants(const command_usage *usage, eval *e) {
     e->n_variants = 0;
-    return eval_variants_parse(usage, e->methods, e->ratios, &e->asking, e->common.behind, e->variant, &e->n_variants);
+    const iflow_correction_info *corrected = e->s.model ? &e->s.corrected : NULL;
+    return eval_variants_parse(usage, e->methods, e->ratios, &e->asking, e->common.behind, corrected, e->variant, &e->n_variants);
 }
 
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
@@ -470,7 +474,7 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {.common = common_options_default(),
+    eval e = {.common = common_options_asking(),
               .asking = ask_options_default(),
               .methods = "full,none,infoflow",
               .ratios = "0.15",
@@ -537,6 +541,7 @@ int cli_eval(int argc, char **argv) {
         OPTION_ROWS_DRIFT(e.asking),
         OPTION_ROWS_SCORING(e.asking),
         OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROW_CORRECTION(e.common),
         OPTION_ROWS_VERIFY(e.gate, "; which ones: drawn by the question, the same every time; 1: all"),
         OPTION_ROW_KV_TYPE(e.common),
         OPTION_ROWS_PREFILL(e.common),
@@ -595,9 +600,9 @@ int cli_eval(int argc, char **argv) {
     if (result == CLI_OK)
         result = use_profile(&e, &profiling, &methods, &ratios);
     if (result == CLI_OK)
-        result = parse_variants(&usage, &e);
-    if (result == CLI_OK)
         result = session_open_without_context(&usage, &e.common, &e.s);
+    if (result == CLI_OK)
+        result = parse_variants(&usage, &e);
     if (result == CLI_OK)
         result = open_contexts(&e);
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;

@@ -89,9 +89,10 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     if (json_is_true(json_object_get(record, "reorder")))
         text_puts(&out, "/reorder");
     const char *settings = json_string_value(json_object_get(record, "settings"));
-    bool drift = false;
+    bool drift = false, corrected = false;
     for (const char *word = settings ? settings : ""; *word; word += strspn(word, " ")) {
         const size_t n = strcspn(word, " ");
+        corrected = corrected || strncmp(word, "corrected=", 10) == 0;
         drift = drift || (n == 5 && strncmp(word, "drift", 5) == 0);
         /* The others are the run's; these are the budget, and chunks that are not as usual. */
         const bool chunks = (strncmp(word, "behind=", 7) == 0 && atoi(word + 7) != common_options_default().behind) ||
@@ -104,6 +105,8 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     iflow_method_from_name(series->method, &method);
     if (drift != iflow_method_drifts(method))
         text_puts(&out, drift ? "/drift" : "/nodrift");
+    if (corrected)
+        text_puts(&out, "/corrected");
     return out.bytes;
 }
 

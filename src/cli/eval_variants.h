@@ -12,13 +12,14 @@ typedef struct eval_variant {
     double ratio;
     iflow_score score;
     iflow_geometry geometry;
-    bool reorder, drift;
+    bool reorder, drift, correct;
     int behind; /* texts that chunks are prefilled behind */
 } eval_variant;
 
 /* Parses --methods, "infoflow,infoflow:vatp+alone,none": names, each with settings that differ from the options', and --ratio; methods
- * without a ratio are one variant. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
+ * without a ratio are one variant. corrected: the correction, if there is one (else its id is empty); NULL: that is not known yet, and
+ * comes with another call. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
 int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, int behind,
-                        eval_variant variant[EVAL_MAX_VARIANTS], size_t *n);
+                        const iflow_correction_info *corrected, eval_variant variant[EVAL_MAX_VARIANTS], size_t *n);
 
 #endif

@@ -13,6 +13,7 @@ static const struct {
     {"chat", "ask on over the same documents", cli_chat},
     {"store", "list, show, verify, pin, delete and prune what is kept", cli_store},
     {"eval", "measure answers and times on a question set", cli_eval},
+    {"learn", "learn from documents how KV changes among others, once a model", cli_learn},
     {"calibrate", "find which settings suit a model, and its least ratio", cli_calibrate},
     {"bench", "measure speed and memory against libllama", cli_bench},
     {"methods", "what --method, --score and --geometry can be", cli_methods},

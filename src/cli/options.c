@@ -212,6 +212,12 @@ common_options common_options_default(void) {
     return (common_options){.behind = IFLOW_DEFAULT_BEHIND};
 }
 
+common_options common_options_asking(void) {
+    common_options options = common_options_default();
+    options.correction = "auto";
+    return options;
+}
+
 char *common_chunks(int behind) {
     return behind ? text_format("behind %d text%s", behind, behind == 1 ? "" : "s") : text_format("alone");
 }

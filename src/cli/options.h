@@ -59,12 +59,15 @@ bool parse_bytes(const char *string, uint64_t *n_bytes);
 /* Options that most commands share. */
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
+    const char *correction; /* a file, "auto" or "none"; NULL: none */
     bool no_store, no_mmap, no_repack, exact, whole, foresee, quiet;
     int verbose, threads, ctx, ubatch, chunk, behind;
     uint64_t max_bytes;
 } common_options;
 
 common_options common_options_default(void);
+/* Of a command that asks: it corrects. */
+common_options common_options_asking(void);
 
 /* How chunks are prefilled: "alone", "behind 2 texts". The caller's to free(). */
 char *common_chunks(int behind);
@@ -98,6 +101,12 @@ char *common_chunks(int behind);
     {                                                                                                                                      \
         '\0', "alone", NULL, OPTION_CLEAR, &(o).behind, 0, 0,                                                                              \
             "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"                               \
+    }
+#define OPTION_ROW_CORRECTION(o)                                                                                                           \
+    {                                                                                                                                      \
+        '\0', "correction", "FILE|none", OPTION_TEXT, &(o).correction, 0, 0,                                                               \
+            "change reused KV as this file of `infoflow learn` foretells (default: that of the model, if there is one, in "                \
+            "infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config)"                                                                 \
     }
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
     OPTION_ROWS_BEHIND(o), {                                                                                                               \

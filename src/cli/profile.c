@@ -14,10 +14,7 @@ int profile_options_check(const command_usage *usage, const profile_options *opt
 }
 
 char *profile_place(const char *fingerprint) {
-    const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
-    if (config)
-        return text_format("%s/infoflow/profiles/%s.json", config, fingerprint);
-    return home ? text_format("%s/.config/infoflow/profiles/%s.json", home, fingerprint) : NULL;
+    return session_config_path("profiles", fingerprint, "json");
 }
 
 /* A list of layers of the model, or null. */
@@ -95,6 +92,8 @@ void profile_free(profile *p) {
 }
 
 int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out) {
+    if (wanted->ignore && !options_given(&common->correction))
+        common->correction = NULL;
     const int result = profile_find(wanted, model, out);
     if (result != CLI_OK || !out->path)
         return result;

@@ -22,7 +22,7 @@ typedef struct profile_options {
      "take options that are not given from this profile of `infoflow calibrate` (default: that of the model, if there is one, in "         \
      "infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},                                                                         \
     {                                                                                                                                      \
-        '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile"                                            \
+        '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile, and no correction that is not named"       \
     }
 
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. */

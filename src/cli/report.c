@@ -42,6 +42,8 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
     print_tokens(to, "context", answer->n_context, more);
     print_share(to, "reused", answer, answer->n_reused);
+    if (answer->n_corrected)
+        print_share(to, "corrected", answer, answer->n_corrected);
     print_share(to, "recomputed", answer, answer->n_recomputed);
     print_tokens(to, "prompt", answer->n_prompt, "");
     print_tokens(to, "generated", answer->n_generated, "");
@@ -90,6 +92,7 @@ json_t *report_tokens_json(const iflow_answer *answer) {
     json_t *tokens = json_object();
     set_count(tokens, "context", answer->n_context);
     set_count(tokens, "reused", answer->n_reused);
+    set_count(tokens, "corrected", answer->n_corrected);
     set_count(tokens, "recomputed", answer->n_recomputed);
     set_count(tokens, "prompt", answer->n_prompt);
     set_count(tokens, "generated", answer->n_generated);

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { DEFAULT_CHUNK = 512 };
 
@@ -79,6 +80,34 @@ int session_load_model(const command_usage *usage, const common_options *options
     return CLI_OK;
 }
 
+char *session_config_path(const char *directory, const char *fingerprint, const char *ending) {
+    const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
+    if (config)
+        return text_format("%s/infoflow/%s/%s.%s", config, directory, fingerprint, ending);
+    return home ? text_format("%s/.config/infoflow/%s/%s.%s", home, directory, fingerprint, ending) : NULL;
+}
+
+/* The correction that the options mean; none at the default place is no failure. */
+static int load_correction(const common_options *options, session *s) {
+    if (!options->correction || strcmp(options->correction, "none") == 0)
+        return CLI_OK;
+    const bool usual = strcmp(options->correction, "auto") == 0;
+    char *path = usual ? session_config_path("corrections", s->info.fingerprint, "gguf") : text_format("%s", options->correction);
+    if (!path || (usual && access(path, F_OK) != 0)) {
+        free(path);
+        return CLI_OK;
+    }
+    s->correction_path = path;
+    const iflow_status status = iflow_correction_load(path, s->model, &s->correction);
+    if (status != IFLOW_OK) {
+        cli_failed(status, NULL);
+        cli_note("`infoflow learn` makes a correction; --correction none does without");
+        return CLI_FAILED;
+    }
+    s->corrected = iflow_correction_get_info(s->correction);
+    return CLI_OK;
+}
+
 int session_new_context(const common_options *options, const session *s, iflow_context **out) {
     iflow_context_params params = {.n_ctx = options->ctx,
                                    .n_ubatch = options->ubatch,
@@ -87,13 +116,16 @@ int session_new_context(const common_options *options, const session *s, iflow_c
                                    .kv_type = options->kv_type,
                                    .alone = !options->behind,
                                    .behind = options->behind,
-                                   .foresee = options->foresee};
+                                   .foresee = options->foresee,
+                                   .correction = s->correction};
     iflow_status status = iflow_context_new(s->model, s->store, &params, out);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }
 
 int session_open_without_context(const command_usage *usage, const common_options *options, session *out) {
-    const int result = out->model ? CLI_OK : session_load_model(usage, options, out);
+    int result = out->model ? CLI_OK : session_load_model(usage, options, out);
+    if (result == CLI_OK)
+        result = load_correction(options, out);
     return result == CLI_OK && !options->no_store ? open_store(usage, options, false, out) : result;
 }
 
@@ -105,7 +137,9 @@ int session_open(const command_usage *usage, const common_options *options, sess
 void session_close(session *s) {
     iflow_context_free(s->ctx);
     iflow_store_close(s->store);
+    iflow_correction_free(s->correction);
     iflow_model_free(s->model);
+    free(s->correction_path);
     free(s->store_dir);
     *s = (session){0};
 }

@@ -9,6 +9,9 @@ typedef struct session {
     iflow_model_info info;
     iflow_store *store; /* NULL with --no-store */
     iflow_context *ctx;
+    iflow_correction *correction; /* NULL: none; contexts have it */
+    iflow_correction_info corrected;
+    char *correction_path;
     char *store_dir;
     double model_load_ms;
 } session;
@@ -32,6 +35,10 @@ int session_open_store(const command_usage *usage, const common_options *options
 
 /* Loads the model alone. */
 int session_load_model(const command_usage *usage, const common_options *options, session *out);
+
+/* Where a file about a model lies by default: directory/fingerprint.ending in infoflow's configuration; NULL if nothing says where. A new
+ * string. */
+char *session_config_path(const char *directory, const char *fingerprint, const char *ending);
 
 /* Tokens a chunk may have: what --chunk or --whole say. */
 size_t session_chunk_tokens(const common_options *options);

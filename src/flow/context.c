@@ -37,6 +37,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->kv_type = kv_type;
     ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
     ctx->foresee = params->foresee;
+    ctx->correction = params->correction;
     ctx->turn.pending = -1;
     if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
         (status = iflow_texts_make(model, &ctx->texts))) {

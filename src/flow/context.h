@@ -4,6 +4,7 @@
 
 #include "flow/behind.h"
 #include "kv/cache.h"
+#include "kv/correction.h"
 #include "kv/store.h"
 #include "model/engine.h"
 
@@ -22,8 +23,9 @@ struct iflow_context {
     int n_ctx; /* most rows of the cache */
     size_t chunk_tokens;
     iflow_kv_type kv_type;
-    int behind;   /* of chunks that this context makes */
-    bool foresee; /* these get their foreseen staleness */
+    int behind;                         /* of chunks that this context makes */
+    bool foresee;                       /* these get their foreseen staleness */
+    const iflow_correction *correction; /* NULL: none */
     iflow_texts texts;
     iflow_cache cache; /* the context, prompt and answer, at their global positions */
     /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.

@@ -1,6 +1,7 @@
 /* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
 #include "flow/blend.h"
 #include "flow/context.h"
+#include "flow/correct.h"
 #include "flow/drift.h"
 #include "flow/generate.h"
 #include "flow/geometry.h"
@@ -81,6 +82,9 @@ static iflow_status check_params(const iflow_context *ctx, const iflow_ask_param
         if (!(shares[i].value >= 0 && shares[i].value <= 1)) {
             return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);
         }
+    }
+    if (first && p->correct == IFLOW_ON && !ctx->correction) {
+        return iflow_fail(IFLOW_E_ARG, "the context has no correction");
     }
     if (first && p->min_ratio > p->max_ratio) {
         return iflow_fail(IFLOW_E_ARG, "min_ratio %g is greater than max_ratio %g", p->min_ratio, p->max_ratio);
@@ -173,14 +177,34 @@ static iflow_status take_in(run *r, size_t i) {
     return status;
 }
 
-/* Step 2: every chunk's KV into its rows, its keys rotated to the positions of a geometry (global for all but scoring): while they are
- * still in the processor's caches, and while the store reads the chunks that follow. */
+/* Whether something of ours is done. */
+static bool is_on(const run *r, iflow_switch what) {
+    return what == IFLOW_ON || (what == IFLOW_AUTO && iflow_method_drifts(r->params->method));
+}
+
+/* Corrects the chunks [from, to) that the context's correction is for. */
+static iflow_status correct(run *r, size_t from, size_t to) {
+    const iflow_correction *correction = r->ctx->correction;
+    iflow_status status = IFLOW_OK;
+    for (size_t end; correction && is_on(r, r->params->correct) && !status && from < to; from = end + 1) {
+        for (end = from; end < to && chunk_at(r, end)->behind == correction->info.behind; end++) {
+            r->answer->n_corrected += (size_t)r->length[end];
+        }
+        status = iflow_correct(r->ctx, r->start + from, r->length + from, end - from);
+    }
+    return status;
+}
+
+/* Step 2: every chunk's KV into its rows, corrected if that is wanted, and its keys rotated to the positions of a geometry (global for all
+ * but scoring): while they are still in the processor's caches, and while the store reads the chunks that follow. */
 static iflow_status assemble(run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
     const size_t n_chunks = r->answer->n_chunks;
     iflow_status status = IFLOW_OK;
     int32_t text = 0;
     int rotated = 0;
+    size_t corrected = 0; /* chunks that were looked at */
+    r->answer->n_corrected = 0;
     iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, n_chunks, r->first, &text);
     for (size_t i = 0, ahead = 0; !status && i < n_chunks; i++) {
         double since = iflow_now_ms();
@@ -192,8 +216,11 @@ static iflow_status assemble(run *r, iflow_geometry geometry) {
         const int loaded = r->start[i] + r->length[i];
         if (!status && (loaded - rotated >= MIN_ROTATED || i == n_chunks - 1)) {
             since = iflow_now_ms();
-            status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, rotated, loaded - rotated);
+            if (!(status = correct(r, corrected, i + 1))) {
+                status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, rotated, loaded - rotated);
+            }
             rotated = loaded;
+            corrected = i + 1;
             r->answer->ms.assemble += lap(&since);
         }
     }
@@ -336,7 +363,7 @@ static iflow_status recompute(run *r, const float *hidden) {
     double since = iflow_now_ms();
     float *stale = NULL; /* what drift remembers */
     iflow_status status = IFLOW_OK;
-    if (r->params->drift == IFLOW_DRIFT_ON || (r->params->drift == IFLOW_DRIFT_AUTO && iflow_method_drifts(r->params->method))) {
+    if (is_on(r, r->params->drift)) {
         status = iflow_drift_begin(r->ctx, a, &stale);
     }
     if (!status) {

@@ -416,3 +416,37 @@ cleanup:
     ggml_free(ctx);
     return status;
 }
+
+iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_affine *map, const float *feature, int row, int n) {
+    const int n_layer = e->model->h.n_layer, width = e->model->n_embd_kv;
+    if (n_layer < 2) {
+        return IFLOW_OK;
+    }
+    struct ggml_context *ctx = NULL;
+    struct ggml_cgraph *cgraph = NULL;
+    iflow_status status = begin_graph(e, 18, &ctx, &cgraph);
+    if (status) {
+        return status;
+    }
+    struct ggml_tensor *f = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, map[0].position->ne[0], n);
+    ggml_set_input(f);
+    for (int il = 1; il < n_layer; il++, map++) {
+        struct ggml_tensor *cache[2] = {rows->k[il], rows->v[il]}, *part[2];
+        for (int i = 0; i < 2; i++) {
+            part[i] = ggml_view_2d(ctx, cache[i], width, n, cache[i]->nb[1], (size_t)row * cache[i]->nb[1]);
+        }
+        struct ggml_tensor *x = ggml_concat(ctx, ggml_cast(ctx, part[0], GGML_TYPE_F32), ggml_cast(ctx, part[1], GGML_TYPE_F32), 0);
+        struct ggml_tensor *y = ggml_mul_mat(ctx, map->map, ggml_sub(ctx, x, map->mean)); /* f32 [2 width, n] */
+        x = ggml_add(ctx, x, ggml_add(ctx, y, ggml_mul_mat(ctx, map->position, f)));
+        for (int i = 0; i < 2; i++) {
+            struct ggml_tensor *half = ggml_view_2d(ctx, x, width, n, x->nb[1], (size_t)i * (size_t)width * ggml_element_size(x));
+            ggml_build_forward_expand(cgraph, ggml_cpy(ctx, half, part[i]));
+        }
+    }
+    if (!(status = allocate(e, cgraph))) {
+        ggml_backend_tensor_set(f, feature, 0, ggml_nbytes(f));
+        status = compute(e, cgraph);
+    }
+    ggml_free(ctx);
+    return status;
+}

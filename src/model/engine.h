@@ -83,4 +83,15 @@ iflow_status iflow_engine_read_keys(iflow_engine *engine, const iflow_rows *rows
 iflow_status iflow_engine_shift_keys(iflow_engine *engine, iflow_rows *rows, const int32_t *row, const int32_t *which, int n,
                                      const float *shift, int n_shifts);
 
+/* An affine map of a layer's K before RoPE and V: to x = (K, V), 2 n_embd_kv long, it adds map (x - mean) + position f, f being numbers of
+ * the row's that are not in it. */
+typedef struct iflow_affine {
+    struct ggml_tensor *mean;     /* f32 [2 n_embd_kv] */
+    struct ggml_tensor *map;      /* f16 [2 n_embd_kv, 2 n_embd_kv], what goes in first */
+    struct ggml_tensor *position; /* f32 [n_features, 2 n_embd_kv] */
+} iflow_affine;
+
+/* Maps rows [row, row + n), whose K is still before RoPE, in every layer but the first: map [n_layer - 1], feature [n, n_features]. */
+iflow_status iflow_engine_map(iflow_engine *engine, iflow_rows *rows, const iflow_affine *map, const float *feature, int row, int n);
+
 #endif

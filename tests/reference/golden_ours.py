@@ -1,5 +1,5 @@
 """Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union and product, a budget by coverage,
-drift.
+drift, a learned correction.
 
     golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
     golden_ours.py MODELS --search
@@ -17,7 +17,7 @@ In order, where golden.py does not say it:
     score_margin, score_margin_foreseen, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
                         score, is never nearer than this to the share asked for; it is there where a coverage is
 
-What is behind three texts, and drift, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
+What is behind three texts, drift and a correction, which is learned from the context that it is for, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
 
 Rounding moves what is foreseen less than it moves attention, so that its margin, too, can be less.
 """
@@ -35,6 +35,7 @@ import reference as ref
 import tokens as tok
 
 N_TOKENS = 4
+CORRECTED = -1
 MIN_COVERAGE_MARGIN = 2e-3
 MIN_FORESEEN_MARGIN = 4e-3
 MAX_FORESEEN_REACH = 1e-3
@@ -48,6 +49,12 @@ class Ask:
     share: float = 2 / 3
     coverage: ref.Coverage | None = None
     drift: bool = False
+    correct: bool = False
+
+    @property
+    def source(self) -> int:
+        """Which KV: behind so many texts, or corrected."""
+        return CORRECTED if self.correct else self.behind
 
 
 ASKS = {
@@ -70,9 +77,11 @@ ASKS = {
     "product-three": Ask("product", behind=3),
     "drift": Ask("infoflow", behind=2, drift=True),
     "no-drift": Ask("infoflow", behind=2),
+    "corrected": Ask("infoflow", behind=2, correct=True),
 }
 OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
 OF_DRIFT = ("drift", "no-drift")
+OF_CORRECTION = ("corrected", "no-drift")
 # The first: one text is not like three.
 OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three", "product-three")
 DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three",
@@ -89,7 +98,7 @@ class Case(golden.Case):
     @property
     def name(self) -> str:
         """Of its file."""
-        return self.model + {OF_ONE: "", OF_THREE: "-three", OF_DRIFT: "-drift"}[self.asks]
+        return self.model + {OF_ONE: "", OF_THREE: "-three", OF_DRIFT: "-drift", OF_CORRECTION: "-corrected"}[self.asks]
 
     @property
     def n_texts(self) -> int:
@@ -113,6 +122,11 @@ CASES = [
     Case("qwen2", 4, (26, 15, 20), asks=OF_DRIFT),
     Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_DRIFT),
     Case("qwen3", 2, (1, 40, 16), asks=OF_DRIFT),
+    Case("llama", 17, (20, 13, 27), asks=OF_CORRECTION),
+    Case("llama-yarn", 10, (20, 13, 27), asks=OF_CORRECTION),
+    Case("qwen2", 4, (26, 15, 20), asks=OF_CORRECTION),
+    Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_CORRECTION),
+    Case("qwen3", 8, (1, 40, 16), asks=OF_CORRECTION),
 ]
 
 
@@ -134,7 +148,7 @@ class Result:
 
 def budget_scores(result: Result, name: str) -> ref.Array:
     """What a coverage is counted in: the score of the question, but for foreseen and the product of both."""
-    method, behind = ASKS[name].method, ASKS[name].behind
+    method, behind = ASKS[name].method, ASKS[name].source
     if method == "product":
         return ref.product(result.norm[behind], result.foreseen[behind])
     return (result.foreseen if method == "foreseen" else result.norm)[behind]
@@ -176,14 +190,18 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
             foreseen = [ref.foreseen(prefills if behind == 1 else prefills[1:]) for prefills in samples]
             result.foreseen[behind] = np.concatenate([np.zeros(len(inputs["head"])), *foreseen])
             result.foreseen.setdefault(0, result.foreseen[behind])
+        if behind and any(ASKS[name].correct and ASKS[name].behind == behind for name in case.asks):
+            kv[CORRECTED] = ref.correct(kv[behind], ref.learn(model, kv[behind], rounding), rounding)
+            result.norm[CORRECTED] = ref.score_at(model, kv[CORRECTED], "global", n_sink, inputs["question"], layers, ("norm",),
+                                                  rounding)["norm"]
         for name in case.asks:
             ask = ASKS[name]
-            if ask.behind in (result.foreseen if ask.method in ("foreseen", "union", "product") else result.norm):
+            if ask.source in (result.foreseen if ask.method in ("foreseen", "union", "product") else result.norm):
                 result.choices[name] = choices_of(result, name, case.ratio)
         yield result
     for name in case.asks:
         if name not in WITHOUT_ANSWERS:
-            of = kv[ASKS[name].behind]
+            of = kv[ASKS[name].source]
             cache = ref.assemble(model, of, ref.geometry("global", n_sink, [len(chunk.tokens) for chunk in of]).chunk_start, rounding)
             stale = ref.copy_cache(cache)
             ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)

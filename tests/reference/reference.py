@@ -23,6 +23,7 @@ MORE_METHODS = ("epic", "epic-ratio", "cacheblend", "reorder")  # reorder: infof
 GEOMETRIES = ("global", "hl-hp", "hl-tp", "tl-tp")
 N_EPIC = 4  # tokens that epic takes of every chunk
 N_PRIOR, LEAST_PART = 4, 0.05  # of drift()
+REACHES, HOLD, HOLD_PLACE, SHARE = (2, 8, 32), 1e-2, 1e-4, 0.75  # of a learned correction
 
 # 0.15 * 20 is 3.0000000000000004 in binary and 0.575 * 40 is 22.999999999999996: a floor needs a hair of help to mean what was written.
 FLOOR_HELP = 1e-9
@@ -413,6 +414,70 @@ def assemble(model: Model, chunks: list[Chunk], starts: list[int], rounding: Rou
         cache.k.append(rounding(rotate(model, np.concatenate([chunk.k_pre[layer] for chunk in chunks]), position)))
         cache.v.append(np.concatenate([chunk.v[layer] for chunk in chunks]))
     return cache
+
+
+# ---- A learned correction -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Correction:
+    """Of layers 1 and up: what is added to a row x (K before RoPE, then V) is (x - mean) @ map + place @ of_place."""
+
+    mean: list[Array]  # [2 * n_embd_kv]
+    map: list[Array]  # [2 * n_embd_kv, 2 * n_embd_kv], from what goes in to what comes out
+    of_place: list[Array]  # [5, 2 * n_embd_kv]
+
+
+def places(lengths: list[int]) -> Array:
+    """Of all tokens behind the head, with which lengths begins: 1, three numbers of the place in the chunk, one of that in the context."""
+    in_chunk = np.concatenate([np.arange(length, dtype=float) for length in lengths[1:]])
+    near = [np.exp(-in_chunk / reach) for reach in REACHES]
+    return np.stack([np.ones(len(in_chunk)), *near, np.log(lengths[0] + np.arange(len(in_chunk)))], axis=1)
+
+
+def rows_of(chunks: list[Chunk], layer: int) -> Array:
+    """[n_tokens, 2 * n_embd_kv]."""
+    return np.concatenate([np.concatenate([kv.reshape(len(kv), -1) for kv in (chunk.k_pre[layer], chunk.v[layer])], axis=1)
+                           for chunk in chunks])
+
+
+def learn(model: Model, chunks: list[Chunk], rounding: Rounding) -> Correction:
+    """Ridge regression, from one context, the head first, of what KV lacks against full prefill; a part of what it foretells. What the map
+    takes is held to 0 by a share of the variance: of the mean variance of K and V, or of each number of a place."""
+    tokens, lengths = [token for chunk in chunks for token in chunk.tokens], [len(chunk.tokens) for chunk in chunks]
+    cache = empty_cache(model)
+    run = forward(model, cache, tokens, add_rows(cache, np.arange(len(tokens))), rounding)
+    full = Chunk(tokens, [rounding(k) for k in run.k_pre], [rounding(v) for v in run.v])
+    place, result = places(lengths), Correction([], [], [])
+    for layer in range(1, model.n_layer):
+        x = rows_of(chunks[1:], layer)
+        y = rows_of([full], layer)[lengths[0] :] - x
+        width, taken = x.shape[1], np.concatenate([x, place[:, 1:]], axis=1)
+        centred = taken - taken.mean(axis=0)
+        covariance = centred.T @ centred
+        variance = np.diag(covariance)
+        held = np.concatenate([np.full(width, HOLD * variance[:width].mean()), HOLD_PLACE * variance[width:]]) + 1e-9 * len(x)
+        found = np.linalg.solve(covariance + np.diag(held), centred.T @ (y - y.mean(axis=0)))
+        constant = y.mean(axis=0) - taken[:, width:].mean(axis=0) @ found[width:]
+        result.mean.append(x.mean(axis=0))
+        result.map.append(rounding(SHARE * found[:width]))
+        result.of_place.append(SHARE * np.concatenate([constant[None], found[width:]]))
+    return result
+
+
+def correct(chunks: list[Chunk], correction: Correction, rounding: Rounding) -> list[Chunk]:
+    """The chunks of a context, the head first, as they are reused."""
+    place, kv = places([len(chunk.tokens) for chunk in chunks]), [Chunk(chunk.tokens, chunk.k_pre[:], chunk.v[:]) for chunk in chunks]
+    for layer, parts in enumerate(zip(correction.mean, correction.map, correction.of_place), 1):
+        mean_of, map_of, of_place = parts
+        x = rows_of(chunks[1:], layer)
+        x = rounding(x + (x - mean_of) @ map_of + place @ of_place)
+        begin = 0
+        for chunk in kv[1:]:
+            k, v = np.split(x[begin : begin + len(chunk.tokens)], 2, axis=1)
+            chunk.k_pre[layer], chunk.v[layer] = k.reshape(chunk.k_pre[layer].shape), v.reshape(chunk.v[layer].shape)
+            begin += len(chunk.tokens)
+    return kv
 
 
 # ---- Score and select ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,282 @@
+/* correction.c - a learned correction to and from its file. */
+#include "kv/correction.h"
+
+#include "kv/chunk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gguf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ARCHITECTURE     "infoflow-correction"
+#define KEY_ARCHITECTURE "general.architecture"
+#define KEY_VERSION      "infoflow.version"
+#define KEY_FINGERPRINT  "infoflow.fingerprint"
+#define KEY_BEHIND       "infoflow.behind"
+#define KEY_N_TOKENS     "infoflow.learned_tokens"
+
+enum { DIGITS = IFLOW_ID_SIZE - 1, N_PARTS = 3 };
+
+/* What a layer has in the file, in this order: shapes in ggml's order. */
+static const struct {
+    const char *name;
+    enum ggml_type type;
+} part[N_PARTS] = {{"mean", GGML_TYPE_F32}, {"map", GGML_TYPE_F16}, {"position", GGML_TYPE_F32}};
+
+static void part_shape(int i, int64_t width, int64_t ne[2]) {
+    ne[0] = i == 2 ? IFLOW_CORRECTION_FEATURES : width;
+    ne[1] = i == 0 ? 1 : width;
+}
+
+static void part_name(int i, int layer, char name[GGML_MAX_NAME]) {
+    snprintf(name, GGML_MAX_NAME, "blk.%d.%s", layer, part[i].name);
+}
+
+/* ---- Writing ------------------------------------------------------------------------------------------------------------------------ */
+
+static iflow_status write_all(int fd, const char *path, const void *bytes, size_t n_bytes) {
+    for (const char *at = bytes; n_bytes;) {
+        const ssize_t done = write(fd, at, n_bytes);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            const bool full = errno == ENOSPC || errno == EDQUOT;
+            return iflow_fail(full ? IFLOW_E_FULL : IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
+        }
+        at += done;
+        n_bytes -= (size_t)done;
+    }
+    return IFLOW_OK;
+}
+
+/* The header. */
+static struct gguf_context *describe(const iflow_correction_values *values) {
+    const int64_t width = 2 * (int64_t)values->n_embd_kv;
+    struct gguf_context *gguf = gguf_init_empty();
+    if (!gguf) {
+        return NULL;
+    }
+    gguf_set_val_str(gguf, KEY_ARCHITECTURE, ARCHITECTURE);
+    gguf_set_val_u32(gguf, KEY_VERSION, IFLOW_CORRECTION_VERSION);
+    gguf_set_val_str(gguf, KEY_FINGERPRINT, values->fingerprint);
+    gguf_set_val_u32(gguf, KEY_BEHIND, (uint32_t)values->behind);
+    gguf_set_val_u64(gguf, KEY_N_TOKENS, values->n_tokens);
+    for (int layer = 1; layer < values->n_layer; layer++) {
+        for (int i = 0; i < N_PARTS; i++) {
+            struct ggml_tensor tensor = {.type = part[i].type, .ne = {1, 1, 1, 1}};
+            part_shape(i, width, tensor.ne);
+            tensor.nb[0] = ggml_type_size(tensor.type);
+            tensor.nb[1] = tensor.nb[0] * (size_t)tensor.ne[0];
+            tensor.nb[2] = tensor.nb[3] = tensor.nb[1] * (size_t)tensor.ne[1];
+            part_name(i, layer, tensor.name);
+            gguf_add_tensor(gguf, &tensor);
+        }
+    }
+    return gguf;
+}
+
+/* Header, the tensors' data, each padded, and the checksum of all that. */
+static iflow_status encode(const iflow_correction_values *values, unsigned char **out, size_t *n_bytes) {
+    struct gguf_context *gguf = describe(values);
+    if (!gguf) {
+        return iflow_fail_memory(1024);
+    }
+    const size_t n_header = gguf_get_meta_size(gguf), alignment = gguf_get_alignment(gguf);
+    const int64_t n_tensors = gguf_get_n_tensors(gguf);
+    size_t n_data = 0;
+    for (int64_t i = 0; i < n_tensors; i++) {
+        n_data = gguf_get_tensor_offset(gguf, i) + (gguf_get_tensor_size(gguf, i) + alignment - 1) / alignment * alignment;
+    }
+    unsigned char *bytes = iflow_calloc(n_header + n_data + DIGITS, 1);
+    if (bytes) {
+        const size_t width = 2 * (size_t)values->n_embd_kv;
+        char hex[IFLOW_ID_SIZE];
+        gguf_get_meta_data(gguf, bytes);
+        for (int64_t i = 0; i < n_tensors; i++) {
+            const size_t at = (size_t)(i / N_PARTS) * width;
+            const void *const data[N_PARTS] = {values->mean + at, values->map + at * width,
+                                               values->position + at * IFLOW_CORRECTION_FEATURES};
+            memcpy(bytes + n_header + gguf_get_tensor_offset(gguf, i), data[i % N_PARTS], gguf_get_tensor_size(gguf, i));
+        }
+        iflow_hash_hex(bytes, n_header + n_data, hex);
+        memcpy(bytes + n_header + n_data, hex, DIGITS);
+        *out = bytes;
+        *n_bytes = n_header + n_data + DIGITS;
+    }
+    gguf_free(gguf);
+    return bytes ? IFLOW_OK : iflow_fail_memory(n_header + n_data + DIGITS);
+}
+
+iflow_status iflow_correction_write(const char *path, const iflow_correction_values *values) {
+    unsigned char *bytes = NULL;
+    size_t n_bytes = 0;
+    int fd = -1;
+    char *temp = iflow_format("%s.%ld.part", path, (long)getpid());
+    iflow_status status = temp ? encode(values, &bytes, &n_bytes) : iflow_fail_memory(strlen(path));
+    if (status) {
+        goto cleanup;
+    }
+    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        status = iflow_fail(IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
+        goto cleanup;
+    }
+    status = write_all(fd, path, bytes, n_bytes);
+    if (!status && (fsync(fd) || rename(temp, path))) {
+        status = iflow_fail(errno == ENOSPC ? IFLOW_E_FULL : IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
+    }
+    close(fd);
+    if (status) {
+        unlink(temp);
+    }
+
+cleanup:
+    free(bytes);
+    free(temp);
+    return status;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------------------------------------------ */
+
+static iflow_status map_file(const char *path, iflow_blob *out) {
+    struct stat st;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return iflow_fail(errno == ENOENT ? IFLOW_E_NOT_FOUND : IFLOW_E_IO, "%s: %s", path, strerror(errno));
+    }
+    iflow_status status = IFLOW_OK;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size <= DIGITS) {
+        status = iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
+    } else {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data == MAP_FAILED) {
+            status = iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", path, strerror(errno));
+        } else {
+            *out = (iflow_blob){.data = data, .n_bytes = (size_t)st.st_size, .mapped = true};
+        }
+    }
+    close(fd);
+    return status;
+}
+
+/* A value of a type that is there; -1 if it is not. */
+static int64_t find(const struct gguf_context *gguf, const char *key, enum gguf_type type) {
+    const int64_t i = gguf_find_key(gguf, key);
+    return i >= 0 && gguf_get_kv_type(gguf, i) == type ? i : -1;
+}
+
+static iflow_status check(const struct gguf_context *gguf, const char *path, const iflow_model *model, iflow_correction *c) {
+    const int64_t architecture = find(gguf, KEY_ARCHITECTURE, GGUF_TYPE_STRING), version = find(gguf, KEY_VERSION, GGUF_TYPE_UINT32),
+                  fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), behind = find(gguf, KEY_BEHIND, GGUF_TYPE_UINT32),
+                  n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
+    if (architecture < 0 || version < 0 || strcmp(gguf_get_val_str(gguf, architecture), ARCHITECTURE) != 0) {
+        return iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
+    }
+    if (gguf_get_val_u32(gguf, version) != IFLOW_CORRECTION_VERSION) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "%s: a correction of version %u; this is version %d: learn it again", path,
+                          gguf_get_val_u32(gguf, version), IFLOW_CORRECTION_VERSION);
+    }
+    if (fingerprint < 0 || strcmp(gguf_get_val_str(gguf, fingerprint), model->fingerprint) != 0) {
+        return iflow_fail(IFLOW_E_ARG, "%s is a correction for another model than %s", path, model->path);
+    }
+    if (behind < 0 || n_tokens < 0 || gguf_get_val_u32(gguf, behind) > IFLOW_MAX_BEHIND ||
+        gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
+        return iflow_fail(IFLOW_E_CORRUPT, "%s: parts of the correction are missing", path);
+    }
+    c->info.behind = (int)gguf_get_val_u32(gguf, behind);
+    c->info.n_tokens = gguf_get_val_u64(gguf, n_tokens);
+    return IFLOW_OK;
+}
+
+/* The tensors, on the model's device. */
+static iflow_status take(const struct gguf_context *gguf, const iflow_blob *blob, const char *path, const iflow_model *model,
+                         iflow_correction *c) {
+    const size_t n = (size_t)N_PARTS * (size_t)(model->h.n_layer - 1), data = gguf_get_data_offset(gguf);
+    c->layer = iflow_calloc(n / N_PARTS, sizeof *c->layer);
+    c->ctx = ggml_init((struct ggml_init_params){.mem_size = (n + 1) * ggml_tensor_overhead(), .no_alloc = true});
+    if (!c->layer || !c->ctx) {
+        return iflow_fail_memory(n * ggml_tensor_overhead());
+    }
+    for (size_t i = 0; i < n; i++) {
+        iflow_affine *layer = &c->layer[i / N_PARTS];
+        struct ggml_tensor **const to[N_PARTS] = {&layer->mean, &layer->map, &layer->position};
+        int64_t ne[2];
+        part_shape((int)(i % N_PARTS), 2 * (int64_t)model->n_embd_kv, ne);
+        *to[i % N_PARTS] = ggml_new_tensor_2d(c->ctx, part[i % N_PARTS].type, ne[0], ne[1]);
+    }
+    if (n && !(c->buffer = ggml_backend_alloc_ctx_tensors_from_buft(c->ctx, ggml_backend_dev_buffer_type(model->device)))) {
+        return iflow_fail(IFLOW_E_MEMORY, "no memory on %s for the correction %s", ggml_backend_dev_name(model->device), path);
+    }
+    struct ggml_tensor *tensor = ggml_get_first_tensor(c->ctx);
+    for (size_t i = 0; i < n; i++, tensor = ggml_get_next_tensor(c->ctx, tensor)) {
+        char name[GGML_MAX_NAME];
+        part_name((int)(i % N_PARTS), (int)(i / N_PARTS) + 1, name);
+        const int64_t at = gguf_find_tensor(gguf, name);
+        const size_t n_bytes = ggml_nbytes(tensor), from = at < 0 ? 0 : data + gguf_get_tensor_offset(gguf, at);
+        if (at < 0 || gguf_get_tensor_type(gguf, at) != tensor->type || gguf_get_tensor_size(gguf, at) != n_bytes || from > blob->n_bytes ||
+            n_bytes > blob->n_bytes - from) {
+            return iflow_fail(IFLOW_E_CORRUPT, "%s: tensor %s is missing, or not of this model's size", path, name);
+        }
+        ggml_backend_tensor_set(tensor, (const char *)blob->data + from, 0, n_bytes);
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_correction_load(const char *path, const iflow_model *model, iflow_correction **out) {
+    iflow_blob blob = {0};
+    struct gguf_context *gguf = NULL;
+    char hex[IFLOW_ID_SIZE];
+    iflow_correction *c = calloc(1, sizeof *c);
+    iflow_status status = c ? map_file(path, &blob) : iflow_fail_memory(sizeof *c);
+    if (status) {
+        goto cleanup;
+    }
+    const size_t n_bytes = blob.n_bytes - DIGITS;
+    if (memcmp(blob.data, "GGUF", 4) != 0) {
+        status = iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
+        goto cleanup;
+    }
+    iflow_hash_hex(blob.data, n_bytes, hex); /* before ggml's reader, which trusts files, sees any of it */
+    if (memcmp(hex, (const char *)blob.data + n_bytes, DIGITS) != 0) {
+        status = iflow_fail(IFLOW_E_CORRUPT, "%s: no correction, or a damaged one (its checksum is wrong): learn it again", path);
+        goto cleanup;
+    }
+    gguf = gguf_init_from_buffer(blob.data, n_bytes, (struct gguf_init_params){.no_alloc = true});
+    if (!gguf) {
+        status = iflow_fail(IFLOW_E_CORRUPT, "%s: its header is no GGUF header", path);
+        goto cleanup;
+    }
+    blob.n_bytes = n_bytes;
+    memcpy(c->info.id, hex, sizeof hex);
+    if (!(status = check(gguf, path, model, c)) && !(status = take(gguf, &blob, path, model, c))) {
+        *out = c;
+        c = NULL;
+    }
+    blob.n_bytes = n_bytes + DIGITS;
+
+cleanup:
+    iflow_correction_free(c);
+    gguf_free(gguf);
+    iflow_blob_free(&blob);
+    return status;
+}
+
+void iflow_correction_free(iflow_correction *c) {
+    if (!c) {
+        return;
+    }
+    ggml_backend_buffer_free(c->buffer);
+    ggml_free(c->ctx);
+    free(c->layer);
+    free(c);
+}
+
+iflow_correction_info iflow_correction_get_info(const iflow_correction *c) {
+    return c->info;
+}

@@ -1,0 +1,341 @@
+/* test_correct.c - a correction is the map that its file has, applied to every chunk that it is for and nothing else; what is learned
+ * brings KV nearer to full prefill's; damaged files, and those of other models, are refused. (That it learns what it should is
+ * test_golden's.) */
+#include "flow/correct.h"
+#include "identity_fixture.h"
+
+#include <ggml.h>
+
+enum { PATH_SIZE = 512 };
+
+static char *dir;
+
+static int set_up(void **state) {
+    (void)state;
+    dir = support_make_dir();
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    support_remove_dir(dir);
+    return 0;
+}
+
+static const char *path_of(const char *name) {
+    static char path[PATH_SIZE];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+/* Learns from a context, looked at again and again: that changes how much is known, not what. */
+static void learn(iflow_context *ctx, const char *path) {
+    iflow_learner *learner = NULL;
+    assert_ok(iflow_learner_new(ctx, &learner));
+    assert_int_equal(iflow_learner_write(learner, path), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "too few"));
+    while (iflow_learner_tokens(learner) < 1024) {
+        assert_ok(iflow_learner_add(learner));
+    }
+    assert_ok(iflow_learner_write(learner, path));
+    iflow_learner_free(learner);
+}
+
+static iflow_correction *learned(iflow_context *ctx) {
+    iflow_correction *correction = NULL;
+    learn(ctx, path_of("learned"));
+    assert_ok(iflow_correction_load(path_of("learned"), model, &correction));
+    return correction;
+}
+
+/* K, or V, of a layer over the whole context, after asking: f16 bits [n_context, n_embd_kv]. */
+static uint16_t *rows_after(iflow_context *ctx, iflow_ask_params params, int layer, bool of_v, iflow_answer **answer) {
+    params.max_tokens = 1;
+    iflow_answer_free(*answer);
+    *answer = NULL;
+    assert_ok(iflow_context_ask(ctx, &params, answer));
+    const size_t n = (*answer)->n_context * (size_t)model->n_embd_kv;
+    uint16_t *rows = calloc(n, sizeof *rows);
+    assert_non_null(rows);
+    ggml_backend_tensor_get((of_v ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], rows, 0, n * sizeof *rows);
+    return rows;
+}
+
+static double distance(const uint16_t *a, const uint16_t *b, size_t n) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)ggml_fp16_to_fp32(a[i]) - (double)ggml_fp16_to_fp32(b[i]);
+        sum += d * d;
+    }
+    return sum;
+}
+
+static void test_nearer_to_full(void **state) {
+    (void)state;
+    iflow_context *plain = make_context(NULL, 0, 0, NULL);
+    iflow_correction *correction = learned(plain);
+    assert_int_equal(iflow_correction_get_info(correction).behind, IFLOW_DEFAULT_BEHIND);
+    assert_true(iflow_correction_get_info(correction).n_tokens >= 1024);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    iflow_ask_params full = ask_params(IFLOW_METHOD_FULL, 1), reuse = ask_params(IFLOW_METHOD_NONE, 0);
+    for (int layer = 0; layer < model->h.n_layer; layer++) {
+        for (int kind = 0; kind < 2; kind++) {
+            iflow_answer *answer = NULL;
+            uint16_t *right = rows_after(ctx, full, layer, kind, &answer);
+            reuse.correct = IFLOW_AUTO; /* off, for none */
+            uint16_t *off = rows_after(ctx, reuse, layer, kind, &answer);
+            assert_int_equal(answer->n_corrected, 0);
+            reuse.correct = IFLOW_ON;
+            uint16_t *on = rows_after(ctx, reuse, layer, kind, &answer);
+            const size_t n = answer->n_context * (size_t)model->n_embd_kv;
+            const size_t n_head = (size_t)answer->chunk[0].length * (size_t)model->n_embd_kv;
+            assert_int_equal(answer->n_corrected, answer->n_context - (size_t)answer->chunk[0].length);
+            assert_memory_equal(on, off, (layer ? n_head : n) * sizeof *on);
+            if (layer) {
+                const double before = distance(off, right, n), after = distance(on, right, n);
+                print_message("layer %d %c: %.3g of %.3g\n", layer, "kv"[kind], after, before);
+                assert_true(after < 0.8 * before);
+            }
+            free(right), free(off), free(on);
+            iflow_answer_free(answer);
+        }
+    }
+    iflow_context_free(ctx);
+    iflow_context_free(plain);
+    iflow_correction_free(correction);
+}
+
+/* With everything recomputed it is full prefill, whatever the correction; without a fitting chunk it does nothing. */
+static void test_what_it_is_for(void **state) {
+    (void)state;
+    iflow_context *plain = make_context(NULL, 0, 0, NULL);
+    iflow_correction *correction = learned(plain);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    iflow_answer *full = NULL, *all = NULL;
+    float *a = ask(plain, IFLOW_METHOD_FULL, 1, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all);
+    assert_true(all->n_corrected > 0);
+    assert_close(a, b);
+    assert_same_answer(full, all);
+    free(a), free(b);
+    iflow_answer_free(full), iflow_answer_free(all);
+    full = all = NULL;
+
+    const iflow_context_params alone = {.alone = true}, corrected = {.alone = true, .correction = correction};
+    iflow_context *other[2] = {make_context_with(NULL, alone, NULL), make_context_with(NULL, corrected, NULL)};
+    a = ask(other[0], IFLOW_METHOD_INFOFLOW, 0.2, &full);
+    b = ask(other[1], IFLOW_METHOD_INFOFLOW, 0.2, &all);
+    assert_int_equal(all->n_corrected, 0);
+    assert_memory_equal(a, b, (size_t)model->n_vocab * sizeof *a);
+    free(a), free(b);
+    iflow_answer_free(full), iflow_answer_free(all);
+    iflow_context_free(other[0]), iflow_context_free(other[1]);
+
+    iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
+    params.correct = IFLOW_ON;
+    assert_int_equal(iflow_context_ask(plain, &params, &full), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "correction"));
+    iflow_context_free(ctx);
+    iflow_context_free(plain);
+    iflow_correction_free(correction);
+}
+
+/* A number from -1 to 1. */
+static float draw(uint64_t *state) {
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return (float)(*state >> 40) / (float)(1 << 23) - 1;
+}
+
+/* Values of a correction, all 0 or drawn. */
+static iflow_correction_values make_values(bool zero) {
+    const size_t n = (size_t)model->h.n_layer - 1, width = 2 * (size_t)model->n_embd_kv;
+    iflow_correction_values values = {.fingerprint = model->fingerprint,
+                                      .behind = IFLOW_DEFAULT_BEHIND,
+                                      .n_layer = model->h.n_layer,
+                                      .n_embd_kv = model->n_embd_kv,
+                                      .n_tokens = 5000,
+                                      .mean = calloc(n * width, sizeof *values.mean),
+                                      .map = calloc(n * width * width, sizeof *values.map),
+                                      .position = calloc(n * width * IFLOW_CORRECTION_FEATURES, sizeof *values.position)};
+    assert_true(values.mean && values.map && values.position);
+    uint64_t seed = 1;
+    for (size_t i = 0; !zero && i < n * width; i++) {
+        values.mean[i] = draw(&seed);
+    }
+    for (size_t i = 0; !zero && i < n * width * width; i++) {
+        values.map[i] = ggml_fp32_to_fp16(draw(&seed) / 8);
+    }
+    for (size_t i = 0; !zero && i < n * width * IFLOW_CORRECTION_FEATURES; i++) {
+        values.position[i] = draw(&seed);
+    }
+    return values;
+}
+
+static void free_values(iflow_correction_values *values) {
+    free(values->mean), free(values->map), free(values->position);
+}
+
+/* Element o of a mapped row, from the row x (K, V) and its features. */
+static double mapped(const iflow_correction_values *values, int layer, const double *x, const float *feature, size_t o) {
+    const size_t width = 2 * (size_t)model->n_embd_kv, at = (size_t)(layer - 1) * width;
+    double sum = x[o];
+    for (size_t i = 0; i < width; i++) {
+        sum += (double)ggml_fp16_to_fp32(values->map[(at + o) * width + i]) * (x[i] - (double)values->mean[at + i]);
+    }
+    for (size_t i = 0; i < IFLOW_CORRECTION_FEATURES; i++) {
+        sum += (double)values->position[(at + o) * IFLOW_CORRECTION_FEATURES + i] * (double)feature[i];
+    }
+    return sum;
+}
+
+/* Rows of a cache, mapped, against the same in float64; a map of zeros changes no bit. */
+static void test_map_is_affine(void **state) {
+    (void)state;
+    enum { ROW = 3, N = 9 };
+    const size_t width = (size_t)model->n_embd_kv, n_all = IFLOW_CACHE_STEP * width;
+    for (int zero = 0; zero < 2; zero++) {
+        iflow_correction_values values = make_values(zero);
+        iflow_correction *correction = NULL;
+        assert_ok(iflow_correction_write(path_of("drawn"), &values));
+        assert_ok(iflow_correction_load(path_of("drawn"), model, &correction));
+        assert_int_equal(iflow_correction_get_info(correction).n_tokens, 5000);
+        iflow_context *ctx = make_context(NULL, 0, 0, NULL);
+        assert_ok(iflow_cache_reserve(&ctx->cache, 1));
+        uint16_t *before[2] = {calloc(n_all, sizeof **before), calloc(n_all, sizeof **before)}, *after = calloc(n_all, sizeof *after);
+        float feature[N * IFLOW_CORRECTION_FEATURES];
+        double *x = calloc(2 * width, sizeof *x);
+        assert_true(before[0] && before[1] && after && x);
+        uint64_t seed = 7;
+        for (size_t i = 0; i < n_all; i++) {
+            before[0][i] = ggml_fp32_to_fp16(draw(&seed) * 4);
+            before[1][i] = ggml_fp32_to_fp16(draw(&seed));
+        }
+        for (int i = 0; i < N; i++) {
+            iflow_correct_features(i, 100 + i, feature + (size_t)i * IFLOW_CORRECTION_FEATURES);
+        }
+        for (int layer = 0; layer < model->h.n_layer; layer++) {
+            ggml_backend_tensor_set(ctx->cache.rows.k[layer], before[0], 0, n_all * sizeof **before);
+            ggml_backend_tensor_set(ctx->cache.rows.v[layer], before[1], 0, n_all * sizeof **before);
+        }
+        assert_ok(iflow_engine_map(ctx->engine, &ctx->cache.rows, correction->layer, feature, ROW, N));
+        for (int layer = 0; layer < model->h.n_layer; layer++) {
+            for (size_t kind = 0; kind < 2; kind++) {
+                ggml_backend_tensor_get((kind ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], after, 0, n_all * sizeof *after);
+                for (size_t row = 0; row < IFLOW_CACHE_STEP; row++) {
+                    const bool is_mapped = layer && row >= ROW && row < ROW + N;
+                    if (!is_mapped || zero) {
+                        assert_memory_equal(after + row * width, before[kind] + row * width, width * sizeof *after);
+                        continue;
+                    }
+                    for (size_t i = 0; i < 2 * width; i++) {
+                        x[i] = (double)ggml_fp16_to_fp32(before[i / width][row * width + i % width]);
+                    }
+                    for (size_t i = 0; i < width; i++) {
+                        const double right = mapped(&values, layer, x, feature + (row - ROW) * IFLOW_CORRECTION_FEATURES, kind * width + i);
+                        assert_true(fabs((double)ggml_fp16_to_fp32(after[row * width + i]) - right) <=
+                                    TOLERANCE_MAP * fmax(1, fabs(right)));
+                    }
+                }
+            }
+        }
+        free(before[0]), free(before[1]), free(after), free(x);
+        iflow_context_free(ctx);
+        iflow_correction_free(correction);
+        free_values(&values);
+    }
+}
+
+static void write_file(const char *path, const void *bytes, size_t n_bytes) {
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n_bytes, file), n_bytes);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void refuses(iflow_status expected, const char *name, const char *with) {
+    iflow_correction *correction = NULL;
+    assert_int_equal(iflow_correction_load(path_of(name), model, &correction), expected);
+    assert_null(correction);
+    assert_non_null(strstr(iflow_error_message(), name));
+    assert_non_null(strstr(iflow_error_message(), with));
+}
+
+static void test_files(void **state) {
+    (void)state;
+    assert_ok(iflow_model_load(support_tiny_model("qwen2"), NULL, &model));
+    iflow_correction_values values = make_values(false);
+    assert_ok(iflow_correction_write(path_of("good"), &values));
+    static char bytes[1 << 22];
+    FILE *file = fopen(path_of("good"), "rb");
+    assert_non_null(file);
+    const size_t n = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    assert_true(n > 1000 && n < sizeof bytes);
+    for (size_t at = 4; at < n; at += n / 50) { /* a bit of any byte */
+        bytes[at] ^= 4;
+        write_file(path_of("flipped"), bytes, n);
+        refuses(IFLOW_E_CORRUPT, "flipped", "checksum");
+        bytes[at] ^= 4;
+        write_file(path_of("cut"), bytes, at);
+        refuses(at < 40 ? IFLOW_E_FORMAT : IFLOW_E_CORRUPT, "cut", "correction");
+    }
+    write_file(path_of("empty"), bytes, 0);
+    refuses(IFLOW_E_FORMAT, "empty", "no correction");
+    write_file(path_of("text"), "Once upon a time, in a land that knew no corrections, there was a lighthouse.", 70);
+    refuses(IFLOW_E_FORMAT, "text", "no correction");
+    refuses(IFLOW_E_NOT_FOUND, "missing", "No such file");
+    refuses(IFLOW_E_FORMAT, ".", "no correction");
+    assert_int_equal(iflow_correction_write(path_of("no/where"), &values), IFLOW_E_IO);
+    assert_non_null(strstr(iflow_error_message(), "no/where"));
+
+    values.fingerprint = "0123456789abcdef0123456789abcdef";
+    assert_ok(iflow_correction_write(path_of("other"), &values));
+    refuses(IFLOW_E_ARG, "other", "another model");
+    values.fingerprint = model->fingerprint;
+    values.n_layer--;
+    assert_ok(iflow_correction_write(path_of("shallow"), &values));
+    refuses(IFLOW_E_CORRUPT, "shallow", "missing");
+    values.n_layer++;
+    values.n_embd_kv /= 2;
+    assert_ok(iflow_correction_write(path_of("narrow"), &values));
+    refuses(IFLOW_E_CORRUPT, "narrow", "blk.1.mean");
+    free_values(&values);
+    iflow_model_free(model);
+}
+
+static void test_nothing_to_learn(void **state) {
+    (void)state;
+    assert_ok(iflow_model_load(support_tiny_model("llama"), NULL, &model));
+    iflow_context *ctx = NULL;
+    iflow_learner *learner = NULL;
+    assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
+    assert_ok(iflow_learner_new(ctx, &learner));
+    assert_int_equal(iflow_learner_add(learner), IFLOW_E_ARG);
+    assert_ok(iflow_context_add_text(ctx, document[0], strlen(document[0]), 0));
+    assert_int_equal(iflow_learner_add(learner), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "1 chunk"));
+    iflow_learner_free(learner);
+    iflow_context_free(ctx);
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = 400}, &ctx));
+    assert_ok(iflow_learner_new(ctx, &learner));
+    for (int i = 0; i < 12; i++) {
+        assert_ok(iflow_context_add_text(ctx, document[i % 3], strlen(document[i % 3]), 0));
+    }
+    assert_int_equal(iflow_learner_add(learner), IFLOW_E_CONTEXT);
+    assert_int_equal(iflow_learner_tokens(learner), 0);
+    iflow_learner_free(learner);
+    iflow_context_free(ctx);
+    iflow_model_free(model);
+}
+
+WITH_F32_MODELS(test_nearer_to_full)
+WITH_MODELS(test_what_it_is_for)
+WITH_F32_MODELS(test_map_is_affine)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_test_nearer_to_full), cmocka_unit_test(all_test_what_it_is_for),
+        cmocka_unit_test(all_test_map_is_affine),  cmocka_unit_test(test_files),
+        cmocka_unit_test(test_nothing_to_learn),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
