@@ -118,7 +118,10 @@ iflow_status iflow_correction_write(const char *path, const iflow_correction_val
     size_t n_bytes = 0;
     int fd = -1;
     char *temp = iflow_format("%s.%ld.part", path, (long)getpid());
-    iflow_status status = temp ? encode(values, &bytes, &n_bytes) : iflow_fail_memory(strlen(path));
+    if (!temp) {
+        return iflow_fail_memory(strlen(path));
+    }
+    iflow_status status = encode(values, &bytes, &n_bytes);
     if (status) {
         goto cleanup;
     }
@@ -233,8 +236,11 @@ iflow_status iflow_correction_load(const char *path, const iflow_model *model, i
     struct gguf_context *gguf = NULL;
     char hex[IFLOW_ID_SIZE];
     iflow_correction *c = calloc(1, sizeof *c);
-    iflow_status status = c ? map_file(path, &blob) : iflow_fail_memory(sizeof *c);
-    if (status) {
+    if (!c) {
+        return iflow_fail_memory(sizeof *c);
+    }
+    iflow_status status = map_file(path, &blob);
+    if (status || !blob.data) {
         goto cleanup;
     }
     const size_t n_bytes = blob.n_bytes - DIGITS;
