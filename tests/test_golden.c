@@ -326,7 +326,9 @@ static void check_ours(const char *path) {
     iflow_model *model = NULL;
     size_t n_text_tokens = 0;
     free(tokens(&g, "texts", &n_text_tokens));
-    assert_ok(iflow_model_load(support_tiny_model(g.name), NULL, &model));
+    /* Not in 8 bits, by which a map's products are elsewhere (test_correct). */
+    const iflow_model_params exact = {.exact = find(&g, "selected_corrected") != NULL};
+    assert_ok(iflow_model_load(support_tiny_model(g.name), &exact, &model));
     for (int behind = 0; behind <= 3; behind++) {
         iflow_ask_params base;
         int32_t *layer = NULL;

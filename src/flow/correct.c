@@ -21,13 +21,13 @@ iflow_status iflow_correct(iflow_context *ctx, const int *start, const int *leng
     if (!n) {
         return IFLOW_OK;
     }
-    float *feature = iflow_calloc(n, IFLOW_CORRECTION_FEATURES * sizeof *feature);
+    float *feature = iflow_calloc(n, IFLOW_AFFINE_FEATURES * sizeof *feature);
     if (!feature) {
-        return iflow_fail_memory(n * IFLOW_CORRECTION_FEATURES * sizeof *feature);
+        return iflow_fail_memory(n * IFLOW_AFFINE_FEATURES * sizeof *feature);
     }
     float *at = feature;
     for (size_t c = 0; c < n_chunks; c++) {
-        for (int i = 0; i < length[c]; i++, at += IFLOW_CORRECTION_FEATURES) {
+        for (int i = 0; i < length[c]; i++, at += IFLOW_AFFINE_FEATURES) {
             iflow_correct_features(i, start[c] + i, at);
         }
     }

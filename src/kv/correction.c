@@ -20,17 +20,18 @@
 #define KEY_BEHIND       "infoflow.behind"
 #define KEY_N_TOKENS     "infoflow.learned_tokens"
 
-enum { DIGITS = IFLOW_ID_SIZE - 1, N_PARTS = 3 };
+enum { DIGITS = IFLOW_ID_SIZE - 1 };
+enum { MEAN, MAP, POSITION, N_PARTS };
 
 /* What a layer has in the file, in this order: shapes in ggml's order. */
 static const struct {
     const char *name;
     enum ggml_type type;
-} part[N_PARTS] = {{"mean", GGML_TYPE_F32}, {"map", GGML_TYPE_F16}, {"position", GGML_TYPE_F32}};
+} part[N_PARTS] = {[MEAN] = {"mean", GGML_TYPE_F32}, [MAP] = {"map", GGML_TYPE_F16}, [POSITION] = {"position", GGML_TYPE_F32}};
 
 static void part_shape(int i, int64_t width, int64_t ne[2]) {
-    ne[0] = i == 2 ? IFLOW_CORRECTION_FEATURES : width;
-    ne[1] = i == 0 ? 1 : width;
+    ne[0] = i == POSITION ? IFLOW_CORRECTION_FEATURES : width;
+    ne[1] = i == MEAN ? 1 : width;
 }
 
 static void part_name(int i, int layer, char name[GGML_MAX_NAME]) {
@@ -197,38 +198,84 @@ static iflow_status check(const struct gguf_context *gguf, const char *path, con
     return IFLOW_OK;
 }
 
+/* A tensor's bytes in the file; NULL after a message if it is not as it should be. */
+static const void *bytes_of(const struct gguf_context *gguf, const iflow_blob *blob, const char *path, int i, int layer, int64_t width) {
+    int64_t ne[2];
+    char name[GGML_MAX_NAME];
+    part_shape(i, width, ne);
+    part_name(i, layer, name);
+    const int64_t at = gguf_find_tensor(gguf, name);
+    const size_t n_bytes = ggml_row_size(part[i].type, ne[0]) * (size_t)ne[1];
+    const size_t from = at < 0 ? 0 : gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, at);
+    if (at < 0 || gguf_get_tensor_type(gguf, at) != part[i].type || gguf_get_tensor_size(gguf, at) != n_bytes || from > blob->n_bytes ||
+        n_bytes > blob->n_bytes - from) {
+        iflow_fail(IFLOW_E_CORRUPT, "%s: tensor %s is missing, or not of this model's size", path, name);
+        return NULL;
+    }
+    return (const char *)blob->data + from;
+}
+
+/* A tensor from its bytes, which are halves where it is to be q8_0. line, row: room for a row of floats each. */
+static void set(struct ggml_tensor *tensor, int i_part, const void *bytes, float *line, void *row) {
+    if (i_part == POSITION) { /* and 0 for features that are not there */
+        for (int64_t i = 0; i < tensor->ne[1]; i++) {
+            memset(line, 0, tensor->nb[1]);
+            memcpy(line, (const float *)bytes + i * IFLOW_CORRECTION_FEATURES, IFLOW_CORRECTION_FEATURES * sizeof *line);
+            ggml_backend_tensor_set(tensor, line, (size_t)i * tensor->nb[1], tensor->nb[1]);
+        }
+        return;
+    }
+    if (tensor->type != GGML_TYPE_Q8_0) {
+        ggml_backend_tensor_set(tensor, bytes, 0, ggml_nbytes(tensor));
+        return;
+    }
+    for (int64_t i = 0; i < tensor->ne[1]; i++) {
+        ggml_fp16_to_fp32_row((const ggml_fp16_t *)bytes + i * tensor->ne[0], line, tensor->ne[0]);
+        ggml_quantize_chunk(tensor->type, line, row, 0, 1, tensor->ne[0], NULL);
+        ggml_backend_tensor_set(tensor, row, (size_t)i * tensor->nb[1], tensor->nb[1]);
+    }
+}
+
 /* The tensors, on the model's device. */
 static iflow_status take(const struct gguf_context *gguf, const iflow_blob *blob, const char *path, const iflow_model *model,
                          iflow_correction *c) {
-    const size_t n = (size_t)N_PARTS * (size_t)(model->h.n_layer - 1), data = gguf_get_data_offset(gguf);
-    c->layer = iflow_calloc(n / N_PARTS, sizeof *c->layer);
-    c->ctx = ggml_init((struct ggml_init_params){.mem_size = (n + 1) * ggml_tensor_overhead(), .no_alloc = true});
-    if (!c->layer || !c->ctx) {
-        return iflow_fail_memory(n * ggml_tensor_overhead());
+    const int64_t width = 2 * (int64_t)model->n_embd_kv;
+    const int n_layer = model->h.n_layer;
+    iflow_status status = IFLOW_OK;
+    const size_t n_line = (size_t)(width > IFLOW_AFFINE_FEATURES ? width : IFLOW_AFFINE_FEATURES);
+    float *line = iflow_calloc(n_line, sizeof *line), *row = iflow_calloc(n_line, sizeof *row);
+    c->layer = iflow_calloc((size_t)n_layer, sizeof *c->layer);
+    c->ctx = ggml_init((struct ggml_init_params){.mem_size = (size_t)(N_PARTS * n_layer) * ggml_tensor_overhead(), .no_alloc = true});
+    if (!line || !row || !c->layer || !c->ctx) {
+        status = iflow_fail_memory((size_t)(N_PARTS * n_layer) * ggml_tensor_overhead());
+        goto cleanup;
     }
-    for (size_t i = 0; i < n; i++) {
-        iflow_affine *layer = &c->layer[i / N_PARTS];
-        struct ggml_tensor **const to[N_PARTS] = {&layer->mean, &layer->map, &layer->position};
-        int64_t ne[2];
-        part_shape((int)(i % N_PARTS), 2 * (int64_t)model->n_embd_kv, ne);
-        *to[i % N_PARTS] = ggml_new_tensor_2d(c->ctx, part[i % N_PARTS].type, ne[0], ne[1]);
+    for (int layer = 1; layer < n_layer; layer++) {
+        iflow_affine *to = &c->layer[layer - 1];
+        to->mean = ggml_new_tensor_1d(c->ctx, GGML_TYPE_F32, width);
+        to->map = ggml_new_tensor_2d(c->ctx, iflow_affine_type(model), width, width);
+        to->position = ggml_new_tensor_2d(c->ctx, GGML_TYPE_F32, IFLOW_AFFINE_FEATURES, width);
     }
-    if (n && !(c->buffer = ggml_backend_alloc_ctx_tensors_from_buft(c->ctx, ggml_backend_dev_buffer_type(model->device)))) {
-        return iflow_fail(IFLOW_E_MEMORY, "no memory on %s for the correction %s", ggml_backend_dev_name(model->device), path);
+    if (n_layer > 1 && !(c->buffer = ggml_backend_alloc_ctx_tensors_from_buft(c->ctx, ggml_backend_dev_buffer_type(model->device)))) {
+        status = iflow_fail(IFLOW_E_MEMORY, "no memory on %s for the correction %s", ggml_backend_dev_name(model->device), path);
+        goto cleanup;
     }
-    struct ggml_tensor *tensor = ggml_get_first_tensor(c->ctx);
-    for (size_t i = 0; i < n; i++, tensor = ggml_get_next_tensor(c->ctx, tensor)) {
-        char name[GGML_MAX_NAME];
-        part_name((int)(i % N_PARTS), (int)(i / N_PARTS) + 1, name);
-        const int64_t at = gguf_find_tensor(gguf, name);
-        const size_t n_bytes = ggml_nbytes(tensor), from = at < 0 ? 0 : data + gguf_get_tensor_offset(gguf, at);
-        if (at < 0 || gguf_get_tensor_type(gguf, at) != tensor->type || gguf_get_tensor_size(gguf, at) != n_bytes || from > blob->n_bytes ||
-            n_bytes > blob->n_bytes - from) {
-            return iflow_fail(IFLOW_E_CORRUPT, "%s: tensor %s is missing, or not of this model's size", path, name);
+    for (int layer = 1; layer < n_layer; layer++) {
+        struct ggml_tensor *const to[N_PARTS] = {c->layer[layer - 1].mean, c->layer[layer - 1].map, c->layer[layer - 1].position};
+        for (int i = 0; i < N_PARTS; i++) {
+            const void *bytes = bytes_of(gguf, blob, path, i, layer, width);
+            if (!bytes) {
+                status = IFLOW_E_CORRUPT;
+                goto cleanup;
+            }
+            set(to[i], i, bytes, line, row);
         }
-        ggml_backend_tensor_set(tensor, (const char *)blob->data + from, 0, n_bytes);
     }
-    return IFLOW_OK;
+
+cleanup:
+    free(line);
+    free(row);
+    return status;
 }
 
 iflow_status iflow_correction_load(const char *path, const iflow_model *model, iflow_correction **out) {

@@ -417,6 +417,22 @@ cleanup:
     return status;
 }
 
+enum ggml_type iflow_affine_type(const iflow_model *model) {
+    const bool ours = model->device == model->cpu && !model->exact && iflow_matmul_can(GGML_TYPE_Q8_0, IFLOW_LAYOUT_ROWS) &&
+                      2 * model->n_embd_kv % ggml_blck_size(GGML_TYPE_Q8_0) == 0;
+    return ours ? GGML_TYPE_Q8_0 : GGML_TYPE_F16;
+}
+
+/* map x. product is its own, in zeros. */
+static struct ggml_tensor *multiply(struct ggml_context *ctx, struct ggml_tensor *map, struct ggml_tensor *x, iflow_product *product) {
+    if (map->type != GGML_TYPE_Q8_0 || x->ne[1] < IFLOW_MATMUL_MIN_ROWS) {
+        return ggml_mul_mat(ctx, map, x);
+    }
+    product->weight = map;
+    product->layout = IFLOW_LAYOUT_ROWS;
+    return iflow_matmul_multiply(ctx, product, iflow_matmul_quantise(ctx, x), x->ne[1]);
+}
+
 iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_affine *map, const float *feature, int row, int n) {
     const int n_layer = e->model->h.n_layer, width = e->model->n_embd_kv;
     if (n_layer < 2) {
@@ -424,11 +440,15 @@ iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_aff
     }
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
-    iflow_status status = begin_graph(e, 18, &ctx, &cgraph);
-    if (status) {
-        return status;
+    iflow_product *product = iflow_calloc((size_t)n_layer, sizeof *product);
+    if (!product) {
+        return iflow_fail_memory((size_t)n_layer * sizeof *product);
     }
-    struct ggml_tensor *f = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, map[0].position->ne[0], n);
+    iflow_status status = begin_graph(e, 20, &ctx, &cgraph);
+    if (status) {
+        goto cleanup;
+    }
+    struct ggml_tensor *f = ggml_new_tensor_2d(ctx, GGML_TYPE_F32, IFLOW_AFFINE_FEATURES, n);
     ggml_set_input(f);
     for (int il = 1; il < n_layer; il++, map++) {
         struct ggml_tensor *cache[2] = {rows->k[il], rows->v[il]}, *part[2];
@@ -436,7 +456,7 @@ iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_aff
             part[i] = ggml_view_2d(ctx, cache[i], width, n, cache[i]->nb[1], (size_t)row * cache[i]->nb[1]);
         }
         struct ggml_tensor *x = ggml_concat(ctx, ggml_cast(ctx, part[0], GGML_TYPE_F32), ggml_cast(ctx, part[1], GGML_TYPE_F32), 0);
-        struct ggml_tensor *y = ggml_mul_mat(ctx, map->map, ggml_sub(ctx, x, map->mean)); /* f32 [2 width, n] */
+        struct ggml_tensor *y = multiply(ctx, map->map, ggml_sub(ctx, x, map->mean), &product[il]); /* f32 [2 width, n] */
         x = ggml_add(ctx, x, ggml_add(ctx, y, ggml_mul_mat(ctx, map->position, f)));
         for (int i = 0; i < 2; i++) {
             struct ggml_tensor *half = ggml_view_2d(ctx, x, width, n, x->nb[1], (size_t)i * (size_t)width * ggml_element_size(x));
@@ -447,6 +467,9 @@ iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_aff
         ggml_backend_tensor_set(f, feature, 0, ggml_nbytes(f));
         status = compute(e, cgraph);
     }
+
+cleanup:
+    free(product);
     ggml_free(ctx);
     return status;
 }
