@@ -13,7 +13,7 @@ json all.json '[l["tokens"] for l in d["lengths"]] == [256, 400]' 'set(d) == {"v
     'd["ggml"]["version"] and d["ggml"]["commit"] and "CPU" in d["ggml"]["features"]' \
     'd["model"]["name"] == "llama.gguf" and d["model"]["n_bytes"] > 0 and len(d["model"]["fingerprint"]) == 32' \
     'd["settings"].pop("store_in").endswith("/temporary")' \
-    'd["settings"] == {"threads": 2, "chunk": 100, "behind": 2, "exact": False, "ratio": 0.2, "turns": 2, "made_up_text": True}' \
+    'd["settings"] == {"threads": 2, "chunk": 100, "behind": 2, "corrected": False, "exact": False, "ratio": 0.2, "turns": 2, "made_up_text": True}' \
     '[i["chunk"] for i in d["ingest"]] == [128, 512] and all(i["tokens"] == 2048 for i in d["ingest"])'
 "$python" - all.json <<'P' || fail "the numbers do not hang together"
 import json, sys

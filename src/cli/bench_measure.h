@@ -20,7 +20,7 @@ typedef struct bench {
     int threads, chunk, turns, parts;
     int behind;             /* texts that chunks are prefilled behind */
     const char *correction; /* a file; NULL: none */
-    bool exact; /* ours computes as libllama */
+    bool exact;             /* ours computes as libllama */
     double ratio;
     bool quiet;
     size_t length[BENCH_MAX_LENGTHS], n_lengths;
