@@ -2,7 +2,6 @@
 #include "flow/correct.h"
 #include "flow/prompt.h"
 
-#include <assert.h>
 #include <ggml.h>
 #include <math.h>
 #include <stdlib.h>
