@@ -98,3 +98,20 @@ size_t support_argmax(const float *a, size_t n) {
     }
     return best;
 }
+
+iflow_correction *support_learn(iflow_context *ctx) {
+    char *dir = support_make_dir(), *path = iflow_format("%s/correction", dir);
+    iflow_learner *learner = NULL;
+    iflow_correction *correction = NULL;
+    assert_non_null(path);
+    assert_ok(iflow_learner_new(ctx, &learner));
+    while (iflow_learner_tokens(learner) < 1024) {
+        assert_ok(iflow_learner_add(learner));
+    }
+    assert_ok(iflow_learner_write(learner, path));
+    iflow_learner_free(learner);
+    assert_ok(iflow_correction_load(path, ctx->model, &correction));
+    free(path);
+    support_remove_dir(dir);
+    return correction;
+}

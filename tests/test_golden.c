@@ -275,23 +275,6 @@ static const struct {
 enum { N_OURS = sizeof ours / sizeof *ours };
 static int n_checked[N_OURS]; /* files that ask it */
 
-/* What a correction that was learned from a context does to it. Looking again and again changes nothing but that it is enough. */
-static iflow_correction *learn(iflow_context *ctx) {
-    char *dir = support_make_dir(), path[512];
-    iflow_learner *learner = NULL;
-    iflow_correction *correction = NULL;
-    snprintf(path, sizeof path, "%s/correction", dir);
-    assert_ok(iflow_learner_new(ctx, &learner));
-    while (iflow_learner_tokens(learner) < 1024) {
-        assert_ok(iflow_learner_add(learner));
-    }
-    assert_ok(iflow_learner_write(learner, path));
-    iflow_learner_free(learner);
-    assert_ok(iflow_correction_load(path, ctx->model, &correction));
-    support_remove_dir(dir);
-    return correction;
-}
-
 static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_params *base, int i) {
     iflow_ask_params params = *base;
     char selected[64];
@@ -299,7 +282,7 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
     if (!find(g, selected)) {
         return;
     }
-    iflow_correction *correction = ours[i].corrected ? learn(ctx) : NULL;
+    iflow_correction *correction = ours[i].corrected ? support_learn(ctx) : NULL;
     ctx->correction = correction;
     params.method = ours[i].method;
     params.max_tokens = 4;

@@ -63,11 +63,7 @@ int cli_ask(int argc, char **argv) {
     stream out = {.silent = json};
     iflow_ask_params params;
     iflow_status status = IFLOW_OK;
-    result = session_load_model(&usage, &common, &s);
-    if (result == CLI_OK)
-        result = profile_use(&profiling, &s.info, &common, &asking, &found);
-    if (result == CLI_OK)
-        result = session_open(&usage, &common, &s);
+    result = profile_open_session(&usage, &profiling, &common, &asking, &s, &found);
     if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
         result = cli_failed(status, NULL);
     if (result == CLI_OK)

@@ -424,7 +424,7 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
 }
 
 int cli_calibrate(int argc, char **argv) {
-    calibrate c = {.common = {.correction = "auto"}, .limit = 12};
+    calibrate c = {.common = common_options_asking(), .limit = 12};
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
         "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"

@@ -102,11 +102,6 @@ int calibrate_items_make(session *s, const common_options *options, bool jsonl, 
     document_chunks all = {0};
     int result = document_chunks_read(s->model, session_chunk_tokens(options), jsonl, operands, n_operands, &all);
     const size_t n_all = all.n_chunks, n = limit < n_all ? limit : n_all;
-    if (result == CLI_OK && n_all < 2) {
-        cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk", n_all,
-                  plural(n_all));
-        result = CLI_FAILED;
-    }
     out->item = must_alloc(n, sizeof *out->item);
     const double start = now_seconds();
     for (size_t q = 0; q < n && result == CLI_OK; q++) {

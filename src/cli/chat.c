@@ -177,11 +177,7 @@ int cli_chat(int argc, char **argv) {
         return result;
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    result = session_load_model(&usage, &c.common, &c.s);
-    if (result == CLI_OK)
-        result = profile_use(&profiling, &c.s.info, &c.common, &c.asking, &c.profile);
-    if (result == CLI_OK)
-        result = session_open(&usage, &c.common, &c.s);
+    result = profile_open_session(&usage, &profiling, &c.common, &c.asking, &c.s, &c.profile);
     if (result == CLI_OK && !c.common.quiet)
         profile_warn(&c.profile, &c.asking);
     if (result == CLI_OK)

@@ -395,5 +395,10 @@ int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jso
     if (list.n_failed)
         c.result = CLI_FAILED;
     sources_free(&list);
+    if (c.result == CLI_OK && out->n_chunks < 2) {
+        cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk",
+                  out->n_chunks, plural(out->n_chunks));
+        c.result = CLI_FAILED;
+    }
     return c.result;
 }

@@ -26,7 +26,8 @@ typedef struct document_chunks {
 /* Cuts a document. The one place where this happens: `ask` finds what `ingest` stored because both come here. */
 iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out);
 void document_chunks_free(document_chunks *chunks);
-/* Reads and cuts all documents of the operands (see sources_read). CLI_OK, or CLI_FAILED if one could not be read, after messages. */
+/* Reads and cuts all documents of the operands (see sources_read), to be put together: CLI_FAILED, after messages, if one could not be read
+ * or they are less than two chunks. */
 int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
                          document_chunks *out);
 /* Puts a chunk behind those that are there. */

@@ -226,11 +226,7 @@ int cli_ingest(int argc, char **argv) {
     if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
         return result;
     in.started = now_seconds();
-    result = session_load_model(&usage, &in.options, &in.s);
-    if (result == CLI_OK) /* chunks as `ask` will want them */
-        result = profile_use(&profiling, &in.s.info, &in.options, NULL, &found);
-    if (result == CLI_OK)
-        result = session_open(&usage, &in.options, &in.s);
+    result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */
     if (result != CLI_OK)
         goto cleanup;
     for (int i = first; i < argc; i++)

@@ -62,12 +62,7 @@ static iflow_status lay(learning *l) {
 
 static int learn(learning *l, const char *path) {
     const double start = now_seconds();
-    const size_t n_all = l->all.start ? l->all.start[l->all.n_chunks] : 0, wanted = (size_t)l->tokens;
-    if (l->all.n_chunks < 2) {
-        cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk",
-                  l->all.n_chunks, plural(l->all.n_chunks));
-        return CLI_FAILED;
-    }
+    const size_t n_all = l->all.start[l->all.n_chunks], wanted = (size_t)l->tokens;
     if (n_all < wanted && n_all < FEW_TOKENS && !l->common.quiet)
         cli_note("the documents have %s tokens; more would teach more", human_count(n_all));
     l->order = must_alloc(l->all.n_chunks, sizeof *l->order);
@@ -153,9 +148,7 @@ int cli_learn(int argc, char **argv) {
             result = options_wrong(&usage, "where does the correction go? Give -o FILE, or set HOME");
     }
     if (result == CLI_OK) /* chunks as `ask` will want them */
-        result = profile_use(&profiling, &l.s.info, &l.common, NULL, &found);
-    if (result == CLI_OK)
-        result = session_open(&usage, &l.common, &l.s);
+        result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     if (result == CLI_OK)
         result = document_chunks_read(l.s.model, session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
     if (result == CLI_OK) {

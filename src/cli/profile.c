@@ -111,6 +111,14 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
     return CLI_OK;
 }
 
+int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *asking, session *s,
+                         profile *found) {
+    int result = s->model ? CLI_OK : session_load_model(usage, common, s);
+    if (result == CLI_OK)
+        result = profile_use(wanted, &s->info, common, asking, found);
+    return result == CLI_OK ? session_open(usage, common, s) : result;
+}
+
 void profile_warn(const profile *p, const ask_options *asking) {
     iflow_method method = IFLOW_METHOD_FULL;
     if (!p->path || iflow_method_from_name(asking->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL)

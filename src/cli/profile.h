@@ -50,6 +50,11 @@ void profile_free(profile *p);
 /* profile_find, and takes from it what the command line did not give. asking NULL: common alone. */
 int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out);
 
+/* Opens a session, whose model may be loaded already, with what the profile has for options that were not given. CLI_OK, or the exit status
+ * after a message; close session and profile either way. */
+int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *asking, session *s,
+                         profile *found);
+
 /* Warns if the options ask below the ratio that was trusted. */
 void profile_warn(const profile *p, const ask_options *asking);
 

@@ -1,7 +1,7 @@
 /* correction.c - a learned correction to and from its file. */
 #include "kv/correction.h"
 
-#include "kv/chunk.h"
+#include "kv/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,22 +38,6 @@ static void part_name(int i, int layer, char name[GGML_MAX_NAME]) {
 }
 
 /* ---- Writing ------------------------------------------------------------------------------------------------------------------------ */
-
-static iflow_status write_all(int fd, const char *path, const void *bytes, size_t n_bytes) {
-    for (const char *at = bytes; n_bytes;) {
-        const ssize_t done = write(fd, at, n_bytes);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            const bool full = errno == ENOSPC || errno == EDQUOT;
-            return iflow_fail(full ? IFLOW_E_FULL : IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
-        }
-        at += done;
-        n_bytes -= (size_t)done;
-    }
-    return IFLOW_OK;
-}
 
 /* The header. */
 static struct gguf_context *describe(const iflow_correction_values *values) {
@@ -92,7 +75,7 @@ static iflow_status encode(const iflow_correction_values *values, unsigned char 
     const int64_t n_tensors = gguf_get_n_tensors(gguf);
     size_t n_data = 0;
     for (int64_t i = 0; i < n_tensors; i++) {
-        n_data = gguf_get_tensor_offset(gguf, i) + (gguf_get_tensor_size(gguf, i) + alignment - 1) / alignment * alignment;
+        n_data = gguf_get_tensor_offset(gguf, i) + GGML_PAD(gguf_get_tensor_size(gguf, i), alignment);
     }
     unsigned char *bytes = iflow_calloc(n_header + n_data + DIGITS, 1);
     if (bytes) {
@@ -131,9 +114,8 @@ iflow_status iflow_correction_write(const char *path, const iflow_correction_val
         status = iflow_fail(IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
         goto cleanup;
     }
-    status = write_all(fd, path, bytes, n_bytes);
-    if (!status && (fsync(fd) || rename(temp, path))) {
-        status = iflow_fail(errno == ENOSPC ? IFLOW_E_FULL : IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
+    if (!iflow_files_write_all(fd, bytes, n_bytes) || fsync(fd) || rename(temp, path)) {
+        status = iflow_fail(iflow_files_status(errno), "cannot write %s: %s", path, strerror(errno));
     }
     close(fd);
     if (status) {
@@ -150,20 +132,15 @@ cleanup:
 
 static iflow_status map_file(const char *path, iflow_blob *out) {
     struct stat st;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would hold us up for ever */
     if (fd < 0) {
         return iflow_fail(errno == ENOENT ? IFLOW_E_NOT_FOUND : IFLOW_E_IO, "%s: %s", path, strerror(errno));
     }
     iflow_status status = IFLOW_OK;
     if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size <= DIGITS) {
         status = iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
-    } else {
-        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (data == MAP_FAILED) {
-            status = iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", path, strerror(errno));
-        } else {
-            *out = (iflow_blob){.data = data, .n_bytes = (size_t)st.st_size, .mapped = true};
-        }
+    } else if (!iflow_files_map_fd(fd, (size_t)st.st_size, false, out)) {
+        status = iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", path, strerror(errno));
     }
     close(fd);
     return status;

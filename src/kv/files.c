@@ -14,10 +14,13 @@
 #include <time.h>
 #include <unistd.h>
 
-iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error) {
+iflow_status iflow_files_status(int error) {
     const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    const iflow_status status = full ? IFLOW_E_FULL : error == ENOMEM ? IFLOW_E_MEMORY : IFLOW_E_IO;
-    return iflow_fail(status, "cannot %s %s%s%s: %s", action, files->dir, path[0] ? "/" : "", path, strerror(error));
+    return full ? IFLOW_E_FULL : error == ENOMEM ? IFLOW_E_MEMORY : IFLOW_E_IO;
+}
+
+iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error) {
+    return iflow_fail(iflow_files_status(error), "cannot %s %s%s%s: %s", action, files->dir, path[0] ? "/" : "", path, strerror(error));
 }
 
 /* mkdir -p; path is changed while it works and is as before at the end. */
@@ -168,20 +171,20 @@ static iflow_status create_temp(const iflow_files *files, const char *tag, iflow
     }
 }
 
-static int write_all(int fd, const unsigned char *bytes, size_t n_bytes) {
-    while (n_bytes > 0) {
-        const ssize_t n = write(fd, bytes, n_bytes);
+bool iflow_files_write_all(int fd, const void *bytes, size_t n_bytes) {
+    for (const unsigned char *at = bytes; n_bytes > 0;) {
+        const ssize_t n = write(fd, at, n_bytes);
         if (n < 0 && errno == EINTR) {
             continue;
         }
         if (n <= 0) {
             errno = n == 0 ? ENOSPC : errno;
-            return -1;
+            return false;
         }
-        bytes += n;
+        at += n;
         n_bytes -= (size_t)n;
     }
-    return 0;
+    return true;
 }
 
 static void touch_fd(int fd) {
@@ -200,7 +203,7 @@ iflow_status iflow_files_write_temp(const iflow_files *files, const char *tag, c
     if (status) {
         return status;
     }
-    if (write_all(temp->fd, bytes, n_bytes) != 0) {
+    if (!iflow_files_write_all(temp->fd, bytes, n_bytes)) {
         status = iflow_files_fail(files, "write", temp->path, errno);
     } else if (fsync(temp->fd) != 0) {
         status = iflow_files_fail(files, "sync", temp->path, errno);
@@ -240,6 +243,15 @@ int64_t iflow_files_mtime_ns(const struct stat *st) {
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + (int64_t)st->st_mtim.tv_nsec;
 }
 
+bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
+    void *data = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE | (whole ? MAP_POPULATE : 0), fd, 0);
+    if (data == MAP_FAILED) {
+        return false;
+    }
+    *out = (iflow_blob){.data = data, .n_bytes = n_bytes, .mapped = true};
+    return true;
+}
+
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st) {
     iflow_status status = IFLOW_OK;
     struct stat own;
@@ -261,14 +273,9 @@ iflow_status iflow_files_map(const iflow_files *files, const char *path, bool wh
         touch_fd(fd);
     }
     iflow_blob blob = {0};
-    if (st->st_size > 0) { /* an empty file cannot be mapped */
-        const size_t n_bytes = (size_t)st->st_size;
-        void *data = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE | (whole ? MAP_POPULATE : 0), fd, 0);
-        if (data == MAP_FAILED) {
-            status = iflow_files_fail(files, "map", path, errno);
-            goto cleanup;
-        }
-        blob = (iflow_blob){.data = data, .n_bytes = n_bytes, .mapped = true};
+    if (st->st_size > 0 && !iflow_files_map_fd(fd, (size_t)st->st_size, whole, &blob)) { /* an empty file cannot be mapped */
+        status = iflow_files_fail(files, "map", path, errno);
+        goto cleanup;
     }
     *out = blob;
 

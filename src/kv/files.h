@@ -19,6 +19,14 @@ typedef struct iflow_files {
 iflow_status iflow_files_open(iflow_files *files, const char *dir, bool create);
 void iflow_files_close(iflow_files *files);
 
+/* E_FULL, E_MEMORY or E_IO. */
+iflow_status iflow_files_status(int error);
+
+/* Writes all bytes to a descriptor, and maps n_bytes of one for reading (whole: all of them are wanted soon): whether that went well; errno
+ * says why not. */
+bool iflow_files_write_all(int fd, const void *bytes, size_t n_bytes);
+bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out);
+
 /* "cannot <action> <dir>/<path>: <why>", as E_FULL, E_MEMORY or E_IO according to the errno value. */
 iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error);
 
