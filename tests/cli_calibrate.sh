@@ -6,7 +6,7 @@ mkdir docs; for i in 1 2 3 4; do words 55 $i >docs/$i.txt; done
 fast=(--chunk 48 --threads 1)
 
 # From documents: the model writes the questions. Where the others look is where it goes.
-run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 18 settings'
+run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 19 settings: chunks alone and behind texts, without drift,'
 cp out first
 fingerprint=$(run 0 info -m "$INFOFLOW_MODEL" --json; value out 'd["model"]["fingerprint"]')
 place=$HOME/.config/infoflow/profiles/$fingerprint.json
@@ -14,8 +14,9 @@ place=$HOME/.config/infoflow/profiles/$fingerprint.json
 cp "$place" p.json
 json p.json 'd["version"] == 2' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 144' "d['fingerprint'] == '$fingerprint'" \
     'all(r["kl"]["low"] <= r["kl"]["mean"] <= r["kl"]["high"] and r["kl"]["mean"] > 0 for r in d["measured"])' \
-    'len(d["measured"]) == 18 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
+    'len(d["measured"]) == 19 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
     '{r["behind"] for r in d["measured"]} == {0, 2}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
+    '[(r["correct"], r["drift"]) for r in d["measured"] if r["stage"] in ("default", "chunks", "repair")] == [(True, True), (True, True), (True, False)]' \
     '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union", "product"}'
 # What is in it follows from what was measured: the rules, done again here, also where some ratios are trusted.
 for model in llama-linear llama-bias qwen2-q4_0; do
@@ -26,9 +27,9 @@ import json
 for name, said in (("p.json", "first"), ("llama-linear.json", "llama-linear.out"), ("llama-bias.json", "llama-bias.out"), ("qwen2-q4_0.json", "qwen2-q4_0.out")):
     d = json.load(open(name))
     rows, said = d["measured"], open(said).read()
-    key = ("method", "score", "score_layers", "behind")
+    key = ("method", "score", "score_layers", "behind", "correct", "drift")
     best = rows[0]
-    for stage in ("chunks", "layers", "score", "method"):
+    for stage in ("chunks", "repair", "layers", "score", "method"):
         clear = [r for r in rows if r["stage"] == stage and r["kl_difference"]["high"] < 0]
         won = min(clear, key=lambda r: r["kl_difference"]["mean"], default=None)
         for r in rows:
@@ -84,6 +85,10 @@ json e.jsonl '[r["method"] for r in d] == ["full", "none", "infoflow"]' 'd[2]["r
     '"score-layers=0,1" in d[2]["settings"]' "'$word' in d[2]['settings']"
 run 0 eval --threads 1 --max-tokens 3 --methods union --ratio 0.2 --no-profile -o n.jsonl q.jsonl
 json n.jsonl 'd[0]["method"] == "union"' 'd[0]["ratio"] == 0.2' 'd[0]["score"] == "norm"' "'$word' not in d[0]['settings']"
+profile infoflow norm null 2 0.15 0.1 | sed 's/"ratio"/"drift": false, &/' >"$place"
+run 0 info -m "$INFOFLOW_MODEL"; prints 'chunks behind 2 texts, no drift; trusted'
+run 0 eval --threads 1 --max-tokens 3 --methods infoflow,infoflow:drift -o drift.jsonl q.jsonl; json drift.jsonl '["drift" in r["settings"] for r in d] == [False, True]'
+run 0 eval --threads 1 --max-tokens 3 --methods infoflow --drift on -o given.jsonl q.jsonl; json given.jsonl '"drift" in d[0]["settings"]'
 profile foreseen norm null 0 0.5 null >"$place"
 echo 'Where?' >questions; stdin=questions run 0 chat "${fast[@]}" --max-tokens 2 --json docs; says 'at no ratio that was tried'
 cp out chat.json; json chat.json 'd["method"] == "foreseen"' 'd["ratio"] == 0.5'
@@ -108,6 +113,7 @@ profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'behind'
 profile infoflow norm '[]' 0 0.4 0.3 >bad.json; bad 'score_layers'
 profile infoflow norm null 0 1.4 0.3 >bad.json; bad 'ratio'
 profile infoflow norm null 0 0.4 '"x"' >bad.json; bad 'trusted_ratio'
+profile infoflow norm null 0 0.4 0.3 | sed 's/"ratio"/"drift": "off", &/' >bad.json; bad 'Expected true or false'
 run 1 "${ask[@]}" --profile missing.json docs; says 'missing.json'
 cp bad.json "$place"; run 1 info -m "$INFOFLOW_MODEL"; says "$place"
 run 0 "${ask[@]}" --no-profile docs; run 0 "${ask[@]}" --profile few.json docs

@@ -37,7 +37,16 @@ json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("correct
 run 0 eval --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '2 answers are in e.jsonl already'
 run 0 eval --correction none --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '1 answers? (is|are) in e.jsonl already'
 run 2 eval --correction none --methods infoflow:corrected -o e.jsonl q.jsonl; says 'there is no correction for infoflow'
-run 0 calibrate --limit 2 --chunk 100 -o profile a.txt b.txt
+
+# calibrate measures whether it helps; where it does not, the profile does without unless it is named.
+run 0 calibrate --limit 2 --chunk 100 -o profile a.txt b.txt; says '20 settings: .*, without the correction and without drift,'
+prints '^repair +infoflow, .*, chunks behind 2 texts, uncorrected +0\.15 '; prints '^repair +infoflow, .*, chunks behind 2 texts, no drift '
+json profile '[(r["correct"], r["drift"]) for r in d["measured"] if r["stage"] == "repair"] == [(False, True), (True, False)]' 'd["correct"] and d["drift"]' \
+    'len({r["kl"]["mean"] for r in d["measured"][:1] + d["measured"][2:4]}) == 3'
+sed 's/"correct": true/"correct": false/' profile >without.json
+ask --profile without.json a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
+ask --profile without.json --correction first a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'
+run 0 eval --profile without.json --methods infoflow -o w.jsonl q.jsonl; json w.jsonl '"corrected" not in d[0]["settings"]'
 
 # What is wrong with it is said, and how to go on without.
 head -c 5000 first >cut

@@ -29,6 +29,7 @@ typedef struct setting {
     iflow_score score;
     size_t set; /* of layers */
     int behind;
+    bool uncorrected, no_drift;
     double ratio;
 } setting;
 
@@ -87,11 +88,16 @@ static char *name_of(const calibrate *c, const setting *what) {
     char *chunks = common_chunks(what->behind);
     text_printf(&out, ", chunks %s", chunks);
     free(chunks);
+    if (what->uncorrected)
+        text_puts(&out, ", uncorrected");
+    if (what->no_drift)
+        text_puts(&out, ", no drift");
     return out.bytes;
 }
 
 static bool is_same(const setting *a, const setting *b) {
-    return a->method == b->method && a->score == b->score && a->set == b->set && a->behind == b->behind && fabs(a->ratio - b->ratio) < 1e-9;
+    return a->method == b->method && a->score == b->score && a->set == b->set && a->behind == b->behind &&
+           a->uncorrected == b->uncorrected && a->no_drift == b->no_drift && fabs(a->ratio - b->ratio) < 1e-9;
 }
 
 /* ---- Measuring ---------------------------------------------------------------------------------------------------------------------- */
@@ -113,6 +119,8 @@ static iflow_status measure_item(calibrate *c, const setting *what, const calibr
     params.method = what->method;
     params.score = what->score;
     params.ratio = what->ratio;
+    params.correct = what->uncorrected ? IFLOW_OFF : IFLOW_AUTO;
+    params.drift = what->no_drift ? IFLOW_OFF : IFLOW_AUTO;
     params.score_layers = layers->n ? layers->layer : NULL;
     params.n_score_layers = layers->n;
     params.max_tokens = 1; /* the answer is full prefill's, below */
@@ -190,6 +198,19 @@ static iflow_status try_all(calibrate *c, const char *stage, const setting *othe
     return status;
 }
 
+/* Tries to do without what is repaired beside the recompute: the correction, if there is one for the chunks that are best, and drift. */
+static iflow_status try_without(calibrate *c) {
+    setting other = c->done[c->best].what;
+    iflow_status status = IFLOW_OK;
+    if (c->s.correction && c->s.corrected.behind == other.behind) {
+        other.uncorrected = true;
+        status = try_all(c, "repair", &other, 1);
+    }
+    other = c->done[c->best].what;
+    other.no_drift = true;
+    return status == IFLOW_OK ? try_all(c, "repair", &other, 1) : status;
+}
+
 /* Tries the other sets of layers, scores and methods, each with the best so far. */
 static iflow_status try_sets(calibrate *c) {
     setting other[MAX_SETS];
@@ -227,14 +248,14 @@ static iflow_status try_methods(calibrate *c) {
 
 static iflow_status search(calibrate *c) {
     const iflow_ask_params usual = iflow_ask_default_params();
-    const setting start = {usual.method, usual.score, 0, common_options_default().behind, usual.ratio};
+    const setting start = {.method = usual.method, .score = usual.score, .behind = common_options_default().behind, .ratio = usual.ratio};
     iflow_status status = measure(c, "default", &start, &c->best);
     if (status != IFLOW_OK)
         return status;
     c->done[c->best].adopted = true;
     setting chunks = start;
     chunks.behind = 0;
-    if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK)
+    if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK || (status = try_without(c)) != IFLOW_OK)
         return status;
     if (iflow_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
         return status;
@@ -267,8 +288,9 @@ static json_t *layers_json(const layer_list *layers) {
 
 /* The members that say how it is asked. */
 static json_t *setting_json(const calibrate *c, const setting *what) {
-    return json_pack("{s:s, s:s, s:o, s:i, s:f}", "method", iflow_method_name(what->method), "score", iflow_score_name(what->score),
-                     "score_layers", layers_json(&c->set[what->set].layers), "behind", what->behind, "ratio", what->ratio);
+    return json_pack("{s:s, s:s, s:o, s:i, s:b, s:b, s:f}", "method", iflow_method_name(what->method), "score",
+                     iflow_score_name(what->score), "score_layers", layers_json(&c->set[what->set].layers), "behind", what->behind,
+                     "correct", !what->uncorrected, "drift", !what->no_drift, "ratio", what->ratio);
 }
 
 static json_t *measured_json(const calibrate *c, const measured *m) {
@@ -393,12 +415,13 @@ static int answer_items(calibrate *c) {
 
 static int run(calibrate *c, const char *path) {
     size_t index[COUNT_OF(search_ratio)] = {0};
-    const size_t n_ratios = COUNT_OF(search_ratio), n_settings = 2 + c->n_sets - 1 + N_SCORES - 1 + N_METHODS - 1 + n_ratios - 1;
+    const size_t n_ratios = COUNT_OF(search_ratio), n_repairs = c->s.correction ? 2 : 1,
+                 n_settings = 2 + n_repairs + c->n_sets - 1 + N_SCORES - 1 + N_METHODS - 1 + n_ratios - 1;
     c->n_to_run = c->items.n * (1 + n_settings);
     if (!c->common.quiet)
-        cli_note("%zu questions: full prefill, then %zu settings: chunks alone and behind texts, %zu sets of scoring layers, %d scores, %d "
-                 "methods, each with the best so far; and the best at %zu ratios",
-                 c->items.n, n_settings, c->n_sets, N_SCORES, N_METHODS, n_ratios);
+        cli_note("%zu questions: full prefill, then %zu settings: chunks alone and behind texts, without %sdrift, %zu sets of scoring "
+                 "layers, %d scores, %d methods, each with the best so far; and the best at %zu ratios",
+                 c->items.n, n_settings, c->s.correction ? "the correction and without " : "", c->n_sets, N_SCORES, N_METHODS, n_ratios);
     c->started = now_seconds();
     int result = answer_items(c);
     if (result != CLI_OK)
@@ -433,10 +456,10 @@ int cli_calibrate(int argc, char **argv) {
         "\n"
         "Full prefill answers each question; then each setting is measured by what it would have said at each of these tokens\n"
         "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks alone or behind texts,\n"
-        "scoring layers, score, method, at the default ratio; a choice replaces the default only where the 95% interval of the\n"
-        "difference in KL, paired by question, is below zero. The best is then measured at ratios 0.05 to 0.5; trusted is the\n"
-        "least of them from which on all agree by at least 0.9. The profile's ratio is that one or the default, whichever is\n"
-        "more; 0.5 if none is trusted.",
+        "the correction of `infoflow learn` or none, drift or none, scoring layers, score, method, at the default ratio; a choice\n"
+        "replaces the default only where the 95% interval of the difference in KL, paired by question, is below zero. The best is\n"
+        "then measured at ratios 0.05 to 0.5; trusted is the least of them from which on all agree by at least 0.9. The profile's\n"
+        "ratio is that one or the default, whichever is more; 0.5 if none is trusted.",
         "  infoflow calibrate -m model.gguf --questions hotpot.jsonl\n  infoflow calibrate -m model.gguf reports/"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(c.common),

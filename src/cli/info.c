@@ -90,7 +90,8 @@ int cli_info(int argc, char **argv) {
             print_model(&s.info, s.model_load_ms);
         if (found.path) {
             char *chunks = common_chunks(found.behind);
-            printf("%-15s%s: %s at ratio %g, chunks %s", "profile", found.path, found.method, found.ratio, chunks);
+            printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", found.path, found.method, found.ratio, chunks,
+                   found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
             free(chunks);
             printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);
         }

@@ -38,13 +38,14 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     int version = 0;
     const char *fingerprint = "";
     json_t *layers = NULL, *trusted = NULL;
+    out->correct = out->drift = true; /* profiles written before these were tried lack them */
     iflow_method method;
     iflow_score score;
     if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) == 0 && version != PROFILE_VERSION)
         return "its version is another one's";
-    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:i, s:F, s:o}", "version", &version, "fingerprint", &fingerprint,
-                       "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &out->behind, "ratio", &out->ratio,
-                       "trusted_ratio", &trusted) != 0) {
+    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:i, s?b, s?b, s:F, s:o}", "version", &version, "fingerprint",
+                       &fingerprint, "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &out->behind,
+                       "correct", &out->correct, "drift", &out->drift, "ratio", &out->ratio, "trusted_ratio", &trusted) != 0) {
         snprintf(why, sizeof why, "%s", error.text);
         return why;
     }
@@ -98,6 +99,8 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
     if (result != CLI_OK || !out->path)
         return result;
     common->behind = options_given(&common->behind) ? common->behind : out->behind;
+    if (!out->correct && !options_given(&common->correction))
+        common->correction = NULL;
     if (!asking)
         return CLI_OK;
     if (!options_given(&asking->method))
@@ -106,6 +109,8 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
         asking->ratio = out->ratio;
     if (!options_given(&asking->score))
         asking->score = out->score;
+    if (!out->drift && !options_given(&asking->drift))
+        asking->drift = "off";
     if (!options_given(&asking->layers))
         asking->layers = out->layers;
     return CLI_OK;

@@ -36,6 +36,7 @@ typedef struct profile {
     const char *method, *score;
     layer_list layers; /* n 0: the default's */
     int behind;
+    int correct, drift;    /* 0: it is nearer to full prefill without */
     double ratio, trusted; /* trusted negative: no ratio is */
 } profile;
 
