@@ -151,6 +151,21 @@ assert len(two) == len(same) == 1 and all(two[0][k] == same[0][k] for k in ("raw
 P
 run 0 eval --methods none --distractors 2 --output joined.jsonl data.jsonl; says '3 answers are in joined.jsonl already'
 run 1 eval --methods none --distractors 4 --output o data.jsonl; says 'data.jsonl:2: question 2 can have at most 3 distractors'
+# Another order of the passages, distractors among them: the same one every time, and another one for another number.
+run 0 eval --methods none,full --distractors 2 --output joined.jsonl --shuffle 1 data.jsonl
+run 0 eval --methods none --distractors 2 --limit 2 --shard 2/2 --output three.jsonl --shuffle 1 data.jsonl
+run 0 eval --methods full --distractors 2 --output joined.jsonl --shuffle 2 data.jsonl
+run 0 eval --methods full --distractors 2 --output joined.jsonl --shuffle 0 data.jsonl; says '3 answers are in joined.jsonl already'
+"$python" - joined.jsonl three.jsonl <<'P' || fail "--shuffle does not put passages into another order"
+import json, sys
+joined, three = ([json.loads(l) for l in open(p)] for p in sys.argv[1:])
+at = lambda method, *settings: {r["id"]: r for r in joined if r["method"] == method and r["distractors"] == 2 and [w for w in r["settings"].split() if w.startswith("shuffle")] == list(settings)}
+plain, first, second = at("full"), at("full", "shuffle=1"), at("full", "shuffle=2")
+assert len(plain) == len(first) == len(second) == 3
+for a, b in ((plain, first), (plain, second), (first, second)):
+    assert all(a[i]["tokens"] | {"generated": 0} == b[i]["tokens"] | {"generated": 0} for i in a) and any(a[i]["raw"] != b[i]["raw"] for i in a)
+assert len(three) == 1 and three[0]["raw"] == at("none", "shuffle=1")["2"]["raw"]
+P
 # With one question beside it the distractors are its passages, numbered on.
 head -n 1 data.jsonl >pair.jsonl; echo '{"id": "p", "question": "What?", "answers": ["x"], "passages": ["Only\nThe only one.", "Light\nThe light is on the stone."]}' >>pair.jsonl
 sed -n 1p pair.jsonl | "$python" -c 'import json; d = json.loads(input()); d["passages"].append("Only\nThe only one."); print(json.dumps(d))' >by_hand.jsonl
@@ -290,6 +305,7 @@ while read -r option wrong; do run 2 eval --methods none --output o --needle 300
 --depths=middle not 'middle'
 --repeat=0 --repeat takes a whole number
 --distractors=2 leave out --distractors
+--shuffle=1 leave out --shuffle
 data.jsonl leave out data.jsonl
 T
 run 2 eval --methods none --output o --depths 0 data.jsonl; says '--depths goes with --needle'

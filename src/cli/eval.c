@@ -31,6 +31,7 @@ typedef struct eval {
     iflow_ask_params params; /* what they come to with this model; every asking starts from it */
     const char *methods, *ratios, *protocol, *needle, *depths, *output, *shard, *report;
     int limit, distractors;
+    uint64_t shuffle; /* 0: passages stay in order */
     needle_grid grid;
     bool fidelity;
     gate gate;
@@ -83,6 +84,8 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, " seed=%" PRIu64, asking->seed);
     if (question->text && chunk != session_chunk_tokens(&(common_options){0}))
         text_printf(&out, " chunk=%zu", chunk);
+    if (e->shuffle)
+        text_printf(&out, " shuffle=%" PRIu64, e->shuffle);
     if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
         text_printf(&out, " kv-type=%s", e->common.kv_type);
     if (reuses)
@@ -399,7 +402,7 @@ static int make_needles(eval *e) {
     return result == CLI_OK ? eval_needles_make(e->s.model, &e->grid, (size_t)e->limit, &e->data) : result;
 }
 
-/* Which of the data are asked: the first of them up to the limit, of these those of the shard; they get their distractors. */
+/* Which of the data are asked: the first of them up to the limit, of these those of the shard; they get their distractors and order. */
 static int choose_questions(eval *e, size_t shard, size_t n_shards) {
     const bool limited = e->limit && !e->needle && (size_t)e->limit < e->data.n; /* needles: there are no more */
     const size_t n = limited ? (size_t)e->limit : e->data.n;
@@ -409,6 +412,8 @@ static int choose_questions(eval *e, size_t shard, size_t n_shards) {
             return CLI_FAILED;
         e->question[e->n_questions++] = &e->data.question[q];
     }
+    for (size_t q = shard - 1; e->shuffle && q < n; q += n_shards) /* now that distractors are drawn */
+        eval_question_shuffle(&e->data.question[q], e->shuffle);
     return CLI_OK;
 }
 
@@ -532,6 +537,9 @@ int cli_eval(int argc, char **argv) {
          "table"},
         {'\0', "distractors", "N", OPTION_INT, &e.distractors, 0, 1e6,
          "append to each question's passages N of other questions of the data, the same ones every time (default: 0)"},
+        {'\0', "shuffle", "N", OPTION_SEED, &e.shuffle, 0, 0,
+         "put each question's passages, distractors among them, into another order, the same one every time for an N (default: 0, as they "
+         "are)"},
         {'\0', "chunk", "N", OPTION_INT, &e.common.chunk, 1, 1 << 24,
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
         {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
@@ -555,9 +563,11 @@ int cli_eval(int argc, char **argv) {
         return result;
     if (!e.output)
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
-    if (e.needle && (first < argc || e.distractors))
+    if (e.needle && (first < argc || e.distractors || e.shuffle))
         return options_wrong(&usage, "--needle makes questions and texts of its own; leave out %s",
-                             first < argc ? argv[first] : "--distractors");
+                             first < argc    ? argv[first]
+                             : e.distractors ? "--distractors"
+                                             : "--shuffle");
     if (!e.needle && (e.depths || e.grid.repeat))
         return options_wrong(&usage, "--%s goes with --needle", e.depths ? "depths" : "repeat");
     if (!e.needle && first + 1 != argc)

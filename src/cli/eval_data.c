@@ -222,6 +222,16 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
     return CLI_FAILED;
 }
 
+void eval_question_shuffle(eval_question *question, uint64_t seed) {
+    uint64_t state = eval_hash(question->id) ^ seed;
+    for (size_t i = question->n_passages; i > 1; i--) {
+        const size_t drawn = stats_random_below(&state, i);
+        const char *passage = question->passage[drawn];
+        question->passage[drawn] = question->passage[i - 1];
+        question->passage[i - 1] = passage;
+    }
+}
+
 /* ---- Records ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */

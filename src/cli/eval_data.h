@@ -62,6 +62,10 @@ int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t 
  * not enough. */
 int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
 
+/* Puts the passages of a question, distractors among them, into an order drawn by splitmix64 from the FNV-1a hash of its id, xor seed.
+ * First all questions get their distractors, which are drawn from the order of the data. */
+void eval_question_shuffle(eval_question *question, uint64_t seed);
+
 /* FNV-1a, 64 bits. */
 uint64_t eval_hash(const char *string);
 
