@@ -56,8 +56,10 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
         return "\"method\" is none that goes by a ratio";
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
         return "\"score\" is none";
-    if (out->behind < 0 || out->behind > IFLOW_MAX_BEHIND)
-        return "\"behind\" is not from 0 to 4";
+    if (out->behind < 0 || out->behind > IFLOW_MAX_BEHIND) {
+        snprintf(why, sizeof why, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
+        return why;
+    }
     if (!(out->ratio >= 0 && out->ratio <= 1))
         return "\"ratio\" is not from 0 to 1";
     if (!json_is_null(trusted) && !(json_is_number(trusted) && out->trusted >= 0 && out->trusted <= 1))
