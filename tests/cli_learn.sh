@@ -17,7 +17,8 @@ run 0 learn --chunk 100 --tokens 2000 --no-store -o again a.txt b.txt; cmp again
 # It is used where there is one, for methods of ours, and says so.
 ask a.txt b.txt; cp out with
 json with 'd["tokens"]["corrected"] == d["tokens"]["context"] - d["chunks"][0]["length"]'
-ask --correction none a.txt b.txt; cp out without; json without 'd["tokens"]["corrected"] == 0'
+json with '0.5 < d["correction_held"] < 2'
+ask --correction none a.txt b.txt; cp out without; json without 'd["tokens"]["corrected"] == 0' 'd["correction_held"] is None'
 "$python" -c 'import json; a, b = (json.load(open(f)) for f in ("with", "without")); assert a["scores"] != b["scores"]' || fail "it does nothing"
 for f in first again; do ask --correction $f a.txt b.txt; "$python" -c 'import json; a, b = (json.load(open(f)) for f in ("with", "out")); assert a["scores"] == b["scores"]' || fail "$f is another"; done
 ask --no-profile a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
@@ -25,7 +26,7 @@ ask --no-profile --correction first a.txt b.txt; json out 'd["tokens"]["correcte
 ask --alone a.txt b.txt; json out 'd["tokens"]["corrected"] == 0' # it is for other chunks
 for method in none full random cacheblend; do ask --method $method a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'; done
 for method in foreseen union product; do ask --method $method a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'; done
-run 0 ask --chunk 100 -q 'Where?' --max-tokens 4 a.txt b.txt; says '^  corrected +[0-9]+ tokens'
+run 0 ask --chunk 100 -q 'Where?' --max-tokens 4 a.txt b.txt; says '^  corrected +[0-9]+ tokens +[0-9.]+ %, held [0-9]\.[0-9][0-9]$'
 printf 'Where?\n' >questions; stdin=questions run 0 chat --chunk 100 --max-tokens 4 a.txt b.txt
 run 0 methods; prints '^  infoflow +.*; corrected, with drift$'; prints '^Corrected: '
 
@@ -33,7 +34,7 @@ run 0 methods; prints '^  infoflow +.*; corrected, with drift$'; prints '^Correc
 printf '{"id": "q", "question": "Where is the light?", "answers": ["sea"], "passages": ["%s", "%s"]}\n' "$(tr -d '\n' <a.txt)" "$(tr -d '\n' <b.txt)" >q.jsonl
 run 0 eval --methods infoflow,infoflow:uncorrected,none,none:corrected,infoflow:alone --fidelity -o e.jsonl q.jsonl
 prints '^infoflow/corrected +0.15'; prints '^infoflow +0.15'; prints '^none/corrected +0.00'; prints '^none +0.00'; prints '^infoflow/alone +0.15'
-json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("corrected=" in x["settings"]) == (x["tokens"]["corrected"] > 0) for x in d)'
+json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("corrected=" in x["settings"]) == (x["tokens"]["corrected"] > 0) == ("correction_held" in x) for x in d)'
 run 0 eval --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '2 answers are in e.jsonl already'
 run 0 eval --correction none --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '1 answers? (is|are) in e.jsonl already'
 run 2 eval --correction none --methods infoflow:corrected -o e.jsonl q.jsonl; says 'there is no correction for infoflow'

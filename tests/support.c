@@ -115,3 +115,27 @@ iflow_correction *support_learn(iflow_context *ctx) {
     support_remove_dir(dir);
     return correction;
 }
+
+void support_overdo(const iflow_correction *correction, int n_layer, float factor) {
+    static uint8_t bytes[1 << 22];
+    for (int i = 0; i < n_layer - 1; i++) {
+        struct ggml_tensor *map = correction->layer[i].map, *position = correction->layer[i].position;
+        assert_true(ggml_nbytes(map) <= sizeof bytes && ggml_nbytes(position) <= sizeof bytes);
+        ggml_backend_tensor_get(map, bytes, 0, ggml_nbytes(map));
+        for (size_t at = 0; at < ggml_nbytes(map); at += ggml_type_size(map->type)) { /* a value, or the scale that a block begins with */
+            uint16_t scale = 0;
+            memcpy(&scale, bytes + at, sizeof scale);
+            scale = ggml_fp32_to_fp16(factor * ggml_fp16_to_fp32(scale));
+            memcpy(bytes + at, &scale, sizeof scale);
+        }
+        ggml_backend_tensor_set(map, bytes, 0, ggml_nbytes(map));
+        ggml_backend_tensor_get(position, bytes, 0, ggml_nbytes(position));
+        for (size_t at = 0; at < ggml_nbytes(position); at += sizeof(float)) {
+            float value = 0;
+            memcpy(&value, bytes + at, sizeof value);
+            value *= factor;
+            memcpy(bytes + at, &value, sizeof value);
+        }
+        ggml_backend_tensor_set(position, bytes, 0, ggml_nbytes(position));
+    }
+}

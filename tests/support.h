@@ -28,6 +28,9 @@ void support_remove_dir(char *dir);
 /* What a context teaches, looked at again and again: that changes whether it is enough, not what is learned. iflow_correction_free(). */
 iflow_correction *support_learn(iflow_context *ctx);
 
+/* Multiplies all that a correction adds. */
+void support_overdo(const iflow_correction *correction, int n_layer, float factor);
+
 /* Logits [n_vocab] of the token at row n_rows - 1 of a context's cache, run again: after an ask, with n_rows = context + prompt, those of
  * the prompt's last token. free(). */
 float *support_logits(iflow_context *ctx, int32_t token, int n_rows);

@@ -5,6 +5,7 @@
 #include "identity_fixture.h"
 
 #include <ggml.h>
+#include <math.h>
 
 enum { PATH_SIZE = 512 };
 
@@ -124,6 +125,73 @@ static void test_what_it_is_for(void **state) {
     params.correct = IFLOW_ON;
     assert_int_equal(iflow_context_ask(plain, &params, &full), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "correction"));
+    iflow_context_free(ctx);
+    iflow_context_free(plain);
+    iflow_correction_free(correction);
+}
+
+/* The part of a correction that came about in the recomputed tokens, again in float64, and what the others keep of it. */
+static void test_uphold(void **state) {
+    (void)state;
+    iflow_context *plain = make_context(NULL, 0, 0, NULL);
+    iflow_correction *correction = learned(plain);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    const size_t width = (size_t)model->n_embd_kv;
+    for (int overdone = 0; overdone < 2; overdone++) {
+        iflow_ask_params none = ask_params(IFLOW_METHOD_NONE, 0), reuse = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
+        iflow_answer *answer = NULL;
+        double sum = 0, wrong = 0, all = 0;
+        if (overdone) {
+            support_overdo(correction, model->h.n_layer, 4);
+        }
+        reuse.drift = IFLOW_OFF;
+        uint16_t *rows[2 * 16][3]; /* as stored, as corrected, after recompute */
+        assert_true(model->h.n_layer <= 16);
+        for (int i = 0; i < 2 * model->h.n_layer; i++) {
+            none.correct = IFLOW_OFF;
+            rows[i][0] = rows_after(ctx, none, i / 2, i % 2, &answer);
+            none.correct = IFLOW_ON;
+            rows[i][1] = rows_after(ctx, none, i / 2, i % 2, &answer);
+            assert_true(isnan(answer->correction_held)); /* nothing is recomputed that could tell */
+            rows[i][2] = rows_after(ctx, reuse, i / 2, i % 2, &answer);
+        }
+        for (int i = 2; i < 2 * model->h.n_layer; i++) {
+            double product = 0, squares = 0;
+            for (size_t s = 0; s < answer->n_selected; s++) {
+                for (size_t j = (size_t)answer->selected[s] * width; j < ((size_t)answer->selected[s] + 1) * width; j++) {
+                    const double stored = (double)ggml_fp16_to_fp32(rows[i][0][j]),
+                                 added = (double)ggml_fp16_to_fp32(rows[i][1][j]) - stored;
+                    product += ((double)ggml_fp16_to_fp32(rows[i][2][j]) - stored) * added;
+                    squares += added * added;
+                }
+            }
+            sum += product / squares;
+        }
+        const double held = sum / (2 * (model->h.n_layer - 1)), kept = held < 0 ? 0 : held < 1 ? held : 1;
+        print_message("%s: %.4f held, of 4 times as much: %d\n", strrchr(model->path, '/') + 1, held, overdone);
+        assert_true(fabs(answer->correction_held - held) < TOLERANCE_HELD);
+        assert_true(overdone ? held < 0.6 : held > 0.6);
+        for (int i = 2; i < 2 * model->h.n_layer; i++) {
+            for (size_t at = (size_t)answer->chunk[0].length, s = 0; at < answer->n_context; at++) {
+                if (s < answer->n_selected && (size_t)answer->selected[s] == at) {
+                    s++;
+                    continue;
+                }
+                for (size_t j = at * width; j < (at + 1) * width; j++) {
+                    const double stored = (double)ggml_fp16_to_fp32(rows[i][0][j]),
+                                 added = (double)ggml_fp16_to_fp32(rows[i][1][j]) - stored;
+                    const double off = (double)ggml_fp16_to_fp32(rows[i][2][j]) - stored - kept * added;
+                    wrong += off * off;
+                    all += added * added;
+                }
+            }
+        }
+        assert_true(kept < 1 ? sqrt(wrong) < TOLERANCE_HELD * sqrt(all) : wrong <= 0); /* in full it is not touched */
+        for (int i = 0; i < 2 * model->h.n_layer; i++) {
+            free(rows[i][0]), free(rows[i][1]), free(rows[i][2]);
+        }
+        iflow_answer_free(answer);
+    }
     iflow_context_free(ctx);
     iflow_context_free(plain);
     iflow_correction_free(correction);
@@ -322,12 +390,16 @@ static void test_nothing_to_learn(void **state) {
 
 WITH_F32_MODELS(test_nearer_to_full)
 WITH_MODELS(test_what_it_is_for)
+WITH_F32_MODELS(test_uphold)
 WITH_F32_MODELS(test_map_is_affine)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(all_test_nearer_to_full), cmocka_unit_test(all_test_what_it_is_for),
-        cmocka_unit_test(all_test_map_is_affine),  cmocka_unit_test(test_files),
+        cmocka_unit_test(all_test_nearer_to_full),
+        cmocka_unit_test(all_test_what_it_is_for),
+        cmocka_unit_test(all_test_uphold),
+        cmocka_unit_test(all_test_map_is_affine),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_nothing_to_learn),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -249,28 +249,29 @@ static const struct {
     bool answers;
     double share, coverage, min_ratio, max_ratio; /* 0: as it is by default */
     iflow_switch drift;                           /* AUTO: off */
-    bool corrected;                               /* by what is learned from the same context */
+    float corrected;                              /* by so many times what is learned from the same context */
 } ours[] = {
-    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, false},
-    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, false},
-    {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, false},
-    {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6, IFLOW_AUTO, false},
-    {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25, IFLOW_AUTO, false},
-    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, false},
-    {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_ON, false},
-    {"no-drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_AUTO, false},
-    {"corrected", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_AUTO, true},
+    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, 0},
+    {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
+    {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6, IFLOW_AUTO, 0},
+    {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25, IFLOW_AUTO, 0},
+    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
+    {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_ON, 0},
+    {"no-drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"corrected", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_AUTO, 1},
+    {"overcorrected", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_ON, 2},
 };
 enum { N_OURS = sizeof ours / sizeof *ours };
 static int n_checked[N_OURS]; /* files that ask it */
@@ -282,7 +283,10 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
     if (!find(g, selected)) {
         return;
     }
-    iflow_correction *correction = ours[i].corrected ? support_learn(ctx) : NULL;
+    iflow_correction *correction = ours[i].corrected > 0 ? support_learn(ctx) : NULL;
+    if (correction) {
+        support_overdo(correction, ctx->model->h.n_layer, ours[i].corrected);
+    }
     ctx->correction = correction;
     params.method = ours[i].method;
     params.max_tokens = 4;

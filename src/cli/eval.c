@@ -246,6 +246,8 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     if (checked->verified)
         verdict_json(record, checked);
     json_object_set_new(record, "tokens", report_tokens_json(answer));
+    if (answer->n_corrected)
+        json_object_set_new(record, "correction_held", json_finite(answer->correction_held));
     json_object_set_new(record, "timings_ms", report_timings_json(answer));
     json_object_set_new(record, "selected", report_selected_json(answer));
     int result = report_dump(record, e->out);

@@ -42,8 +42,12 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
     print_tokens(to, "context", answer->n_context, more);
     print_share(to, "reused", answer, answer->n_reused);
-    if (answer->n_corrected)
+    if (answer->n_corrected && isfinite(answer->correction_held)) {
+        snprintf(more, sizeof more, "  %5.1f %%, held %.2f", share(answer->n_corrected, answer->n_context), answer->correction_held);
+        print_tokens(to, "corrected", answer->n_corrected, more);
+    } else if (answer->n_corrected) {
         print_share(to, "corrected", answer, answer->n_corrected);
+    }
     print_share(to, "recomputed", answer, answer->n_recomputed);
     print_tokens(to, "prompt", answer->n_prompt, "");
     print_tokens(to, "generated", answer->n_generated, "");
@@ -171,6 +175,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
     json_object_set_new(object, "ratio", json_real(answer->ratio));
     json_object_set_new(object, "tokens", report_tokens_json(answer));
+    json_object_set_new(object, "correction_held", json_finite(answer->correction_held));
     json_object_set_new(object, "timings_ms", report_timings_json(answer));
     json_object_set_new(object, "decode_tokens_per_second", json_real(report_decode_rate(answer)));
     set_count(object, "cache_bytes", answer->cache_bytes);

@@ -6,8 +6,8 @@
 
 static const double LEAST = 0.05, PRIOR = 4;
 
-static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, int layer, float *out) {
-    return iflow_engine_read_keys(ctx->engine, &ctx->cache.rows, layer, answer->selected, (int)answer->n_selected, out);
+static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, float *out) {
+    return iflow_engine_read(ctx->engine, &ctx->cache.rows, answer->selected, (int)answer->n_selected, out, NULL);
 }
 
 iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, float **stale) {
@@ -21,11 +21,7 @@ iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, f
     if (!*stale) {
         return iflow_fail_memory((size_t)(n_layer - 1) * n_values * sizeof **stale);
     }
-    iflow_status status = IFLOW_OK;
-    for (int il = 1; !status && il < n_layer; il++) {
-        status = read_keys(ctx, answer, il, *stale + (size_t)(il - 1) * n_values);
-    }
-    return status;
+    return read_keys(ctx, answer, *stale);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -86,20 +82,21 @@ iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, con
     const int n_layer = ctx->model->h.n_layer;
     int32_t *row = iflow_calloc(n_others, sizeof *row), *chunk = iflow_calloc(n_others, sizeof *chunk);
     double *weight = iflow_calloc(n, sizeof *weight), *sorted = iflow_calloc(n, sizeof *sorted);
-    float *change = iflow_calloc(n * width, sizeof *change), *shift = iflow_calloc((size_t)(n_layer - 1) * n_chunks * width, sizeof *shift);
+    float *change = iflow_calloc((size_t)(n_layer - 1) * n * width, sizeof *change);
+    float *shift = iflow_calloc((size_t)(n_layer - 1) * n_chunks * width, sizeof *shift);
     iflow_status status = IFLOW_OK;
     if (!row || !chunk || !weight || !sorted || !change || !shift) {
-        status = iflow_fail_memory((n + (size_t)(n_layer - 1) * n_chunks) * width * sizeof *shift);
+        status = iflow_fail_memory((size_t)(n_layer - 1) * (n + n_chunks) * width * sizeof *shift);
         goto cleanup;
     }
-    for (int il = 1; il < n_layer; il++) {
-        if ((status = read_keys(ctx, answer, il, change))) {
-            goto cleanup;
-        }
-        for (size_t i = 0; i < n * width; i++) {
-            change[i] -= stale[(size_t)(il - 1) * n * width + i];
-        }
-        mean_changes(answer, change, width, weight, sorted, shift + (size_t)(il - 1) * n_chunks * width);
+    if ((status = read_keys(ctx, answer, change))) {
+        goto cleanup;
+    }
+    for (size_t i = 0; i < (size_t)(n_layer - 1) * n * width; i++) {
+        change[i] -= stale[i];
+    }
+    for (size_t layer = 0; layer < (size_t)n_layer - 1; layer++) {
+        mean_changes(answer, change + layer * n * width, width, weight, sorted, shift + layer * n_chunks * width);
     }
     list_others(answer, row, chunk);
     status = iflow_engine_shift_keys(ctx->engine, &ctx->cache.rows, row, chunk, (int)n_others, shift, (int)n_chunks);

@@ -8,6 +8,7 @@
 #include "flow/prompt.h"
 #include "flow/score.h"
 #include "flow/select.h"
+#include "flow/uphold.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ typedef struct run {
     float *logits;            /* of the prompt's last token */
     float *foreseen;          /* [n]: staleness as the chunks know it */
     int n, n_head;            /* tokens in the context, in the head */
-    int n_need;               /* rows that the question needs */
+    int n_need, aside;        /* rows that the question needs; from where on there is room for a corrected chunk */
     double asked_at;
 } run;
 
@@ -182,12 +183,17 @@ static bool is_on(const run *r, iflow_switch what) {
     return what == IFLOW_ON || (what == IFLOW_AUTO && iflow_method_drifts(r->params->method));
 }
 
+/* Whether the i-th chunk is one that is corrected. */
+static bool is_corrected(const run *r, size_t i) {
+    const iflow_correction *correction = r->ctx->correction;
+    return correction && is_on(r, r->params->correct) && chunk_at(r, i)->behind == correction->info.behind;
+}
+
 /* Corrects the chunks [from, to) that the context's correction is for. */
 static iflow_status correct(run *r, size_t from, size_t to) {
-    const iflow_correction *correction = r->ctx->correction;
     iflow_status status = IFLOW_OK;
-    for (size_t end; correction && is_on(r, r->params->correct) && !status && from < to; from = end + 1) {
-        for (end = from; end < to && chunk_at(r, end)->behind == correction->info.behind; end++) {
+    for (size_t end; r->ctx->correction && !status && from < to; from = end + 1) {
+        for (end = from; end < to && is_corrected(r, end); end++) {
             r->answer->n_corrected += (size_t)r->length[end];
         }
         status = iflow_correct(r->ctx, r->start + from, r->length + from, end - from);
@@ -356,25 +362,38 @@ static iflow_status run_selected(run *r) {
     return status;
 }
 
-/* Step 6: recompute, from the start or from the hidden rows that CacheBlend has of all tokens; the others drift along, where that is
- * wanted. */
+/* The selected tokens run again: from the start, or from the hidden rows that CacheBlend has of all tokens. */
+static iflow_status run_again(run *r, const float *hidden) {
+    const iflow_answer *a = r->answer;
+    return hidden ? iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected) : run_selected(r);
+}
+
+/* Step 6: recompute. What came of it tells how much of the correction holds for the others, and these drift along, where that is wanted. */
 static iflow_status recompute(run *r, const float *hidden) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
+    const double other = a->ms.load + a->ms.prefill; /* chunks may be looked up again */
+    iflow_uphold uphold = {.ctx = r->ctx, .answer = a, .aside = r->aside, .chunk = iflow_calloc(a->n_chunks, sizeof *uphold.chunk)};
     float *stale = NULL; /* what drift remembers */
     iflow_status status = IFLOW_OK;
-    if (is_on(r, r->params->drift)) {
-        status = iflow_drift_begin(r->ctx, a, &stale);
+    if (!uphold.chunk) {
+        status = iflow_fail_memory(a->n_chunks * sizeof *uphold.chunk);
+        goto cleanup;
     }
-    if (!status) {
-        status = hidden ? iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected) : run_selected(r);
+    for (size_t i = 0; i < a->n_chunks; i++) {
+        uphold.chunk[i] = is_corrected(r, i) ? chunk_at(r, i) : NULL;
     }
-    if (!status) {
-        status = iflow_drift_end(r->ctx, a, stale);
+    if ((is_on(r, r->params->drift) && (status = iflow_drift_begin(r->ctx, a, &stale))) || (status = iflow_uphold_begin(&uphold)) ||
+        (status = run_again(r, hidden)) || (status = iflow_uphold_end(&uphold, stale)) || (status = iflow_drift_end(r->ctx, a, stale))) {
+        goto cleanup;
     }
-    free(stale);
     a->n_recomputed = a->n_selected;
-    a->ms.recompute = lap(&since);
+    a->ms.recompute = lap(&since) - (a->ms.load + a->ms.prefill - other);
+
+cleanup:
+    iflow_uphold_free(&uphold);
+    free(uphold.chunk);
+    free(stale);
     return status;
 }
 
@@ -489,13 +508,19 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
         return iflow_fail_memory(sizeof *r.answer);
     }
     r.answer->method = params->method;
+    r.answer->correction_held = NAN;
     ctx->turn.n_rows = 0;
     iflow_cache_truncate(&ctx->cache, 0);
     if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = lay_out(&r))) {
         goto cleanup;
     }
     const int n_answer = params->max_tokens < ctx->n_ctx - r.n_need ? params->max_tokens : ctx->n_ctx - r.n_need;
-    if ((status = iflow_cache_reserve(&ctx->cache, r.n_need + n_answer)) || (status = run_method(&r))) {
+    int longest = 0;
+    for (size_t i = 0; i < r.answer->n_chunks; i++) {
+        longest = is_corrected(&r, i) && r.length[i] > longest ? r.length[i] : longest;
+    }
+    r.aside = r.n_need + n_answer;
+    if ((status = iflow_cache_reserve(&ctx->cache, r.aside + longest)) || (status = run_method(&r))) {
         goto cleanup;
     }
     r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;
@@ -571,6 +596,7 @@ iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params 
         goto cleanup;
     }
     answer->method = IFLOW_METHOD_NONE;
+    answer->correction_held = NAN;
     answer->n_context = answer->n_reused = (size_t)before;
     answer->n_prompt = (size_t)n;
     answer->ms.prompt = iflow_now_ms() - start;

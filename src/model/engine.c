@@ -335,36 +335,84 @@ static struct ggml_tensor *turn(const iflow_engine *e, struct ggml_context *ctx,
     return ggml_reshape_2d(ctx, x, e->model->n_embd_kv, x->ne[2]);
 }
 
-iflow_status iflow_engine_read_keys(iflow_engine *e, const iflow_rows *rows, int layer, const int32_t *row, int n, float *out) {
+iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const int32_t *row, int n, float *k, float *v) {
+    const int n_layers = e->model->h.n_layer - 1, kinds = v ? 2 : 1;
+    const size_t n_values = (size_t)n * (size_t)e->model->n_embd_kv;
+    float *out[2] = {k, v};
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
+    struct ggml_tensor **read = iflow_calloc((size_t)(n_layers * kinds), sizeof *read);
     int32_t *back = iflow_calloc((size_t)n, sizeof *back); /* minus the rows' positions */
-    if (!back) {
-        return iflow_fail_memory((size_t)n * sizeof *back);
+    iflow_status status = IFLOW_OK;
+    if (!back || !read) {
+        status = iflow_fail_memory((size_t)n * sizeof *back + (size_t)(n_layers * kinds) * sizeof *read);
+        goto cleanup;
     }
     for (int i = 0; i < n; i++) {
         back[i] = -rows->pos[row[i]];
     }
-    iflow_status status = begin_graph(e, 1, &ctx, &cgraph);
-    if (status) {
+    if ((status = begin_graph(e, 8, &ctx, &cgraph))) {
         goto cleanup;
     }
     struct ggml_tensor *at = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
     ggml_set_input(at), ggml_set_input(pos);
-    struct ggml_tensor *k = turn(e, ctx, ggml_get_rows(ctx, rows->k[layer], at), pos); /* [n_embd_kv, n] */
-    ggml_set_output(k);
-    ggml_build_forward_expand(cgraph, k);
-    if ((status = allocate(e, cgraph))) {
+    for (int i = 0; i < n_layers * kinds; i++) {
+        struct ggml_tensor *x = ggml_get_rows(ctx, (i % kinds ? rows->v : rows->k)[1 + i / kinds], at); /* f32 [n_embd_kv, n] */
+        read[i] = i % kinds ? x : turn(e, ctx, x, pos);
+        ggml_set_output(read[i]);
+        ggml_build_forward_expand(cgraph, read[i]);
+    }
+    if (n_layers == 0 || (status = allocate(e, cgraph))) {
         goto cleanup;
     }
     ggml_backend_tensor_set(at, row, 0, ggml_nbytes(at));
     ggml_backend_tensor_set(pos, back, 0, ggml_nbytes(pos));
-    if (!(status = compute(e, cgraph))) {
-        ggml_backend_tensor_get(k, out, 0, ggml_nbytes(k));
+    status = compute(e, cgraph);
+    for (int i = 0; !status && i < n_layers * kinds; i++) {
+        ggml_backend_tensor_get(read[i], out[i % kinds] + (size_t)(i / kinds) * n_values, 0, n_values * sizeof(float));
     }
 
 cleanup:
     free(back);
+    free(read);
+    ggml_free(ctx);
+    return status;
+}
+
+iflow_status iflow_engine_mix(iflow_engine *e, iflow_rows *rows, const int32_t *from, const int32_t *into, int n, float share) {
+    const int n_layer = e->model->h.n_layer;
+    struct ggml_context *ctx = NULL;
+    struct ggml_cgraph *cgraph = NULL;
+    int64_t *to = iflow_calloc((size_t)n, sizeof *to); /* into */
+    if (!to) {
+        return iflow_fail_memory((size_t)n * sizeof *to);
+    }
+    for (int i = 0; i < n; i++) {
+        to[i] = into[i];
+    }
+    iflow_status status = begin_graph(e, 12, &ctx, &cgraph);
+    if (status) {
+        goto cleanup;
+    }
+    struct ggml_tensor *other = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *own = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
+    struct ggml_tensor *written = ggml_new_tensor_1d(ctx, GGML_TYPE_I64, n);
+    ggml_set_input(other), ggml_set_input(own), ggml_set_input(written);
+    for (int i = 2; i < 2 * n_layer; i++) {
+        struct ggml_tensor *cache = (i % 2 ? rows->v : rows->k)[i / 2];
+        struct ggml_tensor *kept = ggml_scale(ctx, ggml_get_rows(ctx, cache, own), share);
+        struct ggml_tensor *mixed = ggml_add(ctx, kept, ggml_scale(ctx, ggml_get_rows(ctx, cache, other), 1 - share));
+        ggml_build_forward_expand(cgraph, ggml_set_rows(ctx, cache, mixed, written));
+    }
+    if (n_layer < 2 || (status = allocate(e, cgraph))) {
+        goto cleanup;
+    }
+    ggml_backend_tensor_set(other, from, 0, ggml_nbytes(other));
+    ggml_backend_tensor_set(own, into, 0, ggml_nbytes(own));
+    ggml_backend_tensor_set(written, to, 0, ggml_nbytes(written));
+    status = compute(e, cgraph);
+
+cleanup:
+    free(to);
     ggml_free(ctx);
     return status;
 }

@@ -75,8 +75,12 @@ iflow_status iflow_engine_forward(iflow_engine *engine, iflow_rows *rows, const 
 /* Rotates the K of rows [row, row + n), which hold it before RoPE, to their positions, in place, in every layer. */
 iflow_status iflow_engine_rotate(iflow_engine *engine, iflow_rows *rows, int row, int n);
 
-/* The K of rows row[n] of a layer before RoPE: out [n, n_embd_kv]. What RoPE's magnitude (YaRN's) multiplied stays multiplied. */
-iflow_status iflow_engine_read_keys(iflow_engine *engine, const iflow_rows *rows, int layer, const int32_t *row, int n, float *out);
+/* K before RoPE and V of rows row[n], of all layers but the first: k, v [n_layer - 1, n, n_embd_kv]; v NULL: K alone. What RoPE's magnitude
+ * (YaRN's) multiplied stays multiplied. */
+iflow_status iflow_engine_read(iflow_engine *engine, const iflow_rows *rows, const int32_t *row, int n, float *k, float *v);
+
+/* K and V of row into[i], in every layer but the first, become share of what they are and 1 - share of those of row from[i], n rows. */
+iflow_status iflow_engine_mix(iflow_engine *engine, iflow_rows *rows, const int32_t *from, const int32_t *into, int n, float share);
 
 /* Adds shift number which[i] to the K of row[i], in every layer but the first: shift [n_layer - 1, n_shifts, n_embd_kv], before RoPE and
  * with its magnitude. */

@@ -27,10 +27,17 @@ struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model
     return rope(ctx, model, x, pos, inplace, model->h.rope.attn_factor);
 }
 
+/* What the op multiplies by of itself, beside the factor that it is given. */
+static float own_magnitude(const iflow_rope *r) {
+    return r->ext_factor != 0.0f ? 1.0f + 0.1f * logf(1.0f / r->freq_scale) : 1.0f;
+}
+
+float iflow_graph_magnitude(const iflow_model *model) {
+    return model->h.rope.attn_factor * own_magnitude(&model->h.rope);
+}
+
 struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos) {
-    const iflow_rope *r = &model->h.rope;
-    const float own = r->ext_factor != 0.0f ? 1.0f + 0.1f * logf(1.0f / r->freq_scale) : 1.0f; /* what the op multiplies by itself */
-    return rope(ctx, model, x, pos, false, 1.0f / own);
+    return rope(ctx, model, x, pos, false, 1.0f / own_magnitude(&model->h.rope));
 }
 
 static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_tensor *weight) {

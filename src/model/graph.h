@@ -54,6 +54,9 @@ void iflow_graph_free(iflow_graph *graph);
 struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
                                      bool inplace);
 
+/* What RoPE multiplies a key by (YaRN's magnitude; 1 without). */
+float iflow_graph_magnitude(const iflow_model *model);
+
 /* The same without RoPE's magnitude (YaRN's): by -pos it takes a key's rotation back, and what it turned keeps its length. */
 struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos);
 

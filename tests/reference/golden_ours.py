@@ -35,7 +35,6 @@ import reference as ref
 import tokens as tok
 
 N_TOKENS = 4
-CORRECTED = -1
 MIN_COVERAGE_MARGIN = 2e-3
 MIN_FORESEEN_MARGIN = 4e-3
 MAX_FORESEEN_REACH = 1e-3
@@ -49,12 +48,12 @@ class Ask:
     share: float = 2 / 3
     coverage: ref.Coverage | None = None
     drift: bool = False
-    correct: bool = False
+    correct: int = 0  # so many times what is learned
 
     @property
     def source(self) -> int:
-        """Which KV: behind so many texts, or corrected."""
-        return CORRECTED if self.correct else self.behind
+        """Which KV: behind so many texts, or, below 0, corrected."""
+        return -self.correct or self.behind
 
 
 ASKS = {
@@ -77,11 +76,12 @@ ASKS = {
     "product-three": Ask("product", behind=3),
     "drift": Ask("infoflow", behind=2, drift=True),
     "no-drift": Ask("infoflow", behind=2),
-    "corrected": Ask("infoflow", behind=2, correct=True),
+    "corrected": Ask("infoflow", behind=2, correct=1),
+    "overcorrected": Ask("infoflow", behind=2, drift=True, correct=2),
 }
 OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
 OF_DRIFT = ("drift", "no-drift")
-OF_CORRECTION = ("corrected", "no-drift")
+OF_CORRECTION = ("corrected", "no-drift", "overcorrected")
 # The first: one text is not like three.
 OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three", "product-three")
 DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three",
@@ -123,10 +123,10 @@ CASES = [
     Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_DRIFT),
     Case("qwen3", 2, (1, 40, 16), asks=OF_DRIFT),
     Case("llama", 17, (20, 13, 27), asks=OF_CORRECTION),
-    Case("llama-yarn", 10, (20, 13, 27), asks=OF_CORRECTION),
-    Case("qwen2", 4, (26, 15, 20), asks=OF_CORRECTION),
-    Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_CORRECTION),
-    Case("qwen3", 8, (1, 40, 16), asks=OF_CORRECTION),
+    Case("llama-yarn", 108, (21, 33), ratio=0.2, asks=OF_CORRECTION),
+    Case("qwen2", 42, (26, 15, 20), asks=OF_CORRECTION),
+    Case("qwen2-yarn", 26, (21, 33), ratio=0.2, asks=OF_CORRECTION),
+    Case("qwen3", 30, (1, 40, 16), asks=OF_CORRECTION),
 ]
 
 
@@ -190,10 +190,11 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
             foreseen = [ref.foreseen(prefills if behind == 1 else prefills[1:]) for prefills in samples]
             result.foreseen[behind] = np.concatenate([np.zeros(len(inputs["head"])), *foreseen])
             result.foreseen.setdefault(0, result.foreseen[behind])
-        if behind and any(ASKS[name].correct and ASKS[name].behind == behind for name in case.asks):
-            kv[CORRECTED] = ref.correct(kv[behind], ref.learn(model, kv[behind], rounding), rounding)
-            result.norm[CORRECTED] = ref.score_at(model, kv[CORRECTED], "global", n_sink, inputs["question"], layers, ("norm",),
-                                                  rounding)["norm"]
+        for ask in (ASKS[name] for name in case.asks if ASKS[name].correct and ASKS[name].behind == behind):
+            learned = ref.times(ask.correct, ref.learn(model, kv[behind], rounding), rounding)
+            kv[ask.source] = ref.correct(kv[behind], learned, rounding)
+            result.norm[ask.source] = ref.score_at(model, kv[ask.source], "global", n_sink, inputs["question"], layers, ("norm",),
+                                                   rounding)["norm"]
         for name in case.asks:
             ask = ASKS[name]
             if ask.source in (result.foreseen if ask.method in ("foreseen", "union", "product") else result.norm):
@@ -201,12 +202,18 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
         yield result
     for name in case.asks:
         if name not in WITHOUT_ANSWERS:
-            of = kv[ASKS[name].source]
-            cache = ref.assemble(model, of, ref.geometry("global", n_sink, [len(chunk.tokens) for chunk in of]).chunk_start, rounding)
+            of, ask = kv[ASKS[name].source], ASKS[name]
+            lengths = [len(chunk.tokens) for chunk in of]
+            begins = ref.geometry("global", n_sink, lengths).chunk_start
+            cache = ref.assemble(model, of, begins, rounding)
             stale = ref.copy_cache(cache)
             ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)
-            if ASKS[name].drift:
-                ref.drift(model, stale, cache, [len(chunk.tokens) for chunk in of], result.selected(name), rounding)
+            if ask.correct:
+                held = ref.uphold(model, ref.assemble(model, kv[ask.behind], begins, rounding), stale, cache, lengths,
+                                  result.selected(name), rounding)
+                assert (held < 1) == (ask.correct > 1), held
+            if ask.drift:
+                ref.drift(model, stale, cache, lengths, result.selected(name), rounding)
             logits = ref.append(model, cache, inputs["prompt"], rounding)[-1]
             result.tokens[name], result.logits[name] = ref.generate(model, cache, logits, N_TOKENS, rounding)
             yield result

@@ -465,6 +465,11 @@ def learn(model: Model, chunks: list[Chunk], rounding: Rounding) -> Correction:
     return result
 
 
+def times(factor: float, correction: Correction, rounding: Rounding) -> Correction:
+    """A correction that adds so many times as much."""
+    return Correction(correction.mean, [rounding(factor * of) for of in correction.map], [factor * of for of in correction.of_place])
+
+
 def correct(chunks: list[Chunk], correction: Correction, rounding: Rounding) -> list[Chunk]:
     """The chunks of a context, the head first, as they are reused."""
     place, kv = places([len(chunk.tokens) for chunk in chunks]), [Chunk(chunk.tokens, chunk.k_pre[:], chunk.v[:]) for chunk in chunks]
@@ -615,6 +620,26 @@ def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: l
     """Replaces K and V of the selected positions, which are also their rows, in place."""
     if selected:
         forward(model, cache, [context_tokens[position] for position in selected], np.array(selected), rounding)
+
+
+def uphold(model: Model, stored: Cache, corrected: Cache, cache: Cache, lengths: list[int], selected: list[int],
+           rounding: Rounding) -> float:
+    """After a recompute that began with `corrected`, in place: of what the correction added to K and V as stored, the tokens that were not
+    selected keep the part that came about in the selected ones: by least squares, in the mean over K and V of all layers but the first. All
+    of it, if that is 1 or more. `corrected`, which drift goes by, keeps it likewise."""
+    of, n_head = np.array(selected, dtype=int), lengths[0]
+    others, parts = np.setdiff1d(np.arange(n_head, sum(lengths)), of), []
+    for layer in range(1, model.n_layer):
+        for was, became, now in ((stored.k, corrected.k, cache.k), (stored.v, corrected.v, cache.v)):
+            added = became[layer][of] - was[layer][of]
+            parts.append(float(((now[layer][of] - was[layer][of]) * added).sum() / (added**2).sum()))
+    held = float(np.mean(parts))
+    kept = max(held, 0.0)
+    for layer in range(1, model.n_layer if held < 1 else 1):
+        for was, now in ((stored.k, cache.k), (stored.v, cache.v)):
+            now[layer][others] = rounding(kept * now[layer][others] + (1 - kept) * was[layer][others])
+        corrected.k[layer][of] = kept * corrected.k[layer][of] + (1 - kept) * stored.k[layer][of]
+    return held
 
 
 def drift(model: Model, stale: Cache, cache: Cache, lengths: list[int], selected: list[int], rounding: Rounding) -> None:

@@ -1,0 +1,189 @@
+/* uphold.c - the witnesses, what they tell, and taking the rest back. */
+#include "flow/uphold.h"
+
+#include "model/graph.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+
+enum { MOST_WITNESSES = 256 };
+
+/* Lists the witnesses, evenly spread. */
+static iflow_status call_witnesses(iflow_uphold *u) {
+    const iflow_answer *a = u->answer;
+    size_t n_all = 0, k = 0;
+    for (size_t c = 0; c < a->n_chunks; c++) {
+        n_all += u->chunk[c] ? (size_t)a->chunk[c].n_selected : 0;
+    }
+    const size_t step = (n_all + MOST_WITNESSES - 1) / MOST_WITNESSES;
+    u->row = iflow_calloc(n_all, sizeof *u->row);
+    if (!u->row) {
+        return iflow_fail_memory(n_all * sizeof *u->row);
+    }
+    for (size_t c = 0, i = 0; c < a->n_chunks; c++) {
+        for (const size_t end = i + (size_t)a->chunk[c].n_selected; i < end; i++) {
+            if (u->chunk[c] && k++ % step == 0) {
+                u->row[u->n++] = a->selected[i];
+            }
+        }
+    }
+    return IFLOW_OK;
+}
+
+/* Takes from what is in added, K and V with the correction, what a chunk has stored. first, end: its witnesses. */
+static iflow_status subtract_stored(iflow_uphold *u, const iflow_chunk *chunk, int start, size_t first, size_t end) {
+    const size_t width = (size_t)u->ctx->model->n_embd_kv;
+    const float magnitude[2] = {iflow_graph_magnitude(u->ctx->model), 1};
+    uint16_t *half = iflow_calloc(width, sizeof *half);
+    if (!half) {
+        return iflow_fail_memory(width * sizeof *half);
+    }
+    for (size_t i = 0; i < 2 * (size_t)(u->ctx->model->h.n_layer - 1); i++) {
+        const size_t layer = i / 2, kind = i % 2;
+        for (size_t w = first; w < end; w++) {
+            float *added = u->added[kind] + (layer * u->n + w) * width;
+            iflow_chunk_rows_f16(chunk, (kind ? chunk->v : chunk->k)[layer + 1], (size_t)(u->row[w] - start), 1, half);
+            for (size_t j = 0; j < width; j++) {
+                const float with = added[j];
+                added[j] -= magnitude[kind] * ggml_fp16_to_fp32(half[j]);
+                u->before[kind][layer] += (double)with * (double)added[j];
+            }
+        }
+    }
+    free(half);
+    return IFLOW_OK;
+}
+
+iflow_status iflow_uphold_begin(iflow_uphold *u) {
+    const iflow_answer *a = u->answer;
+    const size_t n_layers = (size_t)u->ctx->model->h.n_layer - 1;
+    iflow_status status = call_witnesses(u);
+    const size_t n_values = n_layers * u->n * (size_t)u->ctx->model->n_embd_kv;
+    for (int kind = 0; !status && kind < 2; kind++) {
+        u->added[kind] = iflow_calloc(n_values, sizeof *u->added[kind]);
+        u->before[kind] = iflow_calloc(n_layers, sizeof *u->before[kind]);
+        if (!u->added[kind] || !u->before[kind]) {
+            status = iflow_fail_memory(n_values * sizeof *u->added[kind]);
+        }
+    }
+    if (!status && n_values) {
+        status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, u->added[0], u->added[1]);
+    }
+    for (size_t c = 0, first = 0, end = 0; !status && n_values && c < a->n_chunks; c++, first = end) {
+        const int start = a->chunk[c].start, behind = start + a->chunk[c].length;
+        while (end < u->n && u->row[end] < behind) {
+            end++;
+        }
+        iflow_chunk *chunk = NULL;
+        bool owned = false;
+        if (end > first && !(status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms))) {
+            status = subtract_stored(u, chunk, start, first, end);
+        }
+        if (owned) {
+            iflow_chunk_free(chunk);
+        }
+    }
+    return status;
+}
+
+/* The part of what was added that came about; NAN where nothing was. */
+static iflow_status judge(const iflow_uphold *u, double *held) {
+    const size_t n_layers = (size_t)u->ctx->model->h.n_layer - 1, n_values = u->n * (size_t)u->ctx->model->n_embd_kv;
+    float *now[2] = {iflow_calloc(n_layers * n_values, sizeof **now), iflow_calloc(n_layers * n_values, sizeof **now)};
+    iflow_status status = IFLOW_OK;
+    double sum = 0;
+    int n = 0;
+    if (!now[0] || !now[1]) {
+        status = iflow_fail_memory(n_layers * n_values * sizeof **now);
+    } else {
+        status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, now[0], now[1]);
+    }
+    for (size_t i = 0; !status && i < 2 * n_layers; i++) {
+        const size_t layer = i / 2, kind = i % 2;
+        const float *added = u->added[kind] + layer * n_values, *values = now[kind] + layer * n_values;
+        double product = -u->before[kind][layer], squares = 0;
+        for (size_t j = 0; j < n_values; j++) {
+            product += (double)values[j] * (double)added[j];
+            squares += (double)added[j] * (double)added[j];
+        }
+        if (squares > 0) {
+            sum += 1 + product / squares;
+            n++;
+        }
+    }
+    free(now[0]), free(now[1]);
+    *held = n ? sum / n : NAN;
+    return status;
+}
+
+/* Of what was added to a chunk's other tokens, share stays. stale: of the selected tokens first to end, which are this chunk's. */
+static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, size_t end, float share, float *stale) {
+    const iflow_chunk_span *span = &u->answer->chunk[c];
+    const size_t n = end - first, n_layers = (size_t)u->ctx->model->h.n_layer - 1, width = (size_t)u->ctx->model->n_embd_kv;
+    const size_t n_others = (size_t)span->length - n;
+    iflow_rows *rows = &u->ctx->cache.rows;
+    int32_t *from = iflow_calloc((size_t)span->length, sizeof *from), *into = iflow_calloc((size_t)span->length, sizeof *into);
+    float *stored = stale ? iflow_calloc(n_layers * n * width, sizeof *stored) : NULL;
+    iflow_chunk *chunk = NULL;
+    bool owned = false;
+    iflow_status status = IFLOW_OK;
+    if (!from || !into || (stale && !stored)) {
+        status = iflow_fail_memory(n_layers * n * width * sizeof *stored);
+        goto cleanup;
+    }
+    if ((status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) ||
+        (status = iflow_cache_load(&u->ctx->cache, chunk, u->aside, span->start)) ||
+        (status = iflow_engine_rotate(u->ctx->engine, rows, u->aside, span->length))) {
+        goto cleanup;
+    }
+    size_t k = 0, s = first; /* the others come first in the lists, then the selected ones */
+    for (int32_t at = span->start; at < span->start + span->length; at++) {
+        const bool selected = s < end && u->answer->selected[s] == at;
+        const size_t place = selected ? n_others + (s++ - first) : k++;
+        into[place] = at;
+        from[place] = u->aside + at - span->start;
+    }
+    if (n_others) {
+        status = iflow_engine_mix(u->ctx->engine, rows, from, into, (int)n_others, share);
+    }
+    if (!status && stale && n) {
+        status = iflow_engine_read(u->ctx->engine, rows, from + n_others, (int)n, stored, NULL);
+    }
+    for (size_t i = 0; !status && stale && i < n_layers * n * width; i++) {
+        float *was = stale + ((i / (n * width)) * u->answer->n_selected + first) * width + i % (n * width);
+        *was = share * *was + (1 - share) * stored[i];
+    }
+
+cleanup:
+    if (owned) {
+        iflow_chunk_free(chunk);
+    }
+    free(from), free(into), free(stored);
+    return status;
+}
+
+iflow_status iflow_uphold_end(iflow_uphold *u, float *stale) {
+    iflow_answer *a = u->answer;
+    iflow_status status = u->n ? judge(u, &a->correction_held) : IFLOW_OK;
+    if (status || !(a->correction_held < 1)) {
+        return status;
+    }
+    const float share = a->correction_held > 0 ? (float)a->correction_held : 0;
+    for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
+        end = first + (size_t)a->chunk[c].n_selected;
+        if (u->chunk[c]) {
+            status = take_back(u, c, first, end, share, stale);
+        }
+    }
+    iflow_cache_truncate(&u->ctx->cache, u->aside);
+    return status;
+}
+
+void iflow_uphold_free(iflow_uphold *u) {
+    for (int kind = 0; kind < 2; kind++) {
+        free(u->added[kind]);
+        free(u->before[kind]);
+    }
+    free(u->row);
+}
