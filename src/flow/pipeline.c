@@ -381,7 +381,7 @@ static iflow_status recompute(run *r, const float *hidden) {
         goto cleanup;
     }
     for (size_t i = 0; i < a->n_chunks; i++) {
-        uphold.chunk[i] = is_corrected(r, i) ? chunk_at(r, i) : NULL;
+        uphold.chunk[i] = is_corrected(r, i) && !hidden ? chunk_at(r, i) : NULL; /* CacheBlend has all tokens fresh in layer 1 */
     }
     if ((is_on(r, r->params->drift) && (status = iflow_drift_begin(r->ctx, a, &stale))) || (status = iflow_uphold_begin(&uphold)) ||
         (status = run_again(r, hidden)) || (status = iflow_uphold_end(&uphold, stale)) || (status = iflow_drift_end(r->ctx, a, stale))) {

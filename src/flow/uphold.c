@@ -16,6 +16,9 @@ static iflow_status call_witnesses(iflow_uphold *u) {
     for (size_t c = 0; c < a->n_chunks; c++) {
         n_all += u->chunk[c] ? (size_t)a->chunk[c].n_selected : 0;
     }
+    if (!n_all) {
+        return IFLOW_OK;
+    }
     const size_t step = (n_all + MOST_WITNESSES - 1) / MOST_WITNESSES;
     u->row = iflow_calloc(n_all, sizeof *u->row);
     if (!u->row) {
@@ -60,6 +63,9 @@ iflow_status iflow_uphold_begin(iflow_uphold *u) {
     const size_t n_layers = (size_t)u->ctx->model->h.n_layer - 1;
     iflow_status status = call_witnesses(u);
     const size_t n_values = n_layers * u->n * (size_t)u->ctx->model->n_embd_kv;
+    if (status || !n_values) {
+        return status;
+    }
     for (int kind = 0; !status && kind < 2; kind++) {
         u->added[kind] = iflow_calloc(n_values, sizeof *u->added[kind]);
         u->before[kind] = iflow_calloc(n_layers, sizeof *u->before[kind]);
@@ -67,10 +73,10 @@ iflow_status iflow_uphold_begin(iflow_uphold *u) {
             status = iflow_fail_memory(n_values * sizeof *u->added[kind]);
         }
     }
-    if (!status && n_values) {
+    if (!status) {
         status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, u->added[0], u->added[1]);
     }
-    for (size_t c = 0, first = 0, end = 0; !status && n_values && c < a->n_chunks; c++, first = end) {
+    for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
         const int start = a->chunk[c].start, behind = start + a->chunk[c].length;
         while (end < u->n && u->row[end] < behind) {
             end++;
@@ -165,7 +171,7 @@ cleanup:
 
 iflow_status iflow_uphold_end(iflow_uphold *u, float *stale) {
     iflow_answer *a = u->answer;
-    iflow_status status = u->n ? judge(u, &a->correction_held) : IFLOW_OK;
+    iflow_status status = u->added[0] ? judge(u, &a->correction_held) : IFLOW_OK;
     if (status || !(a->correction_held < 1)) {
         return status;
     }
