@@ -102,10 +102,12 @@ static iflow_status judge(const iflow_uphold *u, double *held) {
     int n = 0;
     if (!now[0] || !now[1]) {
         status = iflow_fail_memory(n_layers * n_values * sizeof **now);
-    } else {
-        status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, now[0], now[1]);
+        goto cleanup;
     }
-    for (size_t i = 0; !status && i < 2 * n_layers; i++) {
+    if ((status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, now[0], now[1]))) {
+        goto cleanup;
+    }
+    for (size_t i = 0; i < 2 * n_layers; i++) {
         const size_t layer = i / 2, kind = i % 2;
         const float *added = u->added[kind] + layer * n_values, *values = now[kind] + layer * n_values;
         double product = -u->before[kind][layer], squares = 0;
@@ -118,8 +120,10 @@ static iflow_status judge(const iflow_uphold *u, double *held) {
             n++;
         }
     }
-    free(now[0]), free(now[1]);
     *held = n ? sum / n : NAN;
+
+cleanup:
+    free(now[0]), free(now[1]);
     return status;
 }
 
