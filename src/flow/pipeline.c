@@ -34,7 +34,7 @@ typedef struct run {
     float *logits;            /* of the prompt's last token */
     float *foreseen;          /* [n]: staleness as the chunks know it */
     int n, n_head;            /* tokens in the context, in the head */
-    int n_need, aside;        /* rows that the question needs; from where on there is room for a corrected chunk */
+    int n_need, n_rows;       /* rows that the question needs, and these with the longest answer */
     double asked_at;
 } run;
 
@@ -373,7 +373,7 @@ static iflow_status recompute(run *r, const float *hidden) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
     const double other = a->ms.load + a->ms.prefill; /* chunks may be looked up again */
-    iflow_uphold uphold = {.ctx = r->ctx, .answer = a, .aside = r->aside, .chunk = iflow_calloc(a->n_chunks, sizeof *uphold.chunk)};
+    iflow_uphold uphold = {.ctx = r->ctx, .answer = a, .aside = r->n_rows, .chunk = iflow_calloc(a->n_chunks, sizeof *uphold.chunk)};
     float *stale = NULL; /* what drift remembers */
     iflow_status status = IFLOW_OK;
     if (!uphold.chunk) {
@@ -515,12 +515,8 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
         goto cleanup;
     }
     const int n_answer = params->max_tokens < ctx->n_ctx - r.n_need ? params->max_tokens : ctx->n_ctx - r.n_need;
-    int longest = 0;
-    for (size_t i = 0; i < r.answer->n_chunks; i++) {
-        longest = is_corrected(&r, i) && r.length[i] > longest ? r.length[i] : longest;
-    }
-    r.aside = r.n_need + n_answer;
-    if ((status = iflow_cache_reserve(&ctx->cache, r.aside + longest)) || (status = run_method(&r))) {
+    r.n_rows = r.n_need + n_answer;
+    if ((status = iflow_cache_reserve(&ctx->cache, r.n_rows)) || (status = run_method(&r))) {
         goto cleanup;
     }
     r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;

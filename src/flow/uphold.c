@@ -142,7 +142,8 @@ static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, siz
         status = iflow_fail_memory(n_layers * n * width * sizeof *stored);
         goto cleanup;
     }
-    if ((status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) ||
+    if ((status = iflow_cache_reserve(&u->ctx->cache, u->aside + span->length)) ||
+        (status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) ||
         (status = iflow_cache_load(&u->ctx->cache, chunk, u->aside, span->start)) ||
         (status = iflow_engine_rotate(u->ctx->engine, rows, u->aside, span->length))) {
         goto cleanup;

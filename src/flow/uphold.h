@@ -12,7 +12,7 @@ typedef struct iflow_uphold {
     iflow_context *ctx;
     iflow_answer *answer;              /* spans and selected positions, which are rows too; gets correction_held, and times */
     const iflow_context_chunk **chunk; /* [n_chunks] in reading order; NULL: it was not corrected */
-    int aside;                         /* from this row on there is room for any of them, and nothing else */
+    int aside;                         /* from this row on there is nothing: one after another is laid there, where that is needed */
     size_t n;                          /* witnesses: of the selected tokens of corrected chunks at most 256 */
     int32_t *row;                      /* [n] */
     float *added[2];                   /* [n_layer - 1, n, n_embd_kv]: by the correction, to K (before RoPE, with its magnitude) and V */
