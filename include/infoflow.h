@@ -380,9 +380,8 @@ typedef struct iflow_answer {
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
     size_t n_corrected;      /* of those reused from chunks, before some were recomputed */
-    double
-        correction_held; /* the part of the correction that came about in the recomputed; NaN: nothing to tell. Below 1 the others keep */
-                         /* that part of theirs */
+    double correction_held;  /* the part of it that came about in the recomputed ones; NaN: nothing to tell. Less than 1: the others keep */
+                             /* that part */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_method method;
     double ratio; /* what was asked for; the share recomputed is n_recomputed / n_context */

@@ -1,6 +1,8 @@
 /* drift.c - what the recomputed tokens changed by, its mean a chunk, and the shift of the others. */
 #include "flow/drift.h"
 
+#include "flow/select.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,17 +61,15 @@ static void mean_changes(const iflow_answer *answer, const float *change, size_t
 
 /* The tokens behind the head that are not selected: their positions, and the chunks that they are in, from 0. */
 static void list_others(const iflow_answer *answer, int32_t *row, int32_t *chunk) {
-    size_t n = 0, s = 0;
+    const int32_t *selected = answer->selected;
     for (size_t c = 1; c < answer->n_chunks; c++) {
         const iflow_chunk_span *span = &answer->chunk[c];
-        for (int32_t at = span->start; at < span->start + span->length; at++) {
-            if (s < answer->n_selected && answer->selected[s] == at) {
-                s++;
-                continue;
-            }
-            row[n] = at;
-            chunk[n++] = (int32_t)c - 1;
+        const int n = span->length - span->n_selected;
+        iflow_select_others(span->start, span->length, selected, (size_t)span->n_selected, row);
+        for (int i = 0; i < n; i++) {
+            chunk[i] = (int32_t)c - 1;
         }
+        row += n, chunk += n, selected += span->n_selected;
     }
 }
 

@@ -192,7 +192,7 @@ static bool is_corrected(const run *r, size_t i) {
 /* Corrects the chunks [from, to) that the context's correction is for. */
 static iflow_status correct(run *r, size_t from, size_t to) {
     iflow_status status = IFLOW_OK;
-    for (size_t end; r->ctx->correction && !status && from < to; from = end + 1) {
+    for (size_t end; !status && from < to; from = end + 1) {
         for (end = from; end < to && is_corrected(r, end); end++) {
             r->answer->n_corrected += (size_t)r->length[end];
         }

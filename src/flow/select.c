@@ -102,6 +102,16 @@ iflow_status iflow_select_union(const float *first, double share, const float *s
     return status;
 }
 
+void iflow_select_others(int start, int length, const int32_t *selected, size_t n_selected, int32_t *others) {
+    for (int32_t at = start, s = 0; at < start + length; at++) {
+        if ((size_t)s < n_selected && selected[s] == at) {
+            s++;
+        } else {
+            *others++ = at;
+        }
+    }
+}
+
 void iflow_select_first(const int *start, const int *length, size_t n_chunks, size_t k, int32_t *selected, size_t *n_selected) {
     *n_selected = 0;
     for (size_t c = 0; c < n_chunks; c++) {

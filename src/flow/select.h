@@ -20,6 +20,9 @@ iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, 
 iflow_status iflow_select_union(const float *first, double share, const float *second, size_t n_head, size_t n, size_t n_selected,
                                 int32_t *selected);
 
+/* The other positions of a chunk, ascending; selected: all of its own that are, ascending. others has room for length - n_selected. */
+void iflow_select_others(int start, int length, const int32_t *selected, size_t n_selected, int32_t *others);
+
 /* The comparators of algorithm.md; selected has room for n positions, of which *n_selected are filled, ascending. A chunk is length[i]
  * tokens from start[i]. */
 

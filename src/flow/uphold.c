@@ -1,9 +1,9 @@
 /* uphold.c - the witnesses, what they tell, and taking the rest back. */
 #include "flow/uphold.h"
 
+#include "flow/select.h"
 #include "model/graph.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -127,50 +127,69 @@ cleanup:
     return status;
 }
 
-/* Of what was added to a chunk's other tokens, share stays. stale: of the selected tokens first to end, which are this chunk's. */
-static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, size_t end, float share, float *stale) {
+/* Lays what a chunk has stored into the rows from `aside` on, its keys rotated to where the chunk stands. */
+static iflow_status lay_aside(const iflow_uphold *u, size_t c) {
     const iflow_chunk_span *span = &u->answer->chunk[c];
-    const size_t n = end - first, n_layers = (size_t)u->ctx->model->h.n_layer - 1, width = (size_t)u->ctx->model->n_embd_kv;
-    const size_t n_others = (size_t)span->length - n;
-    iflow_rows *rows = &u->ctx->cache.rows;
-    int32_t *from = iflow_calloc((size_t)span->length, sizeof *from), *into = iflow_calloc((size_t)span->length, sizeof *into);
-    float *stored = stale ? iflow_calloc(n_layers * n * width, sizeof *stored) : NULL;
+    iflow_cache *cache = &u->ctx->cache;
     iflow_chunk *chunk = NULL;
     bool owned = false;
-    iflow_status status = IFLOW_OK;
-    if (!from || !into || (stale && !stored)) {
-        status = iflow_fail_memory(n_layers * n * width * sizeof *stored);
-        goto cleanup;
+    iflow_status status = iflow_cache_reserve(cache, u->aside + span->length);
+    if (!status && !(status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) &&
+        !(status = iflow_cache_load(cache, chunk, u->aside, span->start))) {
+        status = iflow_engine_rotate(u->ctx->engine, &cache->rows, u->aside, span->length);
     }
-    if ((status = iflow_cache_reserve(&u->ctx->cache, u->aside + span->length)) ||
-        (status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) ||
-        (status = iflow_cache_load(&u->ctx->cache, chunk, u->aside, span->start)) ||
-        (status = iflow_engine_rotate(u->ctx->engine, rows, u->aside, span->length))) {
-        goto cleanup;
-    }
-    size_t k = 0, s = first; /* the others come first in the lists, then the selected ones */
-    for (int32_t at = span->start; at < span->start + span->length; at++) {
-        const bool selected = s < end && u->answer->selected[s] == at;
-        const size_t place = selected ? n_others + (s++ - first) : k++;
-        into[place] = at;
-        from[place] = u->aside + at - span->start;
-    }
-    if (n_others) {
-        status = iflow_engine_mix(u->ctx->engine, rows, from, into, (int)n_others, share);
-    }
-    if (!status && stale && n) {
-        status = iflow_engine_read(u->ctx->engine, rows, from + n_others, (int)n, stored, NULL);
-    }
-    for (size_t i = 0; !status && stale && i < n_layers * n * width; i++) {
-        float *was = stale + ((i / (n * width)) * u->answer->n_selected + first) * width + i % (n * width);
-        *was = share * *was + (1 - share) * stored[i];
-    }
-
-cleanup:
     if (owned) {
         iflow_chunk_free(chunk);
     }
-    free(from), free(into), free(stored);
+    return status;
+}
+
+/* The rows aside of a chunk's positions. */
+static void find_aside(const iflow_uphold *u, int start, const int32_t *at, size_t n, int32_t *row) {
+    for (size_t i = 0; i < n; i++) {
+        row[i] = u->aside + at[i] - start;
+    }
+}
+
+/* Of what was added to a chunk's other tokens, share stays. stale: of the selected tokens from `first` on the n that are this chunk's. */
+static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, size_t n, float share, float *stale) {
+    const iflow_chunk_span *span = &u->answer->chunk[c];
+    const int32_t *selected = u->answer->selected + first;
+    const size_t n_others = (size_t)span->length - n, n_layers = (size_t)u->ctx->model->h.n_layer - 1;
+    const size_t width = (size_t)u->ctx->model->n_embd_kv;
+    iflow_rows *rows = &u->ctx->cache.rows;
+    int32_t *from = iflow_calloc((size_t)span->length, sizeof *from), *others = iflow_calloc(n_others, sizeof *others);
+    float *stored = stale ? iflow_calloc(n_layers * n * width, sizeof *stored) : NULL;
+    iflow_status status = IFLOW_OK;
+    if (!from || !others || (stale && !stored)) {
+        status = iflow_fail_memory(n_layers * n * width * sizeof *stored);
+        goto cleanup;
+    }
+    if ((status = lay_aside(u, c))) {
+        goto cleanup;
+    }
+    iflow_select_others(span->start, span->length, selected, n, others);
+    find_aside(u, span->start, others, n_others, from);
+    if (n_others && (status = iflow_engine_mix(u->ctx->engine, rows, from, others, (int)n_others, share))) {
+        goto cleanup;
+    }
+    if (!stale || !n) {
+        goto cleanup;
+    }
+    find_aside(u, span->start, selected, n, from);
+    if ((status = iflow_engine_read(u->ctx->engine, rows, from, (int)n, stored, NULL))) {
+        goto cleanup;
+    }
+    for (size_t layer = 0; layer < n_layers; layer++) {
+        float *was = stale + (layer * u->answer->n_selected + first) * width;
+        const float *without = stored + layer * n * width;
+        for (size_t i = 0; i < n * width; i++) {
+            was[i] = share * was[i] + (1 - share) * without[i];
+        }
+    }
+
+cleanup:
+    free(from), free(others), free(stored);
     return status;
 }
 
@@ -181,10 +200,9 @@ iflow_status iflow_uphold_end(iflow_uphold *u, float *stale) {
         return status;
     }
     const float share = a->correction_held > 0 ? (float)a->correction_held : 0;
-    for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
-        end = first + (size_t)a->chunk[c].n_selected;
+    for (size_t c = 0, first = 0; !status && c < a->n_chunks; first += (size_t)a->chunk[c++].n_selected) {
         if (u->chunk[c]) {
-            status = take_back(u, c, first, end, share, stale);
+            status = take_back(u, c, first, (size_t)a->chunk[c].n_selected, share, stale);
         }
     }
     iflow_cache_truncate(&u->ctx->cache, u->aside);

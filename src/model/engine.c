@@ -103,6 +103,11 @@ ggml_backend_buffer_type_t iflow_engine_buft(const iflow_engine *e) {
     return ggml_backend_dev_buffer_type(e->model->device);
 }
 
+/* Writes all of an input. */
+static void fill(struct ggml_tensor *input, const void *values) {
+    ggml_backend_tensor_set(input, values, 0, ggml_nbytes(input));
+}
+
 static iflow_status compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
     switch (ggml_backend_sched_graph_compute(e->sched, cgraph)) {
     case GGML_STATUS_SUCCESS:
@@ -239,10 +244,10 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     }
     ggml_backend_tensor_set(g->row, e->row, 0, (size_t)n * sizeof *e->row);
     if (g->pos_kv->buffer) {
-        ggml_backend_tensor_set(g->pos_kv, seen, 0, ggml_nbytes(g->pos_kv));
+        fill(g->pos_kv, seen);
     }
     if (g->seq && g->seq->buffer) {
-        ggml_backend_tensor_set(g->seq, pass->seq, 0, ggml_nbytes(g->seq));
+        fill(g->seq, pass->seq);
     }
     if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
         status = set_mask(e, seen, pass->seq, pos, n, shape.n_kv);
@@ -365,8 +370,8 @@ iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const in
     if (n_layers == 0 || (status = allocate(e, cgraph))) {
         goto cleanup;
     }
-    ggml_backend_tensor_set(at, row, 0, ggml_nbytes(at));
-    ggml_backend_tensor_set(pos, back, 0, ggml_nbytes(pos));
+    fill(at, row);
+    fill(pos, back);
     status = compute(e, cgraph);
     for (int i = 0; !status && i < n_layers * kinds; i++) {
         ggml_backend_tensor_get(read[i], out[i % kinds] + (size_t)(i / kinds) * n_values, 0, n_values * sizeof(float));
@@ -406,9 +411,9 @@ iflow_status iflow_engine_mix(iflow_engine *e, iflow_rows *rows, const int32_t *
     if (n_layer < 2 || (status = allocate(e, cgraph))) {
         goto cleanup;
     }
-    ggml_backend_tensor_set(other, from, 0, ggml_nbytes(other));
-    ggml_backend_tensor_set(own, into, 0, ggml_nbytes(own));
-    ggml_backend_tensor_set(written, to, 0, ggml_nbytes(written));
+    fill(other, from);
+    fill(own, into);
+    fill(written, to);
     status = compute(e, cgraph);
 
 cleanup:
@@ -451,11 +456,11 @@ iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const in
     if ((status = allocate(e, cgraph))) {
         goto cleanup;
     }
-    ggml_backend_tensor_set(from, row, 0, ggml_nbytes(from));
-    ggml_backend_tensor_set(to, into, 0, ggml_nbytes(to));
-    ggml_backend_tensor_set(number, which, 0, ggml_nbytes(number));
-    ggml_backend_tensor_set(pos, at, 0, ggml_nbytes(pos));
-    ggml_backend_tensor_set(all, shift, 0, ggml_nbytes(all));
+    fill(from, row);
+    fill(to, into);
+    fill(number, which);
+    fill(pos, at);
+    fill(all, shift);
     status = compute(e, cgraph);
 
 cleanup:
@@ -512,7 +517,7 @@ iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_aff
         }
     }
     if (!(status = allocate(e, cgraph))) {
-        ggml_backend_tensor_set(f, feature, 0, ggml_nbytes(f));
+        fill(f, feature);
         status = compute(e, cgraph);
     }
 
