@@ -101,11 +101,12 @@ bad() { # WHAT TO SAY
     run 1 "${ask[@]}" --profile bad.json docs; says "^infoflow: bad.json is no profile for .*$1"; [ ! -s out ] || fail "an answer by a bad profile"
 }
 printf '{"version": 2, "finger' >bad.json; bad ''
-echo '[1]' >bad.json; bad ''
+echo '[1]' >bad.json; bad 'no JSON object'
 : >bad.json; bad ''
 profile infoflow norm null 0 0.4 0.3 | sed 's/"version": 2/"version": 1/' >bad.json; bad "version"
 profile infoflow norm null 0 0.4 0.3 | sed "s/$fingerprint/0123/" >bad.json; bad 'another model'
 profile infoflow norm null 0 0.4 0.3 | sed 's/"ratio": 0.4, //' >bad.json; bad 'ratio'
+profile infoflow norm null 0 '"x"' 0.3 >bad.json; bad '"ratio": Expected'
 profile full norm null 0 0.4 0.3 >bad.json; bad 'method'
 profile infoflow nrom null 0 0.4 0.3 >bad.json; bad 'score'
 profile infoflow norm '[0, 99]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
@@ -113,7 +114,7 @@ profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'behind'
 profile infoflow norm '[]' 0 0.4 0.3 >bad.json; bad 'score_layers'
 profile infoflow norm null 0 1.4 0.3 >bad.json; bad 'ratio'
 profile infoflow norm null 0 0.4 '"x"' >bad.json; bad 'trusted_ratio'
-profile infoflow norm null 0 0.4 0.3 | sed 's/"ratio"/"drift": "off", &/' >bad.json; bad 'Expected true or false'
+profile infoflow norm null 0 0.4 0.3 | sed 's/"ratio"/"drift": "off", &/' >bad.json; bad '"drift": Expected true or false'
 run 1 "${ask[@]}" --profile missing.json docs; says 'missing.json'
 cp bad.json "$place"; run 1 info -m "$INFOFLOW_MODEL"; says "$place"
 run 0 "${ask[@]}" --no-profile docs; run 0 "${ask[@]}" --profile few.json docs

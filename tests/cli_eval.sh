@@ -356,6 +356,7 @@ json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alon
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
 # Fidelity of a part of the answers is said to be that.
 run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
+run 0 eval --methods none --output part.jsonl --report part.html data.jsonl; grep -q '>none: KL and TOP-1 are of 1 of 3 questions' part.html || fail 'a page that hides of how many answers its fidelity is'
 # Drift is the usual thing for infoflow alone, and a setting of every method that recomputes.
 run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,none:drift,full:drift --fidelity --output drift.jsonl one.jsonl
 json drift.jsonl '[r["settings"] for r in d] == ["behind=2 drift", "behind=2", "behind=2", "behind=2 drift", "behind=2", ""]' \

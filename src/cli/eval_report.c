@@ -206,6 +206,15 @@ static void add_means(text *out, const eval_summary *summary) {
         text_puts(out, "</tr>\n");
     }
     text_puts(out, "</table></div>\n<p class=\"note\">Below each mean its 95% bootstrap interval over the questions.</p>\n");
+    for (size_t s = 0; s < summary->n_series; s++) {
+        text line = {0};
+        if (eval_row_partial(&summary->row[s], &line)) {
+            text_puts(out, "<p class=\"note\">");
+            page_string(out, line.bytes);
+            text_puts(out, ".</p>\n");
+        }
+        text_free(&line);
+    }
 }
 
 /* Whether the interval is clear of zero, and on which side. One question has none. */

@@ -1,8 +1,6 @@
 /* eval_summary.c - the numbers of an evaluation, computed once: means, intervals, paired differences, stages; and their tables as text. */
 #include "eval_summary.h"
 
-#include "text.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,13 +229,20 @@ static void print_means(const eval_summary *summary) {
     }
 }
 
-/* Fidelity that was measured of some of a series' answers only: records of runs with and without it are mixed. */
+bool eval_row_partial(const eval_row *row, text *out) {
+    const size_t n = row->cell[EVAL_KL].n;
+    const bool partial = n && n < row->n_records;
+    if (partial)
+        text_printf(out, "%s: KL and TOP-1 are of %zu of %zu questions", row->label, n, row->n_records);
+    return partial;
+}
+
 static void print_partial(const eval_summary *summary) {
     for (size_t s = 0; s < summary->n_series; s++) {
-        const eval_row *row = &summary->row[s];
-        const size_t n = row->cell[EVAL_KL].n;
-        if (n && n < row->n_records)
-            printf("%s: KL and TOP-1 are of %zu of %zu questions\n", row->label, n, row->n_records);
+        text line = {0};
+        if (eval_row_partial(&summary->row[s], &line))
+            puts(line.bytes);
+        text_free(&line);
     }
 }
 

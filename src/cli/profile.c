@@ -33,22 +33,39 @@ static const char *read_layers(const json_t *list, int n_layer, layer_list *out)
 
 /* Reads out->root; NULL, or why it is no profile of this model. */
 static const char *read_root(const iflow_model_info *model, profile *out) {
-    static char why[JSON_ERROR_TEXT_LENGTH];
+    static char why[JSON_ERROR_TEXT_LENGTH + 32]; /* with a member's name */
     json_error_t error;
     int version = 0;
     const char *fingerprint = "";
     json_t *layers = NULL, *trusted = NULL;
-    out->correct = out->drift = true; /* profiles written before these were tried lack them */
     iflow_method method;
     iflow_score score;
-    if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) == 0 && version != PROFILE_VERSION)
-        return "its version is another one's";
-    if (json_unpack_ex(out->root, &error, 0, "{s:i, s:s, s:s, s:s, s:o, s:i, s?b, s?b, s:F, s:o}", "version", &version, "fingerprint",
-                       &fingerprint, "method", &out->method, "score", &out->score, "score_layers", &layers, "behind", &out->behind,
-                       "correct", &out->correct, "drift", &out->drift, "ratio", &out->ratio, "trusted_ratio", &trusted) != 0) {
-        snprintf(why, sizeof why, "%s", error.text);
+    const struct {
+        const char *name, *format;
+        void *to;
+    } member[] = {{"fingerprint", "{s:s}", (void *)&fingerprint},
+                  {"method", "{s:s}", (void *)&out->method},
+                  {"score", "{s:s}", (void *)&out->score},
+                  {"score_layers", "{s:o}", (void *)&layers},
+                  {"behind", "{s:i}", &out->behind},
+                  {"correct", "{s?b}", &out->correct}, /* profiles written before these two were tried lack them */
+                  {"drift", "{s?b}", &out->drift},
+                  {"ratio", "{s:F}", &out->ratio},
+                  {"trusted_ratio", "{s:o}", (void *)&trusted}};
+    out->correct = out->drift = true;
+    if (!json_is_object(out->root))
+        return "it is no JSON object";
+    if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) != 0) {
+        snprintf(why, sizeof why, "\"version\": %s", error.text);
         return why;
     }
+    if (version != PROFILE_VERSION)
+        return "its version is another one's";
+    for (size_t i = 0; i < COUNT_OF(member); i++)
+        if (json_unpack_ex(out->root, &error, 0, member[i].format, member[i].name, member[i].to) != 0) {
+            snprintf(why, sizeof why, "\"%s\": %s", member[i].name, error.text);
+            return why;
+        }
     out->trusted = json_is_null(trusted) ? -1 : json_number_value(trusted);
     if (strcmp(fingerprint, model->fingerprint) != 0)
         return "it is of another model";
