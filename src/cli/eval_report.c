@@ -207,13 +207,13 @@ static void add_means(text *out, const eval_summary *summary) {
     }
     text_puts(out, "</table></div>\n<p class=\"note\">Below each mean its 95% bootstrap interval over the questions.</p>\n");
     for (size_t s = 0; s < summary->n_series; s++) {
-        text line = {0};
-        if (eval_row_partial(&summary->row[s], &line)) {
+        char *line = eval_row_partial(&summary->row[s]);
+        if (line) {
             text_puts(out, "<p class=\"note\">");
-            page_string(out, line.bytes);
+            page_string(out, line);
             text_puts(out, ".</p>\n");
         }
-        text_free(&line);
+        free(line);
     }
 }
 

@@ -1,6 +1,8 @@
 /* eval_summary.c - the numbers of an evaluation, computed once: means, intervals, paired differences, stages; and their tables as text. */
 #include "eval_summary.h"
 
+#include "text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -229,20 +231,17 @@ static void print_means(const eval_summary *summary) {
     }
 }
 
-bool eval_row_partial(const eval_row *row, text *out) {
+char *eval_row_partial(const eval_row *row) {
     const size_t n = row->cell[EVAL_KL].n;
-    const bool partial = n && n < row->n_records;
-    if (partial)
-        text_printf(out, "%s: KL and TOP-1 are of %zu of %zu questions", row->label, n, row->n_records);
-    return partial;
+    return n && n < row->n_records ? text_format("%s: KL and TOP-1 are of %zu of %zu questions", row->label, n, row->n_records) : NULL;
 }
 
 static void print_partial(const eval_summary *summary) {
     for (size_t s = 0; s < summary->n_series; s++) {
-        text line = {0};
-        if (eval_row_partial(&summary->row[s], &line))
-            puts(line.bytes);
-        text_free(&line);
+        char *line = eval_row_partial(&summary->row[s]);
+        if (line)
+            puts(line);
+        free(line);
     }
 }
 

@@ -4,7 +4,6 @@
 
 #include "report.h"
 #include "stats.h"
-#include "text.h"
 
 /* A method at a ratio, and its record of every question. */
 typedef struct eval_series {
@@ -60,8 +59,9 @@ typedef struct eval_summary {
 
 eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_t n_questions);
 void eval_summary_print(const eval_summary *summary);
-/* Says so, if fidelity was measured of some of a row's answers only: records of runs with and without it are mixed. */
-bool eval_row_partial(const eval_row *row, text *out);
+/* What is to be said if fidelity was measured of some of a row's answers only: records of runs with and without it are mixed. Else NULL.
+ * free(). */
+char *eval_row_partial(const eval_row *row);
 void eval_summary_free(eval_summary *summary);
 
 /* A measure of one record; NAN where it has none. */

@@ -31,41 +31,38 @@ static const char *read_layers(const json_t *list, int n_layer, layer_list *out)
     return NULL;
 }
 
+/* Reads a member of a profile by jansson's format for it; NULL, or why it cannot be read, until the next call. */
+static const char *read_member(json_t *root, const char *name, const char *format, void *to) {
+    static char why[JSON_ERROR_TEXT_LENGTH + 32];
+    json_error_t error;
+    if (json_unpack_ex(root, &error, 0, format, name, to) == 0)
+        return NULL;
+    snprintf(why, sizeof why, "\"%.24s\": %s", name, error.text);
+    return why;
+}
+
 /* Reads out->root; NULL, or why it is no profile of this model. */
 static const char *read_root(const iflow_model_info *model, profile *out) {
-    static char why[JSON_ERROR_TEXT_LENGTH + 32]; /* with a member's name */
-    json_error_t error;
+    static char range[64];
+    json_t *const root = out->root, *layers = NULL, *trusted = NULL;
     int version = 0;
-    const char *fingerprint = "";
-    json_t *layers = NULL, *trusted = NULL;
+    const char *fingerprint = "", *why = NULL;
     iflow_method method;
     iflow_score score;
-    const struct {
-        const char *name, *format;
-        void *to;
-    } member[] = {{"fingerprint", "{s:s}", (void *)&fingerprint},
-                  {"method", "{s:s}", (void *)&out->method},
-                  {"score", "{s:s}", (void *)&out->score},
-                  {"score_layers", "{s:o}", (void *)&layers},
-                  {"behind", "{s:i}", &out->behind},
-                  {"correct", "{s?b}", &out->correct}, /* profiles written before these two were tried lack them */
-                  {"drift", "{s?b}", &out->drift},
-                  {"ratio", "{s:F}", &out->ratio},
-                  {"trusted_ratio", "{s:o}", (void *)&trusted}};
-    out->correct = out->drift = true;
-    if (!json_is_object(out->root))
+    if (!json_is_object(root))
         return "it is no JSON object";
-    if (json_unpack_ex(out->root, &error, 0, "{s:i}", "version", &version) != 0) {
-        snprintf(why, sizeof why, "\"version\": %s", error.text);
+    if ((why = read_member(root, "version", "{s:i}", &version)))
         return why;
-    }
     if (version != PROFILE_VERSION)
         return "its version is another one's";
-    for (size_t i = 0; i < COUNT_OF(member); i++)
-        if (json_unpack_ex(out->root, &error, 0, member[i].format, member[i].name, member[i].to) != 0) {
-            snprintf(why, sizeof why, "\"%s\": %s", member[i].name, error.text);
-            return why;
-        }
+    out->correct = out->drift = true; /* profiles written before these were tried lack them */
+    if ((why = read_member(root, "fingerprint", "{s:s}", (void *)&fingerprint)) ||
+        (why = read_member(root, "method", "{s:s}", (void *)&out->method)) ||
+        (why = read_member(root, "score", "{s:s}", (void *)&out->score)) ||
+        (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) || (why = read_member(root, "behind", "{s:i}", &out->behind)) ||
+        (why = read_member(root, "correct", "{s?b}", &out->correct)) || (why = read_member(root, "drift", "{s?b}", &out->drift)) ||
+        (why = read_member(root, "ratio", "{s:F}", &out->ratio)) || (why = read_member(root, "trusted_ratio", "{s:o}", (void *)&trusted)))
+        return why;
     out->trusted = json_is_null(trusted) ? -1 : json_number_value(trusted);
     if (strcmp(fingerprint, model->fingerprint) != 0)
         return "it is of another model";
@@ -74,8 +71,8 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
         return "\"score\" is none";
     if (out->behind < 0 || out->behind > IFLOW_MAX_BEHIND) {
-        snprintf(why, sizeof why, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
-        return why;
+        snprintf(range, sizeof range, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
+        return range;
     }
     if (!(out->ratio >= 0 && out->ratio <= 1))
         return "\"ratio\" is not from 0 to 1";
