@@ -52,10 +52,11 @@ extern "C" {
     X(E_MEMORY, -6, "out of memory")                                                                                                       \
     X(E_CONTEXT, -7, "does not fit the model's context")                                                                                   \
     X(E_CORRUPT, -8, "corrupt chunk file")                                                                                                 \
-    X(E_BUSY, -9, "being computed by another process")                                                                                     \
+    X(E_BUSY, -9, "in use by another process")                                                                                             \
     X(E_BACKEND, -10, "the compute backend failed")                                                                                        \
     X(E_CANCELLED, -11, "cancelled by the caller")                                                                                         \
-    X(E_FULL, -12, "no space left")
+    X(E_FULL, -12, "no space left")                                                                                                        \
+    X(E_NOT_FINITE, -13, "a number is not finite")
 
 typedef enum iflow_status {
 #define IFLOW_STATUS_ENUM(name, value, sentence) IFLOW_##name = (value),
