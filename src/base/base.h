@@ -18,6 +18,10 @@ iflow_status iflow_fail(iflow_status status, const char *format, ...) IFLOW_PRIN
 /* The same for an allocation of n_bytes that failed. */
 iflow_status iflow_fail_memory(size_t n_bytes);
 
+/* Whether n_bytes (and a little for what goes with them) are to be had, asked before a call into a library that ends the process where they
+ * are not. They are not kept: another thread may take them in between. E_MEMORY. */
+iflow_status iflow_memory_require(size_t n_bytes);
+
 /* Puts `prefix: ` before the message of the failure that a callee just reported and returns its status. */
 iflow_status iflow_fail_in(iflow_status status, const char *format, ...) IFLOW_PRINTF(2, 3);
 

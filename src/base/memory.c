@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 void *iflow_calloc(size_t n, size_t size) {
@@ -16,6 +17,18 @@ void *iflow_realloc(void *old, size_t n, size_t size) {
     }
     const size_t n_bytes = n * size;
     return realloc(old, n_bytes ? n_bytes : 1);
+}
+
+iflow_status iflow_memory_require(size_t n_bytes) {
+    enum { SLACK = 1 << 20 }; /* for what is allocated in small pieces meanwhile */
+    const size_t n = n_bytes < SIZE_MAX - SLACK ? n_bytes + SLACK : n_bytes;
+    /* Not by malloc: a large block that is freed changes where it takes the next ones from. */
+    void *memory = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        return iflow_fail_memory(n);
+    }
+    munmap(memory, n);
+    return IFLOW_OK;
 }
 
 char *iflow_strdup(const char *text) {

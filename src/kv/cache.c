@@ -1,6 +1,8 @@
 /* cache.c - allocates, grows, fills and reads the cache's rows. */
 #include "kv/cache.h"
 
+#include "model/guard.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +51,11 @@ iflow_status iflow_cache_reserve(iflow_cache *cache, int n) {
     grown.rows.n_rows = n_rows;
     grown.rows.pos = iflow_calloc((size_t)n_rows, sizeof *grown.rows.pos);
     grown.rows.k = iflow_calloc((size_t)(n_layer * kinds), sizeof *grown.rows.k);
-    grown.ctx = ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() * (size_t)(n_layer * kinds + 1), .no_alloc = true});
-    if (!grown.rows.pos || !grown.rows.k || !grown.ctx) {
+    if (!grown.rows.pos || !grown.rows.k) {
         status = iflow_fail_memory((size_t)n_rows * sizeof *grown.rows.pos);
+        goto cleanup;
+    }
+    if ((status = iflow_guard_context(ggml_tensor_overhead() * (size_t)(n_layer * kinds + 1), &grown.ctx))) {
         goto cleanup;
     }
     grown.rows.v = grown.rows.k + n_layer;

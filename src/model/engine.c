@@ -1,6 +1,7 @@
 /* engine.c - runs passes: backends and scheduler, slices, masks, graph reuse. */
 #include "model/engine.h"
 #include "model/graph.h"
+#include "model/guard.h"
 
 #include <assert.h>
 #include <sched.h>
@@ -21,6 +22,8 @@ struct iflow_engine {
     ggml_backend_sched_t sched;
     iflow_graph graph;
     bool allocated; /* graph is allocated in sched: usable again as it is */
+    int n_threads;
+    size_t work_bytes; /* that were there for the CPU's work when a graph was allocated */
     ggml_fp16_t *mask;
     size_t mask_capacity;
     int32_t *seen;
@@ -56,6 +59,10 @@ iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_thre
         status = iflow_fail_memory(max_slice * sizeof *e->row);
         goto cleanup;
     }
+    e->n_threads = n_threads ? n_threads : usable_processors();
+    if ((status = iflow_guard_threads(e->n_threads))) {
+        goto cleanup;
+    }
     const ggml_backend_dev_t devs[2] = {model->device, model->cpu};
     for (int i = model->device == model->cpu; i < 2; i++) {
         ggml_backend_t backend = ggml_backend_dev_init(devs[i], NULL);
@@ -64,10 +71,13 @@ iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_thre
             goto cleanup;
         }
         e->backend[e->n_backends++] = backend;
-        set_threads(backend, n_threads ? n_threads : usable_processors());
+        set_threads(backend, e->n_threads);
     }
     const size_t max_nodes =
         2 * (64 + (size_t)model->h.n_layer * 64 + IFLOW_MAX_OBSERVED * ((size_t)model->h.n_head * 8 + 64)); /* and leaves */
+    if ((status = iflow_guard_scheduler(max_nodes))) {
+        goto cleanup;
+    }
     e->sched = ggml_backend_sched_new(e->backend, NULL, e->n_backends, max_nodes, false, true);
     if (!e->sched) {
         status = iflow_fail(IFLOW_E_BACKEND, "ggml's scheduler cannot be started");
@@ -122,11 +132,19 @@ static iflow_status compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
 }
 
 static iflow_status allocate(iflow_engine *e, struct ggml_cgraph *cgraph) {
+    iflow_status status = iflow_guard_graph(cgraph);
+    if (status) {
+        return status;
+    }
     ggml_backend_sched_reset(e->sched);
     if (!ggml_backend_sched_alloc_graph(e->sched, cgraph)) {
         return iflow_fail(IFLOW_E_MEMORY, "no memory for the computation on device %s", ggml_backend_dev_name(e->model->device));
     }
-    return IFLOW_OK;
+    const size_t work_bytes = iflow_guard_work_bytes(cgraph, e->n_threads);
+    if (work_bytes > e->work_bytes && !(status = iflow_memory_require(work_bytes))) {
+        e->work_bytes = work_bytes; /* ggml keeps what it had */
+    }
+    return status;
 }
 
 /* Has the graph of a shape built and allocated; the last one is kept. */
@@ -300,13 +318,11 @@ iflow_status iflow_engine_forward(iflow_engine *e, iflow_rows *rows, const iflow
 static iflow_status begin_graph(iflow_engine *e, size_t n_nodes, struct ggml_context **ctx, struct ggml_cgraph **cgraph) {
     const size_t n = 16 + (size_t)e->model->h.n_layer * n_nodes;
     e->allocated = false;
-    *ctx = ggml_init(
-        (struct ggml_init_params){.mem_size = n * ggml_tensor_overhead() + ggml_graph_overhead_custom(n, false), .no_alloc = true});
-    if (!*ctx) {
-        return iflow_fail_memory(n * ggml_tensor_overhead());
+    const iflow_status status = iflow_guard_context(n * ggml_tensor_overhead() + ggml_graph_overhead_custom(n, false), ctx);
+    if (!status) {
+        *cgraph = ggml_new_graph_custom(*ctx, n, false);
     }
-    *cgraph = ggml_new_graph_custom(*ctx, n, false);
-    return IFLOW_OK;
+    return status;
 }
 
 iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int n) {

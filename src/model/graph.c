@@ -1,6 +1,8 @@
 /* graph.c - one decoder layer, and the decoder, from ggml ops alone. Shapes are in ggml's order, fastest axis first. */
 #include "model/graph.h"
 
+#include "model/guard.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -241,10 +243,10 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     if (!graph->product || (own && !graph->attention)) {
         return iflow_fail_memory(n_products * sizeof *graph->product + n_attentions * sizeof *graph->attention);
     }
-    graph->ctx = ggml_init((struct ggml_init_params){
-        .mem_size = n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), .no_alloc = true});
-    if (!graph->ctx) {
-        return iflow_fail_memory(n_nodes * ggml_tensor_overhead());
+    const iflow_status status =
+        iflow_guard_context(n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), &graph->ctx);
+    if (status) {
+        return status;
     }
     assert(shape->n > 0 && shape->n_kv > 0 && shape->n_kv <= rows->n_rows && shape->n_out <= shape->n);
     assert(rows->k[0]->ne[0] == model->n_embd_kv && rows->k[0]->ne[1] == rows->n_rows);
