@@ -18,6 +18,10 @@ iflow_status iflow_fail(iflow_status status, const char *format, ...) IFLOW_PRIN
 /* The same for an allocation of n_bytes that failed. */
 iflow_status iflow_fail_memory(size_t n_bytes);
 
+/* Whether an argument that a public function needs is NULL; the message names both. Use: if (IFLOW_MISSING(out)) { return IFLOW_E_ARG; } */
+#define IFLOW_MISSING(pointer) iflow_missing(__func__, #pointer, (pointer))
+bool iflow_missing(const char *function, const char *name, const void *pointer);
+
 /* Puts `prefix: ` before the message of the failure that a callee just reported and returns its status. */
 iflow_status iflow_fail_in(iflow_status status, const char *format, ...) IFLOW_PRINTF(2, 3);
 
