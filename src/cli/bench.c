@@ -4,6 +4,7 @@
 #include "bench_report.h"
 #include "options.h"
 #include "progress.h"
+#include "report.h"
 #include "session.h"
 
 #include <errno.h>
@@ -230,7 +231,7 @@ static int measure_memory(const bench *b, size_t n_tokens, json_t *out) {
         json_object_set_new(memory, bench_side_key[side[i]], json_integer((json_int_t)peak[side[i]]));
     }
     if (result == CLI_OK)
-        json_object_set_new(out, "peak_memory_ratio", json_real((double)peak[SIDE_INFOFLOW] / (double)peak[SIDE_LIBLLAMA]));
+        json_object_set_new(out, "peak_memory_ratio", json_finite((double)peak[SIDE_INFOFLOW] / (double)peak[SIDE_LIBLLAMA]));
     return result;
 }
 
@@ -315,7 +316,7 @@ int cli_bench(int argc, char **argv) {
         {'\0', "text", "FILE", OPTION_TEXT, &b.text, 0, 0, "text of the documents (default: made up, always the same)"},
         {'s', "store", "DIR", OPTION_TEXT, &common.store, 0, 0,
          "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
-        {'t', "threads", "N", OPTION_INT, &b.threads, 1, 1024, "threads of both (default: the processors this process may use)"},
+        {'t', "threads", "N", OPTION_INT, &b.threads, 1, 512, "threads of both (default: the processors this process may use)"},
         {'\0', "device", "auto|cpu", OPTION_CHOICE, &b.device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "svg", "FILE", OPTION_TEXT, &svg, 0, 0, "also write a chart: time to first token against length"},

@@ -67,7 +67,7 @@ static int ask(chat *c, const char *question, bool anew) {
         return result;
     }
     if (!c->common.quiet)
-        report_print_line(stderr, answer, !anew);
+        report_print_line(stderr, &c->s, answer, !anew);
     if (!c->common.quiet && checked.verified)
         verdict_print(stderr, &checked, answer);
     return CLI_OK;
