@@ -55,16 +55,17 @@ char *report_cut(const session *s, const iflow_answer *answer) {
     return NULL;
 }
 
-static void print_cut(FILE *to, const session *s, const iflow_answer *answer, const char *indent) {
+static void print_cut(FILE *to, const session *s, const iflow_answer *answer) {
     char *line = report_cut(s, answer);
     if (line)
-        fprintf(to, "%s%s\n", indent, line);
+        fprintf(to, "[%s]\n", line);
     free(line);
 }
 
 void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     size_t n_chunks = answer->n_chunks ? answer->n_chunks - 1 : 0;
     char more[64];
+    print_cut(to, s, answer);
     fprintf(to, "\n");
     snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
     print_tokens(to, "context", answer->n_context, more);
@@ -78,7 +79,6 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     print_share(to, "recomputed", answer, answer->n_recomputed);
     print_tokens(to, "prompt", answer->n_prompt, "");
     print_tokens(to, "generated", answer->n_generated, "");
-    print_cut(to, s, answer, "  ");
     fprintf(to, "\n");
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
@@ -100,7 +100,7 @@ void report_print_line(FILE *to, const session *s, const iflow_answer *answer, b
     if (report_decode_rate(answer) > 0)
         fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
     fprintf(to, "]\n");
-    print_cut(to, s, answer, "");
+    print_cut(to, s, answer);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
