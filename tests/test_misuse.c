@@ -46,6 +46,7 @@ static int tear_down(void **state) {
     X("model is NULL", iflow_detokenize(NULL, &(int32_t){1}, 1, &(char *){NULL}))                                                          \
     X("tokens is NULL", iflow_detokenize(model, NULL, 1, &(char *){NULL}))                                                                 \
     X("text is NULL", iflow_detokenize(model, &(int32_t){1}, 1, NULL))                                                                     \
+    X("at most", iflow_detokenize(model, &(int32_t){1}, SIZE_MAX, &(char *){NULL}))                                                        \
     X("token -5", iflow_detokenize(model, &(int32_t){-5}, 1, &(char *){NULL}))                                                             \
     X("model is NULL", iflow_cut(NULL, "x", 1, 0, &(iflow_pieces *){NULL}))                                                                \
     X("text is NULL", iflow_cut(model, NULL, 1, 0, &(iflow_pieces *){NULL}))                                                               \
@@ -96,6 +97,8 @@ static int tear_down(void **state) {
     X("was_stored is NULL", several(ctx, &(int32_t){1}, (size_t[]){0, 1}, true, false))                                                    \
     X("must ascend", several(ctx, &(int32_t){1}, (size_t[]){4, 2}, true, true))                                                            \
     X("at least one token", several(ctx, &(int32_t){1}, (size_t[]){0, 0}, true, true))                                                     \
+    X("at most",                                                                                                                           \
+      iflow_context_prefill_several(ctx, &(int32_t){1}, &(size_t){0}, SIZE_MAX, &(char[1][IFLOW_ID_SIZE]){{0}}[0], &(bool){false}))        \
     X("ctx is NULL", iflow_context_add_tokens(NULL, &(int32_t){1}, 1))                                                                     \
     X("tokens is NULL", iflow_context_add_tokens(ctx, NULL, 1))                                                                            \
     X("at least one token", iflow_context_add_tokens(ctx, NULL, 0))                                                                        \

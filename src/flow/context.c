@@ -437,6 +437,9 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
         (n_chunks && (IFLOW_MISSING(tokens) || IFLOW_MISSING(start) || IFLOW_MISSING(ids) || IFLOW_MISSING(was_stored)))) {
         return IFLOW_E_ARG;
     }
+    if (n_chunks > IFLOW_MAX_CTX) {
+        return iflow_fail(IFLOW_E_ARG, "%zu chunks; at most %d are possible", n_chunks, IFLOW_MAX_CTX);
+    }
     for (size_t i = 0; !status && i < n_chunks; i++) {
         status = start[i + 1] < start[i] ? iflow_fail(IFLOW_E_ARG, "start must ascend, but start[%zu] is %zu and start[%zu] %zu", i,
                                                       start[i], i + 1, start[i + 1])

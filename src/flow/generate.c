@@ -115,11 +115,13 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
     float *before = iflow_calloc((size_t)n_vocab, sizeof *before); /* logits of the prompt */
     struct llama_sampler *sampler = make_sampler(params);
     llama_token_data *candidate = iflow_calloc((size_t)n_vocab, sizeof *candidate);
-    iflow_status status = iflow_buffer_add(&m.text, "", 0);
-    if (!status && (!sampler || !candidate || !before)) {
+    iflow_status status = IFLOW_OK;
+    if (!sampler || !candidate || !before) {
         status = iflow_fail_memory((size_t)n_vocab * sizeof *candidate);
+        goto cleanup;
     }
-    if (status || (status = iflow_reserve((void **)&answer->token, &m.token_capacity, 1, sizeof *answer->token))) {
+    if ((status = iflow_buffer_add(&m.text, "", 0)) ||
+        (status = iflow_reserve((void **)&answer->token, &m.token_capacity, 1, sizeof *answer->token))) {
         goto cleanup;
     }
     double first = 0;

@@ -140,6 +140,7 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
     if (status) {
         goto cleanup;
     }
+    iflow_context_warn_beyond(ctx, s->n);
     const size_t width = (size_t)ctx->model->n_embd_kv, n = s->n - s->n_head;
     s->token = iflow_calloc(s->n, sizeof *s->token);
     s->pos = iflow_calloc(s->n, sizeof *s->pos);

@@ -132,6 +132,9 @@ iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, s
     if (IFLOW_MISSING(model) || (n_tokens && IFLOW_MISSING(tokens)) || IFLOW_MISSING(text)) {
         return IFLOW_E_ARG;
     }
+    if (n_tokens > INT32_MAX) {
+        return iflow_fail(IFLOW_E_ARG, "%zu tokens; at most %d are possible", n_tokens, INT32_MAX);
+    }
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
     iflow_buffer buffer = {0};
     iflow_status status = iflow_buffer_add(&buffer, "", 0);
