@@ -18,7 +18,7 @@
  *
  * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing
  * and what would be right. Out parameters are untouched on failure unless said otherwise. The library never prints and never exits.
- * NULL where a function needs an object, an array with a count, its parameters or an out parameter is E_ARG, naming function and parameter;
+ * NULL where a function needs an object, an array with a count, its parameters or an out parameter is E_ARG, saying which;
  * functions that return a struct give one of zeros then, others 0, false or NULL. A number out of range is E_ARG, one that no memory is
  * left for E_MEMORY.
  *

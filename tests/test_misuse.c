@@ -36,7 +36,7 @@ static int tear_down(void **state) {
 #define USES(X)                                                                                                                            \
     X("path is NULL", iflow_model_load(NULL, NULL, &(iflow_model *){NULL}))                                                                \
     X("out is NULL", iflow_model_load("x", NULL, NULL))                                                                                    \
-    X("dir is NULL", iflow_store_open(NULL, NULL, &(iflow_store *){NULL}))                                                                 \
+    X("directory", iflow_store_open(NULL, NULL, &(iflow_store *){NULL}))                                                                   \
     X("out is NULL", iflow_store_open("x", NULL, NULL))                                                                                    \
     X("model is NULL", iflow_tokenize(NULL, "x", 1, false, &(int32_t *){NULL}, &(size_t){0}))                                              \
     X("text is NULL", iflow_tokenize(model, NULL, 1, false, &(int32_t *){NULL}, &(size_t){0}))                                             \
@@ -58,16 +58,16 @@ static int tear_down(void **state) {
     X("list is NULL", iflow_store_list(store, NULL, &(size_t){0}))                                                                         \
     X("n is NULL", iflow_store_list(store, &(iflow_chunk_info *){NULL}, NULL))                                                             \
     X("store is NULL", iflow_store_inspect(NULL, "x", NULL, NULL))                                                                         \
-    X("id is NULL", iflow_store_inspect(store, NULL, NULL, NULL))                                                                          \
+    X("no id", iflow_store_inspect(store, NULL, NULL, NULL))                                                                               \
     X("no id", iflow_store_inspect(store, "../x", NULL, NULL))                                                                             \
     X("store is NULL", iflow_store_verify(NULL, "x"))                                                                                      \
-    X("id is NULL", iflow_store_verify(store, NULL))                                                                                       \
+    X("no id", iflow_store_verify(store, NULL))                                                                                            \
     X("no id", iflow_store_verify(store, "../../VERSION"))                                                                                 \
     X("store is NULL", iflow_store_pin(NULL, "x", true))                                                                                   \
-    X("id is NULL", iflow_store_pin(store, NULL, true))                                                                                    \
+    X("no id", iflow_store_pin(store, NULL, true))                                                                                         \
     X("no id", iflow_store_pin(store, "", true))                                                                                           \
     X("store is NULL", iflow_store_delete(NULL, "x"))                                                                                      \
-    X("id is NULL", iflow_store_delete(store, NULL))                                                                                       \
+    X("no id", iflow_store_delete(store, NULL))                                                                                            \
     X("no id", iflow_store_delete(store, "../../VERSION"))                                                                                 \
     X("store is NULL", iflow_store_prune(NULL, 0, NULL, NULL))                                                                             \
     X("store is NULL", iflow_store_put_document(NULL, &(iflow_document){.n_chunks = 0}))                                                   \
@@ -78,9 +78,9 @@ static int tear_down(void **state) {
     X("list is NULL", iflow_store_list_documents(store, NULL, &(size_t){0}))                                                               \
     X("n is NULL", iflow_store_list_documents(store, &(iflow_document **){NULL}, NULL))                                                    \
     X("store is NULL", iflow_store_delete_document(NULL, "x"))                                                                             \
-    X("id is NULL", iflow_store_delete_document(store, NULL))                                                                              \
+    X("no id", iflow_store_delete_document(store, NULL))                                                                                   \
     X("store is NULL", iflow_store_resolve(NULL, "0000", (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                        \
-    X("prefix is NULL", iflow_store_resolve(store, NULL, (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                        \
+    X("no id", iflow_store_resolve(store, NULL, (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                                 \
     X("id is NULL", iflow_store_resolve(store, "0000", NULL, &(bool){false}))                                                              \
     X("is_document is NULL", iflow_store_resolve(store, "0000", (char[IFLOW_ID_SIZE]){0}, NULL))                                           \
     X("no id", iflow_store_resolve(store, "../..", (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                              \

@@ -11,7 +11,7 @@
 #define MAX_CANDIDATES    5 /* named when a prefix is ambiguous */
 
 iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out) {
-    if (IFLOW_MISSING(dir) || IFLOW_MISSING(out)) {
+    if (IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;
     }
     return iflow_store_dir_open(dir, params, out);
@@ -33,7 +33,7 @@ iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_
 }
 
 iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     iflow_chunk_info found = {0}, header;
@@ -79,7 +79,7 @@ iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chu
 }
 
 iflow_status iflow_store_verify(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     iflow_blob blob = {0};
@@ -91,14 +91,14 @@ iflow_status iflow_store_verify(iflow_store *store, const char *id) {
 }
 
 iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     return store->ops->pin(store, id, pinned);
 }
 
 iflow_status iflow_store_delete(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     return store->ops->remove(store, id);
@@ -353,7 +353,7 @@ cleanup:
 }
 
 iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     return store->ops->remove_record(store, id);
@@ -396,12 +396,12 @@ iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id
     char(*ids)[IFLOW_ID_SIZE] = NULL;
     size_t n = 0, n_found = 0;
     iflow_status status = IFLOW_OK;
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(prefix) || IFLOW_MISSING(id) || IFLOW_MISSING(is_document)) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id) || IFLOW_MISSING(is_document)) {
         return IFLOW_E_ARG;
     }
-    const size_t length = strlen(prefix);
+    const size_t length = prefix ? strlen(prefix) : 0;
     if (length < MIN_PREFIX_DIGITS || length > DIGITS || strspn(prefix, "0123456789abcdef") != length) {
-        return iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 4 to 32 lower-case hexadecimal digits", prefix);
+        return iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 4 to 32 lower-case hexadecimal digits", prefix ? prefix : "(null)");
     }
     status = store->ops->list_records(store, &ids, &n);
     status = status ? status : choose(prefix, "documents", ids, n, id, &n_found);
