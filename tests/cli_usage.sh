@@ -43,7 +43,7 @@ done <<'T'
 --ratio 1.5 | --ratio takes a number from 0 to 1, not '1.5'
 --ratio nan | --ratio takes a number from 0 to 1, not 'nan'
 --ratio 0.1x | not '0.1x'
---threads 0 | --threads takes a whole number from 1 to 512, not '0'
+--threads 0 | --threads takes a whole number from 1 to 1024, not '0'
 --threads 2.5 | not '2.5'
 --max-tokens -1 | --max-tokens takes a whole number
 --max-tokens 99999999999999999999 | --max-tokens takes a whole number

@@ -316,7 +316,7 @@ int cli_bench(int argc, char **argv) {
         {'\0', "text", "FILE", OPTION_TEXT, &b.text, 0, 0, "text of the documents (default: made up, always the same)"},
         {'s', "store", "DIR", OPTION_TEXT, &common.store, 0, 0,
          "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
-        {'t', "threads", "N", OPTION_INT, &b.threads, 1, 512, "threads of both (default: the processors this process may use)"},
+        {'t', "threads", "N", OPTION_INT, &b.threads, 1, 1024, "threads of both (default: the processors this process may use)"},
         {'\0', "device", "auto|cpu", OPTION_CHOICE, &b.device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "svg", "FILE", OPTION_TEXT, &svg, 0, 0, "also write a chart: time to first token against length"},

@@ -368,8 +368,8 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
                   json_text(c->s.info.path), "date", date, "n_questions", (json_int_t)c->items.n, "n_tokens", (json_int_t)n_tokens);
     json_t *asking = setting_json(c, &what), *table = json_array();
     json_object_update(root, asking);
-    json_object_set_new(root, "trusted_ratio", trusted < n ? json_finite(search_ratio[trusted]) : json_null());
-    json_object_set_new(root, "trusted_top1", json_finite(TRUSTED));
+    json_object_set_new(root, "trusted_ratio", trusted < n ? json_real(search_ratio[trusted]) : json_null());
+    json_object_set_new(root, "trusted_top1", json_real(TRUSTED));
     printf("%-8s %-58s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
     for (size_t i = 0; i < c->n_done; i++) {
         json_array_append_new(table, measured_json(c, &c->done[i]));

@@ -123,7 +123,7 @@ char *common_chunks(int behind);
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \
     {'\0', "device", "NAME", OPTION_TEXT, &(o).device, 0, 0, "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},  \
-        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, 512, "threads (default: the processors this process may use)"},                 \
+        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, 1024, "threads (default: the processors this process may use)"},                \
         {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
         {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
         {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \
