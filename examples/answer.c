@@ -55,6 +55,8 @@ int main(int argc, char **argv) {
         printf("\n[%zu of %zu tokens recomputed, first token after %.0f ms]\n", answer->n_recomputed, answer->n_context, answer->ms.ttft);
     else
         fprintf(stderr, "%s\n", iflow_error_message());
+    if (status == IFLOW_OK && answer->finish != IFLOW_FINISH_STOP)
+        printf("[the answer was cut: %s]\n", iflow_finish_name(answer->finish));
 cleanup:
     iflow_answer_free(answer);
     iflow_context_free(context);

@@ -18,6 +18,9 @@
  *
  * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing
  * and what would be right. Out parameters are untouched on failure unless said otherwise. The library never prints and never exits.
+ * NULL where a function needs an object, an array with a count, its parameters or an out parameter is E_ARG, saying which;
+ * functions that return a struct give one of zeros then, others 0, false or NULL. A number out of range is E_ARG, one that no memory is
+ * left for E_MEMORY.
  *
  * Ownership. What a function hands out through `T **out` is the caller's, to be freed by the free function of its type; plain arrays and
  * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it. */
@@ -135,9 +138,9 @@ typedef struct iflow_pieces {
     size_t n_tokens;
 } iflow_pieces;
 
-/* Cuts a document into pieces of at most chunk_tokens tokens (0: 512), at the last paragraph end that fits, else sentence end, else word,
- * else character. The pieces joined are the text; white space at a cut stays with the piece before it. E_ARG on an empty document,
- * E_FORMAT on invalid UTF-8. */
+/* Cuts a document into pieces of at most chunk_tokens tokens (0: 512; below 2^31), at the last paragraph end that fits, else sentence end,
+ * else word, else character. The pieces joined are the text; white space at a cut stays with the piece before it. E_ARG on an empty
+ * document, E_FORMAT on invalid UTF-8. */
 IFLOW_API iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out);
 IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
 
@@ -206,10 +209,10 @@ enum { IFLOW_MAX_BEHIND = 4, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that t
 typedef struct iflow_correction iflow_correction;
 
 typedef struct iflow_context_params {
-    int n_ctx;           /* rows of the cache; 0: grows as needed, up to the model's training context */
-    int n_ubatch;        /* tokens a slice of a forward pass; 0: 512 */
-    int n_threads;       /* 0: the processors this process may use */
-    size_t chunk_tokens; /* how iflow_context_add_text cuts; 0: 512 */
+    int n_ctx;           /* rows of the cache, at most 2^30; 0: grows as needed, up to the model's training context */
+    int n_ubatch;        /* tokens a slice of a forward pass, at most 65,536; 0: 512 */
+    int n_threads;       /* at most 512; 0: the processors this process may use */
+    size_t chunk_tokens; /* how iflow_context_add_text cuts, below 2^31; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
     bool alone;          /* prefill chunks behind the sink alone, as the paper does */
     int behind;          /* else: behind how many generic texts, one after the other; 0: the default. They are dropped, and the mean of */
@@ -267,11 +270,13 @@ typedef struct iflow_learner iflow_learner;
 /* Learns for chunks as ctx makes them. ctx must outlive it. It keeps 16 bytes a layer and pair of the 2 n_embd_kv numbers of K and V. */
 IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out);
 /* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
- * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT. */
+ * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_NOT_FINITE:
+ * KV that is no number, and nothing of this context is learned then. */
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
-/* Writes the correction's file, whole or not at all. E_ARG: fewer than 1,024 tokens; E_FULL, E_IO, E_MEMORY. */
+/* Writes the correction's file, whole or not at all. E_ARG: fewer than 1,024 tokens; E_FULL, E_IO, E_MEMORY, E_NOT_FINITE.
+ */
 IFLOW_API iflow_status iflow_learner_write(const iflow_learner *learner, const char *path);
 IFLOW_API void iflow_learner_free(iflow_learner *learner);
 
@@ -320,13 +325,15 @@ typedef enum iflow_score_text {
     IFLOW_SCORE_PROMPT,   /* the whole prompt does */
 } iflow_score_text;
 
-/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters). Return false to stop. */
+/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end). Return false to stop.
+ */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
 typedef struct iflow_ask_params {
     const char *question;        /* required */
     const char *instruction;     /* stands before the question; NULL: a general one */
-    const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none */
+    const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
+                                 /* Like the other texts it is never parsed for control tokens */
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
@@ -341,7 +348,7 @@ typedef struct iflow_ask_params {
     iflow_geometry geometry;     /* for scoring; GLOBAL */
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
     const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
-    size_t n_score_layers;       /* 0 with NULL */
+    size_t n_score_layers;       /* 0 with NULL; 16 at most */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
     double temperature;          /* 0: greedy, the default */
@@ -372,8 +379,19 @@ typedef struct iflow_timings {
     double total;
 } iflow_timings;
 
+/* Why an answer ended. */
+typedef enum iflow_finish {
+    IFLOW_FINISH_STOP,      /* the model ended it, or the forced tokens ran out */
+    IFLOW_FINISH_LENGTH,    /* it has max_tokens: cut */
+    IFLOW_FINISH_CONTEXT,   /* the context is full: cut */
+    IFLOW_FINISH_CANCELLED, /* on_text said stop: cut */
+} iflow_finish;
+
+/* "stop", "length", "context", "cancelled". Static; NULL past the last. */
+IFLOW_API const char *iflow_finish_name(iflow_finish finish);
+
 typedef struct iflow_answer {
-    char *text;
+    char *text;              /* whole UTF-8 characters at its end: what the answer began and did not finish is left out */
     int32_t *token;          /* generated, without the end-of-generation token */
     int32_t *context_token;  /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product */
@@ -384,6 +402,7 @@ typedef struct iflow_answer {
     double correction_held;  /* the part of it that came about in the recomputed ones; NaN: nothing to tell. Less than 1: the others keep */
                              /* that part */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
+    iflow_finish finish;
     iflow_method method;
     double ratio; /* what was asked for; the share recomputed is n_recomputed / n_context */
     iflow_timings ms;
@@ -393,16 +412,18 @@ typedef struct iflow_answer {
 IFLOW_API iflow_ask_params iflow_ask_default_params(void);
 
 /* Answers a question over the context's chunks. May be called again with another question or method: each call assembles anew.
- * E_ARG (no question, ratio out of range, a layer that is not there), E_CONTEXT (too long, saying by how much), E_BACKEND, E_CANCELLED. */
+ * E_ARG (no question, ratio out of range, a layer that is not there), E_CONTEXT (too long, saying by how much), E_BACKEND, E_CANCELLED;
+ * E_NOT_FINITE: scores, logits or what is compared for a repair are not numbers, saying at which stage and position. An answer that was cut
+ * is no failure: see finish. A warning goes to the log, once a context, where positions go beyond what the model was trained for. */
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
-/* Goes on behind the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed and on_text count.
- * E_ARG if nothing was asked before. */
+/* Goes on behind the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed, forced, keep_logits
+ * and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:
  * logits [n_tokens, n_vocab] are what each is predicted by. The context goes on from them. Costs a pass of n_tokens; nothing is repaired
- * again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT. */
+ * again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT; E_NOT_FINITE. */
 IFLOW_API iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits);
 
 /* How near next-token distributions are to full prefill's, at n_tokens places of a text. */
@@ -413,7 +434,8 @@ typedef struct iflow_fidelity {
 } iflow_fidelity;
 
 /* Of logits, both [n_tokens, n_vocab] and taken behind the same tokens (keep_logits, iflow_context_replay). n_tokens and n_vocab: at least
- * 1. A token that the method holds impossible and full prefill does not makes kl infinite; a logit that is not a number makes it none. */
+ * 1, else kl is not a number. A token that the method holds impossible and full prefill does not makes kl infinite; a logit that is not a
+ * number makes it none, and no agreement in top1. */
 IFLOW_API iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t n_tokens, size_t n_vocab);
 
 /* Checks an answer: prefills everything for the same question (params as they were asked by) and replays the answer's tokens behind that.

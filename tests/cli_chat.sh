@@ -26,6 +26,10 @@ words 900 2 >long
 { echo /frobnicate; echo /again; tr '\n' ' ' <long; echo; echo 'Where?'; } >questions
 stdin=questions run 1 chat --max-tokens 3 --quiet a.txt
 says 'no /frobnicate'; says '/again.* without a question'; says 'context'; [ "$(wc -l <out)" -ge 1 ] || fail "the chat did not go on"
+# One asked anew that fails leaves nothing to go on from: the next one begins anew, and is not refused.
+{ echo 'Where?'; printf '/again '; tr '\n' ' ' <long; echo; echo 'Where?'; } >questions
+stdin=questions run 1 chat --max-tokens 3 --json a.txt; cp out chat.jsonl
+json chat.jsonl 'len(d) == 2' 'd[0]["answer"] == d[1]["answer"]' 'd[0]["chunks"] == d[1]["chunks"] != []'
 run 1 chat missing.txt; says 'missing.txt: no such file'
 
 # An interrupt at the prompt ends it with 130.

@@ -37,6 +37,32 @@ char *support_make_dir(void) {
     return dir;
 }
 
+iflow_model *support_edited_model(const char *name, support_edit edit, const void *user) {
+    struct gguf_context *gguf = gguf_init_from_file(support_tiny_model(name), (struct gguf_init_params){.no_alloc = true});
+    FILE *file = fopen(support_tiny_model(name), "rb");
+    assert_non_null(gguf);
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    const size_t offset = gguf_get_data_offset(gguf), n = (size_t)ftell(file) - offset;
+    char *data = malloc(n), *dir = support_make_dir(), *path = iflow_format("%s/%s.gguf", dir, name);
+    assert_true(data && path && fseek(file, (long)offset, SEEK_SET) == 0);
+    assert_int_equal(fread(data, 1, n, file), n);
+    fclose(file);
+    edit(gguf, data, user);
+    assert_true(gguf_write_to_file(gguf, path, true));
+    gguf_free(gguf);
+    file = fopen(path, "ab");
+    assert_non_null(file);
+    assert_int_equal(fwrite(data, 1, n, file), n);
+    assert_int_equal(fclose(file), 0);
+    iflow_model *model = NULL;
+    assert_ok(iflow_model_load(path, NULL, &model));
+    free(data);
+    free(path);
+    support_remove_dir(dir);
+    return model;
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk) {
     (void)st, (void)type, (void)walk;
     return remove(path);

@@ -73,6 +73,9 @@ static void test_extremes(void **state) {
     const float broken[] = {0, NAN, 0};
     assert_true(isnan(iflow_fidelity_of(broken, with, 1, 3).kl));
     assert_true(isnan(iflow_fidelity_of(with, broken, 1, 3).kl));
+    /* Nor is there agreement among what is no number, though both have it in the same place. */
+    assert_near(iflow_fidelity_of(broken, broken, 1, 3).top1, 0, 0);
+    assert_true(isnan(iflow_fidelity_of(with, with, 0, 3).kl) && isnan(iflow_fidelity_of(NULL, with, 1, 3).kl));
     const float one[] = {7};
     assert_near(iflow_fidelity_of(one, one, 1, 1).kl, 0, 0);
 }

@@ -3,6 +3,7 @@
 #include "flow/select.h"
 #include "support.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -132,6 +133,97 @@ static void test_union(void **state) {
     ASSERT_POSITIONS(selected, 9, 1, 2, 3, 4, 5, 6, 17, 18, 19);
 }
 
+/* Whether position k of scores comes before i: written out, with what is no number last. */
+static bool is_before(const float *score, int k, int i) {
+    if (isnan(score[k]) || isnan(score[i])) {
+        return isnan(score[i]) && (!isnan(score[k]) || k < i);
+    }
+    return score[k] > score[i] || (score[k] == score[i] && k < i);
+}
+
+enum { N_ODD = 5 };
+
+/* The best n of those that are not taken; marks them. */
+static void take_naively(const float *score, bool *taken, size_t n) {
+    bool here[N_ODD] = {false};
+    for (int i = 0; i < N_ODD; i++) {
+        size_t before = 0;
+        for (int k = 0; k < N_ODD; k++) {
+            before += !taken[k] && is_before(score, k, i);
+        }
+        here[i] = !taken[i] && before < n;
+    }
+    for (int i = 0; i < N_ODD; i++) {
+        taken[i] = taken[i] || here[i];
+    }
+}
+
+static void assert_taken(const int32_t *selected, size_t n, const bool *taken) {
+    size_t at = 0;
+    for (int i = 0; i < N_ODD; i++) {
+        if (taken[i]) {
+            assert_true(at < n);
+            assert_int_equal(selected[at++], i);
+        }
+    }
+    assert_int_equal(at, n);
+    assert_int_equal(selected[n], -7); /* nothing is written behind */
+}
+
+/* NaN, infinities and both zeros in every place: an order all the same, no position twice, none outside. */
+static void test_odd_numbers(void **state) {
+    (void)state;
+    static const float odd[] = {NAN, INFINITY, -INFINITY, -0.0F, 0, 1};
+    enum { N_KINDS = sizeof odd / sizeof *odd, ALL = 7776 }; /* 6^5 */
+    for (int a = 0; a < ALL; a++) {
+        float first[N_ODD], second[N_ODD];
+        for (int i = 0, x = a, y = (int)((unsigned)a * 2654435761U % ALL); i < N_ODD; i++, x /= N_KINDS, y /= N_KINDS) {
+            first[i] = odd[x % N_KINDS];
+            second[i] = odd[y % N_KINDS];
+        }
+        for (size_t n = 0; n <= N_ODD; n++) {
+            int32_t selected[N_ODD + 1] = {-7, -7, -7, -7, -7, -7};
+            bool taken[N_ODD] = {false};
+            assert_ok(iflow_select_best(first, 0, N_ODD, n, selected));
+            take_naively(first, taken, n);
+            assert_taken(selected, n, taken);
+            for (size_t n_first = 0; n_first <= n; n_first++) {
+                const double share = n ? (double)n_first / (double)n : 0;
+                bool both[N_ODD] = {false};
+                memset(selected, 0xff, sizeof selected);
+                selected[n] = -7;
+                assert_ok(iflow_select_union(first, share, second, 0, N_ODD, n, selected));
+                take_naively(first, both, n ? n_first : 0);
+                take_naively(second, both, n - (n ? n_first : 0));
+                assert_taken(selected, n, both);
+            }
+            size_t count = 99;
+            assert_ok(iflow_select_covering(first, 0, N_ODD, 0.5, n / 2, n, &count));
+            assert_true(count >= n / 2 && count <= n);
+        }
+    }
+    /* Many, so that sorting takes its other ways, and guarded by the sanitizer behind the buffer. */
+    enum { MANY = 3000 };
+    float *first = malloc(MANY * sizeof *first), *second = malloc(MANY * sizeof *second);
+    uint32_t random = 1;
+    assert_true(first && second);
+    for (int i = 0; i < MANY; i++) {
+        random = random * 1664525U + 1013904223U;
+        first[i] = odd[(random >> 16) % N_KINDS];
+        second[i] = odd[(random >> 24) % 2]; /* NaN and infinity alone */
+    }
+    for (size_t n = 1; n <= MANY - 3; n += 499) {
+        int32_t *selected = malloc(n * sizeof *selected);
+        assert_non_null(selected);
+        assert_ok(iflow_select_union(first, 2.0 / 3, second, 3, MANY, n, selected));
+        for (size_t i = 0; i < n; i++) {
+            assert_true(selected[i] >= 3 && selected[i] < MANY && (i == 0 || selected[i] > selected[i - 1]));
+        }
+        free(selected);
+    }
+    free(first), free(second);
+}
+
 static void test_epic(void **state) {
     (void)state;
     const int start[] = {5, 15, 17}, length[] = {10, 2, 7};
@@ -193,9 +285,9 @@ static void test_score_layers(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_count),        cmocka_unit_test(test_best),
-                                       cmocka_unit_test(test_best_naively), cmocka_unit_test(test_covering),
-                                       cmocka_unit_test(test_union),        cmocka_unit_test(test_epic),
-                                       cmocka_unit_test(test_random),       cmocka_unit_test(test_score_layers)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_count),    cmocka_unit_test(test_best),         cmocka_unit_test(test_best_naively),
+        cmocka_unit_test(test_covering), cmocka_unit_test(test_union),        cmocka_unit_test(test_epic),
+        cmocka_unit_test(test_random),   cmocka_unit_test(test_score_layers), cmocka_unit_test(test_odd_numbers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,12 +72,27 @@ static void test_uniform(void **state) {
     assert_near(m.high, 0.5 + half, 0.03 * half);
 }
 
+/* A total order of all that a double can be: sorted the same whatever the order before, what is no number last. */
+static void test_sort(void **state) {
+    (void)state;
+    static const double sorted[] = {-INFINITY, -1, 0, 1e-300, 2, INFINITY, NAN, NAN};
+    enum { N = sizeof sorted / sizeof *sorted };
+    for (size_t turn = 0; turn < N; turn++) {
+        double value[N];
+        for (size_t i = 0; i < N; i++)
+            value[(i * 3 + turn) % N] = sorted[i]; /* 3 and 8 share no factor */
+        stats_sort(value, N);
+        for (size_t i = 0; i < N; i++)
+            assert_true(isnan(sorted[i]) ? isnan(value[i]) : value[i] == sorted[i]);
+    }
+    assert_int_equal(stats_compare(NAN, NAN), 0);
+    assert_int_equal(stats_compare(-0.0, 0), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_random),
-        cmocka_unit_test(test_degenerate),
-        cmocka_unit_test(test_binomial),
-        cmocka_unit_test(test_uniform),
+        cmocka_unit_test(test_random),  cmocka_unit_test(test_degenerate), cmocka_unit_test(test_binomial),
+        cmocka_unit_test(test_uniform), cmocka_unit_test(test_sort),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

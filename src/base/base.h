@@ -22,6 +22,10 @@ iflow_status iflow_fail_memory(size_t n_bytes);
  * are not. They are not kept: another thread may take them in between. E_MEMORY. */
 iflow_status iflow_memory_require(size_t n_bytes);
 
+/* Whether an argument that a public function needs is NULL; the message names both. Use: if (IFLOW_MISSING(out)) { return IFLOW_E_ARG; } */
+#define IFLOW_MISSING(pointer) iflow_missing(__func__, #pointer, (pointer))
+bool iflow_missing(const char *function, const char *name, const void *pointer);
+
 /* Puts `prefix: ` before the message of the failure that a callee just reported and returns its status. */
 iflow_status iflow_fail_in(iflow_status status, const char *format, ...) IFLOW_PRINTF(2, 3);
 

@@ -73,6 +73,9 @@ char *iflow_format(const char *format, ...) {
 }
 
 iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes) {
+    if (n_bytes > SIZE_MAX - buffer->n - 1) {
+        return iflow_fail_memory(n_bytes);
+    }
     const iflow_status status = iflow_reserve((void **)&buffer->text, &buffer->capacity, buffer->n + n_bytes + 1, 1);
     if (status) {
         return status;

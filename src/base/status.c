@@ -49,6 +49,13 @@ iflow_status iflow_fail_memory(size_t n_bytes) {
     return iflow_fail(IFLOW_E_MEMORY, "out of memory: %zu bytes are not to be had", n_bytes);
 }
 
+bool iflow_missing(const char *function, const char *name, const void *pointer) {
+    if (!pointer) {
+        iflow_fail(IFLOW_E_ARG, "%s: %s is NULL", function, name);
+    }
+    return !pointer;
+}
+
 iflow_status iflow_fail_in(iflow_status status, const char *format, ...) {
     char prefix[MESSAGE_SIZE / 2];
     va_list args;

@@ -4,6 +4,7 @@
 #include "bench_report.h"
 #include "options.h"
 #include "progress.h"
+#include "report.h"
 #include "session.h"
 
 #include <errno.h>
@@ -230,7 +231,7 @@ static int measure_memory(const bench *b, size_t n_tokens, json_t *out) {
         json_object_set_new(memory, bench_side_key[side[i]], json_integer((json_int_t)peak[side[i]]));
     }
     if (result == CLI_OK)
-        json_object_set_new(out, "peak_memory_ratio", json_real((double)peak[SIDE_INFOFLOW] / (double)peak[SIDE_LIBLLAMA]));
+        json_object_set_new(out, "peak_memory_ratio", json_finite((double)peak[SIDE_INFOFLOW] / (double)peak[SIDE_LIBLLAMA]));
     return result;
 }
 

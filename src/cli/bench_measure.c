@@ -25,7 +25,7 @@ static json_t *spread(const double *value, int n) {
     double sorted[BENCH_MAX_TURNS];
     memcpy(sorted, value, (size_t)n * sizeof *value);
     const double median = stats_median(sorted, (size_t)n);
-    return json_pack("{s:f, s:f, s:f}", "median", median, "min", sorted[0], "max", sorted[n - 1]);
+    return json_pack("{s:o, s:o, s:o}", "median", json_finite(median), "min", json_finite(sorted[0]), "max", json_finite(sorted[n - 1]));
 }
 
 /* Of a over b, turn by turn. */
@@ -286,7 +286,8 @@ int bench_length(const bench *b, size_t n_tokens, json_t *out) {
             goto cleanup;
     json_object_set_new(out, "n_sequence", json_integer((json_int_t)l->n_sequence));
     json_object_set_new(out, "flash_attention", json_boolean(l->flash_attention));
-    json_object_set_new(out, "attention_ms", json_pack("{s:f, s:f}", "off", l->attention_ms[0], "on", l->attention_ms[1]));
+    json_object_set_new(out, "attention_ms",
+                        json_pack("{s:o, s:o}", "off", json_finite(l->attention_ms[0]), "on", json_finite(l->attention_ms[1])));
     json_object_set_new(out, "same_first_token", json_boolean(l->s.first == l->s.peer_first));
     if (b->parts & BENCH_TTFT)
         ttft_json(l, out);

@@ -276,7 +276,7 @@ static iflow_status measure_ratios(calibrate *c, size_t index[COUNT_OF(search_ra
 /* ---- Results ------------------------------------------------------------------------------------------------------------------------ */
 
 static json_t *mean_json(const stats_mean *m) {
-    return json_pack("{s:f, s:f, s:f}", "mean", m->mean, "low", m->low, "high", m->high);
+    return json_pack("{s:o, s:o, s:o}", "mean", json_finite(m->mean), "low", json_finite(m->low), "high", json_finite(m->high));
 }
 
 static json_t *layers_json(const layer_list *layers) {
@@ -288,9 +288,9 @@ static json_t *layers_json(const layer_list *layers) {
 
 /* The members that say how it is asked. */
 static json_t *setting_json(const calibrate *c, const setting *what) {
-    return json_pack("{s:s, s:s, s:o, s:i, s:b, s:b, s:f}", "method", iflow_method_name(what->method), "score",
+    return json_pack("{s:s, s:s, s:o, s:i, s:b, s:b, s:o}", "method", iflow_method_name(what->method), "score",
                      iflow_score_name(what->score), "score_layers", layers_json(&c->set[what->set].layers), "behind", what->behind,
-                     "correct", !what->uncorrected, "drift", !what->no_drift, "ratio", what->ratio);
+                     "correct", !what->uncorrected, "drift", !what->no_drift, "ratio", json_finite(what->ratio));
 }
 
 static json_t *measured_json(const calibrate *c, const measured *m) {

@@ -50,6 +50,8 @@ static int ask(chat *c, const char *question, bool anew) {
         stream_end(&out);
     if (stopped && !c->common.quiet)
         cli_note("[stopped]");
+    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE))
+        c->asked = false; /* there is nothing to go on from: the next question begins anew */
     if (status == IFLOW_E_CANCELLED && stopped)
         return CLI_OK;
     if (status != IFLOW_OK)
@@ -67,7 +69,7 @@ static int ask(chat *c, const char *question, bool anew) {
         return result;
     }
     if (!c->common.quiet)
-        report_print_line(stderr, answer, !anew);
+        report_print_line(stderr, &c->s, answer, !anew);
     if (!c->common.quiet && checked.verified)
         verdict_print(stderr, &checked, answer);
     return CLI_OK;

@@ -226,17 +226,18 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         if (v->reorder)
             json_object_set_new(record, "order", report_order_json(answer));
     }
-    json_object_set_new(record, "ratio", json_real(v->ratio));
+    json_object_set_new(record, "ratio", json_finite(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
     json_object_set_new(record, "settings", json_string(settings));
     if (question->needle_length) {
         json_object_set_new(record, "needle_length", json_integer(question->needle_length));
-        json_object_set_new(record, "needle_depth", json_real(question->needle_depth));
+        json_object_set_new(record, "needle_depth", json_finite(question->needle_depth));
     }
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
-    json_object_set_new(record, "f1", json_real(f1));
+    json_object_set_new(record, "finish", json_string(iflow_finish_name(answer->finish)));
+    json_object_set_new(record, "f1", json_finite(f1));
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
     if (like) {

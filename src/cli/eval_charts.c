@@ -52,13 +52,13 @@ static const eval_summary *summary_to_sort;
 
 static int by_ratio(const void *a, const void *b) {
     const double x = summary_to_sort->series[*(const size_t *)a].ratio, y = summary_to_sort->series[*(const size_t *)b].ratio;
-    return (x > y) - (x < y);
+    return stats_compare(x, y);
 }
 
 static int by_ttft(const void *a, const void *b) {
     const double x = summary_to_sort->row[*(const size_t *)a].cell[EVAL_TTFT].mean.mean,
                  y = summary_to_sort->row[*(const size_t *)b].cell[EVAL_TTFT].mean.mean;
-    return (x > y) - (x < y);
+    return stats_compare(x, y);
 }
 
 static bool is_taken(const curves *all, size_t style) {

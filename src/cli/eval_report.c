@@ -207,13 +207,15 @@ static void add_means(text *out, const eval_summary *summary) {
     }
     text_puts(out, "</table></div>\n<p class=\"note\">Below each mean its 95% bootstrap interval over the questions.</p>\n");
     for (size_t s = 0; s < summary->n_series; s++) {
-        char *line = eval_row_partial(&summary->row[s]);
-        if (line) {
-            text_puts(out, "<p class=\"note\">");
-            page_string(out, line);
-            text_puts(out, ".</p>\n");
+        char *line[] = {eval_row_partial(&summary->row[s]), eval_row_cut(&summary->row[s])};
+        for (size_t i = 0; i < COUNT_OF(line); i++) {
+            if (line[i]) {
+                text_puts(out, "<p class=\"note\">");
+                page_string(out, line[i]);
+                text_puts(out, ".</p>\n");
+            }
+            free(line[i]);
         }
-        free(line);
     }
 }
 

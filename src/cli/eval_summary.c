@@ -150,6 +150,10 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
         row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_has_ratio(method);
         row->label = row->has_ratio ? text_format("%s %.4g", row->name, series[s].ratio) : text_format("%s", row->name);
         row->n_records = count_records(&series[s], NULL, n_questions);
+        for (size_t q = 0; q < n_questions; q++) {
+            const char *finish = json_string_value(json_object_get(series[s].record[q], "finish"));
+            row->n_full += finish && strcmp(finish, iflow_finish_name(IFLOW_FINISH_CONTEXT)) == 0;
+        }
         for (int m = 0; m < EVAL_MEASURES; m++) {
             row->cell[m] = cell_of(m, &series[s], NULL, n_questions, value);
             out.is_measured[m] = out.is_measured[m] || row->cell[m].n;
@@ -236,12 +240,19 @@ char *eval_row_partial(const eval_row *row) {
     return n && n < row->n_records ? text_format("%s: KL and TOP-1 are of %zu of %zu questions", row->label, n, row->n_records) : NULL;
 }
 
+char *eval_row_cut(const eval_row *row) {
+    return row->n_full ? text_format("%s: %zu of %zu answers were cut, as the context was full", row->label, row->n_full, row->n_records)
+                       : NULL;
+}
+
 static void print_partial(const eval_summary *summary) {
     for (size_t s = 0; s < summary->n_series; s++) {
-        char *line = eval_row_partial(&summary->row[s]);
-        if (line)
-            puts(line);
-        free(line);
+        char *line[] = {eval_row_partial(&summary->row[s]), eval_row_cut(&summary->row[s])};
+        for (size_t i = 0; i < COUNT_OF(line); i++) {
+            if (line[i])
+                puts(line[i]);
+            free(line[i]);
+        }
     }
 }
 

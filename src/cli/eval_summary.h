@@ -43,7 +43,7 @@ typedef struct eval_row {
     char *name;  /* the method, and what of its settings is not the default: "infoflow/vatp/hl-hp/reorder" */
     char *label; /* the name, with the ratio where the method has one */
     bool has_ratio;
-    size_t n_records;
+    size_t n_records, n_full; /* n_full: answers that were cut, as the context was full */
     eval_cell cell[EVAL_MEASURES];
     double stage[REPORT_STAGES], ttft; /* medians of milliseconds; NAN where nothing was measured */
 } eval_row;
@@ -62,6 +62,9 @@ void eval_summary_print(const eval_summary *summary);
 /* What is to be said if fidelity was measured of some of a row's answers only: records of runs with and without it are mixed. Else NULL.
  * free(). */
 char *eval_row_partial(const eval_row *row);
+/* What is to be said of answers that a full context cut. Those that --max-tokens cuts are as they are meant to be. NULL: nothing. free().
+ */
+char *eval_row_cut(const eval_row *row);
 void eval_summary_free(eval_summary *summary);
 
 /* A measure of one record; NAN where it has none. */

@@ -33,6 +33,8 @@ static const float *scores_to_sort;
 static int by_score(const void *a, const void *b) {
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
     float x = scores_to_sort[i], y = scores_to_sort[j];
+    if (isnan(x) != isnan(y)) /* what is no number comes last */
+        return isnan(x) ? 1 : -1;
     return x > y ? -1 : x < y ? 1 : i < j ? -1 : i > j;
 }
 
@@ -227,6 +229,7 @@ static void add_facts(text *out, const session *with, const iflow_answer *answer
         {"prompt", text_format("%s tokens", human_count(answer->n_prompt))},
         {"first token after", text_format("%.0f ms", answer->ms.ttft)},
         {"generated", text_format("%s tokens", human_count(answer->n_generated))},
+        {"finish", text_format("%s", iflow_finish_name(answer->finish))},
         {"decoding", report_decode_rate(answer) > 0 ? text_format("%.1f tokens/s", report_decode_rate(answer)) : text_format("-")},
         {"cache", text_format("%s", human_bytes(answer->cache_bytes))},
     };
@@ -240,6 +243,16 @@ static void add_facts(text *out, const session *with, const iflow_answer *answer
     text_printf(out, " on %s</p>\n", with->info.device);
 }
 
+static void add_cut(text *out, const session *s, const iflow_answer *answer) {
+    char *line = report_cut(s, answer);
+    if (line) {
+        text_puts(out, "<p class=\"note\">");
+        page_string(out, line);
+        text_puts(out, "</p>\n");
+    }
+    free(line);
+}
+
 int html_write(const char *path, const session *s, const context_documents *documents, const char *question, const iflow_answer *answer) {
     text out = {0};
     shades shade = shades_of(answer);
@@ -249,6 +262,7 @@ int html_write(const char *path, const session *s, const context_documents *docu
     text_puts(&out, "</h1>\n<div class=\"answer\">");
     page_string(&out, answer->text);
     text_puts(&out, "</div>\n");
+    add_cut(&out, s, answer);
     add_facts(&out, s, answer);
     add_time_line(&out, answer);
     add_strip(&out, answer, &shade);

@@ -21,10 +21,11 @@ static void print_list(const char *title, const char *(*name)(size_t)) {
 }
 
 static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:f}", "path", json_text(info->path), "architecture",
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:o}", "path", json_text(info->path), "architecture",
                      info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab, "n_layer",
                      info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
-                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms", load_ms);
+                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms",
+                     json_finite(load_ms));
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {

@@ -35,9 +35,37 @@ static void print_share(FILE *to, const char *name, const iflow_answer *answer, 
     print_tokens(to, name, n, more);
 }
 
+char *report_cut(const session *s, const iflow_answer *answer) {
+    size_t n_rows = answer->n_context + answer->n_prompt + answer->n_generated;
+    switch (answer->finish) {
+    case IFLOW_FINISH_STOP:
+        break;
+    case IFLOW_FINISH_LENGTH:
+        return text_format("the answer was cut: --max-tokens %zu is reached", answer->n_generated);
+    case IFLOW_FINISH_CONTEXT:
+        if (n_rows < (size_t)s->info.n_ctx_train)
+            return text_format(
+                "the answer was cut: the context of %zu tokens is full; give --ctx more (the model was trained for %d) or leave "
+                "out documents",
+                n_rows, s->info.n_ctx_train);
+        return text_format("the answer was cut: the context of %zu tokens is full; leave out documents", n_rows);
+    case IFLOW_FINISH_CANCELLED:
+        return text_format("the answer was cut: it was interrupted");
+    }
+    return NULL;
+}
+
+static void print_cut(FILE *to, const session *s, const iflow_answer *answer) {
+    char *line = report_cut(s, answer);
+    if (line)
+        fprintf(to, "[%s]\n", line);
+    free(line);
+}
+
 void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     size_t n_chunks = answer->n_chunks ? answer->n_chunks - 1 : 0;
     char more[64];
+    print_cut(to, s, answer);
     fprintf(to, "\n");
     snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
     print_tokens(to, "context", answer->n_context, more);
@@ -64,7 +92,7 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
 }
 
-void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up) {
+void report_print_line(FILE *to, const session *s, const iflow_answer *answer, bool follow_up) {
     fprintf(to, "[%s, %s tokens of context", follow_up ? "follow-up" : iflow_method_name(answer->method), human_count(answer->n_context));
     if (!follow_up)
         fprintf(to, ", %s recomputed", human_count(answer->n_recomputed));
@@ -72,6 +100,7 @@ void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up) {
     if (report_decode_rate(answer) > 0)
         fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
     fprintf(to, "]\n");
+    print_cut(to, s, answer);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
@@ -108,10 +137,10 @@ json_t *report_timings_json(const iflow_answer *answer) {
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
     for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
-        json_object_set_new(timings, stage[i].name, json_real(stage[i].ms));
-    json_object_set_new(timings, "ttft", json_real(answer->ms.ttft));
-    json_object_set_new(timings, "decode", json_real(answer->ms.decode));
-    json_object_set_new(timings, "total", json_real(answer->ms.total));
+        json_object_set_new(timings, stage[i].name, json_finite(stage[i].ms));
+    json_object_set_new(timings, "ttft", json_finite(answer->ms.ttft));
+    json_object_set_new(timings, "decode", json_finite(answer->ms.decode));
+    json_object_set_new(timings, "total", json_finite(answer->ms.total));
     return timings;
 }
 
@@ -164,20 +193,21 @@ static json_t *model_json(const session *s) {
     json_object_set_new(model, "architecture", json_text(s->info.architecture));
     json_object_set_new(model, "fingerprint", json_text(s->info.fingerprint));
     json_object_set_new(model, "device", json_text(s->info.device));
-    json_object_set_new(model, "load_ms", json_real(s->model_load_ms));
+    json_object_set_new(model, "load_ms", json_finite(s->model_load_ms));
     return model;
 }
 
 json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores) {
     json_t *object = json_object();
     json_object_set_new(object, "answer", json_text(answer->text));
+    json_object_set_new(object, "finish", json_string(iflow_finish_name(answer->finish)));
     json_object_set_new(object, "question", json_text(question));
     json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
-    json_object_set_new(object, "ratio", json_real(answer->ratio));
+    json_object_set_new(object, "ratio", json_finite(answer->ratio));
     json_object_set_new(object, "tokens", report_tokens_json(answer));
     json_object_set_new(object, "correction_held", json_finite(answer->correction_held));
     json_object_set_new(object, "timings_ms", report_timings_json(answer));
-    json_object_set_new(object, "decode_tokens_per_second", json_real(report_decode_rate(answer)));
+    json_object_set_new(object, "decode_tokens_per_second", json_finite(report_decode_rate(answer)));
     set_count(object, "cache_bytes", answer->cache_bytes);
     json_object_set_new(object, "model", model_json(s));
     json_object_set_new(object, "documents", documents_json(documents));
@@ -186,7 +216,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     if (scores) {
         json_t *list = answer->score ? json_array() : json_null();
         for (size_t i = 0; answer->score && i < answer->n_context; i++)
-            json_array_append_new(list, json_real((double)answer->score[i]));
+            json_array_append_new(list, json_finite((double)answer->score[i]));
         json_object_set_new(object, "scores", list);
     }
     return object;

@@ -20,8 +20,10 @@ extern const char *const report_stage_name[REPORT_STAGES];
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]);
 
 void report_print(FILE *to, const session *s, const iflow_answer *answer);
-/* One line of it. follow_up: the answer went on behind an earlier one. */
-void report_print_line(FILE *to, const iflow_answer *answer, bool follow_up);
+/* One line of it, and another if the answer was cut. follow_up: the answer went on behind an earlier one. */
+void report_print_line(FILE *to, const session *s, const iflow_answer *answer, bool follow_up);
+/* Why an answer was cut and what helps; NULL: it was not. free(). */
+char *report_cut(const session *s, const iflow_answer *answer);
 
 /* New references. */
 json_t *report_tokens_json(const iflow_answer *answer);
@@ -33,7 +35,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
 
 /* Any bytes as a JSON string. */
 json_t *json_text(const char *bytes);
-/* A number, or null where it is none. */
+/* A number, or null where it is none: json_real() gives NULL for it, and a member that is NULL is left out. */
 json_t *json_finite(double value);
 /* Dumps as one line. CLI_OK, or CLI_FAILED after a message. */
 int report_dump(const json_t *object, FILE *to);

@@ -1,6 +1,7 @@
 /* stats.c - means and their bootstrap intervals. Depends on libc alone. */
 #include "stats.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static const uint64_t SEED = 2603;
@@ -17,9 +18,12 @@ size_t stats_random_below(uint64_t *state, size_t n) {
     return (size_t)((stats_random(state) >> 32) * (uint64_t)n >> 32);
 }
 
+int stats_compare(double x, double y) {
+    return isnan(x) || isnan(y) ? !!isnan(x) - !!isnan(y) : (x > y) - (x < y);
+}
+
 static int compare(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+    return stats_compare(*(const double *)a, *(const double *)b);
 }
 
 void stats_sort(double *value, size_t n) {

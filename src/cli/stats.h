@@ -16,6 +16,8 @@ enum { STATS_RESAMPLES = 10000 };
  * differences question by question. */
 stats_mean stats_bootstrap(const double *value, size_t n);
 
+/* Below, at or above 0, as qsort() wants it: a total order, without which sorting may do anything. What is no number comes last. */
+int stats_compare(double x, double y);
 /* Sorts, rising. */
 void stats_sort(double *value, size_t n);
 /* The median of n values (at least 1), which it sorts. */

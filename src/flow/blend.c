@@ -1,6 +1,8 @@
 /* blend.c - CacheBlend: which tokens' V changes most at layer 1, and recomputing those from there. */
 #include "flow/blend.h"
 
+#include "flow/finite.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +27,11 @@ iflow_status iflow_blend_score(iflow_context *ctx, const int32_t *token, const i
         (status = iflow_cache_read_v(&ctx->cache, 1, 0, n, fresh))) {
         goto cleanup;
     }
+    const size_t bad = iflow_finite_first(x, (size_t)n * n_embd);
+    if (bad < (size_t)n * n_embd) {
+        status = iflow_not_finite((double)x[bad], "the hidden row behind layer 0 at position %zu", bad / n_embd);
+        goto cleanup;
+    }
     for (size_t k = 0; k < (size_t)n; k++) {
         double sum = 0;
         for (size_t i = k * width; k >= (size_t)n_head && i < (k + 1) * width; i++) {
@@ -33,6 +40,7 @@ iflow_status iflow_blend_score(iflow_context *ctx, const int32_t *token, const i
         }
         score[k] = (float)(sum / (double)width);
     }
+    status = iflow_finite_scores("change of V in layer 1", score, (size_t)n);
 
 cleanup:
     free(stale);

@@ -5,7 +5,8 @@
 #include "flow/context.h"
 
 /* All n context tokens through layer 0 and through layer 1's K and V, fresh ones kept for both. score [n]: the mean squared change of each
- * token's V at layer 1, 0 in the head. *hidden: the input of layer 1, [n, n_embd]; free(). E_UNSUPPORTED for a model of one layer. */
+ * token's V at layer 1, 0 in the head. *hidden: the input of layer 1, [n, n_embd]; free(). E_UNSUPPORTED for a model of one layer;
+ * E_NOT_FINITE. */
 iflow_status iflow_blend_score(iflow_context *ctx, const int32_t *token, const int32_t *pos, int n, int n_head, float *score,
                                float **hidden);
 

@@ -13,17 +13,13 @@ enum {
 
 iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params, iflow_context **out) {
     static const iflow_context_params defaults = {0};
+    if (IFLOW_MISSING(model) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
     params = params ? params : &defaults;
-    if (params->n_ctx < 0 || params->n_ubatch < 0 || params->n_threads < 0) {
-        return iflow_fail(IFLOW_E_ARG, "n_ctx %d, n_ubatch %d and n_threads %d must not be negative", params->n_ctx, params->n_ubatch,
-                          params->n_threads);
-    }
-    if (params->behind < 0 || params->behind > IFLOW_MAX_BEHIND) {
-        return iflow_fail(IFLOW_E_ARG, "chunks behind %d texts; there are %d", params->behind, IFLOW_MAX_BEHIND);
-    }
     iflow_kv_type kv_type = IFLOW_KV_F16;
-    iflow_status status = iflow_kv_type_from_name(params->kv_type, &kv_type);
-    if (status) {
+    iflow_status status = iflow_context_check_params(model, params);
+    if (status || (status = iflow_kv_type_from_name(params->kv_type, &kv_type))) {
         return status;
     }
     iflow_context *ctx = calloc(1, sizeof *ctx);
@@ -32,7 +28,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     }
     ctx->model = model;
     ctx->store = store;
-    ctx->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train;
+    ctx->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train < IFLOW_MAX_CTX ? model->h.n_ctx_train : IFLOW_MAX_CTX;
     ctx->chunk_tokens = params->chunk_tokens;
     ctx->kv_type = kv_type;
     ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
@@ -72,6 +68,9 @@ void iflow_context_free(iflow_context *ctx) {
 }
 
 void iflow_context_clear(iflow_context *ctx) {
+    if (!ctx) {
+        return;
+    }
     for (size_t i = 0; i < ctx->n_chunks; i++) {
         free(ctx->chunk[i].token);
     }
@@ -80,6 +79,18 @@ void iflow_context_clear(iflow_context *ctx) {
     free(ctx->turn.footer);
     free(ctx->turn.logits);
     memset(&ctx->turn, 0, sizeof ctx->turn);
+    ctx->turn.pending = -1;
+}
+
+void iflow_context_drop_rows(iflow_context *ctx) {
+    iflow_cache_free(&ctx->cache);
+    iflow_cache_init(&ctx->cache, ctx->model, ctx->engine, false);
+    for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
+        iflow_cache_free(&ctx->lead[i].cache);
+        iflow_cache_init(&ctx->lead[i].cache, ctx->model, ctx->engine, true);
+        ctx->lead[i].n = 0;
+    }
+    ctx->turn.n_rows = 0;
     ctx->turn.pending = -1;
 }
 
@@ -170,11 +181,9 @@ static iflow_status prefill(iflow_context *ctx, making *m, size_t n_chunks, int 
     for (size_t c = 0; c < n_chunks; c++) {
         const size_t n_tokens = m[c].chunk->n_tokens;
         if (n_before + n_tokens > (size_t)ctx->n_ctx) {
-            return iflow_fail(
-                IFLOW_E_CONTEXT,
-                "a chunk of %zu tokens (and %zu that stand before it) is longer than the context of %d; cut it into smaller ones", n_tokens,
-                n_before, ctx->n_ctx);
+            return iflow_context_chunk_too_long(ctx, n_before, n_tokens);
         }
+        iflow_context_warn_beyond(ctx, n_before + n_tokens);
         n += n_tokens;
         end = next_block(end) + n_tokens;
     }
@@ -369,18 +378,6 @@ iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk 
     return status;
 }
 
-iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens) {
-    if (n_tokens == 0) {
-        return iflow_fail(IFLOW_E_ARG, "%s must have at least one token", what);
-    }
-    for (size_t i = 0; i < n_tokens; i++) {
-        if (tokens[i] < 0 || tokens[i] >= ctx->model->n_vocab) {
-            return iflow_fail(IFLOW_E_ARG, "token %d is not in the vocabulary of %d", (int)tokens[i], ctx->model->n_vocab);
-        }
-    }
-    return IFLOW_OK;
-}
-
 /* Chunks that are to be computed in one pass; claimed, where there is a store. */
 typedef struct batch {
     iflow_context_chunk chunk[MAX_TOGETHER];
@@ -436,8 +433,17 @@ static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, 
 iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
                                            char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
     iflow_status status = IFLOW_OK;
+    if (IFLOW_MISSING(ctx) ||
+        (n_chunks && (IFLOW_MISSING(tokens) || IFLOW_MISSING(start) || IFLOW_MISSING(ids) || IFLOW_MISSING(was_stored)))) {
+        return IFLOW_E_ARG;
+    }
+    if (n_chunks > IFLOW_MAX_CTX) {
+        return iflow_fail(IFLOW_E_ARG, "%zu chunks; at most %d are possible", n_chunks, IFLOW_MAX_CTX);
+    }
     for (size_t i = 0; !status && i < n_chunks; i++) {
-        status = iflow_context_check_tokens(ctx, "a chunk", tokens + start[i], start[i + 1] - start[i]);
+        status = start[i + 1] < start[i] ? iflow_fail(IFLOW_E_ARG, "start must ascend, but start[%zu] is %zu and start[%zu] %zu", i,
+                                                      start[i], i + 1, start[i + 1])
+                                         : iflow_context_check_tokens(ctx, "a chunk", tokens + start[i], start[i + 1] - start[i]);
     }
     if (status || !n_chunks) {
         return status;
@@ -469,6 +475,9 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
         status = others ? IFLOW_OK : status;
     }
     status = batch_run(ctx, &b, status);
+    if (status == IFLOW_E_NOT_FINITE) {
+        iflow_context_drop_rows(ctx);
+    }
     free(copy);
     return !status && busy ? IFLOW_E_BUSY : status;
 }
@@ -476,6 +485,9 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
 iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
     char ids[1][IFLOW_ID_SIZE];
     bool stored = false;
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(tokens)) {
+        return IFLOW_E_ARG;
+    }
     const iflow_status status = iflow_context_prefill_several(ctx, tokens, (size_t[]){0, n_tokens}, 1, ids, &stored);
     if (!status && id) {
         memcpy(id, ids[0], sizeof ids[0]);
@@ -499,11 +511,16 @@ static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens,
 }
 
 iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens) {
+    if (IFLOW_MISSING(ctx) || (n_tokens && IFLOW_MISSING(tokens)) || iflow_context_check_count("a chunk", n_tokens)) {
+        return IFLOW_E_ARG;
+    }
     int32_t *copy = iflow_calloc(n_tokens, sizeof *copy);
     if (!copy) {
         return iflow_fail_memory(n_tokens * sizeof *copy);
     }
-    memcpy(copy, tokens, n_tokens * sizeof *copy);
+    if (n_tokens) {
+        memcpy(copy, tokens, n_tokens * sizeof *copy);
+    }
     const iflow_status status = append(ctx, copy, n_tokens, ctx->kv_type, ctx->behind);
     if (status) {
         free(copy);
@@ -512,6 +529,9 @@ iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens,
 }
 
 iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(id)) {
+        return IFLOW_E_ARG;
+    }
     if (!ctx->store) {
         return iflow_fail(IFLOW_E_ARG, "chunk %s was named by its id, but the context has no store", id);
     }
@@ -546,6 +566,12 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
 }
 
 iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens) {
+    if (IFLOW_MISSING(ctx) || (n_bytes && IFLOW_MISSING(text))) {
+        return IFLOW_E_ARG;
+    }
+    if (n_bytes > INT32_MAX) { /* as iflow_cut says, but before the end is looked at */
+        return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes; at most %d are possible", n_bytes, INT32_MAX);
+    }
     iflow_pieces *pieces = NULL;
     iflow_buffer buffer = {0};
     size_t n_lines = 0;

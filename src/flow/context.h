@@ -8,6 +8,9 @@
 #include "kv/store.h"
 #include "model/engine.h"
 
+/* Rows, tokens of a document's pieces and positions are ints, of which sums must be possible. */
+enum { IFLOW_MAX_CTX = 1 << 30, IFLOW_MAX_UBATCH = 1 << 16 };
+
 typedef struct iflow_context_chunk {
     char id[IFLOW_ID_SIZE];
     int32_t *token;
@@ -38,6 +41,7 @@ struct iflow_context {
     size_t n_chunks, chunk_capacity;
     iflow_chunk **memory; /* chunks kept where there is no store */
     size_t n_memory, memory_capacity;
+    unsigned warned; /* what this context has warned of, each once: bits of iflow_context_warning */
     /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
     struct {
         int n_rows;      /* rows in use: context, prompt, answer */
@@ -48,10 +52,31 @@ struct iflow_context {
     } turn;
 };
 
+typedef enum iflow_context_warning { IFLOW_WARN_BEYOND = 1, IFLOW_WARN_PLAIN = 2, IFLOW_WARN_NO_PLACE = 4 } iflow_context_warning;
+
+/* Whether a warning is due: not where it was given before. */
+bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what);
+
+/* Warns, once, where n_rows are more than the model was trained for. */
+void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows);
+
+/* Gives up all rows after a pass that was not finite, and with them the conversation: what is masked is multiplied by 0, which NaN
+ * survives, so that later questions would end as this one did. */
+void iflow_context_drop_rows(iflow_context *ctx);
+
 /* A chunk under this context's model; the tokens stay the caller's. */
 iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind);
 
-/* That there is a token and all are in the vocabulary; what: "a chunk". E_ARG. */
+/* limits.c */
+iflow_status iflow_context_check_params(const iflow_model *model, const iflow_context_params *params);
+
+/* The failure of a chunk that does not fit behind what it is prefilled behind. E_CONTEXT. */
+iflow_status iflow_context_chunk_too_long(const iflow_context *ctx, size_t n_before, size_t n_tokens);
+
+/* That there are no more tokens than any context can hold, before they are read; what: "a chunk". E_ARG. */
+iflow_status iflow_context_check_count(const char *what, size_t n_tokens);
+
+/* That there is a token besides, and all are in the vocabulary. E_ARG. */
 iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens);
 
 /* Gets a chunk's KV, from the store or from memory, or computes and keeps it. *owned: the caller frees it. Times go to load and prefill.

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_CHUNK_TOKENS = 512 };
+enum { DEFAULT_CHUNK_TOKENS = 512, MOST_CHUNK_TOKENS = INT32_MAX };
 
 static bool is_space(char c) {
     return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
@@ -135,6 +135,13 @@ static iflow_status fitting_prefix(const iflow_model *model, const char *text, s
 }
 
 iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out) {
+    if (IFLOW_MISSING(model) || (n_bytes && IFLOW_MISSING(text)) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    if (chunk_tokens > MOST_CHUNK_TOKENS || n_bytes > INT32_MAX) {
+        return iflow_fail(IFLOW_E_ARG, "%zu bytes in pieces of %zu tokens; at most %d bytes and %d tokens are possible", n_bytes,
+                          chunk_tokens, INT32_MAX, (int)MOST_CHUNK_TOKENS);
+    }
     if (skip_space(text, 0, n_bytes) == n_bytes) {
         return iflow_fail(IFLOW_E_ARG, "the document is empty");
     }

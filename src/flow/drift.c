@@ -1,6 +1,7 @@
 /* drift.c - what the recomputed tokens changed by, its mean a chunk, and the shift of the others. */
 #include "flow/drift.h"
 
+#include "flow/finite.h"
 #include "flow/select.h"
 
 #include <stdlib.h>
@@ -26,7 +27,7 @@ iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, f
     return read_keys(ctx, answer, *stale);
 }
 
-static int ascending(const void *a, const void *b) {
+static int ascending(const void *a, const void *b) { /* of finite numbers */
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
@@ -94,6 +95,12 @@ iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, con
     }
     for (size_t i = 0; i < (size_t)(n_layer - 1) * n * width; i++) {
         change[i] -= stale[i];
+    }
+    const size_t n_values = (size_t)(n_layer - 1) * n * width, bad = iflow_finite_first(change, n_values);
+    if (bad < n_values) {
+        status = iflow_not_finite((double)change[bad], "what recompute changes the key at position %d by in layer %zu",
+                                  (int)answer->selected[bad / width % n], 1 + bad / width / n);
+        goto cleanup;
     }
     for (size_t layer = 0; layer < (size_t)n_layer - 1; layer++) {
         mean_changes(answer, change + layer * n * width, width, weight, sorted, shift + layer * n_chunks * width);

@@ -14,7 +14,7 @@ iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, f
 
 /* After it: shifts every other token but the head's by the mean of what its chunk's selected tokens changed by. In the mean a token weighs
  * 1 / (d / m + 1/20), d being the square of its change and m the median of these in the layer: who moves far moves in a way of their own.
- * Four tokens that did not change count with it, as a mean of few is mostly noise. stale NULL: does nothing. E_MEMORY. */
+ * Four tokens that did not change count with it, as a mean of few is mostly noise. stale NULL: does nothing. E_MEMORY, E_NOT_FINITE. */
 iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, const float *stale);
 
 #endif

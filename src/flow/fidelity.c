@@ -28,6 +28,9 @@ static double log_sum(const float *logit, size_t n_vocab, size_t largest) {
 iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t n_tokens, size_t n_vocab) {
     double kl = 0;
     size_t n_same = 0;
+    if (!full || !method || !n_tokens || !n_vocab) {
+        return (iflow_fidelity){.kl = NAN};
+    }
     for (size_t t = 0; t < n_tokens; t++) {
         const float *p = full + t * n_vocab, *q = method + t * n_vocab;
         const size_t best_p = largest_of(p, n_vocab), best_q = largest_of(q, n_vocab);
@@ -42,8 +45,8 @@ iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t 
                 here += share * (of_p - of_q);
             }
         }
-        kl += here < 0 ? 0 : here; /* no KL is: that is rounding */
-        n_same += best_p == best_q;
+        kl += here < 0 ? 0 : here;                  /* no KL is: that is rounding */
+        n_same += best_p == best_q && !isnan(here); /* what is largest is not to be told among what is no number */
     }
     return (iflow_fidelity){kl / (double)n_tokens, (double)n_same / (double)n_tokens, n_tokens};
 }
@@ -59,9 +62,9 @@ static iflow_fidelity of_empty(iflow_context *ctx, const iflow_answer *full) {
 /* Replays the answer behind full prefill, which was just asked for. */
 static iflow_status of_tokens(iflow_context *ctx, const iflow_answer *answer, iflow_fidelity *out) {
     const size_t n = answer->n_generated, n_vocab = (size_t)ctx->model->n_vocab;
-    float *logits = iflow_calloc(n * n_vocab, sizeof *logits);
+    float *logits = iflow_calloc(n, n_vocab * sizeof *logits);
     if (!logits) {
-        return iflow_fail_memory(n * n_vocab * sizeof *logits);
+        return iflow_fail_memory(n_vocab * sizeof *logits);
     }
     const iflow_status status = iflow_context_replay(ctx, answer->token, n, logits);
     if (!status) {
@@ -77,12 +80,17 @@ static iflow_status of_tokens(iflow_context *ctx, const iflow_answer *answer, if
 }
 
 iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *params, const iflow_answer *answer, iflow_fidelity *out) {
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(answer) || IFLOW_MISSING(out) ||
+        (answer->n_generated && IFLOW_MISSING(answer->token))) {
+        return IFLOW_E_ARG;
+    }
     iflow_ask_params all = *params;
     iflow_answer *full = NULL;
     all.method = IFLOW_METHOD_FULL;
     all.max_tokens = 1;
     all.temperature = 0;
     all.forced = NULL;
+    all.n_forced = 0;
     all.keep_logits = false;
     all.on_text = NULL;
     iflow_status status = iflow_context_ask(ctx, &all, &full);

@@ -1,6 +1,8 @@
 /* generate.c - the decoding loop. */
 #include "flow/generate.h"
 
+#include "flow/finite.h"
+
 #include <llama.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,150 +19,160 @@ static struct llama_sampler *make_sampler(const iflow_ask_params *params) {
     return chain;
 }
 
-static int32_t sample(struct llama_sampler *sampler, llama_token_data *candidate, const float *logits, int n_vocab) {
+static int32_t sample(struct llama_sampler *sampler, llama_token_data *candidate, const float *logits, int n_vocab, double temperature) {
+    /* Less the largest, so that no temperature, however low, makes one infinite. */
+    float largest = 0;
+    for (int i = 0; temperature > 0 && i < n_vocab; i++) {
+        largest = i == 0 || logits[i] > largest ? logits[i] : largest;
+    }
     for (int i = 0; i < n_vocab; i++) {
-        candidate[i] = (llama_token_data){.id = i, .logit = logits[i]};
+        candidate[i] = (llama_token_data){.id = i, .logit = logits[i] - largest};
     }
     llama_token_data_array all = {.data = candidate, .size = (size_t)n_vocab, .selected = -1};
     llama_sampler_apply(sampler, &all);
     return all.data[all.selected >= 0 ? all.selected : 0].id;
 }
 
-/* Length of text without a UTF-8 character that is cut off at its end. */
-static size_t complete(const char *text, size_t n) {
-    for (size_t back = 1; back <= 3 && back <= n; back++) {
-        const unsigned char c = (unsigned char)text[n - back];
-        if ((c & 0xc0) == 0x80) {
-            continue;
+/* Length of text up to its last whole UTF-8 character: what is behind it is the beginning of one, or no character at all. */
+static size_t whole(const char *text, size_t n) {
+    for (; n > 0; n--) {
+        for (size_t back = 1; back <= 4 && back <= n; back++) {
+            if (iflow_utf8_check(text + n - back, back) == back) {
+                return n;
+            }
         }
-        const size_t need = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : c >= 0xc0 ? 2 : 1;
-        return need > back ? n - back : n;
     }
-    return n;
+    return 0;
 }
 
-/* Hands new whole characters to the caller; false when it wants to stop. */
-static bool stream(const iflow_ask_params *params, const iflow_buffer *text, size_t *streamed, bool all) {
-    const size_t n = all ? text->n : complete(text->text, text->n);
-    if (!params->on_text || n <= *streamed) {
-        return true;
+/* An answer in the making. */
+typedef struct making {
+    iflow_context *ctx;
+    const iflow_ask_params *params;
+    iflow_answer *answer;
+    iflow_buffer text;
+    size_t streamed;                        /* bytes of it */
+    size_t token_capacity, logits_capacity; /* tokens */
+} making;
+
+/* Takes a token, predicted by logits, into the answer. */
+static iflow_status take(making *m, int32_t token, const float *logits) {
+    iflow_answer *a = m->answer;
+    const size_t n_vocab = (size_t)m->ctx->model->n_vocab, n = a->n_generated + 1;
+    char *piece = NULL;
+    iflow_status status = iflow_reserve((void **)&a->token, &m->token_capacity, n, sizeof *a->token);
+    if (!status && m->params->keep_logits) {
+        status = iflow_reserve((void **)&a->logits, &m->logits_capacity, n, n_vocab * sizeof *a->logits);
     }
-    char *piece = malloc(n - *streamed + 1);
-    if (!piece) {
-        return false;
+    if (status || (status = iflow_detokenize(m->ctx->model, &token, 1, &piece))) {
+        return status;
     }
-    memcpy(piece, text->text + *streamed, n - *streamed);
-    piece[n - *streamed] = '\0';
-    const bool go_on = params->on_text(piece, params->user);
+    status = iflow_buffer_add(&m->text, piece, strlen(piece));
     free(piece);
-    *streamed = n;
-    return go_on;
+    if (!status) {
+        if (m->params->keep_logits) {
+            memcpy(a->logits + (n - 1) * n_vocab, logits, n_vocab * sizeof *logits);
+        }
+        a->token[n - 1] = token;
+        a->n_generated = n;
+    }
+    return status;
+}
+
+/* Hands new whole characters to the caller. *go_on: whether it wants more. */
+static iflow_status stream(making *m, bool *go_on) {
+    const size_t n = m->params->on_text ? whole(m->text.text, m->text.n) : 0;
+    if (n <= m->streamed) {
+        return IFLOW_OK;
+    }
+    char *piece = malloc(n - m->streamed + 1);
+    if (!piece) {
+        return iflow_fail_memory(n - m->streamed + 1);
+    }
+    memcpy(piece, m->text.text + m->streamed, n - m->streamed);
+    piece[n - m->streamed] = '\0';
+    *go_on = m->params->on_text(piece, m->params->user);
+    free(piece);
+    m->streamed = n;
+    return IFLOW_OK;
+}
+
+/* The token runs, at the row behind n_rows: logits become those of its successor. */
+static iflow_status run_token(iflow_context *ctx, int32_t token, int n_rows, float *logits) {
+    const iflow_pass pass = {.token = &token, .pos = &n_rows, .row = &n_rows, .n = 1, .logits = true, .out = logits};
+    iflow_context_warn_beyond(ctx, (size_t)n_rows + 1);
+    iflow_status status = iflow_cache_reserve(&ctx->cache, n_rows + 1);
+    if (!status && !(status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
+        status = iflow_finite_logits("the answer", (size_t)n_rows, logits, (size_t)ctx->model->n_vocab);
+    }
+    return status;
 }
 
 iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, float *logits, int n_rows, double start,
                             iflow_answer *answer) {
-    const int n_vocab = ctx->model->n_vocab;
-    iflow_status status = IFLOW_OK;
-    iflow_buffer text = {0};
-    size_t streamed = 0;
+    const int n_vocab = ctx->model->n_vocab, n_before = n_rows;
+    making m = {.ctx = ctx, .params = params, .answer = answer};
+    float *before = iflow_calloc((size_t)n_vocab, sizeof *before); /* logits of the prompt */
     struct llama_sampler *sampler = make_sampler(params);
     llama_token_data *candidate = iflow_calloc((size_t)n_vocab, sizeof *candidate);
-    answer->token = iflow_calloc((size_t)params->max_tokens, sizeof *answer->token);
-    if (params->keep_logits) {
-        answer->logits = iflow_calloc((size_t)params->max_tokens * (size_t)n_vocab, sizeof *answer->logits);
-    }
-    ctx->turn.logits = ctx->turn.logits ? ctx->turn.logits : iflow_calloc((size_t)n_vocab, sizeof *ctx->turn.logits);
-    if (!sampler || !candidate || !answer->token || !ctx->turn.logits || (params->keep_logits && !answer->logits)) {
+    iflow_status status = IFLOW_OK;
+    if (!sampler || !candidate || !before) {
         status = iflow_fail_memory((size_t)n_vocab * sizeof *candidate);
         goto cleanup;
     }
-    if ((status = iflow_buffer_add(&text, "", 0))) {
+    if ((status = iflow_buffer_add(&m.text, "", 0)) ||
+        (status = iflow_reserve((void **)&answer->token, &m.token_capacity, 1, sizeof *answer->token))) {
         goto cleanup;
     }
     double first = 0;
-    memcpy(ctx->turn.logits, logits, (size_t)n_vocab * sizeof *logits);
-    ctx->turn.n_before = n_rows;
-    ctx->turn.pending = -1;
+    int32_t pending = -1;
+    memcpy(before, logits, (size_t)n_vocab * sizeof *logits);
     const size_t most = params->forced ? params->n_forced : (size_t)params->max_tokens;
-    for (bool go_on = true; go_on && answer->n_generated < most;) {
-        const size_t i = answer->n_generated;
-        const int32_t token = params->forced ? params->forced[i] : sample(sampler, candidate, logits, n_vocab);
+    for (bool go_on = true;;) {
+        const int32_t token =
+            params->forced ? params->forced[answer->n_generated] : sample(sampler, candidate, logits, n_vocab, params->temperature);
         if (first == 0) {
             first = iflow_now_ms();
             answer->ms.ttft = first - start;
         }
         if (!params->forced && iflow_token_is_end(ctx->model, token)) {
+            answer->finish = IFLOW_FINISH_STOP;
             break;
         }
-        if (answer->logits) {
-            memcpy(answer->logits + i * (size_t)n_vocab, logits, (size_t)n_vocab * sizeof *logits);
-        }
-        char *piece = NULL;
-        if ((status = iflow_detokenize(ctx->model, &token, 1, &piece)) || (status = iflow_buffer_add(&text, piece, strlen(piece)))) {
-            free(piece);
+        if ((status = take(&m, token, logits)) || (status = stream(&m, &go_on))) {
             goto cleanup;
         }
-        free(piece);
-        answer->token[answer->n_generated++] = token;
-        ctx->turn.pending = token;
-        go_on = stream(params, &text, &streamed, false);
-        if (!go_on || answer->n_generated == most || n_rows >= ctx->n_ctx) {
+        pending = token;
+        if (!go_on || answer->n_generated == most || n_rows + 1 >= ctx->n_ctx) { /* the last token needs no row, but has room for one */
+            answer->finish = !go_on                        ? IFLOW_FINISH_CANCELLED
+                             : answer->n_generated != most ? IFLOW_FINISH_CONTEXT
+                             : params->forced              ? IFLOW_FINISH_STOP
+                                                           : IFLOW_FINISH_LENGTH;
             break;
         }
-        if ((status = iflow_cache_reserve(&ctx->cache, n_rows + 1))) {
-            goto cleanup;
-        }
-        const iflow_pass pass = {
-            .token = &token, .pos = &(int32_t){n_rows}, .row = &(int32_t){n_rows}, .n = 1, .logits = true, .out = logits};
-        if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
+        if ((status = run_token(ctx, token, n_rows, logits))) {
             goto cleanup;
         }
         n_rows++;
-        ctx->turn.pending = -1;
+        pending = -1;
     }
-    stream(params, &text, &streamed, true);
+    ctx->turn.n_before = n_before;
     ctx->turn.n_rows = n_rows;
+    ctx->turn.pending = pending;
+    free(ctx->turn.logits);
+    ctx->turn.logits = before;
+    before = NULL;
     answer->ms.decode = iflow_now_ms() - first;
-    answer->text = text.text;
-    text = (iflow_buffer){0};
+    m.text.text[whole(m.text.text, m.text.n)] = '\0';
+    answer->text = m.text.text;
+    m.text = (iflow_buffer){0};
 
 cleanup:
     if (sampler) {
         llama_sampler_free(sampler);
     }
     free(candidate);
-    iflow_buffer_free(&text);
-    return status;
-}
-
-iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
-    if (!ctx->turn.n_rows) {
-        return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
-    }
-    iflow_status status = iflow_context_check_tokens(ctx, "an answer", tokens, n_tokens);
-    if (status) {
-        return status;
-    }
-    const size_t n_vocab = (size_t)ctx->model->n_vocab, n_before = (size_t)ctx->turn.n_before, n = n_tokens - 1;
-    if (n_before + n > (size_t)ctx->n_ctx) {
-        return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is more than the context of %d holds", n_tokens, n_before,
-                          ctx->n_ctx);
-    }
-    int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
-    if (!pos) {
-        return iflow_fail_memory(n_tokens * sizeof *pos);
-    }
-    for (size_t i = 0; i < n; i++) {
-        pos[i] = (int32_t)(n_before + i);
-    }
-    memcpy(logits, ctx->turn.logits, n_vocab * sizeof *logits);
-    iflow_cache_truncate(&ctx->cache, (int)n_before);
-    if (!(status = iflow_cache_reserve(&ctx->cache, (int)(n_before + n))) && n) {
-        const iflow_pass pass = {.token = tokens, .pos = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
-        status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
-    }
-    ctx->turn.n_rows = status ? 0 : (int)(n_before + n);
-    ctx->turn.pending = tokens[n];
-    free(pos);
+    free(before);
+    iflow_buffer_free(&m.text);
     return status;
 }

@@ -1,5 +1,6 @@
 /* learn.c - learns a correction: ridge regression of what KV changes by, a layer at a time, on KV as it is reused. */
 #include "flow/correct.h"
+#include "flow/finite.h"
 #include "flow/prompt.h"
 
 #include <ggml.h>
@@ -36,6 +37,9 @@ struct iflow_learner {
 };
 
 iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out) {
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
     const size_t n_layer = (size_t)ctx->model->h.n_layer, n_out = 2 * (size_t)ctx->model->n_embd_kv, n_in = n_out + N_PLACE;
     const size_t n_bytes = n_in * sizeof(float) + (n_in + n_out + n_in * (n_in + n_out)) * sizeof(double);
     iflow_learner *l = iflow_calloc(1, sizeof *l);
@@ -76,7 +80,7 @@ void iflow_learner_free(iflow_learner *l) {
 }
 
 size_t iflow_learner_tokens(const iflow_learner *l) {
-    return l->n_tokens;
+    return l ? l->n_tokens : 0;
 }
 
 /* ---- Looking ------------------------------------------------------------------------------------------------------------------------ */
@@ -128,12 +132,15 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
         longest = chunk->n_tokens > longest ? chunk->n_tokens : longest;
     }
     if (!status && s->n > (size_t)ctx->n_ctx) {
-        status =
-            iflow_fail(IFLOW_E_CONTEXT, "%zu tokens are more than the context of %d holds; learn from fewer at a time", s->n, ctx->n_ctx);
+        status = iflow_fail(IFLOW_E_CONTEXT,
+                            "%zu tokens (%zu of them of the head) are more than the context of %d holds; learn from fewer at a time, or "
+                            "make the context larger (n_ctx)",
+                            s->n, s->n_head, ctx->n_ctx);
     }
     if (status) {
         goto cleanup;
     }
+    iflow_context_warn_beyond(ctx, s->n);
     const size_t width = (size_t)ctx->model->n_embd_kv, n = s->n - s->n_head;
     s->token = iflow_calloc(s->n, sizeof *s->token);
     s->pos = iflow_calloc(s->n, sizeof *s->pos);
@@ -220,6 +227,16 @@ static void add_slice(const iflow_learner *l, const float *x, const float *y, si
     }
 }
 
+/* One number that is none would spoil all sums for good. */
+static iflow_status check_finite(const iflow_learner *l, const lesson *s, int layer) {
+    const size_t n = s->n - s->n_head, x = iflow_finite_first(s->x, n * l->n_in), y = iflow_finite_first(s->y, n * l->n_out);
+    return x < n * l->n_in
+               ? iflow_not_finite((double)s->x[x], "the KV of the chunk token at position %zu in layer %d", s->n_head + x / l->n_in, layer)
+           : y < n * l->n_out ? iflow_not_finite((double)s->y[y], "what full prefill changes KV by at position %zu in layer %d",
+                                                 s->n_head + y / l->n_out, layer)
+                              : IFLOW_OK;
+}
+
 static void add(iflow_learner *l, lesson *s, moments *m) {
     const size_t n_in = l->n_in, n = s->n - s->n_head;
     if (!l->n_tokens) {
@@ -241,7 +258,11 @@ static void add(iflow_learner *l, lesson *s, moments *m) {
     }
 }
 
-iflow_status iflow_learner_add(iflow_learner *l) {
+iflow_status iflow_learner_add(iflow_learner *learner) {
+    if (IFLOW_MISSING(learner)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_learner *l = learner;
     iflow_context *ctx = l->ctx;
     if (ctx->n_chunks < 2) {
         return iflow_fail(IFLOW_E_ARG, "a context of %zu chunk%s has nothing to learn from: at least 2 are needed", ctx->n_chunks,
@@ -258,6 +279,10 @@ iflow_status iflow_learner_add(iflow_learner *l) {
     }
     const iflow_pass pass = {.token = s.token, .pos = s.pos, .row = s.pos, .n = (int)s.n};
     status = iflow_engine_forward(ctx->engine, &s.cache.rows, &pass);
+    for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) { /* all layers or none are learned from */
+        look(l, &s, layer);
+        status = check_finite(l, &s, layer);
+    }
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) {
         look(l, &s, layer);
         add(l, &s, &l->layer[layer - 1]);
@@ -341,7 +366,11 @@ static void regress(const iflow_learner *l, const moments *m, double *a, double 
     }
 }
 
-iflow_status iflow_learner_write(const iflow_learner *l, const char *path) {
+iflow_status iflow_learner_write(const iflow_learner *learner, const char *path) {
+    if (IFLOW_MISSING(learner) || IFLOW_MISSING(path)) {
+        return IFLOW_E_ARG;
+    }
+    const iflow_learner *l = learner;
     if (l->n_tokens < MIN_TOKENS) {
         return iflow_fail(IFLOW_E_ARG, "%zu tokens are too few to learn from: at least %d are needed, and 10,000 are better", l->n_tokens,
                           MIN_TOKENS);
@@ -366,7 +395,21 @@ iflow_status iflow_learner_write(const iflow_learner *l, const char *path) {
         regress(l, &l->layer[i], a, b, values.mean + i * n_out, values.map + i * n_out * n_out,
                 values.position + i * n_out * IFLOW_CORRECTION_FEATURES);
     }
-    status = iflow_correction_write(path, &values);
+    const struct {
+        const char *name;
+        const float *value;
+        size_t n;
+    } part[] = {{"mean", values.mean, (n_layer - 1) * n_out},
+                {"effect of a place", values.position, (n_layer - 1) * n_out * IFLOW_CORRECTION_FEATURES}};
+    for (size_t i = 0; !status && i < sizeof part / sizeof *part; i++) {
+        const size_t at = iflow_finite_first(part[i].value, part[i].n);
+        status = at < part[i].n ? iflow_not_finite((double)part[i].value[at], "a %s that was learned", part[i].name) : IFLOW_OK;
+    }
+    for (size_t i = 0; !status && i < (n_layer - 1) * n_out * n_out; i++) {
+        const float value = ggml_fp16_to_fp32(values.map[i]);
+        status = isfinite(value) ? IFLOW_OK : iflow_not_finite((double)value, "an element of the map that was learned");
+    }
+    status = status ? status : iflow_correction_write(path, &values);
 
 cleanup:
     free(values.mean), free(values.map), free(values.position);

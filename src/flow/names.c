@@ -1,4 +1,4 @@
-/* names.c - methods, scores and geometries by name, with a line on each. */
+/* names.c - methods, scores, geometries and ends of answers by name, with a line on each. */
 #include "base/base.h"
 
 #include <string.h>
@@ -94,6 +94,15 @@ const char *iflow_geometry_about(iflow_geometry geometry) {
     return (size_t)geometry < N_GEOMETRIES ? geometry_entry[geometry].about : NULL;
 }
 
+static const char *const finish_name[] = {[IFLOW_FINISH_STOP] = "stop",
+                                          [IFLOW_FINISH_LENGTH] = "length",
+                                          [IFLOW_FINISH_CONTEXT] = "context",
+                                          [IFLOW_FINISH_CANCELLED] = "cancelled"};
+
+const char *iflow_finish_name(iflow_finish finish) {
+    return (size_t)finish < sizeof finish_name / sizeof *finish_name ? finish_name[finish] : NULL;
+}
+
 /* Index of a name; fails listing what there is. */
 static iflow_status find(const entry *table, size_t n, const char *kind, const char *name, size_t *index) {
     iflow_buffer known = {0};
@@ -113,6 +122,9 @@ static iflow_status find(const entry *table, size_t n, const char *kind, const c
 }
 
 iflow_status iflow_method_from_name(const char *name, iflow_method *method) {
+    if (IFLOW_MISSING(name) || IFLOW_MISSING(method)) {
+        return IFLOW_E_ARG;
+    }
     size_t i = 0;
     const iflow_status status = find(method_entry, N_METHODS, "method", name, &i);
     if (!status) {
@@ -122,6 +134,9 @@ iflow_status iflow_method_from_name(const char *name, iflow_method *method) {
 }
 
 iflow_status iflow_score_from_name(const char *name, iflow_score *score) {
+    if (IFLOW_MISSING(name) || IFLOW_MISSING(score)) {
+        return IFLOW_E_ARG;
+    }
     size_t i = 0;
     const iflow_status status = find(score_entry, N_SCORES, "score", name, &i);
     if (!status) {
@@ -131,6 +146,9 @@ iflow_status iflow_score_from_name(const char *name, iflow_score *score) {
 }
 
 iflow_status iflow_geometry_from_name(const char *name, iflow_geometry *geometry) {
+    if (IFLOW_MISSING(name) || IFLOW_MISSING(geometry)) {
+        return IFLOW_E_ARG;
+    }
     size_t i = 0;
     const iflow_status status = find(geometry_entry, N_GEOMETRIES, "geometry", name, &i);
     if (!status) {

@@ -3,8 +3,10 @@
 #include "flow/context.h"
 #include "flow/correct.h"
 #include "flow/drift.h"
+#include "flow/finite.h"
 #include "flow/generate.h"
 #include "flow/geometry.h"
+#include "flow/params.h"
 #include "flow/prompt.h"
 #include "flow/score.h"
 #include "flow/select.h"
@@ -18,6 +20,7 @@ enum {
     N_EPIC = 4,        /* tokens a chunk that EPIC recomputes */
     N_AHEAD = 8,       /* chunks that the store reads while one is taken in: more would only crowd out others' */
     MIN_ROTATED = 256, /* rows that are worth a graph of their own */
+    N_ANSWER = 4096,   /* rows that an answer gets beforehand; for a longer one the cache grows */
 };
 
 /* One question being answered. */
@@ -44,55 +47,6 @@ static double lap(double *since) {
     return ms;
 }
 
-static iflow_status check_text(const char *beginning, const char *text) {
-    return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
-}
-
-static iflow_status check_params(const iflow_context *ctx, const iflow_ask_params *p, bool first) {
-    if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
-        return iflow_fail(IFLOW_E_ARG, "the question is empty");
-    }
-    iflow_status status = check_text("the question is ", p->question);
-    if (status || (first && ((status = check_text("the instruction is ", p->instruction)) ||
-                             (status = check_text("the system message is ", p->system))))) {
-        return status;
-    }
-    if (p->max_tokens < 1) {
-        return iflow_fail(IFLOW_E_ARG, "max_tokens is %d; at least 1 is needed", p->max_tokens);
-    }
-    if (!(p->temperature >= 0) || !isfinite(p->temperature)) {
-        return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
-    }
-    if (p->forced && (p->n_forced < 1 || p->n_forced > (size_t)p->max_tokens)) {
-        return iflow_fail(IFLOW_E_ARG, "%zu forced tokens; from 1 to max_tokens (%d) are possible", p->n_forced, p->max_tokens);
-    }
-    for (size_t i = 0; p->forced && i < p->n_forced; i++) {
-        if (p->forced[i] < 0 || p->forced[i] >= ctx->model->n_vocab) {
-            return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
-        }
-    }
-    const struct {
-        const char *name;
-        double value;
-    } shares[] = {{"ratio", p->ratio},
-                  {"coverage", p->coverage},
-                  {"min_ratio", p->min_ratio},
-                  {"max_ratio", p->max_ratio},
-                  {"foreseen_share", p->foreseen_share}};
-    for (size_t i = 0; first && i < sizeof shares / sizeof *shares; i++) {
-        if (!(shares[i].value >= 0 && shares[i].value <= 1)) {
-            return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);
-        }
-    }
-    if (first && p->correct == IFLOW_ON && !ctx->correction) {
-        return iflow_fail(IFLOW_E_ARG, "the context has no correction");
-    }
-    if (first && p->min_ratio > p->max_ratio) {
-        return iflow_fail(IFLOW_E_ARG, "min_ratio %g is greater than max_ratio %g", p->min_ratio, p->max_ratio);
-    }
-    return IFLOW_OK;
-}
-
 /* The chunk that is read as i-th; 0 is the head. */
 static const iflow_context_chunk *chunk_at(const run *r, size_t i) {
     return i ? &r->ctx->chunk[r->order[i - 1]] : &r->head;
@@ -113,6 +67,19 @@ static void arrange(run *r) {
     }
 }
 
+/* Where even one token of documents would not fit, leaving out documents does not help. */
+static iflow_status check_room(const run *r) {
+    const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n,
+                 least = r->text.head.n + 1 + n_behind + 1;
+    return least <= (size_t)r->ctx->n_ctx
+               ? IFLOW_OK
+               : iflow_fail(
+                     IFLOW_E_CONTEXT,
+                     "the context of %d is too small for the question with any document: %zu tokens of chat header and %zu of question "
+                     "need at least %zu (n_ctx, --ctx)",
+                     r->ctx->n_ctx, r->text.head.n, n_behind, least);
+}
+
 /* Counts what the question needs, checks that it fits, and lays out the chunks as they were added. */
 static iflow_status lay_out(run *r) {
     iflow_context *ctx = r->ctx;
@@ -125,8 +92,9 @@ static iflow_status lay_out(run *r) {
     const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
     if (n + n_behind >= (size_t)ctx->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT,
-                          "%zu tokens of documents and %zu of question are %zu more than the context of %d holds; leave out documents", n,
-                          n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx);
+                          "%zu tokens of documents and %zu of question are %zu more than the context of %d holds; leave out documents"
+                          ", or make the context larger (n_ctx, --ctx)",
+                          n, n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx);
     }
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;
@@ -271,6 +239,9 @@ static iflow_status score(run *r, iflow_geometry geometry) {
     if (!status && r->params->method == IFLOW_METHOD_PRODUCT) {
         iflow_score_weigh(r->foreseen, (size_t)r->n, a->score);
     }
+    if (!status) {
+        status = iflow_finite_scores("score", a->score, (size_t)r->n);
+    }
 
 cleanup:
     free(observed);
@@ -278,6 +249,8 @@ cleanup:
     a->ms.score += lap(&since);
     return status;
 }
+
+#define STALENESS "foreseen staleness of the token"
 
 /* How many positions are recomputed. */
 static iflow_status budget(run *r) {
@@ -311,6 +284,9 @@ static iflow_status select_tokens(run *r) {
         status = iflow_select_random(r->params->seed, n_head, n, a->n_selected, a->selected);
         break;
     case IFLOW_METHOD_UNION:
+        if ((status = iflow_finite_scores(STALENESS, r->foreseen, n))) {
+            break;
+        }
         status = iflow_select_union(r->foreseen, r->params->foreseen_share, a->score, n_head, n, a->n_selected, a->selected);
         break;
     default:
@@ -433,8 +409,11 @@ static iflow_status foreseen(run *r) {
         return iflow_fail_memory((size_t)r->n * sizeof *r->answer->score);
     }
     memcpy(r->answer->score, r->foreseen, (size_t)r->n * sizeof *r->foreseen);
-    const iflow_status status = select_tokens(r);
-    return status ? status : recompute(r, NULL);
+    iflow_status status = iflow_finite_scores(STALENESS, r->foreseen, (size_t)r->n);
+    if (!status && !(status = select_tokens(r))) {
+        status = recompute(r, NULL);
+    }
+    return status;
 }
 
 /* InfoFlow: score, select, recompute, over chunks that may have been reordered first. */
@@ -483,20 +462,33 @@ static iflow_status prefill_all(run *r) {
 
 static iflow_status run_method(run *r) {
     const iflow_ask_params *p = r->params;
-    if (!iflow_method_name(p->method) || !iflow_score_name(p->score) || !iflow_geometry_name(p->geometry)) {
-        return iflow_fail(IFLOW_E_ARG, "method %d, score %d or geometry %d is none", (int)p->method, (int)p->score, (int)p->geometry);
-    }
     r->answer->ratio = p->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(p->method) ? p->ratio : 0;
     const bool foresee = r->ctx->foresee;
     r->ctx->foresee = foresee || iflow_method_foresees(p->method);
-    const iflow_status status = p->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
+    iflow_status status = p->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
     r->ctx->foresee = foresee;
-    return status;
+    const size_t n_rows = (size_t)r->n + r->text.prompt.n;
+    return status ? status : iflow_finite_logits("the prompt", n_rows - 1, r->logits, (size_t)r->ctx->model->n_vocab);
+}
+
+/* What of the chat header is not as the caller may think. */
+static void warn_of_template(run *r) {
+    if (r->text.plain && iflow_context_warns(r->ctx, IFLOW_WARN_PLAIN)) {
+        iflow_log(IFLOW_LOG_WARN, "the chat template of %s is missing, or not one that libllama knows; plain text is used",
+                  r->ctx->model->path);
+    }
+    if (r->text.no_place && iflow_context_warns(r->ctx, IFLOW_WARN_NO_PLACE)) {
+        iflow_log(IFLOW_LOG_WARN, "the chat template of %s has no place for a system message; it stands at the beginning of the user's",
+                  r->ctx->model->path);
+    }
 }
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
     run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
-    iflow_status status = check_params(ctx, params, true);
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_status status = iflow_params_check(ctx, params, true);
     if (!status && ctx->n_chunks == 0) {
         status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
     }
@@ -511,11 +503,13 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     r.answer->correction_held = NAN;
     ctx->turn.n_rows = 0;
     iflow_cache_truncate(&ctx->cache, 0);
-    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = lay_out(&r))) {
+    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r))) {
         goto cleanup;
     }
-    const int n_answer = params->max_tokens < ctx->n_ctx - r.n_need ? params->max_tokens : ctx->n_ctx - r.n_need;
-    r.n_rows = r.n_need + n_answer;
+    warn_of_template(&r);
+    iflow_context_warn_beyond(ctx, (size_t)r.n_need);
+    const int most = params->max_tokens < N_ANSWER ? params->max_tokens : N_ANSWER;
+    r.n_rows = r.n_need + (most < ctx->n_ctx - r.n_need ? most : ctx->n_ctx - r.n_need);
     if ((status = iflow_cache_reserve(&ctx->cache, r.n_rows)) || (status = run_method(&r))) {
         goto cleanup;
     }
@@ -534,6 +528,9 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     r.answer = NULL;
 
 cleanup:
+    if (status == IFLOW_E_NOT_FINITE) {
+        iflow_context_drop_rows(ctx);
+    }
     iflow_prompt_free(&r.text);
     iflow_answer_free(r.answer);
     free(r.pos);
@@ -543,72 +540,5 @@ cleanup:
     free(r.first);
     free(r.foreseen);
     free(r.logits);
-    return status;
-}
-
-iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    const double start = iflow_now_ms();
-    iflow_status status = check_params(ctx, params, false);
-    if (!status && !ctx->turn.n_rows) {
-        status = iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
-    }
-    if (status) {
-        return status;
-    }
-    iflow_tokens turn = {0};
-    int32_t *token = NULL, *pos = NULL;
-    float *logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *logits);
-    iflow_answer *answer = calloc(1, sizeof *answer);
-    if (!logits || !answer) {
-        status = iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *logits);
-        goto cleanup;
-    }
-    if ((status = iflow_prompt_turn(ctx->model, ctx->turn.between, params->question, ctx->turn.footer, &turn))) {
-        goto cleanup;
-    }
-    const int before = ctx->turn.n_rows, n_pending = ctx->turn.pending >= 0, n = n_pending + (int)turn.n;
-    if (before + n >= ctx->n_ctx) {
-        status = iflow_fail(IFLOW_E_CONTEXT,
-                            "the conversation has %d tokens and the question %d; the context holds %d. Start again with fewer documents",
-                            before, n, ctx->n_ctx);
-        goto cleanup;
-    }
-    token = iflow_calloc((size_t)n, sizeof *token);
-    pos = iflow_calloc((size_t)n, sizeof *pos);
-    if (!token || !pos) {
-        status = iflow_fail_memory((size_t)n * sizeof *token);
-        goto cleanup;
-    }
-    token[0] = ctx->turn.pending; /* overwritten where there is none */
-    memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
-    for (int i = 0; i < n; i++) {
-        pos[i] = before + i;
-    }
-    if ((status = iflow_cache_reserve(&ctx->cache, before + n))) {
-        goto cleanup;
-    }
-    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = n, .logits = true, .out = logits};
-    if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
-        goto cleanup;
-    }
-    answer->method = IFLOW_METHOD_NONE;
-    answer->correction_held = NAN;
-    answer->n_context = answer->n_reused = (size_t)before;
-    answer->n_prompt = (size_t)n;
-    answer->ms.prompt = iflow_now_ms() - start;
-    if ((status = iflow_generate(ctx, params, logits, before + n, start, answer))) {
-        goto cleanup;
-    }
-    answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
-    answer->ms.total = iflow_now_ms() - start;
-    *out = answer;
-    answer = NULL;
-
-cleanup:
-    iflow_answer_free(answer);
-    free(turn.token);
-    free(token);
-    free(pos);
-    free(logits);
     return status;
 }

@@ -30,11 +30,14 @@ static iflow_status append_text(const iflow_model *model, iflow_tokens *to, cons
     return status;
 }
 
-/* Sink and chat header. A header that begins with the sink's first token (<|im_start|> as BOS, Llama 3's <|begin_of_text|>) opens with an
- * attention sink of its own and is the head alone. */
-static iflow_status make_head(const iflow_model *model, const char *header, iflow_tokens *head) {
+/* Sink and chat header, the caller's system message in it. A header that begins with the sink's first token (<|im_start|> as BOS, Llama 3's
+ * <|begin_of_text|>) opens with an attention sink of its own and is the head alone. */
+static iflow_status make_head(const iflow_model *model, const iflow_chat *chat, iflow_tokens *head) {
     iflow_tokens text = {0};
-    iflow_status status = append_text(model, &text, header, true);
+    iflow_status status = append_text(model, &text, chat->open, true);
+    if (!status && !(status = append_text(model, &text, chat->system, false))) {
+        status = append_text(model, &text, chat->header, true);
+    }
     if (!status && (text.n == 0 || text.token[0] != model->sink[0])) {
         /* A sink of several tokens is a BOS and what the template puts behind it, and libllama renders templates without their BOS. */
         status = append(head, model->sink, 1);
@@ -47,9 +50,10 @@ static iflow_status make_head(const iflow_model *model, const char *header, iflo
 }
 
 iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out) {
-    char *header = NULL, *text = NULL;
+    char *text = NULL;
+    iflow_chat chat = {0};
     iflow_prompt p = {0};
-    iflow_status status = iflow_chat_split(model, params->system, &header, &p.footer, &p.between);
+    iflow_status status = iflow_chat_split(model, params->system, &chat);
     if (status) {
         goto cleanup;
     }
@@ -58,15 +62,21 @@ iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params 
         status = iflow_fail_memory(strlen(params->question));
         goto cleanup;
     }
-    if ((status = make_head(model, header, &p.head)) || (status = append_text(model, &p.prompt, text, false)) ||
-        (status = append_text(model, &p.prompt, p.footer, true))) {
+    if ((status = make_head(model, &chat, &p.head)) || (status = append_text(model, &p.prompt, text, false)) ||
+        (status = append_text(model, &p.prompt, chat.footer, true))) {
         goto cleanup;
     }
     status = params->score_text == IFLOW_SCORE_PROMPT ? append(&p.score, p.prompt.token, p.prompt.n)
                                                       : append_text(model, &p.score, params->question, false);
 
+    p.plain = chat.plain;
+    p.no_place = chat.no_place;
+    p.footer = chat.footer;
+    p.between = chat.between;
+    chat.footer = chat.between = NULL;
+
 cleanup:
-    free(header);
+    iflow_chat_free(&chat);
     free(text);
     if (status) {
         iflow_prompt_free(&p);

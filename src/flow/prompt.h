@@ -14,6 +14,7 @@ typedef struct iflow_prompt {
     iflow_tokens prompt;    /* instruction, question, chat footer */
     iflow_tokens score;     /* the scoring text */
     char *footer, *between; /* of the chat template, for later turns */
+    bool plain, no_place;   /* as in iflow_chat */
 } iflow_prompt;
 
 iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out);

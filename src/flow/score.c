@@ -23,11 +23,14 @@ iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer,
     /* The paper scores with layers 22..25 of 36 to 40; the same depth in thousandths, so that the product is exact. */
     static const int depth_permille[] = {550, 575, 600, 625};
     *n = 0;
+    if (n_wanted && !wanted) {
+        return iflow_fail(IFLOW_E_ARG, "score_layers is NULL, but n_score_layers is %zu", n_wanted);
+    }
     if (n_wanted > IFLOW_MAX_SCORE_LAYERS) {
         return iflow_fail(IFLOW_E_ARG, "%zu scoring layers; at most %d are possible", n_wanted, (int)IFLOW_MAX_SCORE_LAYERS);
     }
     for (size_t i = 0; i < n_wanted; i++) {
-        const int il = wanted[i] < 0 ? wanted[i] + n_layer : wanted[i];
+        const int il = wanted[i] < 0 ? wanted[i] + n_layer : wanted[i]; /* INT_MIN + n_layer does not overflow */
         if (il < 0 || il >= n_layer) {
             return iflow_fail(IFLOW_E_ARG, "scoring layer %d is not there; the model has layers 0 to %d (or -%d to -1)", wanted[i],
                               n_layer - 1, n_layer);

@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* 0.15 * 20 must be 3, though the product of doubles may fall just short. */
 static size_t share_of(double ratio, size_t n) {
@@ -25,12 +24,16 @@ typedef struct candidate {
     int32_t position;
 } candidate;
 
+/* A total order, whatever the scores are: with one that is none, sorting may take a position twice. What is no number comes last. */
 static int better_first(const void *a, const void *b) {
     const candidate *x = a, *y = b;
-    if (x->score != y->score) {
+    if (isnan(x->score) != isnan(y->score)) {
+        return isnan(x->score) ? 1 : -1;
+    }
+    if (x->score > y->score || x->score < y->score) {
         return x->score > y->score ? -1 : 1;
     }
-    return x->position < y->position ? -1 : 1;
+    return x->position < y->position ? -1 : x->position > y->position;
 }
 
 static int ascending(const void *a, const void *b) {
@@ -38,20 +41,24 @@ static int ascending(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* The positions [n_head, n), best first. free(). NULL: no memory. */
-static candidate *rank(const float *score, size_t n_head, size_t n) {
+/* The positions [n_head, n) that are not taken (NULL: none is), best first. free(). NULL: no memory. */
+static candidate *rank(const float *score, const bool *taken, size_t n_head, size_t n) {
     candidate *all = iflow_calloc(n - n_head, sizeof *all);
+    size_t n_all = 0;
     for (size_t k = n_head; all && k < n; k++) {
-        all[k - n_head] = (candidate){score[k], (int32_t)k};
+        if (!taken || !taken[k]) {
+            all[n_all++] = (candidate){score[k], (int32_t)k};
+        }
     }
     if (all) {
-        qsort(all, n - n_head, sizeof *all, better_first);
+        qsort(all, n_all, sizeof *all, better_first);
     }
     return all;
 }
 
-iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
-    candidate *all = rank(score, n_head, n);
+static iflow_status select_best(const float *score, const bool *taken, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
+    assert(n_selected <= n - n_head);
+    candidate *all = rank(score, taken, n_head, n);
     if (!all) {
         return iflow_fail_memory((n - n_head) * sizeof *all);
     }
@@ -63,9 +70,13 @@ iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size
     return IFLOW_OK;
 }
 
+iflow_status iflow_select_best(const float *score, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
+    return select_best(score, NULL, n_head, n, n_selected, selected);
+}
+
 iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, double coverage, size_t low, size_t high,
                                    size_t *n_selected) {
-    candidate *all = rank(score, n_head, n);
+    candidate *all = rank(score, NULL, n_head, n);
     if (!all) {
         return iflow_fail_memory((n - n_head) * sizeof *all);
     }
@@ -85,20 +96,19 @@ iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, 
 iflow_status iflow_select_union(const float *first, double share, const float *second, size_t n_head, size_t n, size_t n_selected,
                                 int32_t *selected) {
     const size_t n_first = share_of(share, n_selected);
-    float *rest = iflow_calloc(n, sizeof *rest);
-    if (!rest) {
-        return iflow_fail_memory(n * sizeof *rest);
+    bool *taken = iflow_calloc(n, sizeof *taken);
+    if (!taken) {
+        return iflow_fail_memory(n * sizeof *taken);
     }
     iflow_status status = iflow_select_best(first, n_head, n, n_first, selected);
     if (!status) {
-        memcpy(rest, second, n * sizeof *rest);
         for (size_t i = 0; i < n_first; i++) {
-            rest[selected[i]] = -INFINITY;
+            taken[selected[i]] = true;
         }
-        status = iflow_select_best(rest, n_head, n, n_selected - n_first, selected + n_first);
+        status = select_best(second, taken, n_head, n, n_selected - n_first, selected + n_first);
         qsort(selected, n_selected, sizeof *selected, ascending);
     }
-    free(rest);
+    free(taken);
     return status;
 }
 

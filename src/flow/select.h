@@ -1,4 +1,5 @@
-/* select.h - which positions to recompute (algorithm.md, step 4). */
+/* select.h - which positions to recompute (algorithm.md, step 4). A score that is no number is worse than any; no position is taken twice.
+ */
 #ifndef IFLOW_FLOW_SELECT_H
 #define IFLOW_FLOW_SELECT_H
 

@@ -1,6 +1,7 @@
 /* uphold.c - the witnesses, what they tell, and taking the rest back. */
 #include "flow/uphold.h"
 
+#include "flow/finite.h"
 #include "flow/select.h"
 #include "model/graph.h"
 
@@ -115,12 +116,15 @@ static iflow_status judge(const iflow_uphold *u, double *held) {
             product += (double)values[j] * (double)added[j];
             squares += (double)added[j] * (double)added[j];
         }
-        if (squares > 0) {
+        if (!(squares <= 0)) { /* also where it is no number */
             sum += 1 + product / squares;
             n++;
         }
     }
     *held = n ? sum / n : NAN;
+    if (n && !isfinite(*held)) {
+        status = iflow_not_finite(*held, "what recompute says of the correction");
+    }
 
 cleanup:
     free(now[0]), free(now[1]);

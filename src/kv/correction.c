@@ -259,10 +259,14 @@ iflow_status iflow_correction_load(const char *path, const iflow_model *model, i
     iflow_blob blob = {0};
     struct gguf_context *gguf = NULL;
     char hex[IFLOW_ID_SIZE];
+    if (IFLOW_MISSING(path) || IFLOW_MISSING(model) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
     iflow_correction *c = calloc(1, sizeof *c);
     if (!c) {
         return iflow_fail_memory(sizeof *c);
     }
+    c->model = model;
     iflow_status status = map_file(path, &blob);
     if (status || !blob.data) {
         goto cleanup;
@@ -308,5 +312,5 @@ void iflow_correction_free(iflow_correction *c) {
 }
 
 iflow_correction_info iflow_correction_get_info(const iflow_correction *c) {
-    return c->info;
+    return c ? c->info : (iflow_correction_info){0};
 }

@@ -12,6 +12,7 @@ enum { IFLOW_CORRECTION_FEATURES = 5 };
 #define IFLOW_CORRECTION_VERSION 1
 
 struct iflow_correction {
+    const iflow_model *model;
     iflow_correction_info info;
     iflow_affine *layer; /* [n_layer - 1]: of all but the first */
     struct ggml_context *ctx;

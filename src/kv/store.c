@@ -11,6 +11,9 @@
 #define MAX_CANDIDATES    5 /* named when a prefix is ambiguous */
 
 iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out) {
+    if (IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
     return iflow_store_dir_open(dir, params, out);
 }
 
@@ -23,10 +26,16 @@ void iflow_store_close(iflow_store *store) {
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
 
 iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(list) || IFLOW_MISSING(n)) {
+        return IFLOW_E_ARG;
+    }
     return store->ops->list(store, list, n);
 }
 
 iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     iflow_chunk_info found = {0}, header;
     iflow_blob blob = {0};
     iflow_status status = store->ops->stat(store, id, &found);
@@ -70,6 +79,9 @@ iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chu
 }
 
 iflow_status iflow_store_verify(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     iflow_blob blob = {0};
     iflow_chunk *chunk = NULL;
     iflow_status status = store->ops->peek(store, id, &blob); /* looking after a store is no use of its chunks */
@@ -79,14 +91,23 @@ iflow_status iflow_store_verify(iflow_store *store, const char *id) {
 }
 
 iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     return store->ops->pin(store, id, pinned);
 }
 
 iflow_status iflow_store_delete(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     return store->ops->remove(store, id);
 }
 
 iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     size_t n = 0;
     uint64_t bytes = 0;
     const iflow_status status = store->ops->prune(store, max_bytes, &n, &bytes);
@@ -160,6 +181,9 @@ iflow_status iflow_store_put_document(iflow_store *store, iflow_document *docume
     char *name = NULL, *text = NULL;
     char id[IFLOW_ID_SIZE];
 
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(document) || (document->n_chunks && IFLOW_MISSING(document->chunk_id))) {
+        return IFLOW_E_ARG;
+    }
     if (!iflow_id_is_valid(document->fingerprint)) {
         return iflow_fail(IFLOW_E_ARG, "the document's fingerprint is not 32 lower-case hexadecimal digits");
     }
@@ -284,6 +308,9 @@ static int by_name(const void *a, const void *b) {
 }
 
 iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(list) || IFLOW_MISSING(n)) {
+        return IFLOW_E_ARG;
+    }
     char(*ids)[IFLOW_ID_SIZE] = NULL;
     size_t n_ids = 0, n_documents = 0;
     iflow_document **documents = NULL;
@@ -326,6 +353,9 @@ cleanup:
 }
 
 iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
     return store->ops->remove_record(store, id);
 }
 
@@ -366,6 +396,9 @@ iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id
     char(*ids)[IFLOW_ID_SIZE] = NULL;
     size_t n = 0, n_found = 0;
     iflow_status status = IFLOW_OK;
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id) || IFLOW_MISSING(is_document)) {
+        return IFLOW_E_ARG;
+    }
     const size_t length = prefix ? strlen(prefix) : 0;
     if (length < MIN_PREFIX_DIGITS || length > DIGITS || strspn(prefix, "0123456789abcdef") != length) {
         return iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 4 to 32 lower-case hexadecimal digits", prefix ? prefix : "(null)");

@@ -129,6 +129,9 @@ static iflow_status check_extent(iflow_model *model, const struct gguf_context *
 
 iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out) {
     static const iflow_model_params defaults = {0};
+    if (IFLOW_MISSING(path) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
     pthread_once(&started, start_backends);
     params = params ? params : &defaults;
 
@@ -199,6 +202,9 @@ void iflow_model_free(iflow_model *model) {
 }
 
 iflow_model_info iflow_model_get_info(const iflow_model *model) {
+    if (!model) {
+        return (iflow_model_info){0};
+    }
     iflow_model_info info = {
         .path = model->path,
         .architecture = model->arch->name,

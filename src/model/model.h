@@ -68,10 +68,18 @@ iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_ten
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);
 void iflow_vocab_free(iflow_model *model);
 
-/* Cuts the model's chat template around the user's message: header, then the message, then footer (which opens the assistant's turn);
- * between: from the end of an answer to the next user message. system NULL: the template's own, if it has one; "": none. Without a template
- * that libllama knows all three are plain. Strings: iflow_free(). */
-iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between);
+/* A conversation as the model's chat template lays it out, around the messages: open, the caller's system message, header, the user's
+ * message, footer (which opens the assistant's turn); between: from the end of an answer to the next user message. What the template wrote
+ * is trusted, so that its control tokens are parsed; messages are the caller's, and never are. */
+typedef struct iflow_chat {
+    char *open, *system, *header, *footer, *between;
+    bool plain;    /* there is no template that libllama knows: plain text */
+    bool no_place; /* the template has no place for a system message: it stands before the user's */
+} iflow_chat;
+
+/* system NULL: the template's own, if it has one, which is a part of header; "": none. E_MEMORY. */
+iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out);
+void iflow_chat_free(iflow_chat *chat);
 
 /* The system message that a ChatML template puts where a conversation has none: the string in the template's code that opens a system turn,
  * goes on with text and closes the turn (libllama knows templates by their marks and does not run their code). NULL: none. free(). */

@@ -97,12 +97,15 @@ bool iflow_token_is_end(const iflow_model *model, int32_t token) {
 
 iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                             size_t *n_tokens) {
-    const iflow_status status = iflow_utf8_require("", text, n_bytes);
-    if (status) {
-        return status;
+    if (IFLOW_MISSING(model) || (n_bytes && IFLOW_MISSING(text)) || IFLOW_MISSING(tokens) || IFLOW_MISSING(n_tokens)) {
+        return IFLOW_E_ARG;
     }
     if (n_bytes > INT32_MAX / 2) {
         return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
+    }
+    const iflow_status status = iflow_utf8_require("", text, n_bytes);
+    if (status) {
+        return status;
     }
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
     int32_t room = (int32_t)n_bytes / 2 + 16; /* more than enough for most texts; libllama says how much else */
@@ -126,6 +129,12 @@ iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n
 }
 
 iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, size_t n_tokens, char **text) {
+    if (IFLOW_MISSING(model) || (n_tokens && IFLOW_MISSING(tokens)) || IFLOW_MISSING(text)) {
+        return IFLOW_E_ARG;
+    }
+    if (n_tokens > INT32_MAX) {
+        return iflow_fail(IFLOW_E_ARG, "%zu tokens; at most %d are possible", n_tokens, INT32_MAX);
+    }
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
     iflow_buffer buffer = {0};
     iflow_status status = iflow_buffer_add(&buffer, "", 0);
@@ -209,46 +218,113 @@ char *iflow_chat_own_system(const char *template) {
     return NULL;
 }
 
-iflow_status iflow_chat_split(const iflow_model *model, const char *system, char **header, char **footer, char **between) {
-    /* Markers that no template contains or trims stand for the messages. */
-    static const char user1[] = "\x01user1\x01",
-                      answer1[] = "\x01"
-                                  "answer1\x01",
-                      user2[] = "\x01user2\x01";
-    const char *template = llama_model_chat_template(model->vocab, NULL);
-    char *own = template && !system ? iflow_chat_own_system(template) : NULL;
-    system = own ? own : system && system[0] ? system : NULL;
+/* Markers that no template contains stand for the messages, which must not be rendered: a template's text is parsed for control tokens. */
+static const char system_mark[] = "\x01system1\x01", user1[] = "\x01user1\x01",
+                  answer1[] = "\x01"
+                              "answer1\x01",
+                  user2[] = "\x01user2\x01";
+
+/* Two turns as a template renders them: a question; and that, its answer and the next question. */
+typedef struct rendering {
+    char *one, *two;
+    const char *system, *user; /* in one: the system message's mark (NULL: it is not there once, before user's), the user's */
+    const char *answer, *next; /* in two */
+    bool whole;                /* all of them but system's are there */
+} rendering;
+
+static void rendering_free(rendering *r) {
+    free(r->one);
+    free(r->two);
+    *r = (rendering){0};
+}
+
+/* system: the message as it is to be rendered; NULL: none. */
+static rendering render_turns(const char *template, const char *system) {
     const size_t skip = system ? 0 : 1;
-    const struct llama_chat_message turns[] = {{"system", system ? system : ""}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
-    char *one = NULL, *two = NULL, *h = NULL, *f = NULL, *b = NULL;
-    iflow_status status = IFLOW_OK;
+    const struct llama_chat_message turns[] = {{"system", system}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
+    rendering r = {.one = render(template, turns + skip, 2 - skip), .two = render(template, turns + skip, 4 - skip)};
+    r.user = r.one ? strstr(r.one, user1) : NULL;
+    r.answer = r.two ? strstr(r.two, answer1) : NULL;
+    r.next = r.answer ? strstr(r.answer, user2) : NULL;
+    r.whole = r.user && r.next;
+    r.system = r.whole ? strstr(r.one, system_mark) : NULL;
+    if (r.system && (r.system > r.user || strstr(r.system + 1, system_mark) || strstr(r.answer, system_mark))) {
+        r.system = NULL;
+    }
+    return r;
+}
+
+static char *stripped(const char *text) {
+    static const char space[] = " \t\n\v\f\r";
+    text += strspn(text, space);
+    const char *end = text + strlen(text);
+    while (end > text && strchr(space, end[-1])) {
+        end--;
+    }
+    return copy_range(text, end);
+}
+
+/* Without a template that has a place for it the system message is text before the user's. */
+static iflow_status split(const rendering *r, const char *system, const char *closed, iflow_chat *out) {
+    const char *end = r->system ? r->system + strlen(system_mark) : r->one;
+    /* A template that strips messages has stripped the tabs around the mark. */
+    const bool tabs = r->system && r->system > r->one && r->system[-1] == '\t' && *end == '\t';
+    out->no_place = system && !r->system && r->whole;
+    out->plain = !r->whole;
+    if (r->system) {
+        out->open = copy_range(r->one, r->system - tabs);
+        out->system = tabs ? iflow_strdup(system) : stripped(system);
+        out->header = copy_range(end + tabs, r->user);
+    } else {
+        out->open = r->whole ? copy_range(r->one, r->user) : iflow_strdup("");
+        out->system = iflow_format("%s%s", system ? system : "", system ? "\n\n" : "");
+        out->header = iflow_strdup("");
+    }
+    out->footer = iflow_format("%s%s", r->whole ? r->user + strlen(user1) : "", r->whole ? closed : "");
+    out->between = r->whole ? copy_range(r->answer + strlen(answer1), r->next) : iflow_strdup("\n\n");
+    return out->open && out->system && out->header && out->footer && out->between ? IFLOW_OK
+                                                                                  : iflow_fail_memory(strlen(system ? system : ""));
+}
+
+iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out) {
+    const char *template = llama_model_chat_template(model->vocab, NULL);
+    /* The template's own message is rendered, as a part of the template. */
+    char *own = template && !system ? iflow_chat_own_system(template) : NULL, *mark = iflow_format("\t%s\t", system_mark);
+    system = system && system[0] ? system : NULL;
+    rendering r = {0};
+    iflow_chat chat = {0};
+    iflow_status status = mark ? IFLOW_OK : iflow_fail_memory(sizeof system_mark);
+    if (status) {
+        goto cleanup;
+    }
     if (template) {
-        one = render(template, turns + skip, 2 - skip);
-        two = render(template, turns + skip, 4 - skip);
+        r = render_turns(template, system ? mark : own);
     }
-    const char *at = one ? strstr(one, user1) : NULL;
-    const char *from = two ? strstr(two, answer1) : NULL, *to = two ? strstr(two, user2) : NULL;
-    if (at && from && to) {
-        /* Qwen3 answers at once when its reasoning block is already closed. */
-        const char *closed = model->arch->thinks && strstr(template, "<think>") ? "<think>\n\n</think>\n\n" : "";
-        h = copy_range(one, at);
-        f = iflow_format("%s%s", at + strlen(user1), closed);
-        b = copy_range(from + strlen(answer1), to);
-    } else {
-        iflow_log(IFLOW_LOG_WARN, "the chat template of %s is %s; plain text is used", model->path,
-                  template ? "not one that libllama knows" : "missing");
-        h = iflow_format("%s%s", system ? system : "", system ? "\n\n" : "");
-        f = iflow_strdup("");
-        b = iflow_strdup("\n\n");
+    if (system && r.whole && !r.system) {
+        rendering_free(&r);
+        r = render_turns(template, NULL);
     }
-    if (!h || !f || !b) {
-        status = iflow_fail_memory(strlen(system ? system : "") + 64);
-        free(h), free(f), free(b);
-    } else {
-        *header = h, *footer = f, *between = b;
+    /* Qwen3 answers at once when its reasoning block is already closed. */
+    const char *closed = r.whole && model->arch->thinks && strstr(template, "<think>") ? "<think>\n\n</think>\n\n" : "";
+    if ((status = split(&r, system, closed, &chat))) {
+        goto cleanup;
     }
+    *out = chat;
+    chat = (iflow_chat){0};
+
+cleanup:
+    iflow_chat_free(&chat);
+    rendering_free(&r);
     free(own);
-    free(one);
-    free(two);
+    free(mark);
     return status;
+}
+
+void iflow_chat_free(iflow_chat *chat) {
+    free(chat->open);
+    free(chat->system);
+    free(chat->header);
+    free(chat->footer);
+    free(chat->between);
+    *chat = (iflow_chat){0};
 }

@@ -1,0 +1,97 @@
+/* params.c - checks of what a caller asks for. */
+#include "flow/params.h"
+
+#include "flow/score.h"
+
+#include <float.h>
+#include <string.h>
+
+static iflow_status check_text(const char *beginning, const char *text) {
+    return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
+}
+
+static iflow_status check_forced(const iflow_context *ctx, const iflow_ask_params *p) {
+    if (!p->forced && p->n_forced) {
+        return iflow_fail(IFLOW_E_ARG, "forced is NULL, but n_forced is %zu", p->n_forced);
+    }
+    if (p->forced && (p->n_forced < 1 || p->n_forced > (size_t)p->max_tokens)) {
+        return iflow_fail(IFLOW_E_ARG, "%zu forced tokens; from 1 to max_tokens (%d) are possible", p->n_forced, p->max_tokens);
+    }
+    for (size_t i = 0; p->forced && i < p->n_forced; i++) {
+        if (p->forced[i] < 0 || p->forced[i] >= ctx->model->n_vocab) {
+            return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
+        }
+    }
+    return IFLOW_OK;
+}
+
+/* An enum of a caller's can be any number. */
+static bool is_switch(iflow_switch value) {
+    return value == IFLOW_AUTO || value == IFLOW_ON || value == IFLOW_OFF;
+}
+
+static iflow_status check_choices(const iflow_ask_params *p) {
+    const struct {
+        const char *name;
+        int value;
+        bool known;
+    } choice[] = {{"method", (int)p->method, iflow_method_name(p->method) != NULL},
+                  {"score", (int)p->score, iflow_score_name(p->score) != NULL},
+                  {"geometry", (int)p->geometry, iflow_geometry_name(p->geometry) != NULL},
+                  {"correct", (int)p->correct, is_switch(p->correct)},
+                  {"drift", (int)p->drift, is_switch(p->drift)},
+                  {"score_text", (int)p->score_text, p->score_text == IFLOW_SCORE_QUESTION || p->score_text == IFLOW_SCORE_PROMPT}};
+    for (size_t i = 0; i < sizeof choice / sizeof *choice; i++) {
+        if (!choice[i].known) {
+            return iflow_fail(IFLOW_E_ARG, "%s %d is none", choice[i].name, choice[i].value);
+        }
+    }
+    return IFLOW_OK;
+}
+
+static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params *p) {
+    int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
+    iflow_status status = check_choices(p);
+    if (status || (status = iflow_score_layers(p->score_layers, p->n_score_layers, ctx->model->h.n_layer, layer, &n_layers))) {
+        return status;
+    }
+    const struct {
+        const char *name;
+        double value;
+    } shares[] = {{"ratio", p->ratio},
+                  {"coverage", p->coverage},
+                  {"min_ratio", p->min_ratio},
+                  {"max_ratio", p->max_ratio},
+                  {"foreseen_share", p->foreseen_share}};
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
+        if (!(shares[i].value >= 0 && shares[i].value <= 1)) {
+            return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);
+        }
+    }
+    if (p->correct == IFLOW_ON && !ctx->correction) {
+        return iflow_fail(IFLOW_E_ARG, "the context has no correction");
+    }
+    if (p->min_ratio > p->max_ratio) {
+        return iflow_fail(IFLOW_E_ARG, "min_ratio %g is greater than max_ratio %g", p->min_ratio, p->max_ratio);
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_params_check(const iflow_context *ctx, const iflow_ask_params *p, bool first) {
+    if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
+        return iflow_fail(IFLOW_E_ARG, "the question is empty");
+    }
+    iflow_status status = check_text("the question is ", p->question);
+    if (status || (first && ((status = check_text("the instruction is ", p->instruction)) ||
+                             (status = check_text("the system message is ", p->system))))) {
+        return status;
+    }
+    if (p->max_tokens < 1) {
+        return iflow_fail(IFLOW_E_ARG, "max_tokens is %d; at least 1 is needed", p->max_tokens);
+    }
+    if (!(p->temperature >= 0 && p->temperature <= (double)FLT_MAX)) {
+        return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
+    }
+    status = check_forced(ctx, p);
+    return status || !first ? status : check_first(ctx, p);
+}

@@ -1,0 +1,11 @@
+/* params.h - whether what a caller asks for is possible, before anything is done. */
+#ifndef IFLOW_FLOW_PARAMS_H
+#define IFLOW_FLOW_PARAMS_H
+
+#include "flow/context.h"
+
+/* first: of a question, whose context is assembled; else of a follow-up, for which less counts. E_ARG; E_FORMAT for text that is no UTF-8.
+ */
+iflow_status iflow_params_check(const iflow_context *ctx, const iflow_ask_params *params, bool first);
+
+#endif

@@ -1,0 +1,129 @@
+/* turn.c - going on behind an answer: with another question, or from another answer in its place. */
+#include "flow/context.h"
+#include "flow/finite.h"
+#include "flow/generate.h"
+#include "flow/params.h"
+#include "flow/prompt.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+    const double start = iflow_now_ms();
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_status status = iflow_params_check(ctx, params, false);
+    if (!status && !ctx->turn.n_rows) {
+        status = iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
+    }
+    if (status) {
+        return status;
+    }
+    iflow_tokens turn = {0};
+    int32_t *token = NULL, *pos = NULL;
+    float *logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *logits);
+    iflow_answer *answer = calloc(1, sizeof *answer);
+    if (!logits || !answer) {
+        status = iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *logits);
+        goto cleanup;
+    }
+    if ((status = iflow_prompt_turn(ctx->model, ctx->turn.between, params->question, ctx->turn.footer, &turn))) {
+        goto cleanup;
+    }
+    const int before = ctx->turn.n_rows, n_pending = ctx->turn.pending >= 0, n = n_pending + (int)turn.n;
+    if (before + n >= ctx->n_ctx) {
+        status =
+            iflow_fail(IFLOW_E_CONTEXT,
+                       "the conversation has %d tokens and the question %d, %d more than the context of %d holds; start again with fewer "
+                       "documents, or with a larger context (n_ctx, --ctx)",
+                       before, n, before + n + 1 - ctx->n_ctx, ctx->n_ctx);
+        goto cleanup;
+    }
+    iflow_context_warn_beyond(ctx, (size_t)(before + n));
+    token = iflow_calloc((size_t)n, sizeof *token);
+    pos = iflow_calloc((size_t)n, sizeof *pos);
+    if (!token || !pos) {
+        status = iflow_fail_memory((size_t)n * sizeof *token);
+        goto cleanup;
+    }
+    token[0] = ctx->turn.pending; /* overwritten where there is none */
+    memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
+    for (int i = 0; i < n; i++) {
+        pos[i] = before + i;
+    }
+    if ((status = iflow_cache_reserve(&ctx->cache, before + n))) {
+        goto cleanup;
+    }
+    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = n, .logits = true, .out = logits};
+    if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass)) ||
+        (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)ctx->model->n_vocab))) {
+        goto cleanup;
+    }
+    answer->method = IFLOW_METHOD_NONE;
+    answer->correction_held = NAN;
+    answer->n_context = answer->n_reused = (size_t)before;
+    answer->n_prompt = (size_t)n;
+    answer->ms.prompt = iflow_now_ms() - start;
+    if ((status = iflow_generate(ctx, params, logits, before + n, start, answer))) {
+        goto cleanup;
+    }
+    answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
+    answer->ms.total = iflow_now_ms() - start;
+    *out = answer;
+    answer = NULL;
+
+cleanup:
+    if (status == IFLOW_E_NOT_FINITE) {
+        iflow_context_drop_rows(ctx);
+    }
+    iflow_answer_free(answer);
+    free(turn.token);
+    free(token);
+    free(pos);
+    free(logits);
+    return status;
+}
+
+iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
+    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
+        return IFLOW_E_ARG;
+    }
+    if (!ctx->turn.n_rows) {
+        return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
+    }
+    iflow_status status = iflow_context_check_tokens(ctx, "an answer", tokens, n_tokens);
+    if (status) {
+        return status;
+    }
+    const size_t n_vocab = (size_t)ctx->model->n_vocab, n_before = (size_t)ctx->turn.n_before, n = n_tokens - 1;
+    if (n_before + n > (size_t)ctx->n_ctx) {
+        return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is %zu more than the context of %d holds", n_tokens,
+                          n_before, n_before + n - (size_t)ctx->n_ctx, ctx->n_ctx);
+    }
+    iflow_context_warn_beyond(ctx, n_before + n);
+    int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
+    if (!pos) {
+        return iflow_fail_memory(n_tokens * sizeof *pos);
+    }
+    for (size_t i = 0; i < n; i++) {
+        pos[i] = (int32_t)(n_before + i);
+    }
+    memcpy(logits, ctx->turn.logits, n_vocab * sizeof *logits);
+    iflow_cache_truncate(&ctx->cache, (int)n_before);
+    if (!(status = iflow_cache_reserve(&ctx->cache, (int)(n_before + n))) && n) {
+        const iflow_pass pass = {.token = tokens, .pos = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
+        status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
+    }
+    for (size_t i = 0; !status && i < n; i++) {
+        status = iflow_finite_logits("the replayed answer", n_before + i, logits + (i + 1) * n_vocab, n_vocab);
+    }
+    ctx->turn.n_rows = status ? 0 : (int)(n_before + n);
+    ctx->turn.pending = tokens[n];
+    if (status == IFLOW_E_NOT_FINITE) {
+        iflow_context_drop_rows(ctx);
+    }
+    free(pos);
+    return status;
+}
