@@ -97,7 +97,7 @@ static iflow_status check_vocab(iflow_model *model, const struct gguf_context *g
 /* libllama splits a text by regular expressions before it looks for tokens, and for many vocabularies by std::regex, which recurses once a
  * character of a match and never says that its stack ends. So the stack is made for the text. Measured: 321 bytes a character with every
  * expression that libllama has, 500 without optimisation. */
-enum { STACK_A_CHARACTER = 1024, STACK_BESIDES = 1 << 20, SHORT_STRETCH = 64, LONG_DIGITS = 10000 };
+enum { STACK_A_CHARACTER = 1024, STACK_BESIDES = 1 << 20, SHORT_STRETCH = 128, LONG_DIGITS = 10000 };
 
 static bool is_white(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
