@@ -37,7 +37,7 @@ lint: $(CLANG_BUILD)/build.ninja ## clang-format, clang-tidy, and a build with c
 	scripts/lint.sh $(CLANG_BUILD) $(JOBS)
 
 format: ## Rewrite the sources as clang-format wants them
-	find src include tests examples -name '*.[ch]' -exec clang-format -i {} +
+	find src include tests examples \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
 
 demo: all ## Prefill the example documents, ask about them, and compare the time to first token with full prefill
 	BUILD=$(BUILD) scripts/demo.sh

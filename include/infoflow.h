@@ -88,24 +88,36 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
 typedef struct iflow_model iflow_model;
 
+/* Called now and then while a long thing is done: `what` is being worked on, `done` of `total` bytes are. false cancels: E_CANCELLED. */
+typedef bool (*iflow_on_progress)(const char *what, uint64_t done, uint64_t total, void *user);
+
 typedef struct iflow_model_params {
     const char *device; /* NULL or "auto": the first GPU, else the CPU. "cpu", or a name that iflow_device_name() gives. */
     bool no_mmap;       /* read the weights into memory instead of mapping the file */
     bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
     bool exact;         /* multiply and attend as libllama does, whose logits it then gives to the bit; slower on the CPU */
+    /* A model is known by all bytes of its files, which are read once; then the result is remembered by path, size, inode and times in this
+     * directory, made as needed. NULL: infoflow/identities in $XDG_CACHE_HOME or else ~/.cache. "": nothing is remembered. That it can't
+     * be is a warning in the log. Not remembered is a file that changed in the last seconds. */
+    const char *cache_dir;
+    iflow_on_progress on_progress; /* of that reading, every 64 MiB; NULL: none */
+    void *progress_user;
 } iflow_model_params;
 
 typedef struct iflow_model_info {
     const char *path;
     const char *architecture; /* "llama", "qwen2", ... */
     const char *device;       /* where the layers' weights are */
-    char fingerprint[33];     /* identity of metadata and weights; chunks of another fingerprint are not used */
+    char fingerprint[33];     /* XXH3 of all bytes of the model's files; chunks of another fingerprint are not used */
     int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_embd_head, n_ctx_train;
-    uint64_t n_bytes; /* of tensor data in the file */
+    uint64_t n_bytes; /* of tensor data in the files */
+    int n_parts;      /* files that the model is in */
 } iflow_model_info;
 
-/* Loads a GGUF model. params NULL: defaults. E_NOT_FOUND, E_IO, E_FORMAT (not a GGUF, truncated, a tensor missing or of a wrong shape),
- * E_UNSUPPORTED (architecture, tensor type, device), E_MEMORY. */
+/* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
+ * defaults. E_NOT_FOUND (a part, too), E_IO (also where a file changes meanwhile), E_FORMAT (not a GGUF, truncated, a tensor missing or of
+ * a wrong shape, a part of another model), E_ARG (another part than the first), E_UNSUPPORTED (architecture, tensor type, device),
+ * E_MEMORY, E_CANCELLED (by on_progress). */
 IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
 IFLOW_API void iflow_model_free(iflow_model *model);
 /* Strings inside belong to the model. */

@@ -7,7 +7,7 @@ build=$1
 jobs=${2:-$(nproc)}
 failed=()
 
-mapfile -t all < <(find src include tests examples -name '*.[ch]' | sort)
+mapfile -t all < <(find src include tests examples \( -name '*.[ch]' -o -name '*.cpp' \) | sort)
 mapfile -t compiled < <(python3 -c 'import json, sys; print("\n".join(sorted({c["file"] for c in json.load(open(sys.argv[1]))})))' \
     "$build/compile_commands.json" | grep -v "^$(realpath "$build")/")
 if [ ${#compiled[@]} -eq 0 ]; then echo "lint: no sources in $build/compile_commands.json" >&2; exit 1; fi

@@ -144,6 +144,37 @@ static void test_fill(void **state) {
     iflow_buffer_free(&text);
 }
 
+/* A limit that nothing reaches leaves one piece, whatever it overflows when it is multiplied. */
+static void test_no_limit(void **state) {
+    (void)state;
+    static const char text[] = "One piece. Two sentences.";
+    static const size_t limit[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 4 + 1, SIZE_MAX / 4, 1000};
+    for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
+        iflow_pieces *pieces = cut(text, limit[i], 512);
+        assert_int_equal(pieces->n_pieces, 1);
+        iflow_pieces_free(pieces);
+    }
+}
+
+/* A NUL is a character like others, and ends no sentence. */
+static void test_nul(void **state) {
+    (void)state;
+    char text[400];
+    for (size_t i = 0; i < sizeof text; i++) {
+        text[i] = "one two\0 six "[i % 13];
+    }
+    iflow_pieces *pieces = NULL;
+    assert_ok(iflow_cut(model, text, sizeof text, 20, &pieces));
+    size_t at = 0, n_at_nul = 0;
+    for (size_t i = 0; i < pieces->n_pieces; at = pieces->piece[i++].byte_end) {
+        assert_int_equal(pieces->piece[i].byte_start, at);
+        n_at_nul += text[pieces->piece[i].byte_end - 2] == '\0';
+    }
+    assert_int_equal(at, sizeof text);
+    assert_true(n_at_nul * 2 < pieces->n_pieces);
+    iflow_pieces_free(pieces);
+}
+
 static void test_refusals(void **state) {
     (void)state;
     iflow_pieces *pieces = NULL;
@@ -163,7 +194,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_piece), cmocka_unit_test(test_paragraphs), cmocka_unit_test(test_sentences),
         cmocka_unit_test(test_words),     cmocka_unit_test(test_characters), cmocka_unit_test(test_white_space),
-        cmocka_unit_test(test_fill),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_fill),      cmocka_unit_test(test_no_limit),   cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, load_model, free_model);
 }

@@ -1,12 +1,8 @@
 /* test_model.c - bad model files: every one gives a status and a message that names the file, and none harms the process. */
-#include "support.h"
+#include "model_fixture.h"
 #include "tolerance.h"
 
-#include <gguf.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 static char *dir;
 
@@ -22,50 +18,9 @@ static int remove_dir(void **state) {
     return 0;
 }
 
-static char *read_file(const char *path, size_t *n) {
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    assert_int_equal(fseek(file, 0, SEEK_END), 0);
-    *n = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = malloc(*n);
-    assert_non_null(bytes);
-    assert_int_equal(fread(bytes, 1, *n, file), *n);
-    fclose(file);
-    return bytes;
-}
-
-static char *write_file(const char *name, const char *bytes, size_t n) {
-    char *path = iflow_format("%s/%s", dir, name);
-    assert_non_null(path);
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
-
-/* Loading must fail with one of two statuses (0: the first only) and name the file. */
-static void assert_refused(const char *path, iflow_status expected, iflow_status or, const char *word) {
-    iflow_model *model = NULL;
-    const iflow_status status = iflow_model_load(path, NULL, &model);
-    if (status == IFLOW_OK) {
-        iflow_model_free(model);
-        fail_msg("%s was loaded", path);
-    }
-    if (status != expected && (! or || status != or)) {
-        fail_msg("%s: status %d: %s", path, (int)status, iflow_error_message());
-    }
-    assert_null(model);
-    assert_non_null(strstr(iflow_error_message(), path));
-    if (word && !strstr(iflow_error_message(), word)) {
-        fail_msg("the message lacks '%s': %s", word, iflow_error_message());
-    }
-}
-
 static void assert_truncation_refused(const char *bytes, size_t n) {
-    char *path = write_file("truncated.gguf", bytes, n);
-    assert_refused(path, IFLOW_E_FORMAT, 0, NULL);
+    char *path = fixture_write(dir, "truncated.gguf", bytes, n);
+    fixture_refused(path, IFLOW_E_FORMAT, 0, NULL);
     free(path);
 }
 
@@ -74,7 +29,7 @@ static void test_truncation(void **state) {
     (void)state;
     size_t n = 0;
     const char *name = support_tiny_model("qwen3");
-    char *bytes = read_file(name, &n);
+    char *bytes = fixture_read(name, &n);
     struct gguf_context *gguf = gguf_init_from_file(name, (struct gguf_init_params){.no_alloc = true});
     assert_non_null(gguf);
     const size_t data = gguf_get_data_offset(gguf);
@@ -94,24 +49,72 @@ static void test_truncation(void **state) {
     free(bytes);
 }
 
+/* What people give as a model: the message says what it is, and what would be right. */
 static void test_not_a_model(void **state) {
     (void)state;
-    static const char text[] = "This is a letter, not a model. It is longer than a GGUF header.";
-    char *path = write_file("letter.txt", text, sizeof text);
-    assert_refused(path, IFLOW_E_FORMAT, 0, "not a GGUF");
+#define TEXT(string) (string), sizeof(string) - 1
+    static const struct {
+        const char *name, *bytes;
+        size_t n;
+        const char *word, *advice;
+    } given[] = {
+        {"letter.txt", TEXT("This is a letter, not a model. It is longer than a GGUF header."), "not a GGUF", "give a model"},
+        {"empty.gguf", TEXT(""), "is empty", "fetch it again"},
+        {"one.gguf", TEXT("G"), "not a GGUF", NULL},
+        {"four.gguf", TEXT("GGUF"), "truncated", "fetch it again"},
+        {"pointer.gguf", TEXT("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 987654321\n"), "git-lfs pointer",
+         "git lfs pull"},
+        {"page.gguf", TEXT("\n<!DOCTYPE HTML>\n<html><body>Not found</body></html>"), "an HTML page", "resolve"},
+        {"page2.gguf", TEXT("\xef\xbb\xbf<html lang=en>"), "an HTML page", NULL},
+        {"denied.gguf", TEXT("<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>"), "an XML page", NULL},
+        {"index.json", TEXT("{\"error\": \"Invalid username or password.\"}"), "a JSON text", NULL},
+        {"m.safetensors", TEXT("\x10\0\0\0\0\0\0\0{\"a\":{}}        "), "a safetensors file", "convert_hf_to_gguf.py"},
+        {"m.pth", TEXT("PK\x03\x04\0\0"), "PyTorch", "convert"},
+        {"m.gguf.gz", TEXT("\x1f\x8b\x08\0"), "gzip", "unpack"},
+        {"ggml.bin", TEXT("tjgg\x03\0\0\0\0\0\0\0"), "before GGUF", "convert"},
+        {"big.gguf", TEXT("GGUF\0\0\0\x03\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x01"), "big-endian", NULL},
+        {"v1.gguf", TEXT("GGUF\x01\0\0\0\0\0\0\0\0\0\0\0"), "version 1", NULL},
+        {"v9.gguf", TEXT("GGUF\x09\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), "version 9", "newer ggml"},
+        {"zeros.gguf", TEXT("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), "not a GGUF", NULL},
+        {"none.gguf", TEXT("GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), "general.architecture", NULL},
+    };
+#undef TEXT
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+        char *path = fixture_write(dir, given[i].name, given[i].bytes, given[i].n);
+        fixture_refused(path, IFLOW_E_FORMAT, 0, given[i].word);
+        assert_true(!given[i].advice || strstr(iflow_error_message(), given[i].advice));
+        free(path);
+    }
+    fixture_refused("/nowhere/at/all.gguf", IFLOW_E_NOT_FOUND, 0, NULL);
+}
+
+/* No file at all: nothing waits and nothing is read. */
+static void test_not_a_file(void **state) {
+    (void)state;
+    char *path = iflow_format("%s/pipe.gguf", dir), *models = iflow_format("%s/models", dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    fixture_refused(path, IFLOW_E_FORMAT, 0, "a pipe");
+    fixture_refused("/dev/zero", IFLOW_E_FORMAT, 0, "a device");
+    fixture_refused("/dev/null", IFLOW_E_FORMAT, 0, "a device");
+    assert_int_equal(mkdir(models, 0700), 0);
+    fixture_refused(models, IFLOW_E_FORMAT, 0, "a directory");
+    free(fixture_write(models, "config.json", "{}", 2));
+    fixture_refused(models, IFLOW_E_FORMAT, 0, "Hugging Face");
+    free(fixture_write(models, "b.gguf", "", 0));
+    free(fixture_write(models, "a.GGUF", "", 0));
+    fixture_refused(models, IFLOW_E_FORMAT, 0, "such as a.GGUF");
+    iflow_model *model = NULL;
+    assert_int_equal(iflow_model_load(NULL, NULL, &model), IFLOW_E_ARG);
+    assert_int_equal(iflow_model_load(path, NULL, NULL), IFLOW_E_ARG);
     free(path);
-    path = write_file("empty.gguf", "", 0);
-    assert_refused(path, IFLOW_E_FORMAT, 0, "not a GGUF");
-    free(path);
-    assert_refused(dir, IFLOW_E_FORMAT, IFLOW_E_IO, NULL);
-    assert_refused("/nowhere/at/all.gguf", IFLOW_E_NOT_FOUND, 0, NULL);
+    free(models);
 }
 
 static void test_unsupported(void **state) {
     (void)state;
-    assert_refused(support_tiny_model("refuse-arch"), IFLOW_E_UNSUPPORTED, 0, "bloomish");
-    assert_refused(support_tiny_model("refuse-arch"), IFLOW_E_UNSUPPORTED, 0, "qwen3"); /* and says what would do */
-    assert_refused(support_tiny_model("refuse-moe"), IFLOW_E_UNSUPPORTED, 0, "experts");
+    fixture_refused(support_tiny_model("refuse-arch"), IFLOW_E_UNSUPPORTED, 0, "bloomish");
+    fixture_refused(support_tiny_model("refuse-arch"), IFLOW_E_UNSUPPORTED, 0, "qwen3"); /* and says what would do */
+    fixture_refused(support_tiny_model("refuse-moe"), IFLOW_E_UNSUPPORTED, 0, "experts");
     iflow_model *model = NULL;
     assert_int_equal(iflow_model_load(support_tiny_model("llama"), &(iflow_model_params){.device = "abacus"}, &model), IFLOW_E_UNSUPPORTED);
     assert_non_null(strstr(iflow_error_message(), "abacus"));
@@ -123,7 +126,7 @@ static void assert_edit_refused(const char *model, void (*edit)(struct gguf_cont
     struct gguf_context *gguf = gguf_init_from_file(name, (struct gguf_init_params){.no_alloc = true});
     assert_non_null(gguf);
     size_t n = 0;
-    char *bytes = read_file(name, &n), *path = iflow_format("%s/edited.gguf", dir);
+    char *bytes = fixture_read(name, &n), *path = iflow_format("%s/edited.gguf", dir);
     const size_t data = gguf_get_data_offset(gguf);
     edit(gguf);
     assert_true(gguf_write_to_file(gguf, path, true));
@@ -133,7 +136,7 @@ static void assert_edit_refused(const char *model, void (*edit)(struct gguf_cont
     assert_int_equal(fwrite(bytes + data, 1, n - data, file), n - data);
     assert_int_equal(fclose(file), 0);
     free(bytes);
-    assert_refused(path, expected, 0, word);
+    fixture_refused(path, expected, 0, word);
     free(path);
 }
 
@@ -169,6 +172,12 @@ static void short_types(struct gguf_context *g) {
     const int32_t type[] = {1, 1};
     gguf_set_arr_data(g, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, type, 2);
 }
+static void other_tokenizer(struct gguf_context *g) {
+    gguf_set_val_str(g, "tokenizer.ggml.model", "none");
+}
+static void white_space_only(struct gguf_context *g) {
+    gguf_set_val_str(g, "tokenizer.ggml.pre", "whitespace");
+}
 static void no_epsilon(struct gguf_context *g) {
     gguf_remove_key(g, "llama.attention.layer_norm_rms_epsilon");
 }
@@ -180,12 +189,19 @@ static void test_bad_metadata(void **state) {
         iflow_status expected;
         const char *word;
     } bad[] = {
-        {no_layers, IFLOW_E_FORMAT, "llama.block_count"}, {text_for_number, IFLOW_E_FORMAT, "llama.embedding_length"},
-        {zero_heads, IFLOW_E_FORMAT, "head_count"},       {odd_sharing, IFLOW_E_FORMAT, "share 3 KV heads"},
-        {wider, IFLOW_E_FORMAT, "ffn_gate.weight"},       {deeper, IFLOW_E_FORMAT, "is missing"},
-        {longrope, IFLOW_E_UNSUPPORTED, "longrope"},      {no_tokenizer, IFLOW_E_FORMAT, "tokenizer"},
-        {few_tokens, IFLOW_E_FORMAT, "2 tokens"},         {short_types, IFLOW_E_FORMAT, "token_type"},
+        {no_layers, IFLOW_E_FORMAT, "llama.block_count"},
+        {text_for_number, IFLOW_E_FORMAT, "llama.embedding_length"},
+        {zero_heads, IFLOW_E_FORMAT, "head_count"},
+        {odd_sharing, IFLOW_E_FORMAT, "share 3 KV heads"},
+        {wider, IFLOW_E_FORMAT, "ffn_gate.weight"},
+        {deeper, IFLOW_E_FORMAT, "is missing"},
+        {longrope, IFLOW_E_UNSUPPORTED, "longrope"},
+        {no_tokenizer, IFLOW_E_FORMAT, "tokenizer"},
+        {few_tokens, IFLOW_E_FORMAT, "2 tokens"},
+        {short_types, IFLOW_E_FORMAT, "token_type"},
         {no_epsilon, IFLOW_E_FORMAT, "epsilon"},
+        {other_tokenizer, IFLOW_E_UNSUPPORTED, "'none'"},
+        {white_space_only, IFLOW_E_UNSUPPORTED, "'whitespace'"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_edit_refused("llama", bad[i].edit, bad[i].expected, bad[i].word);
@@ -267,7 +283,8 @@ static void test_own_system(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_truncation),   cmocka_unit_test(test_not_a_model),
-                                       cmocka_unit_test(test_unsupported),  cmocka_unit_test(test_bad_metadata),
-                                       cmocka_unit_test(test_ways_to_load), cmocka_unit_test(test_own_system)};
+                                       cmocka_unit_test(test_not_a_file),   cmocka_unit_test(test_unsupported),
+                                       cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_ways_to_load),
+                                       cmocka_unit_test(test_own_system)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -21,15 +21,17 @@ static void print_list(const char *title, const char *(*name)(size_t)) {
 }
 
 static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:o}", "path", json_text(info->path), "architecture",
-                     info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab, "n_layer",
-                     info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
-                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "load_ms",
-                     json_finite(load_ms));
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:o}", "path", json_text(info->path),
+                     "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab,
+                     "n_layer", info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
+                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "n_parts", info->n_parts,
+                     "load_ms", json_finite(load_ms));
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {
     printf("\n%-15s%s\n", "model", info->path);
+    if (info->n_parts > 1)
+        printf("%-15s%d files, of which this is the first\n", "parts", info->n_parts);
     printf("%-15s%s\n%-15s%s\n%-15s%s\n", "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint);
     printf("%-15s%d, of %d; %s tokens in the vocabulary\n", "layers", info->n_layer, info->n_embd, human_count((uint64_t)info->n_vocab));
     printf("%-15s%d, %d for keys and values, of %d\n", "heads", info->n_head, info->n_head_kv, info->n_embd_head);

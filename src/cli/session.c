@@ -64,15 +64,32 @@ int session_open_store(const command_usage *usage, const common_options *options
     return open_store(usage, options, true, out);
 }
 
+/* Shows how far the first reading of a model is. */
+static bool on_reading(const char *what, uint64_t done, uint64_t total, void *user) {
+    const double *start = user, seconds = now_seconds() - *start, share = total ? (double)done / (double)total : 1;
+    char *rate = text_format("%s of %s", human_bytes(done), human_bytes(total));
+    char *doing = text_format("reading %s for its identity, once", what);
+    progress_show(share, share > 0 ? seconds / share - seconds : -1, rate, doing);
+    free(rate);
+    free(doing);
+    return !cli_interrupted();
+}
+
 int session_load_model(const command_usage *usage, const common_options *options, session *out) {
     const char *path = options->model ? options->model : environment("INFOFLOW_MODEL");
     if (!path)
         return options_wrong(usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     session_log(options);
-    iflow_model_params params = {
-        .device = options->device, .no_mmap = options->no_mmap, .no_repack = options->no_repack, .exact = options->exact};
     double start = now_seconds();
+    iflow_model_params params = {.device = options->device,
+                                 .no_mmap = options->no_mmap,
+                                 .no_repack = options->no_repack,
+                                 .exact = options->exact,
+                                 .on_progress = on_reading,
+                                 .progress_user = &start};
+    progress_start(options->quiet);
     iflow_status status = iflow_model_load(path, &params, &out->model);
+    progress_end();
     if (status != IFLOW_OK)
         return cli_failed(status, NULL);
     out->model_load_ms = (now_seconds() - start) * 1e3;

@@ -53,10 +53,10 @@ static bool is_boundary(const char *text, size_t start, size_t at, level l) {
         if (n_lines >= 1) {
             return true;
         }
-        while (before > start && strchr("\"')]}", text[before - 1])) {
+        while (before > start && text[before - 1] && strchr("\"')]}", text[before - 1])) {
             before--;
         }
-        return before > start && strchr(".!?", text[before - 1]);
+        return before > start && text[before - 1] && strchr(".!?", text[before - 1]);
     default:
         return true;
     }
@@ -102,13 +102,14 @@ static iflow_status count(const iflow_model *model, const char *text, size_t sta
 }
 
 /* A long prefix of text[start, n_bytes) whose tokens fit: nearly the longest. It is found by trying, since a text's tokens cannot be
- * counted up to a cut: what stands at the cut tokenises differently alone. */
+ * counted up to a cut: what stands at the cut tokenises differently alone. A try is at most four times as long as one that fitted, so that
+ * a run with many bytes a token, before a text with few, does not have all of that text tokenised for each piece. */
 static iflow_status fitting_prefix(const iflow_model *model, const char *text, size_t start, size_t n_bytes, size_t max_tokens,
                                    size_t *end) {
     iflow_status status = IFLOW_OK;
     int32_t *tokens = NULL;
-    size_t low = start, high = n_bytes + 1; /* low fits, high does not */
-    size_t guess = start + max_tokens * 4;  /* bytes a token, for a start */
+    size_t low = start, high = n_bytes + 1;                                               /* low fits, high does not */
+    size_t guess = max_tokens < (n_bytes - start) / 4 ? start + max_tokens * 4 : n_bytes; /* bytes a token, for a start */
     for (;;) {
         guess = guess < n_bytes ? guess : n_bytes;
         while (guess < n_bytes && (text[guess] & 0xc0) == 0x80) {
@@ -126,7 +127,8 @@ static iflow_status fitting_prefix(const iflow_model *model, const char *text, s
         } else {
             high = guess;
         }
-        const size_t scaled = start + (size_t)((double)(guess - start) * (double)max_tokens * 0.99 / (double)(n ? n : 1));
+        const double scale = (double)max_tokens * 0.99 / (double)(n ? n : 1);
+        const size_t scaled = start + (size_t)((double)(guess - start) * (scale < 4 ? scale : 4));
         guess = scaled > low && scaled < high ? scaled : low + (high - low) / 2;
     }
     free(tokens);

@@ -4,10 +4,10 @@
 
 #include "model/arch.h"
 #include "model/matmul.h"
+#include "model/parts.h"
 
 #include <ggml-backend.h>
 #include <ggml.h>
-#include <gguf.h>
 
 struct llama_model;
 
@@ -33,6 +33,7 @@ struct iflow_model {
     int n_embd_kv; /* n_head_kv * n_embd_head: elements of one row of K or V */
     char fingerprint[IFLOW_ID_SIZE];
     uint64_t n_bytes;
+    int n_parts; /* files */
 
     ggml_backend_dev_t device, cpu;
     struct ggml_tensor *tok_embd;    /* [n_embd, n_vocab], read by rows */
@@ -48,17 +49,17 @@ struct iflow_model {
     uint64_t rows8[IFLOW_MAX_BUFTS]; /* the types, as bits, that lie as IFLOW_LAYOUT_ROWS8 in it */
     int n_bufts;
     bool exact; /* ggml's products and attention alone */
-    void *map;  /* the mapped file, or NULL */
+    void *map;  /* the mapped files, one behind the other, each from a page of its own; or NULL */
     size_t map_bytes;
 
+    bool digits_take_long;     /* tokenising a run of digits takes time by the square of its length */
     struct llama_model *vocab; /* tokenizer and chat template only */
     int32_t *sink;             /* the tokens that stand before every chunk while it is prefilled */
     size_t n_sink;
 };
 
-/* weights.c: checks every tensor's shape and type, places it and loads it. meta: the file's tensors, without data. */
-iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *gguf, struct ggml_context *meta, int fd,
-                                const iflow_model_params *params);
+/* weights.c: checks every tensor's shape and type, places it and loads it. */
+iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const iflow_model_params *params);
 void iflow_weights_free(iflow_model *model);
 
 /* How a weight lies, for our products; OTHER also where ggml's are to be used. */

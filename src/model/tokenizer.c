@@ -1,17 +1,78 @@
 /* tokenizer.c - text to tokens and back, the sink tokens and the chat template, through libllama's vocabulary. */
+#include "model/calls.h"
 #include "model/model.h"
+#include "model/stack.h"
 
 #include <llama.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* A string of the metadata; NULL where there is none of this name. */
+static const char *metadata_string(const struct gguf_context *gguf, const char *key) {
+    const int64_t id = gguf_find_key(gguf, key);
+    return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_STRING ? gguf_get_val_str(gguf, id) : NULL;
+}
+
+/* The text of a token as libllama takes it: an empty one gets a name, in room. */
+static const char *token_text(const struct gguf_context *gguf, int64_t list, size_t i, char room[32]) {
+    const char *text = gguf_get_arr_str(gguf, list, i);
+    if (text[0]) {
+        return text;
+    }
+    snprintf(room, 32, "[EMPTY_%zu]", i);
+    return room;
+}
+
+/* No token's text comes twice: a table of n tokens by their hash (FNV-1a), at most half full. */
+static iflow_status check_distinct(const iflow_model *model, const struct gguf_context *gguf, int64_t list, size_t n) {
+    size_t n_slots = 16;
+    while (n_slots < 2 * n) {
+        n_slots *= 2;
+    }
+    uint32_t *slot = iflow_calloc(n_slots, sizeof *slot); /* a token's number and 1 */
+    if (!slot) {
+        return iflow_fail_memory(n_slots * sizeof *slot);
+    }
+    iflow_status status = IFLOW_OK;
+    for (size_t i = 0; i < n && !status; i++) {
+        char room[32], other[32];
+        const char *text = token_text(gguf, list, i, room);
+        uint64_t hash = UINT64_C(0xcbf29ce484222325);
+        for (const char *c = text; *c; c++) {
+            hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+        }
+        size_t at = (size_t)(hash ^ hash >> 32) & (n_slots - 1);
+        for (; slot[at] && !status; at = (at + 1) & (n_slots - 1)) {
+            if (strcmp(text, token_text(gguf, list, slot[at] - 1, other)) == 0) {
+                status = iflow_fail(IFLOW_E_FORMAT, "model %s: tokens %u and %zu of the tokenizer are the same text", model->path,
+                                    slot[at] - 1, i);
+            }
+        }
+        slot[at] = (uint32_t)i + 1;
+    }
+    free(slot);
+    return status;
+}
 
 /* libllama's own checks of the token lists are assertions, so what they take for granted is checked before. */
-static iflow_status check_vocab(const iflow_model *model, const struct gguf_context *gguf) {
-    const int64_t kind = gguf_find_key(gguf, "tokenizer.ggml.model"), list = gguf_find_key(gguf, "tokenizer.ggml.tokens");
-    if (kind < 0 || gguf_get_kv_type(gguf, kind) != GGUF_TYPE_STRING || list < 0 || gguf_get_kv_type(gguf, list) != GGUF_TYPE_ARRAY ||
-        gguf_get_arr_type(gguf, list) != GGUF_TYPE_STRING) {
+static iflow_status check_vocab(iflow_model *model, const struct gguf_context *gguf) {
+    static const char *const kinds[] = {"gpt2", "llama", "t5"};
+    const char *kind = metadata_string(gguf, "tokenizer.ggml.model"), *pre = metadata_string(gguf, "tokenizer.ggml.pre");
+    const int64_t list = gguf_find_key(gguf, "tokenizer.ggml.tokens");
+    if (!kind || list < 0 || gguf_get_kv_type(gguf, list) != GGUF_TYPE_ARRAY || gguf_get_arr_type(gguf, list) != GGUF_TYPE_STRING) {
         return iflow_fail(IFLOW_E_FORMAT, "model %s: it holds no tokenizer (tokenizer.ggml.model and .tokens)", model->path);
     }
+    bool known = false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        known = known || strcmp(kind, kinds[i]) == 0;
+    }
+    if (!known || (pre && strcmp(pre, "whitespace") == 0)) { /* libllama aborts at spaces with that one */
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: a tokenizer of the kind '%s' is not supported (gpt2, llama and t5 are)",
+                          model->path, known ? pre : kind);
+    }
+    model->digits_take_long = pre && strcmp(pre, "superbpe") == 0;
     const size_t n = gguf_get_arr_n(gguf, list);
     if (n != (size_t)model->n_vocab) {
         return iflow_fail(IFLOW_E_FORMAT, "model %s: the tokenizer has %zu tokens, the embeddings have %d rows", model->path, n,
@@ -28,7 +89,132 @@ static iflow_status check_vocab(const iflow_model *model, const struct gguf_cont
             return iflow_fail(IFLOW_E_FORMAT, "model %s: %s is not an array of %zu", model->path, same_length[i].key, n);
         }
     }
-    return IFLOW_OK;
+    return check_distinct(model, gguf, list, n);
+}
+
+/* ---- Tokenising -------------------------------------------------------------------------------------------------------------------- */
+
+/* libllama splits a text by regular expressions before it looks for tokens, and for many vocabularies by std::regex, which recurses once a
+ * character of a match and never says that its stack ends. So the stack is made for the text. Measured: 321 bytes a character with every
+ * expression that libllama has, 500 without optimisation. */
+enum { STACK_A_CHARACTER = 1024, STACK_BESIDES = 1 << 20, SHORT_STRETCH = 128, LONG_DIGITS = 10000 };
+
+static bool is_white(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
+}
+
+/* The most characters that one match can span. Of all expressions, none goes on behind white space that follows text, except for letters
+ * behind single spaces (exaone-moe's); white space on either side belongs to it. White space that is not ASCII counts as text, which
+ * gives more, never less. */
+static size_t longest_stretch(const char *text, size_t n_bytes) {
+    size_t longest = 0, before = 0, at = 0;
+    while (at < n_bytes) {
+        size_t n_text = 0, n_white = 0;
+        for (; at < n_bytes; at++) {
+            const bool joins = text[at] == ' ' && at > 0 && at + 1 < n_bytes && is_letter(text[at - 1]) && is_letter(text[at + 1]);
+            if (is_white(text[at]) && !joins) {
+                break;
+            }
+            n_text += (text[at] & 0xc0) != 0x80;
+        }
+        for (; at < n_bytes && is_white(text[at]); at++) {
+            n_white++;
+        }
+        const size_t n = before + n_text + n_white;
+        longest = n > longest ? n : longest;
+        before = n_white;
+    }
+    return longest;
+}
+
+static size_t longest_digits(const char *text, size_t n_bytes) {
+    size_t longest = 0, n = 0;
+    for (size_t i = 0; i < n_bytes; i++) {
+        n = text[i] >= '0' && text[i] <= '9' ? n + 1 : 0;
+        longest = n > longest ? n : longest;
+    }
+    return longest;
+}
+
+typedef struct tokenising {
+    const struct llama_vocab *vocab;
+    const char *text;
+    int32_t n_bytes, room, n;
+    int32_t *out;
+    bool parse_special;
+    iflow_call_error error;
+} tokenising;
+
+static void run_tokenising(void *user) {
+    tokenising *t = user;
+    iflow_call_tokenize(t->vocab, t->text, t->n_bytes, t->out, t->room, t->parse_special, &t->n, &t->error);
+}
+
+/* On this stack where matches are short, else on one that is long enough. */
+static iflow_status call_tokenize(tokenising *t, size_t stretch) {
+    if (stretch <= SHORT_STRETCH) {
+        run_tokenising(t);
+    } else {
+        const size_t page = (size_t)sysconf(_SC_PAGESIZE), n_pages = (size_t)sysconf(_SC_PHYS_PAGES);
+        const size_t n_stack = stretch * STACK_A_CHARACTER + STACK_BESIDES;
+        /* A third of the stack is really used, so this leaves half of the memory. */
+        const iflow_status status =
+            n_stack / page > n_pages / 2 * 3 ? iflow_fail_memory(n_stack) : iflow_on_stack(n_stack, run_tokenising, t);
+        if (status) {
+            return iflow_fail_in(
+                status,
+                "a run of %zu characters is too long to be tokenised here (it takes a stack of %zu bytes; line ends or spaces "
+                "in it would do without)",
+                stretch, n_stack);
+        }
+    }
+    return t->error.status ? iflow_call_failed(&t->error, "libllama cannot tokenise the text") : IFLOW_OK;
+}
+
+iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
+                            size_t *n_tokens) {
+    if (IFLOW_MISSING(model) || (n_bytes && IFLOW_MISSING(text)) || IFLOW_MISSING(tokens) || IFLOW_MISSING(n_tokens)) {
+        return IFLOW_E_ARG;
+    }
+    if (n_bytes > INT32_MAX / 2) {
+        return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
+    }
+    iflow_status status = iflow_utf8_require("", text, n_bytes);
+    if (status) {
+        return status;
+    }
+    if (model->digits_take_long && longest_digits(text, n_bytes) > LONG_DIGITS) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED,
+                          "a run of %zu digits: this model's tokenizer takes time that grows with the square of it; the limit is %d",
+                          longest_digits(text, n_bytes), (int)LONG_DIGITS);
+    }
+    const size_t stretch = longest_stretch(text, n_bytes);
+    tokenising t = {.vocab = llama_model_get_vocab(model->vocab),
+                    .text = text ? text : "",
+                    .n_bytes = (int32_t)n_bytes,
+                    .room = (int32_t)n_bytes / 2 + 16, /* more than enough for most texts; libllama says how much else */
+                    .parse_special = parse_special};
+    for (;;) {
+        t.out = iflow_calloc((size_t)t.room, sizeof *t.out);
+        if (!t.out) {
+            return iflow_fail_memory((size_t)t.room * sizeof *t.out);
+        }
+        status = call_tokenize(&t, stretch);
+        if (!status && t.n >= 0) {
+            *tokens = t.out;
+            *n_tokens = (size_t)t.n;
+            return IFLOW_OK;
+        }
+        free(t.out);
+        if (status || t.n == INT32_MIN) {
+            return status ? status : iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
+        }
+        t.room = -t.n;
+    }
 }
 
 static iflow_status tokenize_special(const iflow_model *model, const char *text, int32_t **tokens, size_t *n_tokens) {
@@ -37,10 +223,11 @@ static iflow_status tokenize_special(const iflow_model *model, const char *text,
 
 /* Whether text is one control token of this vocabulary. */
 static bool is_token(const iflow_model *model, const char *text, int32_t *token) {
-    int32_t out[2];
-    const int n = llama_tokenize(llama_model_get_vocab(model->vocab), text, (int32_t)strlen(text), out, 2, false, true);
-    *token = n == 1 ? out[0] : -1;
-    return n == 1;
+    int32_t out[2], n = 0;
+    iflow_call_error error;
+    iflow_call_tokenize(llama_model_get_vocab(model->vocab), text, (int32_t)strlen(text), out, 2, true, &n, &error);
+    *token = !error.status && n == 1 ? out[0] : -1;
+    return *token >= 0;
 }
 
 /* The tokens that stand before every chunk while it is prefilled: what the published method uses for each family. */
@@ -75,9 +262,10 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
     if (status) {
         return status;
     }
-    struct llama_model_params params = llama_model_default_params();
-    params.vocab_only = true;
-    model->vocab = llama_model_load_from_file(model->path, params);
+    const iflow_status called = iflow_call_load_vocab(model->path, &model->vocab);
+    if (called) {
+        return called;
+    }
     if (!model->vocab) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: libllama cannot read its tokenizer", model->path);
     }
@@ -93,39 +281,6 @@ void iflow_vocab_free(iflow_model *model) {
 
 bool iflow_token_is_end(const iflow_model *model, int32_t token) {
     return llama_vocab_is_eog(llama_model_get_vocab(model->vocab), token);
-}
-
-iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
-                            size_t *n_tokens) {
-    if (IFLOW_MISSING(model) || (n_bytes && IFLOW_MISSING(text)) || IFLOW_MISSING(tokens) || IFLOW_MISSING(n_tokens)) {
-        return IFLOW_E_ARG;
-    }
-    if (n_bytes > INT32_MAX / 2) {
-        return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
-    }
-    const iflow_status status = iflow_utf8_require("", text, n_bytes);
-    if (status) {
-        return status;
-    }
-    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
-    int32_t room = (int32_t)n_bytes / 2 + 16; /* more than enough for most texts; libllama says how much else */
-    for (;;) {
-        int32_t *out = iflow_calloc((size_t)room, sizeof *out);
-        if (!out) {
-            return iflow_fail_memory((size_t)room * sizeof *out);
-        }
-        const int32_t n = llama_tokenize(vocab, text, (int32_t)n_bytes, out, room, false, parse_special);
-        if (n >= 0) {
-            *tokens = out;
-            *n_tokens = (size_t)n;
-            return IFLOW_OK;
-        }
-        free(out);
-        if (n == INT32_MIN) {
-            return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
-        }
-        room = -n;
-    }
 }
 
 iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, size_t n_tokens, char **text) {
@@ -144,16 +299,17 @@ iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, s
             status = iflow_fail(IFLOW_E_ARG, "token %d is not in the vocabulary of %d", (int)tokens[i], model->n_vocab);
             break;
         }
-        int32_t n = llama_token_to_piece(vocab, tokens[i], piece, sizeof piece, 0, true);
-        if (n < 0) {
+        int32_t n = 0;
+        status = iflow_call_piece(vocab, tokens[i], piece, sizeof piece, &n);
+        if (!status && n < 0) {
             longer = malloc((size_t)-n);
             if (!longer) {
                 status = iflow_fail_memory((size_t)-n);
                 break;
             }
-            n = llama_token_to_piece(vocab, tokens[i], longer, -n, 0, true);
+            status = iflow_call_piece(vocab, tokens[i], longer, -n, &n);
         }
-        status = iflow_buffer_add(&buffer, longer ? longer : piece, n > 0 ? (size_t)n : 0);
+        status = status ? status : iflow_buffer_add(&buffer, longer ? longer : piece, n > 0 ? (size_t)n : 0);
         free(longer);
     }
     if (status) {
@@ -172,13 +328,14 @@ static char *render(const char *template, const struct llama_chat_message *messa
     }
     for (;;) {
         char *text = malloc((size_t)room + 1);
-        const int32_t used = text ? llama_chat_apply_template(template, message, n, true, text, room) : -1;
-        if (used >= 0 && used <= room) {
+        int32_t used = -1;
+        const iflow_status status = text ? iflow_call_template(template, message, n, text, room, &used) : IFLOW_E_MEMORY;
+        if (!status && used >= 0 && used <= room) {
             text[used] = '\0';
             return text;
         }
         free(text);
-        if (used < 0) {
+        if (status || used < 0) {
             return NULL;
         }
         room = used;

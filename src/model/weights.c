@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* What a weight is used for decides which layouts can hold it. */
@@ -23,10 +22,7 @@ typedef struct slot {
 
 typedef struct loader {
     iflow_model *model;
-    const struct gguf_context *gguf;
-    struct ggml_context *meta;
-    int fd;
-    bool use_map;
+    iflow_parts *parts;
     slot *slot;
     size_t n_slots, capacity;
     ggml_backend_buffer_type_t buft[IFLOW_MAX_BUFTS]; /* candidates, best first: the device's own, repacked layouts, plain CPU */
@@ -57,7 +53,8 @@ static void list_slots(loader *l) {
     const int64_t n_embd = h->n_embd, n_q = (int64_t)h->n_head * h->n_embd_head, n_kv = m->n_embd_kv, n_ff = h->n_ff;
     add_slot(l, &m->tok_embd, "token_embd.weight", n_embd, m->n_vocab, USE_ROWS, true);
     add_slot(l, &m->output_norm, "output_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
-    add_slot(l, &m->output, gguf_find_tensor(l->gguf, "output.weight") < 0 ? "token_embd.weight" : "output.weight", n_embd, m->n_vocab,
+    const iflow_part *part;
+    add_slot(l, &m->output, iflow_parts_find(l->parts, "output.weight", &part) ? "output.weight" : "token_embd.weight", n_embd, m->n_vocab,
              USE_MUL_MAT, true);
     add_slot(l, &m->output_b, "output.bias", m->n_vocab, 1, USE_ELEMENTWISE, false);
     add_slot(l, &m->rope_freqs, "rope_freqs.weight", h->n_embd_head / 2, 1, USE_ROPE, false);
@@ -160,7 +157,8 @@ static int ctx_of(loader *l, ggml_backend_buffer_type_t buft, ggml_backend_buffe
 
 static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS]) {
     const char *path = l->model->path;
-    const struct ggml_tensor *t = ggml_get_tensor(l->meta, s->name);
+    const iflow_part *part;
+    const struct ggml_tensor *t = iflow_parts_find(l->parts, s->name, &part);
     if (!t) {
         return s->required ? iflow_fail(IFLOW_E_FORMAT, "%s: tensor %s is missing", path, s->name) : IFLOW_OK;
     }
@@ -187,11 +185,20 @@ static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLO
                       ggml_type_name(t->type), ggml_backend_dev_name(l->model->device));
 }
 
-static uint64_t file_offset(const loader *l, const struct ggml_tensor *t) {
-    return gguf_get_data_offset(l->gguf) + gguf_get_tensor_offset(l->gguf, gguf_find_tensor(l->gguf, t->name));
+/* Where a tensor's data lie in the file of its part. */
+static uint64_t file_offset(const loader *l, const struct ggml_tensor *t, const iflow_part **part) {
+    iflow_parts_find(l->parts, t->name, part);
+    const struct gguf_context *gguf = (*part)->gguf;
+    return gguf_get_data_offset(gguf) + gguf_get_tensor_offset(gguf, gguf_find_tensor(gguf, t->name));
 }
 
-/* Tensors of the CPU's plain layout stay in the mapped file. */
+static char *mapped_at(const loader *l, const struct ggml_tensor *t) {
+    const iflow_part *part = NULL;
+    const uint64_t offset = file_offset(l, t, &part);
+    return (char *)l->model->map + part->map_at + offset;
+}
+
+/* Tensors of the CPU's plain layout stay in the mapped files. */
 static bool load_mapped(loader *l, int c) {
     iflow_model *m = l->model;
     m->buffer[c] = ggml_backend_cpu_buffer_from_ptr(m->map, m->map_bytes);
@@ -199,11 +206,27 @@ static bool load_mapped(loader *l, int c) {
         return false;
     }
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
-        if (ggml_backend_tensor_alloc(m->buffer[c], t, (char *)m->map + file_offset(l, t)) != GGML_STATUS_SUCCESS) {
+        if (ggml_backend_tensor_alloc(m->buffer[c], t, mapped_at(l, t)) != GGML_STATUS_SUCCESS) {
             return false;
         }
     }
     return true;
+}
+
+static iflow_status read_tensor(const loader *l, const struct ggml_tensor *t, char *out, size_t n_bytes) {
+    const iflow_part *part = NULL;
+    const uint64_t offset = file_offset(l, t, &part);
+    for (size_t done = 0; done < n_bytes;) {
+        const ssize_t got = pread(part->fd, out + done, n_bytes - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", part->path, t->name, got ? strerror(errno) : "end of file");
+        }
+        done += (size_t)got;
+    }
+    return IFLOW_OK;
 }
 
 /* The others are copied, and repacked on the way by their buffer type. */
@@ -219,11 +242,12 @@ static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buf
     }
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
         const size_t n_bytes = ggml_nbytes(t);
-        const uint64_t offset = file_offset(l, t);
         const uint64_t type_bit = UINT64_C(1) << t->type;
         if (m->map) {
-            ggml_backend_tensor_set(t, (char *)m->map + offset, 0, n_bytes);
-            *(repacked && iflow_matmul_is_rows8(t, (char *)m->map + offset) ? &rows8 : &not_rows8) |= type_bit;
+            char *data = mapped_at(l, t);
+            const uint64_t offset = (uint64_t)(data - (char *)m->map);
+            ggml_backend_tensor_set(t, data, 0, n_bytes);
+            *(repacked && iflow_matmul_is_rows8(t, data) ? &rows8 : &not_rows8) |= type_bit;
             const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), from = (offset + page - 1) / page * page,
                            to = (offset + n_bytes) / page * page;
             if (from < to) {
@@ -237,13 +261,8 @@ static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buf
             goto cleanup;
         }
         staging = bigger;
-        for (size_t done = 0; done < n_bytes;) {
-            const ssize_t got = pread(l->fd, (char *)staging + done, n_bytes - done, (off_t)(offset + done));
-            if (got <= 0) {
-                status = iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", m->path, t->name, got ? strerror(errno) : "end of file");
-                goto cleanup;
-            }
-            done += (size_t)got;
+        if ((status = read_tensor(l, t, staging, n_bytes))) {
+            goto cleanup;
         }
         ggml_backend_tensor_set(t, staging, 0, n_bytes);
         *(repacked && iflow_matmul_is_rows8(t, staging) ? &rows8 : &not_rows8) |= type_bit;
@@ -255,27 +274,47 @@ cleanup:
     return status;
 }
 
-static iflow_status map_file(loader *l) {
+/* Maps all files into one range, since a buffer of ggml's is one range. */
+static iflow_status map_files(loader *l) {
     iflow_model *m = l->model;
-    struct stat st;
-    if (fstat(l->fd, &st)) {
-        return iflow_fail(IFLOW_E_IO, "%s: %s", m->path, strerror(errno));
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t n_bytes = 0;
+    for (size_t i = 0; i < l->parts->n; i++) {
+        l->parts->part[i].map_at = n_bytes;
+        n_bytes += ((size_t)l->parts->part[i].st.st_size + page - 1) / page * page;
     }
-    void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, l->fd, 0);
+    char *map = mmap(NULL, n_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED) {
-        return iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", m->path, strerror(errno));
+        return iflow_fail(errno == ENOMEM ? IFLOW_E_MEMORY : IFLOW_E_IO, "%s: cannot map %zu bytes: %s", m->path, n_bytes, strerror(errno));
     }
     m->map = map;
-    m->map_bytes = (size_t)st.st_size;
-    posix_madvise(map, m->map_bytes, POSIX_MADV_WILLNEED);
+    m->map_bytes = n_bytes;
+    for (size_t i = 0; i < l->parts->n; i++) {
+        const iflow_part *part = &l->parts->part[i];
+        const size_t size = (size_t)part->st.st_size;
+        if (mmap(map + part->map_at, size, PROT_READ, MAP_SHARED | MAP_FIXED, part->fd, 0) == MAP_FAILED) {
+            return iflow_fail(errno == ENOMEM ? IFLOW_E_MEMORY : IFLOW_E_IO, "%s: cannot map: %s", part->path, strerror(errno));
+        }
+        posix_madvise(map + part->map_at, size, POSIX_MADV_WILLNEED);
+    }
     return IFLOW_OK;
 }
 
-iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *gguf, struct ggml_context *meta, int fd,
-                                const iflow_model_params *params) {
+/* Whether every file aligns its tensors as the CPU's kernels want them. */
+static bool aligned(const iflow_parts *parts) {
+    for (size_t i = 0; i < parts->n; i++) {
+        if (gguf_get_alignment(parts->part[i].gguf) % 32 != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const iflow_model_params *params) {
     ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS] = {0};
-    loader l = {.model = model, .gguf = gguf, .meta = meta, .fd = fd};
-    const struct ggml_tensor *embd = ggml_get_tensor(meta, "token_embd.weight");
+    loader l = {.model = model, .parts = parts};
+    const iflow_part *part = NULL;
+    const struct ggml_tensor *embd = iflow_parts_find(parts, "token_embd.weight", &part);
     if (!embd || embd->ne[1] < 1 || embd->ne[1] > INT32_MAX) {
         l.status = iflow_fail(IFLOW_E_FORMAT, "%s: tensor token_embd.weight is missing or empty", model->path);
         goto cleanup;
@@ -292,8 +331,8 @@ iflow_status iflow_weights_load(iflow_model *model, const struct gguf_context *g
         l.status = place(&l, &l.slot[i], of);
     }
     /* A file whose alignment is below what the CPU's kernels want is copied rather than mapped. */
-    if (!l.status && !params->no_mmap && gguf_get_alignment(gguf) % 32 == 0) {
-        l.status = map_file(&l);
+    if (!l.status && !params->no_mmap && aligned(parts)) {
+        l.status = map_files(&l);
     }
     const ggml_backend_buffer_type_t plain = ggml_backend_dev_buffer_type(model->cpu);
     for (int c = 0; !l.status && c < model->n_bufts; c++) {

@@ -1,0 +1,76 @@
+/* calls.cpp - the functions of ggml and libllama that can throw, called so that no C++ exception reaches C. */
+#include "model/calls.h"
+
+#include <cstdio>
+#include <exception>
+#include <gguf.h>
+#include <llama.h>
+#include <new>
+#include <regex>
+
+namespace {
+
+void note(iflow_call_error *error, iflow_status status, const char *why) noexcept {
+    error->status = status;
+    std::snprintf(error->why, sizeof error->why, "%s", why);
+}
+
+/* Runs a call; what it throws becomes a status and a message. */
+template <typename Call> void guard(iflow_call_error *error, Call call) noexcept {
+    error->status = IFLOW_OK;
+    try {
+        call();
+    } catch (const std::bad_alloc &) {
+        note(error, IFLOW_E_MEMORY, "out of memory");
+    } catch (const std::regex_error &e) {
+        /* error_stack, error_space and error_complexity: std::regex gave up on a text */
+        note(error, e.code() == std::regex_constants::error_space ? IFLOW_E_MEMORY : IFLOW_E_UNSUPPORTED, e.what());
+    } catch (const std::exception &e) {
+        note(error, IFLOW_E_FORMAT, e.what());
+    } catch (...) {
+        note(error, IFLOW_E_FORMAT, "an exception of no known type");
+    }
+}
+
+template <typename Call> iflow_status guarded(const char *what, Call call) noexcept {
+    iflow_call_error error;
+    guard(&error, call);
+    return error.status ? iflow_call_failed(&error, what) : IFLOW_OK;
+}
+
+} // namespace
+
+iflow_status iflow_call_failed(const iflow_call_error *error, const char *what) {
+    return iflow_fail(error->status, "%s: %s", what, error->why);
+}
+
+iflow_status iflow_call_gguf(const char *path, struct gguf_context **gguf, struct ggml_context **meta) {
+    return guarded(path, [&] {
+        gguf_init_params params{};
+        params.no_alloc = true;
+        params.ctx = meta;
+        *gguf = gguf_init_from_file(path, params);
+    });
+}
+
+iflow_status iflow_call_load_vocab(const char *path, struct llama_model **model) {
+    return guarded(path, [&] {
+        llama_model_params params = llama_model_default_params();
+        params.vocab_only = true;
+        *model = llama_model_load_from_file(path, params);
+    });
+}
+
+void iflow_call_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_bytes, int32_t *out, int32_t room, bool parse_special,
+                         int32_t *n, iflow_call_error *error) {
+    guard(error, [&] { *n = llama_tokenize(vocab, text, n_bytes, out, room, false, parse_special); });
+}
+
+iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, char *out, int32_t room, int32_t *n) {
+    return guarded("the text of a token", [&] { *n = llama_token_to_piece(vocab, token, out, room, 0, true); });
+}
+
+iflow_status iflow_call_template(const char *text, const struct llama_chat_message *message, size_t n_messages, char *out, int32_t room,
+                                 int32_t *n) {
+    return guarded("the chat template", [&] { *n = llama_chat_apply_template(text, message, n_messages, true, out, room); });
+}
