@@ -169,7 +169,7 @@ static void test_same_input_same_bytes(void **state) {
 static void test_id_depends_on_everything(void **state) {
     (void)state;
     fixture f = fixture_new(5, 4, 2, 2, 32, IFLOW_KV_F16);
-    char ids[8][IFLOW_ID_SIZE];
+    char ids[9][IFLOW_ID_SIZE];
     iflow_chunk_identity i = f.identity;
     int n = 0;
     iflow_chunk_id(&i, ids[n++]);
@@ -184,6 +184,8 @@ static void test_id_depends_on_everything(void **state) {
     i = f.identity, i.n_embd_kv = 64;
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, i.type = IFLOW_KV_Q8_0;
+    iflow_chunk_id(&i, ids[n++]);
+    i = f.identity, i.exact = true;
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, i.token = f.sink, i.n_tokens = 2, i.sink = f.token, i.n_sink = 4; /* what moves from sink to chunk */
     iflow_chunk_id(&i, ids[n++]);
@@ -215,17 +217,20 @@ static void test_padding_is_zero(void **state) {
 static void test_golden_id(void **state) {
     (void)state;
     const int32_t sink[] = {1, 2}, token[] = {10, 20, 30};
-    const iflow_chunk_identity identity = {.fingerprint = "00112233445566778899aabbccddeeff",
-                                           .sink = sink,
-                                           .n_sink = 2,
-                                           .token = token,
-                                           .n_tokens = 3,
-                                           .n_layer = 4,
-                                           .n_embd_kv = 64,
-                                           .type = IFLOW_KV_Q8_0};
+    iflow_chunk_identity identity = {.fingerprint = "00112233445566778899aabbccddeeff",
+                                     .sink = sink,
+                                     .n_sink = 2,
+                                     .token = token,
+                                     .n_tokens = 3,
+                                     .n_layer = 4,
+                                     .n_embd_kv = 64,
+                                     .type = IFLOW_KV_Q8_0};
     char id[IFLOW_ID_SIZE];
     iflow_chunk_id(&identity, id);
     assert_string_equal(id, "2ecdb890dfc872d149d8ed49d60002d8");
+    identity.exact = true;
+    iflow_chunk_id(&identity, id);
+    assert_string_equal(id, "a71742e18a63de4b35c1e3849e064fc9");
 }
 
 /* ---- Bad input to the encoder ------------------------------------------------------------------------------------------------------- */
@@ -256,8 +261,8 @@ static void test_encode_refuses(void **state) {
 
     f = fixture_new(1, 2, 1, 1, 32, IFLOW_KV_Q8_0);
     f.v[0][40] = 0x7c00; /* infinity */
-    assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_ARG);
-    assert_non_null(strstr(iflow_error_message(), "token 1"));
+    assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_NOT_FINITE);
+    assert_non_null(strstr(iflow_error_message(), "layer 0: the value of token 1 does not fit f16"));
     assert_null(blob.data);
     fixture_free(&f);
 
@@ -268,6 +273,43 @@ static void test_encode_refuses(void **state) {
     assert_int_equal(type, IFLOW_KV_Q8_0);
     assert_int_equal(iflow_kv_type_from_name(NULL, &type), IFLOW_OK);
     assert_int_equal(type, IFLOW_KV_F16);
+}
+
+/* What is no number is not stored, wherever it stands, and which it is. */
+static void test_encode_refuses_not_finite(void **state) {
+    (void)state;
+    static const uint16_t wrong[] = {0x7c00, 0xfc00, 0x7e00, 0xfe01, 0x7c01};
+    for (int type = IFLOW_KV_F16; type <= IFLOW_KV_Q8_0; type++) {
+        fixture f = fixture_new(1, 70, 1, 2, 32, (iflow_kv_type)type);
+        iflow_blob blob = {0};
+        for (size_t i = 0; i < 70 * 32; i += 97) {
+            uint16_t *rows = i % 2 ? f.k[1] : f.v[1], was = rows[i];
+            char message[64];
+            rows[i] = wrong[i % 5];
+            snprintf(message, sizeof message, "layer 1: the %s of token %zu ", i % 2 ? "key" : "value", i / 32);
+            assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_NOT_FINITE);
+            assert_non_null(strstr(iflow_error_message(), message));
+            rows[i] = was;
+        }
+        fixture_foresee(&f);
+        static const float foreseen[] = {NAN, INFINITY, -INFINITY, -1e-9F};
+        for (size_t i = 0; i < 4; i++) {
+            f.foreseen[69] = foreseen[i];
+            assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_NOT_FINITE);
+            assert_non_null(strstr(iflow_error_message(), "staleness of token 69"));
+        }
+        f.foreseen[69] = 0;
+        /* The largest number fits f16; of q8_0 it would be more than that when it is read. */
+        f.k[0][5] = 0x7bff;
+        assert_int_equal(fixture_encode(&f, &blob), type == IFLOW_KV_F16 ? IFLOW_OK : IFLOW_E_NOT_FINITE);
+        assert_true(type == IFLOW_KV_F16 || strstr(iflow_error_message(), "layer 0: the key of token 0 does not fit q8_0"));
+        iflow_blob_free(&blob);
+        f.k[0][5] = 0x7bc0; /* 63,488 */
+        encode(&f, &blob);
+        assert_int_equal(status_of(blob.data, blob.n_bytes, NULL), IFLOW_OK);
+        iflow_blob_free(&blob);
+        fixture_free(&f);
+    }
 }
 
 /* ---- Damage ------------------------------------------------------------------------------------------------------------------------- */
@@ -426,6 +468,7 @@ typedef enum forgery {
     FORESEEN_F16,
     FORESEEN_TWICE_HALF,
     UNKNOWN_KEY, /* allowed */
+    TEXT_EXACT,
 } forgery;
 
 static const struct {
@@ -477,6 +520,7 @@ static const struct {
     {FORESEEN_F16, IFLOW_OK, ""},
     {FORESEEN_TWICE_HALF, IFLOW_OK, ""},
     {UNKNOWN_KEY, IFLOW_OK, ""},
+    {TEXT_EXACT, IFLOW_E_CORRUPT, "infoflow.exact"},
 };
 
 static void add_tensor(struct gguf_context *gguf, const char *name, enum ggml_type type, int64_t ne0, int64_t ne1, int64_t ne2) {
@@ -543,6 +587,9 @@ static unsigned char *forge(forgery what, size_t *n_bytes, size_t *n_header) {
     }
     if (what == OTHER_ALIGNMENT) {
         gguf_set_val_u32(gguf, "general.alignment", 16);
+    }
+    if (what == TEXT_EXACT) {
+        gguf_set_val_str(gguf, "infoflow.exact", "true");
     }
     if (what == UNKNOWN_KEY) {
         gguf_set_val_str(gguf, "later.thing", "of a later writer");
@@ -613,6 +660,85 @@ static void test_foreseen_of_a_stranger(void **state) {
         assert_int_equal(chunk->foreseen != NULL, what == FORESEEN);
         iflow_chunk_free(chunk);
     }
+}
+
+/* Numbers that are not finite under right checksums: found wherever they are, named, and not taken for such in what only pads. */
+static void test_decode_refuses_not_finite(void **state) {
+    (void)state;
+    enum { N = 70, WIDTH = 96 };
+    for (int type = IFLOW_KV_F16; type <= IFLOW_KV_Q8_0; type++) {
+        fixture f = fixture_new(3, N, 1, 2, WIDTH, (iflow_kv_type)type);
+        iflow_blob blob = {0};
+        fixture_foresee(&f);
+        encode(&f, &blob);
+        unsigned char *bytes = (unsigned char *)(uintptr_t)blob.data;
+        const size_t n_header = header_size(bytes, blob.n_bytes), row = iflow_kv_row_bytes((iflow_kv_type)type, WIDTH);
+        const size_t tensor = (row * N + 31) / 32 * 32, step = type == IFLOW_KV_F16 ? 2 : 34;
+        static const uint16_t wrong[] = {0x7c00, 0xfc00, 0x7e00, 0xffff};
+        for (size_t i = 0; i < 4; i++) {
+            for (size_t t = 0; t < N; t += 23) {
+                unsigned char *at = bytes + n_header + i * tensor + t * row + (t * 7 % (row / step)) * step;
+                uint16_t was;
+                char message[64];
+                memcpy(&was, at, 2);
+                memcpy(at, &wrong[(i + t) % 4], 2);
+                seal(bytes, blob.n_bytes, n_header);
+                assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
+                snprintf(message, sizeof message, "\"blk.%zu.%c\": a number of token %zu ", i / 2, i % 2 ? 'v' : 'k', t);
+                assert_non_null(strstr(iflow_error_message(), message));
+                memcpy(at, &was, 2);
+            }
+        }
+        static const float foreseen[] = {NAN, INFINITY, -1};
+        for (size_t i = 0; i < 3; i++) {
+            unsigned char *at = bytes + n_header + 4 * tensor + 17 * sizeof(float);
+            float was;
+            memcpy(&was, at, sizeof was);
+            memcpy(at, &foreseen[i], sizeof was);
+            seal(bytes, blob.n_bytes, n_header);
+            assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
+            assert_non_null(strstr(iflow_error_message(), "staleness of token 17"));
+            memcpy(at, &was, sizeof was);
+        }
+        if (tensor > row * N) {
+            bytes[n_header + row * N] = bytes[n_header + row * N + 1] = 0xff;
+        }
+        seal(bytes, blob.n_bytes, n_header);
+        assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_OK);
+        if (type == IFLOW_KV_Q8_0) { /* finite scales whose products are not */
+            memcpy(bytes + n_header, &(uint16_t){0x6000}, 2);
+            seal(bytes, blob.n_bytes, n_header);
+            assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
+        }
+        iflow_blob_free(&blob);
+        fixture_free(&f);
+    }
+}
+
+/* An exact chunk says so, and is another one than the ordinary chunk of the same tokens; the ordinary one says nothing. */
+static void test_exact(void **state) {
+    (void)state;
+    fixture f = fixture_new(3, 4, 1, 2, 32, IFLOW_KV_F16);
+    iflow_blob blob[2] = {{0}};
+    iflow_chunk *chunk[2] = {0};
+    for (int exact = 0; exact < 2; exact++) {
+        iflow_chunk_info info;
+        f.identity.exact = exact;
+        encode(&f, &blob[exact]);
+        assert_int_equal(iflow_chunk_peek(blob[exact].data, blob[exact].n_bytes, NULL, "file", &info, NULL), IFLOW_OK);
+        assert_int_equal(info.exact, exact);
+        assert_int_equal(memmem(blob[exact].data, blob[exact].n_bytes, "infoflow.exact", 14) != NULL, exact);
+        assert_int_equal(iflow_chunk_decode(&blob[exact], NULL, "file", &chunk[exact]), IFLOW_OK);
+        assert_int_equal(chunk[exact]->identity.exact, exact);
+    }
+    assert_string_not_equal(chunk[0]->id, chunk[1]->id);
+    iflow_blob copy = copy_of(chunk[1]->blob.data, chunk[1]->blob.n_bytes);
+    iflow_chunk *none = NULL;
+    assert_int_equal(iflow_chunk_decode(&copy, chunk[0]->id, "file", &none), IFLOW_E_CORRUPT);
+    iflow_blob_free(&copy);
+    iflow_chunk_free(chunk[0]);
+    iflow_chunk_free(chunk[1]);
+    fixture_free(&f);
 }
 
 /* A forged file of what the encoder writes is what the encoder writes: the forger and it agree on the format. */
@@ -759,6 +885,7 @@ int main(void) {
         cmocka_unit_test(test_padding_is_zero),
         cmocka_unit_test(test_golden_id),
         cmocka_unit_test(test_encode_refuses),
+        cmocka_unit_test(test_encode_refuses_not_finite),
         cmocka_unit_test(test_every_truncation),
         cmocka_unit_test(test_every_bit_flip),
         cmocka_unit_test(test_more_than_a_chunk),
@@ -766,6 +893,8 @@ int main(void) {
         cmocka_unit_test(test_forger_is_exact),
         cmocka_unit_test(test_forgeries),
         cmocka_unit_test(test_foreseen_of_a_stranger),
+        cmocka_unit_test(test_decode_refuses_not_finite),
+        cmocka_unit_test(test_exact),
         cmocka_unit_test(test_sealed_damage),
         cmocka_unit_test(test_sealed_noise),
     };

@@ -34,10 +34,11 @@ static void test_open(void **state) {
 static void test_open_unwritable(void **state) {
     (void)state;
     char id[IFLOW_ID_SIZE];
-    iflow_store *store = open_limited(0);
+    iflow_store *store = NULL;
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &store));
     put_seed(store, 1, id);
     close_checked(store);
-    const pid_t pid = fork();
+    const pid_t pid = start_child();
     if (pid == 0) { /* as nobody: root may write anywhere */
         iflow_blob blob = {0};
         char other[IFLOW_ID_SIZE];
@@ -614,14 +615,41 @@ static void test_documents(void **state) {
     assert_string_equal(list[2]->name, "bytes \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.txt");
     iflow_documents_free(list, n);
 
-    /* The same chunks under another name are the same document, by its new name. */
-    iflow_document renamed = document_of(name_a, chunks, 3);
-    OK(iflow_store_put_document(store, &renamed));
-    assert_string_equal(renamed.id, b.id);
+    /* A name is a document, whatever its chunks: the same ones under another name are another, others under the same one replace it. */
+    assert_false(b.replaced);
+    char name_d[] = "d.txt";
+    iflow_document copy = document_of(name_d, chunks, 3);
+    OK(iflow_store_put_document(store, &copy));
+    assert_string_not_equal(copy.id, b.id);
+    assert_false(copy.replaced);
+    OK(iflow_store_put_document(store, &copy));
+    assert_false(copy.replaced); /* by the same */
+    iflow_document changed = document_of(name_b, chunks, 2);
+    OK(iflow_store_put_document(store, &changed));
+    assert_string_equal(changed.id, b.id);
+    assert_true(changed.replaced);
     OK(iflow_store_list_documents(store, &list, &n));
-    assert_int_equal(n, 3);
-    assert_string_equal(list[1]->name, name_a);
+    assert_int_equal(n, 4);
+    assert_int_equal(list[1]->n_chunks, 2);
+    assert_string_equal(list[3]->name, name_d);
     iflow_documents_free(list, n);
+    OK(iflow_store_delete_document(store, copy.id));
+
+    /* Names that only differ in bytes that are no text are different. */
+    char name_ff[] = "\xff", name_fe[] = "\xfe", name_replaced[] = "\xef\xbf\xbd";
+    iflow_document ff = document_of(name_ff, chunks, 1), fe = document_of(name_fe, chunks, 1), text = document_of(name_replaced, chunks, 1);
+    OK(iflow_store_put_document(store, &ff));
+    OK(iflow_store_put_document(store, &fe));
+    OK(iflow_store_put_document(store, &text));
+    OK(iflow_store_list_documents(store, &list, &n));
+    assert_int_equal(n, 6);
+    for (size_t i = 3; i < 6; i++) {
+        assert_string_equal(list[i]->name, "\xef\xbf\xbd");
+    }
+    iflow_documents_free(list, n);
+    OK(iflow_store_delete_document(store, ff.id));
+    OK(iflow_store_delete_document(store, fe.id));
+    OK(iflow_store_delete_document(store, text.id));
 
     OK(iflow_store_delete_document(store, a.id));
     FAILS(iflow_store_delete_document(store, a.id), IFLOW_E_NOT_FOUND, a.id);
@@ -647,7 +675,8 @@ static void test_bad_records_are_skipped(void **state) {
         "{",
         "[]",
         "null",
-        "{\"version\": 2}",
+        "{\"version\": 3}",
+        "{\"version\": 0}",
         "{\"version\": 1}",
         "{\"version\": 1, \"version\": 1}",
         "{\"version\": 1, \"fingerprint\": \"x\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": []}",
@@ -658,6 +687,9 @@ static void test_bad_records_are_skipped(void **state) {
         "[\"../../x\"]}",
         "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": "
         "[\"00000000000000000000000000000001\"]}",
+        "{\"version\": 2, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"name_bytes\": \"f\", \"n_tokens\": 1, "
+        "\"chunks\": []}",
+        "{\"version\": 2, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": []}",
         "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"\\ud800\", \"n_tokens\": 1, \"chunks\": []}",
     };
     iflow_store *store = open_limited(0);
