@@ -50,6 +50,7 @@ size_t iflow_kv_row_bytes(iflow_kv_type type, int n_embd_kv) {
 /* ---- Numbers ------------------------------------------------------------------------------------------------------------------------ */
 
 enum {
+    LANES = 32,
     Q8_0_BLOCK = 34,     /* bytes: a scale of f16, and 32 numbers from -128 to 127 */
     Q8_0_SCALE = 0x5fff, /* 511.75: 128 times that is the largest of f16 */
 };
@@ -59,11 +60,18 @@ bool iflow_rows_finite(iflow_kv_type type, const void *bytes, size_t n_bytes, si
     if (type == IFLOW_KV_F16) {
         const uint16_t *half = bytes;
         const size_t n = n_bytes / sizeof half[0];
-        unsigned any = 0;
-        for (size_t i = 0; i < n; i++) { /* no way out of the loop: so the compiler makes vectors of it */
-            any |= (uint16_t)((half[i] & 0x7c00) + 0x0400) & 0x8000;
+        int16_t largest[LANES] = {0}; /* without signs, as numbers: infinity and what is no number are the largest */
+        size_t end = n / LANES * LANES;
+        for (size_t i = 0; i < end; i += LANES) { /* no way out of the loop: so the compiler makes vectors of it */
+            for (size_t lane = 0; lane < LANES; lane++) {
+                const int16_t size = (int16_t)(half[i + lane] & 0x7fff);
+                largest[lane] = size > largest[lane] ? size : largest[lane];
+            }
         }
-        for (size_t i = 0; any && i < n; i++) {
+        for (size_t lane = 0; lane < LANES; lane++) {
+            end = largest[lane] >= 0x7c00 ? 0 : end;
+        }
+        for (size_t i = end; i < n; i++) { /* the rest; all of them, to find it */
             if ((half[i] & 0x7c00) == 0x7c00) {
                 *at = i * sizeof half[0];
                 return false;
