@@ -75,6 +75,12 @@ IFLOW_API const char *iflow_error_message(void);
 
 IFLOW_API const char *iflow_version(void);
 
+/* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
+ * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of
+ * the file that it replaces, or has those that the umask leaves. A symbolic link stays, and the file that it leads to is replaced. What is
+ * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. E_FULL, E_IO, E_MEMORY, E_ARG. */
+IFLOW_API iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_bytes, bool only_owner);
+
 /* Frees an array or a string that the library handed out. */
 IFLOW_API void iflow_free(void *memory);
 
@@ -165,6 +171,8 @@ typedef struct iflow_store iflow_store;
 typedef struct iflow_store_params {
     uint64_t max_bytes; /* of chunk files; 0: no limit. Least recently used chunks go first, pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
+    bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves; else it */
+                        /* is its owner's alone */
 } iflow_store_params;
 
 typedef struct iflow_chunk_info {
@@ -177,36 +185,56 @@ typedef struct iflow_chunk_info {
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
     bool pinned;
+    bool exact;       /* computed as libllama does it, to the bit (iflow_model_params.exact); another chunk than one that was not */
+    bool damaged;     /* the file cannot be read as this chunk: only id, n_bytes, used_at and pinned are known. iflow_store_verify() */
+                      /* sets it aside */
+    bool unsupported; /* sound, but of a format version that this library does not read: known are the same */
 } iflow_chunk_info;
 
 typedef struct iflow_document {
-    char id[IFLOW_ID_SIZE];          /* hash of fingerprint and chunk ids */
+    char id[IFLOW_ID_SIZE];          /* hash of fingerprint and name */
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
     char *name;                      /* a path, or what the caller called it */
     char (*chunk_id)[IFLOW_ID_SIZE];
     size_t n_chunks, n_tokens;
+    bool replaced; /* put: there was a record of this name with other chunks */
 } iflow_document;
 
-/* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open. */
+/* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
+ * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY. E_ARG: the directory has
+ * files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
 IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
 IFLOW_API void iflow_store_close(iflow_store *store);
 
-/* All chunks, most recently used first. *list: iflow_free(). */
+/* All chunks, most recently used first, damaged ones included; an id can come twice, where a file of its name lies in a wrong directory.
+ * *list: iflow_free(). */
 IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n);
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
-/* Reads a chunk whole and checks format, name and checksum. A bad one is set aside (moved to the directory bad/): E_CORRUPT. */
+/* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
+ * bad/), as are files of its name in wrong directories: E_CORRUPT. E_UNSUPPORTED: of another format version; it is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
+/* The same for a document's record, not its chunks. */
+IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
+/* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong). Return false to stop.
+ * What is found bad is no failure of this function. */
+typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
+IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
+/* Pins keep chunks from being evicted and pruned. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
 /* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 
-/* Records which chunks a document consists of, so that it can be named by its id. The id is written to document->id. */
+/* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
+ * name and model is replaced. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
+/* Deletes the record and takes its pin off; chunks stay. */
 IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
+/* Pins a document's chunks, all of which must be there, or takes the pins off those that no other document pinned by this function has. */
+IFLOW_API iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned);
 
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.
  * *is_document says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
@@ -234,13 +262,15 @@ typedef struct iflow_context_params {
     const iflow_correction *correction; /* of this model, or NULL; it must outlive the context */
 } iflow_context_params;
 
-/* store NULL: chunks live in memory, for the context's lifetime. */
+/* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
+ * behind other texts than this version has; E_BACKEND, E_MEMORY. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
 /* Computes the KV of a chunk alone, behind the model's sink tokens, and stores it; does nothing if it is there already (*was_stored).
- * E_BUSY: another process is computing it. id and was_stored may be NULL. */
+ * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
+ * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
                                              bool *was_stored);
 
@@ -252,6 +282,7 @@ IFLOW_API iflow_status iflow_context_prefill_several(iflow_context *ctx, const i
 
 /* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
+/* A chunk of the store. E_NOT_FOUND; E_ARG: of another model, or exact where the model is not, or the reverse; E_UNSUPPORTED. */
 IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id);
 /* Cuts a document and adds its pieces. An empty line is put behind a text that does not end in one. */
 IFLOW_API iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens);
@@ -287,8 +318,8 @@ IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
-/* Writes the correction's file, whole or not at all. E_ARG: fewer than 1,024 tokens; E_FULL, E_IO, E_MEMORY, E_NOT_FINITE.
- */
+/* Writes the correction's file, for its owner alone, whole or not at all. E_ARG: fewer than 1,024 tokens; E_NOT_FINITE: what was learned is
+ * no number; E_FULL, E_IO, E_MEMORY. */
 IFLOW_API iflow_status iflow_learner_write(const iflow_learner *learner, const char *path);
 IFLOW_API void iflow_learner_free(iflow_learner *learner);
 

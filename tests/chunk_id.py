@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""chunk_id.py - a chunk's id computed from docs/FORMAT.md alone: prints the golden id of tests/test_chunk.c."""
+"""chunk_id.py - a chunk's id computed from docs/FORMAT.md alone: prints the golden ids of tests/test_chunk.c, the ordinary and the exact."""
 import ctypes
 import struct
 
@@ -19,8 +19,8 @@ def xxh3_hex(data):
     return f"{value.high:016x}{value.low:016x}".encode()
 
 
-def chunk_id(version, fingerprint, sink, tokens, n_layer, n_embd_kv, ggml_type):
-    block = struct.pack("<IIIIQQ", version, n_layer, n_embd_kv, ggml_type, len(sink), len(tokens))
+def chunk_id(version, fingerprint, sink, tokens, n_layer, n_embd_kv, ggml_type, exact):
+    block = struct.pack("<IIIIQQ", version, n_layer, n_embd_kv, ggml_type | (exact << 31), len(sink), len(tokens))
     block += fingerprint.encode()
     block += xxh3_hex(struct.pack(f"<{len(sink)}i", *sink))
     block += xxh3_hex(struct.pack(f"<{len(tokens)}i", *tokens))
@@ -28,4 +28,5 @@ def chunk_id(version, fingerprint, sink, tokens, n_layer, n_embd_kv, ggml_type):
     return xxh3_hex(block).decode()
 
 
-print(chunk_id(1, "00112233445566778899aabbccddeeff", [1, 2], [10, 20, 30], 4, 64, 8))
+for exact in (0, 1):
+    print(chunk_id(1, "00112233445566778899aabbccddeeff", [1, 2], [10, 20, 30], 4, 64, 8, exact))

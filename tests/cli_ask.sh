@@ -43,7 +43,7 @@ cat a.txt >in; stdin=in run 0 ask -q 'Where is the light?' --max-tokens 6 --json
 run 0 ask -q 'Where is the light?' --max-tokens 6 --json --scores --chunk 100 --no-store a.txt b.txt; with "$same"
 # The order is the order given.
 run 0 ask -q 'Where is the light?' --max-tokens 6 --json "$b" "$a"; with '[c["id"] for c in d["chunks"][1:]] != [c["id"] for c in e["chunks"][1:]]'
-json out '[x["name"] for x in d["documents"]] == ["b.txt", "a.txt"]'
+json out '[x["name"] for x in d["documents"]] == ["'"$PWD"'/b.txt", "'"$PWD"'/a.txt"]'
 
 # Methods and ratios: everything recomputed is full prefill, nothing recomputed is none.
 for method in full none infoflow; do

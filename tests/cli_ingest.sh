@@ -22,16 +22,22 @@ run 0 ingest --chunk 100 docs
 says ': 0 chunks computed, [0-9]+ already stored'
 cmp -s out first || fail "other ids the second time"
 run 0 ingest --chunk 100 docs/b.txt; grep -qF "$(cat out)" first || fail "another id for the file alone"
-run 0 ingest --chunk 50 docs/b.txt; says '[1-9][0-9]* chunks computed'; ! grep -qF "$(cut -c1-32 out)" first || fail "chunk size does not matter"
+run 0 ingest --chunk 50 docs/b.txt; says '[1-9][0-9]* chunks computed'; grep -qF "$(cut -c1-32 out)" first || fail "another id for other chunks"; says 'docs/b.txt: replaced, it consisted of other chunks before'
 run 0 ingest --whole docs/sub/c.md; says ": (1 chunk computed|0 chunks computed, 1 already)"; run 1 ingest --whole docs/b.txt; says "docs/b.txt: .*longer than the context"
 run 0 ingest --kv-type q8_0 --chunk 100 docs/b.txt; says '[1-9][0-9]* chunks? computed'
 
 # Standard input has the same content, so it finds the same chunks.
 stdin=docs/b.txt run 0 ingest --chunk 100 -; says ' 0 chunks computed'; prints '  stdin$'
 
-# A text with and without the empty line at its end, or a byte order mark, is the same document.
+# A text with and without the empty line at its end, or a byte order mark, is the same text: chunks go by that, documents by their names.
 printf 'One line.' >e1.txt; printf 'One line.\n' >e2.txt; printf 'One line.\n\n' >e3.txt; printf '\357\273\277One line.\n' >e4.txt
-run 0 ingest e1.txt e2.txt e3.txt e4.txt; says '1 chunk computed'; [ "$(cut -c1-32 out | sort -u | wc -l)" = 1 ] || fail "not the same document"
+run 0 ingest e1.txt e2.txt e3.txt e4.txt; says '1 chunk computed'; [ "$(cut -c1-32 out | sort -u | wc -l)" = 4 ] || fail "not a document each"
+
+# A file is one document, by whatever path it is named, and two of one name in two directories are two.
+mkdir -p left right; words 40 7 >left/same.txt; words 40 8 >right/same.txt; ln -s left/same.txt link.txt
+run 0 ingest left/same.txt right/same.txt link.txt "$PWD/left/../left/same.txt"; ! grep -q replaced err || fail "one replaced the other"
+[ "$(cut -c1-32 out | sort -u | wc -l)" = 2 ] || fail "not a document a file"
+run 0 ingest left/same.txt; cp out from_here; (cd left; run 0 ingest same.txt); [ "$(cut -c1-32 out)" = "$(cut -c1-32 from_here)" ] || fail "another id from another directory"
 
 # JSONL: each kind of line, by extension or by option; bad lines are named by number.
 cat >d.jsonl <<'J'
@@ -43,9 +49,15 @@ cat >d.jsonl <<'J'
 J
 run 0 ingest d.jsonl
 [ "$(sed 's/^[0-9a-f]\{32\}  //' out | tr '\n' ' ')" = "7 Harbour q1 d.jsonl:5 " ] || fail "names of JSONL documents"
-run 0 store list --json; json out '[len(x["chunks"]) for x in d["documents"] if x["name"] == "q1"] == [2]'
+run 0 store list --json; json out '[len(x["chunks"]) for x in d["documents"] if x["name"].endswith("/d.jsonl:q1")] == [2]'
+run 0 store list --json; json out 'sorted(x["name"].rsplit("/", 1)[-1] for x in d["documents"] if "d.jsonl" in x["name"]) == ["d.jsonl:5", "d.jsonl:7", "d.jsonl:Harbour", "d.jsonl:q1"]'
 cp d.jsonl d.data; run 0 ingest --jsonl d.data; says ' 0 chunks computed, 5 already stored'
 stdin=d.jsonl run 0 ingest --jsonl -; says ' 0 chunks computed'
+# A title that comes twice is two documents, and so is a title that looks like a line; the same file again is the same ones.
+printf '{"title": "T", "text": "One."}\n{"title": "T", "text": "Two."}\n{"id": 4, "text": "Three."}\n{"text": "Four."}\n' >t.jsonl
+run 0 ingest t.jsonl; cp out titles; [ "$(cut -c1-32 out | sort -u | wc -l)" = 4 ] || fail "two documents of one title are one"
+run 0 ingest t.jsonl t.jsonl; [ "$(sort -u out | cmp -s - <(sort -u titles); echo $?)" = 0 ] || fail "other documents the second time"
+run 0 store list --json; json out 'sorted(x["name"].rsplit("/", 1)[-1] for x in d["documents"] if "t.jsonl" in x["name"]) == ["t.jsonl:4", "t.jsonl:4:4", "t.jsonl:T", "t.jsonl:T:2"]'
 cat >bad.jsonl <<'J'
 {"text": "Good one."}
 not json

@@ -7,15 +7,15 @@ run 1 store list; says 'store'
 run 0 ingest --chunk 100 a.txt b.txt
 a=$(sed -n 's/  a.txt//p' out) b=$(sed -n 's/  b.txt//p' out)
 
-run 0 store list; prints "^${a:0:12} .* a.txt$"; prints "^${b:0:12} .* b.txt$"; prints '^2 documents; [0-9]+ chunks, [0-9,]+ tokens, [0-9.]+ [KM]iB, 0 pinned'
+run 0 store list; prints "^${a:0:12} .* $PWD/a.txt$"; prints "^${b:0:12} .* $PWD/b.txt$"; prints '^2 documents; [0-9]+ chunks, [0-9,]+ tokens, [0-9.]+ [KM]iB, 0 pinned'
 run 0 store list --json; cp out list
 json list '[x["id"] for x in d["documents"]].count("'"$a"'") == 1' 'd["bytes"] == sum(c["bytes"] for c in d["chunks"])' \
     'sum(x["tokens"] for x in d["documents"]) == sum(c["tokens"] for c in d["chunks"])' 'all(c["type"] == "f16" for c in d["chunks"])'
 n=$(value list 'len(d["chunks"])')
 
 # Facts of a document and of a chunk; the tokens as text are the document.
-run 0 store show "$a"; prints '^name +a.txt'; prints '^chunks +[2-9]'
-chunk=$(value list '[x for x in d["documents"] if x["name"] == "a.txt"][0]["chunks"][0]')
+run 0 store show "$a"; prints "^name +$PWD/a.txt$"; prints '^chunks +[2-9]'
+chunk=$(value list '[x for x in d["documents"] if x["name"].endswith("/a.txt")][0]["chunks"][0]')
 run 0 store show "${chunk:0:8}"; prints "^chunk +$chunk"; prints '^type +f16'
 prints '^tokens +[0-9]+, prefilled behind [0-9]+ that were dropped$'; prints '^foreseen +yes'
 run 0 store show "$chunk" --json; json out "d['id'] == '$chunk' and d['kind'] == 'chunk' and d['sink_tokens'] > 1 and d['foreseen'] is True"
@@ -53,11 +53,11 @@ done
 
 # Pinned chunks survive a prune to nothing; the rest goes, least recently used first.
 run 0 store pin "$b"; prints "$b  pinned"
-run 0 store list; prints "^${b:0:12} .* yes +b.txt$"
+run 0 store list; prints "^${b:0:12} .* yes +/.*/b.txt$"
 run 0 store prune --max-size 0; prints 'deleted'
 run 0 store list --json; json out 'all(c["pinned"] for c in d["chunks"])' 'len(d["chunks"]) > 0' \
-    '[x["missing_chunks"] for x in d["documents"] if x["name"] == "b.txt"] == [0]' '[x["missing_chunks"] > 0 for x in d["documents"] if x["name"] == "a.txt"] == [True]'
-run 0 store list; prints 'a.txt  \([0-9]+ of its chunks missing: ingest it again\)'
+    '[x["missing_chunks"] for x in d["documents"] if x["name"].endswith("/b.txt")] == [0]' '[x["missing_chunks"] > 0 for x in d["documents"] if x["name"].endswith("/a.txt")] == [True]'
+run 0 store list; prints '/a.txt  \([0-9]+ of its chunks missing: ingest it again\)'
 run 1 ask -q 'Where?' "$a"; says '[0-9a-f]{32}'
 run 0 store unpin "$b"; run 0 store prune --max-size 0 --json; json out 'd["deleted"] > 0 and d["bytes"] > 0'
 run 0 store list --json; json out 'd["chunks"] == [] and d["bytes"] == 0'
@@ -72,3 +72,59 @@ run 1 store show "$p"; says "$p"
 run 0 store delete "$q" "$a"; run 0 store list; prints '^1 document; '
 run 0 store verify
 run 1 store delete "$q"; says "$q"
+
+# The same text under two names is two documents that share chunks: each can be deleted by itself, the chunks go with the last one, at once too.
+export INFOFLOW_STORE=$tmp/twins
+mkdir -p dir; cp a.txt twin.txt; cp a.txt dir/a.txt; printf '\nMore.\n' | cat a.txt - >longer.txt
+run 0 ingest --chunk 100 a.txt twin.txt dir/a.txt; [ "$(cut -c1-32 out | sort -u | wc -l)" = 3 ] || fail "three documents of one text have fewer ids"
+cp out ids; a=$(sed -n 's/  a.txt$//p' ids) t=$(sed -n 's/  twin.txt$//p' ids) c=$(sed -n 's#  dir/a.txt$##p' ids)
+run 0 store list --json; json out 'len(d["documents"]) == 3' 'len({tuple(x["chunks"]) for x in d["documents"]}) == 1'; n=$(value out 'len(d["chunks"])')
+run 0 store delete "$a"; prints ' deleted, 0 chunks'; run 0 store list --json; json out 'len(d["documents"]) == 2' "len(d['chunks']) == $n"
+run 0 store pin "$t" "$c"; run 0 store unpin "$t"; run 0 store prune --max-size 0; prints '^0 chunks deleted'
+run 0 store unpin "$c"
+run 0 ask -q 'Where?' --max-tokens 2 "$c"
+run 0 store delete "$t" "$c"; prints " deleted, $n chunks"; run 0 store list --json; json out 'd["documents"] == []' 'all(c["sink_tokens"] == 0 for c in d["chunks"])'
+
+# Every file that is there is verified and counted: a header that is damaged, a file cut short, one in a wrong directory, a record.
+run 0 ingest --chunk 100 a.txt b.txt; b=$(sed -n 's/  b.txt$//p' out)
+find twins/chunks -name '*.gguf' | sort >files; n=$(wc -l <files)
+printf 'X' | dd of="$(sed -n 1p files)" bs=1 seek=200 conv=notrunc 2>/dev/null; truncate -s 100 "$(sed -n 2p files)"
+mkdir -p twins/chunks/zz; cp "$(sed -n 3p files)" twins/chunks/; truncate -s 30 "twins/docs/$b.json"
+run 0 store list; prints '^3 chunk files are damaged: `infoflow store verify`'; says "not listed: document $b"
+run 0 store list --json; json out 'd["damaged"] == 3' 'sum(c["damaged"] for c in d["chunks"]) == 3' \
+    "d['bytes'] == $(find twins/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print n }')"
+run 1 store verify; prints "^$((n - 2 - 1)) chunks good, 3 bad: ingest their documents again, 1 document record bad"
+says 'header.s checksum is wrong; it was set aside'; says '100 bytes'; says 'wrong directory; it was set aside'; says "document $b: its record is no JSON"
+[ "$(find twins/bad -type f | wc -l)" = 4 ] || fail "not all of it was set aside"
+run 0 store verify --json; json out "d == {'good': $((n - 2)), 'bad': [], 'unsupported': 0}"
+run 0 ingest --chunk 100 a.txt b.txt; run 0 store verify --json; json out 'd["bad"] == []'
+run 0 store list --json; json out 'len(d["documents"]) == 2' 'all(x["missing_chunks"] == x["damaged_chunks"] == 0 for x in d["documents"])'
+
+# Exact chunks are others than ordinary ones: --exact says so of a document that was ingested without.
+run 0 ingest --exact --chunk 100 a.txt; says 'replaced'; says '[1-9][0-9]* chunks computed'; a=$(cut -c1-32 out)
+run 0 ask --exact -q 'Where?' --max-tokens 2 "$a"; run 1 ask -q 'Where?' --max-tokens 2 "$a"; says 'loaded without'
+run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; b=$(grep -l '/b.txt' twins/docs/*.json); b=$(basename "$b" .json)
+run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; says 'ingest its document with --exact'
+run 0 store show "$a" --json; run 0 store show "$(value out 'd["chunks"][0]')"; prints '^exact +yes'
+
+# Nobody else may read a store, a correction or a profile, unless that is wanted.
+umask 022
+export INFOFLOW_STORE=$tmp/private/kv XDG_CACHE_HOME=$tmp/cache
+run 0 ingest a.txt; [ -z "$(find private -perm /077)" ] || fail "others may read: $(find private -perm /077)"
+run 0 ingest --shared -s everybody a.txt; [ -z "$(find everybody ! -perm -044)" ] || fail "others may not read: $(find everybody ! -perm -044)"
+run 0 ingest -s everybody b.txt; [ -z "$(find everybody ! -perm -044)" ] || fail "what comes later is not shared"
+unset INFOFLOW_STORE; run 0 ingest a.txt; [ -z "$(find cache -perm /077)" ] || fail "others may read the usual store"
+
+# A store is not made among files of others, and nothing of theirs goes.
+mkdir -p project/tmp project/docs; echo 1 >project/tmp/results; echo 2 >project/docs/notes
+run 1 ingest -s project a.txt; says 'project is no store and not empty'
+mkdir -p repository/.git; run 1 ingest -s repository a.txt; says 'there is \.git'
+[ "$(find project repository -type f | wc -l)" = 2 ] || fail "files of others are gone, or there are new ones"
+mv everybody/tmp kept; echo 3 >kept/own; ln -s ../kept everybody/tmp
+run 1 store list -s everybody; says 'its tmp is no directory but a symbolic link'; [ -e kept/own ] || fail "a file behind a link is gone"
+
+# A limit on the size of files is a chunk that is not kept; nothing is left of it.
+got=0; (ulimit -f 40; "$bin" ask -s limited -q 'Where?' --max-tokens 2 b.txt >out 2>err) || got=$?
+[ "$got" = 0 ] || fail "status $got under a limit on the size of files"
+says 'a chunk could not be kept: .*File too large'; [ -z "$(ls -A limited/tmp)" ] || fail "a part of a chunk was left"
+got=0; (ulimit -f 40; "$bin" ingest -s limited b.txt >out 2>err) || got=$?; [ "$got" = 1 ] || fail "status $got from an ingest under a limit"; says 'File too large'

@@ -1,40 +1,8 @@
 /* test_chunk.c - chunk files: round trips, sameness of bytes, and every kind of damage. */
-#include "kv_fixture.h"
+#include "chunk_fixture.h"
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-
-#include <cmocka.h>
 #include <gguf.h>
-
-/* A copy of its own size to the byte, so that AddressSanitizer sees a read beyond it. */
-static iflow_blob copy_of(const void *data, size_t n_bytes) {
-    void *copy = malloc(n_bytes ? n_bytes : 1);
-    assert_non_null(copy);
-    memcpy(copy, data, n_bytes);
-    return (iflow_blob){.data = copy, .n_bytes = n_bytes};
-}
-
-/* Decodes a copy and throws the result away; the file must also be the same to peek, unless only its data is damaged. */
-static iflow_status status_of(const void *data, size_t n_bytes, const char *id) {
-    iflow_blob blob = copy_of(data, n_bytes);
-    iflow_chunk *chunk = NULL;
-    const iflow_status status = iflow_chunk_decode(&blob, id, "file", &chunk);
-    assert_int_equal(status == IFLOW_OK, chunk != NULL);
-    assert_int_equal(status == IFLOW_OK, blob.data == NULL);
-    iflow_chunk_free(chunk);
-    iflow_blob_free(&blob);
-    return status;
-}
-
-static void encode(const fixture *f, iflow_blob *blob) {
-    if (fixture_encode(f, blob)) {
-        fail_msg("%s", iflow_error_message());
-    }
-}
+#include <math.h>
 
 /* ---- Sound files -------------------------------------------------------------------------------------------------------------------- */
 
@@ -169,7 +137,7 @@ static void test_same_input_same_bytes(void **state) {
 static void test_id_depends_on_everything(void **state) {
     (void)state;
     fixture f = fixture_new(5, 4, 2, 2, 32, IFLOW_KV_F16);
-    char ids[8][IFLOW_ID_SIZE];
+    char ids[9][IFLOW_ID_SIZE];
     iflow_chunk_identity i = f.identity;
     int n = 0;
     iflow_chunk_id(&i, ids[n++]);
@@ -184,6 +152,8 @@ static void test_id_depends_on_everything(void **state) {
     i = f.identity, i.n_embd_kv = 64;
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, i.type = IFLOW_KV_Q8_0;
+    iflow_chunk_id(&i, ids[n++]);
+    i = f.identity, i.exact = true;
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, i.token = f.sink, i.n_tokens = 2, i.sink = f.token, i.n_sink = 4; /* what moves from sink to chunk */
     iflow_chunk_id(&i, ids[n++]);
@@ -215,17 +185,20 @@ static void test_padding_is_zero(void **state) {
 static void test_golden_id(void **state) {
     (void)state;
     const int32_t sink[] = {1, 2}, token[] = {10, 20, 30};
-    const iflow_chunk_identity identity = {.fingerprint = "00112233445566778899aabbccddeeff",
-                                           .sink = sink,
-                                           .n_sink = 2,
-                                           .token = token,
-                                           .n_tokens = 3,
-                                           .n_layer = 4,
-                                           .n_embd_kv = 64,
-                                           .type = IFLOW_KV_Q8_0};
+    iflow_chunk_identity identity = {.fingerprint = "00112233445566778899aabbccddeeff",
+                                     .sink = sink,
+                                     .n_sink = 2,
+                                     .token = token,
+                                     .n_tokens = 3,
+                                     .n_layer = 4,
+                                     .n_embd_kv = 64,
+                                     .type = IFLOW_KV_Q8_0};
     char id[IFLOW_ID_SIZE];
     iflow_chunk_id(&identity, id);
     assert_string_equal(id, "2ecdb890dfc872d149d8ed49d60002d8");
+    identity.exact = true;
+    iflow_chunk_id(&identity, id);
+    assert_string_equal(id, "a71742e18a63de4b35c1e3849e064fc9");
 }
 
 /* ---- Bad input to the encoder ------------------------------------------------------------------------------------------------------- */
@@ -256,8 +229,8 @@ static void test_encode_refuses(void **state) {
 
     f = fixture_new(1, 2, 1, 1, 32, IFLOW_KV_Q8_0);
     f.v[0][40] = 0x7c00; /* infinity */
-    assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_ARG);
-    assert_non_null(strstr(iflow_error_message(), "token 1"));
+    assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_NOT_FINITE);
+    assert_non_null(strstr(iflow_error_message(), "layer 0: the value of token 1 does not fit f16"));
     assert_null(blob.data);
     fixture_free(&f);
 
@@ -351,35 +324,6 @@ static void test_wrong_name(void **state) {
 
 /* ---- Forgeries: wrong files whose checksums are right ------------------------------------------------------------------------------- */
 
-static size_t find(const unsigned char *bytes, size_t n_bytes, const char *text) {
-    const size_t n = strlen(text);
-    for (size_t i = 0; i + n <= n_bytes; i++) {
-        if (memcmp(bytes + i, text, n) == 0) {
-            return i;
-        }
-    }
-    fail_msg("\"%s\" is not in the file", text);
-    return 0;
-}
-
-/* Puts right checksums into a file whose header has n_header bytes. */
-static void seal(unsigned char *bytes, size_t n_bytes, size_t n_header) {
-    char hex[IFLOW_ID_SIZE];
-    unsigned char *data_sum = bytes + find(bytes, n_bytes, "infoflow.checksum.data") + strlen("infoflow.checksum.data") + 12;
-    unsigned char *header_sum = bytes + find(bytes, n_header, "infoflow.checksum.header") + strlen("infoflow.checksum.header") + 12;
-    iflow_hash_hex(bytes + n_header, n_bytes - n_header, hex);
-    memcpy(data_sum, hex, 32);
-    memset(header_sum, '0', 32);
-    iflow_hash_hex(bytes, n_header, hex);
-    memcpy(header_sum, hex, 32);
-}
-
-static size_t header_size(const unsigned char *bytes, size_t n_bytes) {
-    uint64_t size;
-    memcpy(&size, bytes + find(bytes, n_bytes, "infoflow.header_bytes") + strlen("infoflow.header_bytes") + 4, sizeof size);
-    return (size_t)size;
-}
-
 /* Writes a chunk file through ggml as a stranger would. what: which field to get wrong. */
 typedef enum forgery {
     NOTHING,
@@ -426,6 +370,7 @@ typedef enum forgery {
     FORESEEN_F16,
     FORESEEN_TWICE_HALF,
     UNKNOWN_KEY, /* allowed */
+    TEXT_EXACT,
 } forgery;
 
 static const struct {
@@ -477,6 +422,7 @@ static const struct {
     {FORESEEN_F16, IFLOW_OK, ""},
     {FORESEEN_TWICE_HALF, IFLOW_OK, ""},
     {UNKNOWN_KEY, IFLOW_OK, ""},
+    {TEXT_EXACT, IFLOW_E_CORRUPT, "infoflow.exact"},
 };
 
 static void add_tensor(struct gguf_context *gguf, const char *name, enum ggml_type type, int64_t ne0, int64_t ne1, int64_t ne2) {
@@ -543,6 +489,9 @@ static unsigned char *forge(forgery what, size_t *n_bytes, size_t *n_header) {
     }
     if (what == OTHER_ALIGNMENT) {
         gguf_set_val_u32(gguf, "general.alignment", 16);
+    }
+    if (what == TEXT_EXACT) {
+        gguf_set_val_str(gguf, "infoflow.exact", "true");
     }
     if (what == UNKNOWN_KEY) {
         gguf_set_val_str(gguf, "later.thing", "of a later writer");

@@ -6,6 +6,7 @@
 
 #include <ggml.h>
 #include <math.h>
+#include <unistd.h>
 
 enum { PATH_SIZE = 512 };
 
@@ -203,10 +204,21 @@ static float draw(uint64_t *state) {
     return (float)(*state >> 40) / (float)(1 << 23) - 1;
 }
 
+/* What chunks of the model stand behind. */
+static const char *lead_of(int behind) {
+    static char lead[IFLOW_ID_SIZE];
+    iflow_context *ctx = NULL;
+    assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
+    memcpy(lead, ctx->lead_id[behind], sizeof lead);
+    iflow_context_free(ctx);
+    return lead;
+}
+
 /* Values of a correction, all 0 or drawn. */
 static iflow_correction_values make_values(bool zero) {
     const size_t n = (size_t)model->h.n_layer - 1, width = 2 * (size_t)model->n_embd_kv;
     iflow_correction_values values = {.fingerprint = model->fingerprint,
+                                      .lead = lead_of(IFLOW_DEFAULT_BEHIND),
                                       .behind = IFLOW_DEFAULT_BEHIND,
                                       .n_layer = model->h.n_layer,
                                       .n_embd_kv = model->n_embd_kv,
@@ -359,7 +371,66 @@ static void test_files(void **state) {
     values.n_embd_kv /= 2;
     assert_ok(iflow_correction_write(path_of("narrow"), &values));
     refuses(IFLOW_E_CORRUPT, "narrow", "blk.1.mean");
+    values.n_embd_kv *= 2;
+
+    /* Behind other texts: it is read, and no context takes it. */
+    values.lead = "0123456789abcdef0123456789abcdef";
+    assert_ok(iflow_correction_write(path_of("behind"), &values));
+    iflow_correction *behind = NULL;
+    iflow_context *ctx = NULL;
+    assert_ok(iflow_correction_load(path_of("behind"), model, &behind));
+    assert_int_equal(iflow_context_new(model, NULL, &(iflow_context_params){.correction = behind}, &ctx), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "other texts"));
+    assert_non_null(strstr(iflow_error_message(), path_of("behind")));
+    iflow_correction_free(behind);
+    values.lead = "..";
+    assert_ok(iflow_correction_write(path_of("nowhere"), &values));
+    refuses(IFLOW_E_CORRUPT, "nowhere", "missing");
     free_values(&values);
+    iflow_model_free(model);
+}
+
+/* Numbers that are not finite are neither written nor, where somebody else wrote them, read. */
+static void test_not_finite(void **state) {
+    (void)state;
+    assert_ok(iflow_model_load(support_tiny_model("qwen2"), NULL, &model));
+    static char bytes[1 << 22], file[1 << 22];
+    static const char *const names[] = {"blk.1.mean", "blk.1.map", "blk.1.position"};
+    for (int part = 0; part < 3; part++) {
+        iflow_correction_values values = make_values(false);
+        float *number = part == 0 ? values.mean : values.position;
+        uint16_t *half = values.map;
+        const float marked = 12345.678F; /* to be found in the file */
+        const uint16_t marked_half = 0x7bcd;
+        number[part == 1 ? 0 : 3] = part == 1 ? number[0] : marked;
+        half[5] = part == 1 ? marked_half : half[5];
+        assert_ok(iflow_correction_write(path_of("good"), &values));
+        FILE *from = fopen(path_of("good"), "rb");
+        assert_non_null(from);
+        const size_t n = fread(bytes, 1, sizeof bytes, from);
+        fclose(from);
+        for (int kind = 0; kind < 3; kind++) {
+            const float wrong = kind == 0 ? NAN : kind == 1 ? INFINITY : -INFINITY;
+            const uint16_t wrong_half = kind == 0 ? 0x7e01 : kind == 1 ? 0x7c00 : 0xfc00;
+            const void *was = part == 1 ? (const void *)&marked_half : &marked, *is = part == 1 ? (const void *)&wrong_half : &wrong;
+            const size_t n_wrong = part == 1 ? sizeof wrong_half : sizeof wrong;
+            char hex[IFLOW_ID_SIZE];
+            memcpy(file, bytes, n);
+            char *at = memmem(file, n, was, n_wrong);
+            assert_non_null(at);
+            memcpy(at, is, n_wrong);
+            iflow_hash_hex(file, n - 32, hex);
+            memcpy(file + n - 32, hex, 32);
+            write_file(path_of("wrong"), file, n);
+            refuses(IFLOW_E_CORRUPT, "wrong", names[part]);
+            number[part == 1 ? 0 : 3] = part == 1 ? number[0] : wrong;
+            half[5] = part == 1 ? wrong_half : half[5];
+            assert_int_equal(iflow_correction_write(path_of("never"), &values), IFLOW_E_NOT_FINITE);
+            assert_non_null(strstr(iflow_error_message(), names[part]));
+            assert_int_not_equal(access(path_of("never"), F_OK), 0);
+        }
+        free_values(&values);
+    }
     iflow_model_free(model);
 }
 
@@ -400,6 +471,7 @@ int main(void) {
         cmocka_unit_test(all_test_uphold),
         cmocka_unit_test(all_test_map_is_affine),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_nothing_to_learn),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

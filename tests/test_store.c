@@ -1,4 +1,4 @@
-/* test_store.c - the directory store: opening, chunks, the limit, a naive model to compare with, documents and names. */
+/* test_store.c - the directory store: opening, chunks, the limit, and a naive model to compare with. */
 #include "store_fixture.h"
 
 #include <fcntl.h>
@@ -34,10 +34,11 @@ static void test_open(void **state) {
 static void test_open_unwritable(void **state) {
     (void)state;
     char id[IFLOW_ID_SIZE];
-    iflow_store *store = open_limited(0);
+    iflow_store *store = NULL;
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &store));
     put_seed(store, 1, id);
     close_checked(store);
-    const pid_t pid = fork();
+    const pid_t pid = start_child();
     if (pid == 0) { /* as nobody: root may write anywhere */
         iflow_blob blob = {0};
         char other[IFLOW_ID_SIZE];
@@ -575,176 +576,6 @@ static void test_random_operations(void **state) {
     close_checked(store);
 }
 
-/* ---- Documents and names ------------------------------------------------------------------------------------------------------------ */
-
-static iflow_document document_of(char *name, char (*chunks)[IFLOW_ID_SIZE], size_t n_chunks) {
-    iflow_document document = {.name = name, .chunk_id = chunks, .n_chunks = n_chunks, .n_tokens = 100 * n_chunks};
-    memcpy(document.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
-    return document;
-}
-
-static void test_documents(void **state) {
-    (void)state;
-    iflow_store *store = open_limited(0);
-    char chunks[3][IFLOW_ID_SIZE] = {"00000000000000000000000000000001", "00000000000000000000000000000002",
-                                     "00000000000000000000000000000003"};
-    char name_b[] = "b.txt", name_a[] = "a \"quoted\"\n\xc3\xa9.txt", name_bytes[] = "bytes \xff\xfe\x80.txt";
-    iflow_document **list = NULL;
-    size_t n = 99;
-    OK(iflow_store_list_documents(store, &list, &n));
-    assert_int_equal(n, 0);
-    iflow_documents_free(list, n);
-    iflow_documents_free(NULL, 0);
-
-    iflow_document b = document_of(name_b, chunks, 3), a = document_of(name_a, chunks, 1), c = document_of(name_bytes, chunks + 1, 2);
-    OK(iflow_store_put_document(store, &b));
-    OK(iflow_store_put_document(store, &a));
-    OK(iflow_store_put_document(store, &c));
-    assert_true(iflow_id_is_valid(a.id));
-    assert_string_not_equal(a.id, b.id);
-    OK(iflow_store_list_documents(store, &list, &n));
-    assert_int_equal(n, 3);
-    assert_string_equal(list[0]->name, name_a);
-    assert_string_equal(list[1]->name, name_b);
-    assert_string_equal(list[1]->id, b.id);
-    assert_string_equal(list[1]->fingerprint, b.fingerprint);
-    assert_int_equal(list[1]->n_chunks, 3);
-    assert_int_equal(list[1]->n_tokens, 300);
-    assert_memory_equal(list[1]->chunk_id, chunks, sizeof chunks);
-    assert_string_equal(list[2]->name, "bytes \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd.txt");
-    iflow_documents_free(list, n);
-
-    /* The same chunks under another name are the same document, by its new name. */
-    iflow_document renamed = document_of(name_a, chunks, 3);
-    OK(iflow_store_put_document(store, &renamed));
-    assert_string_equal(renamed.id, b.id);
-    OK(iflow_store_list_documents(store, &list, &n));
-    assert_int_equal(n, 3);
-    assert_string_equal(list[1]->name, name_a);
-    iflow_documents_free(list, n);
-
-    OK(iflow_store_delete_document(store, a.id));
-    FAILS(iflow_store_delete_document(store, a.id), IFLOW_E_NOT_FOUND, a.id);
-    OK(iflow_store_list_documents(store, &list, &n));
-    assert_int_equal(n, 2);
-    iflow_documents_free(list, n);
-
-    iflow_document wrong = document_of(name_b, chunks, 0);
-    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "b.txt");
-    wrong = document_of(name_b, chunks, 1);
-    wrong.fingerprint[3] = '/';
-    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "fingerprint");
-    char no_ids[1][IFLOW_ID_SIZE] = {"../../somewhere"};
-    wrong = document_of(name_b, no_ids, 1);
-    FAILS(iflow_store_put_document(store, &wrong), IFLOW_E_ARG, "chunk 0");
-    close_checked(store);
-}
-
-static void test_bad_records_are_skipped(void **state) {
-    (void)state;
-    static const char *const bad[] = {
-        "",
-        "{",
-        "[]",
-        "null",
-        "{\"version\": 2}",
-        "{\"version\": 1}",
-        "{\"version\": 1, \"version\": 1}",
-        "{\"version\": 1, \"fingerprint\": \"x\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": []}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": 5, \"n_tokens\": 1, \"chunks\": []}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": -1, \"chunks\": []}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": 1}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": "
-        "[\"../../x\"]}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"n\", \"n_tokens\": 1, \"chunks\": "
-        "[\"00000000000000000000000000000001\"]}",
-        "{\"version\": 1, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"name\": \"\\ud800\", \"n_tokens\": 1, \"chunks\": []}",
-    };
-    iflow_store *store = open_limited(0);
-    char chunks[1][IFLOW_ID_SIZE] = {"00000000000000000000000000000001"}, name[] = "good.txt";
-    iflow_document good = document_of(name, chunks, 1), **list = NULL;
-    size_t n = 0;
-    OK(iflow_store_put_document(store, &good));
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        n_warnings = 0;
-        write_file("store/docs/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.json", bad[i]);
-        OK(iflow_store_list_documents(store, &list, &n));
-        assert_int_equal(n, 1);
-        assert_string_equal(list[0]->id, good.id);
-        assert_int_equal(n_warnings, 1);
-        assert_non_null(strstr(last_warning, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
-        iflow_documents_free(list, n);
-    }
-    /* every truncation of a good record */
-    iflow_buffer text = {0};
-    OK(store->ops->get_record(store, good.id, &text));
-    for (size_t i = 0; i < text.n; i++) {
-        n_warnings = 0;
-        OK(store->ops->put_record(store, good.id, text.text, i));
-        OK(iflow_store_list_documents(store, &list, &n));
-        assert_int_equal(n, 0);
-        assert_int_equal(n_warnings, 2);
-        iflow_documents_free(list, n);
-    }
-    iflow_buffer_free(&text);
-    OK(iflow_store_delete_document(store, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
-    close_checked(store);
-}
-
-static void test_resolve(void **state) {
-    (void)state;
-    iflow_store *store = open_limited(0);
-    char chunk[IFLOW_ID_SIZE], found[IFLOW_ID_SIZE], prefix[IFLOW_ID_SIZE], chunks[1][IFLOW_ID_SIZE] = {"00000000000000000000000000000001"};
-    char name[] = "a.txt";
-    bool is_document = true;
-    put_seed(store, 1, chunk);
-    iflow_document document = document_of(name, chunks, 1);
-    OK(iflow_store_put_document(store, &document));
-
-    for (size_t n = 4; n <= 32; n += 7) {
-        snprintf(prefix, sizeof prefix, "%.*s", (int)n, chunk);
-        OK(iflow_store_resolve(store, prefix, found, &is_document));
-        assert_false(is_document);
-        assert_string_equal(found, chunk);
-        snprintf(prefix, sizeof prefix, "%.*s", (int)n, document.id);
-        OK(iflow_store_resolve(store, prefix, found, &is_document));
-        assert_true(is_document);
-        assert_string_equal(found, document.id);
-    }
-    static const char *const no_ids[] = {"", "abc", "zzzz", "ABCD", "../..", "a.txt", "000000000000000000000000000000010"};
-    for (size_t i = 0; i < sizeof no_ids / sizeof no_ids[0]; i++) {
-        FAILS(iflow_store_resolve(store, no_ids[i], found, &is_document), IFLOW_E_ARG, "is no id");
-    }
-    FAILS(iflow_store_resolve(store, NULL, found, &is_document), IFLOW_E_ARG, "is no id");
-    FAILS(iflow_store_resolve(store, "99999999", found, &is_document), IFLOW_E_NOT_FOUND, "99999999");
-    assert_string_equal(found, document.id); /* untouched by failures */
-
-    /* Documents go first, even where a chunk begins so too; then ambiguity among them, with up to five candidates. */
-    snprintf(prefix, sizeof prefix, "%.4s0000000000000000000000000000", chunk);
-    OK(store->ops->put_record(store, prefix, "{}", 2));
-    snprintf(found, sizeof found, "%.4s", chunk);
-    OK(iflow_store_resolve(store, found, found, &is_document));
-    assert_true(is_document);
-    assert_string_equal(found, prefix);
-    for (int i = 1; i < 7; i++) {
-        char id[IFLOW_ID_SIZE];
-        memcpy(id, prefix, sizeof id);
-        id[31] = (char)('0' + i);
-        OK(store->ops->put_record(store, id, "{}", 2));
-    }
-    snprintf(found, sizeof found, "%.4s", chunk);
-    FAILS(iflow_store_resolve(store, found, found, &is_document), IFLOW_E_ARG, "ambiguous, 7 documents");
-    size_t n_listed = 0;
-    for (const char *at = iflow_error_message(); (at = strstr(at, "0000000000000000000000")) != NULL; at += 22) {
-        n_listed++;
-    }
-    assert_int_equal(n_listed, 5);
-    assert_non_null(strstr(iflow_error_message(), "..."));
-    OK(iflow_store_resolve(store, prefix, found, &is_document)); /* a whole id is never ambiguous */
-    assert_string_equal(found, prefix);
-    close_checked(store);
-}
-
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
@@ -762,9 +593,6 @@ int main(void) {
         TEST(test_replace),
         TEST(test_replace_at_the_limit),
         TEST(test_random_operations),
-        TEST(test_documents),
-        TEST(test_bad_records_are_skipped),
-        TEST(test_resolve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

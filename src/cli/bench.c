@@ -261,7 +261,7 @@ static int show(const json_t *out, bool json, const char *svg) {
     if (svg) {
         text chart = {0};
         bench_svg(out, &chart);
-        result = write_file(svg, chart.bytes, chart.n);
+        result = write_file(svg, chart.bytes, chart.n, false);
         text_free(&chart);
     }
     if (json) {

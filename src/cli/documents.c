@@ -24,6 +24,7 @@ void document_free(document *doc) {
     free(doc->part);
     free(doc->part_bytes);
     free(doc->name);
+    free(doc->source);
     free(doc);
 }
 
@@ -206,7 +207,9 @@ typedef struct reading {
     bool stopped;
 } reading;
 
-static void give(reading *r, document *doc, uint64_t source_bytes) {
+static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) {
+    doc->source = strcmp(r->from->path, "-") != 0 ? text_format("%s", r->from->path) : NULL;
+    doc->line = line;
     doc->source_bytes = source_bytes;
     r->stopped = !r->take(doc, r->user);
 }
@@ -248,7 +251,7 @@ static void read_text(reading *r, FILE *file) {
         goto cleanup;
     }
     uint64_t n_read = content.n;
-    give(r, document_of_text(text_format("%s", r->name), &content), n_read);
+    give(r, document_of_text(text_format("%s", r->name), &content), 0, n_read);
 cleanup:
     text_free(&content);
 }
@@ -318,7 +321,7 @@ static void read_jsonl(reading *r, FILE *file) {
         document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
         if (doc) {
             n_documents++;
-            give(r, doc, (uint64_t)n);
+            give(r, doc, number, (uint64_t)n);
         } else {
             char *where = text_format("%s:%zu", r->name, number);
             char *message = why      ? text_format("%s", why)

@@ -7,6 +7,8 @@
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {
     char *name;
+    char *source; /* the file that it comes from; NULL: standard input */
+    size_t line;  /* of it, from 1; 0: it is the whole file */
     char **part;
     size_t *part_bytes;
     size_t n_parts;

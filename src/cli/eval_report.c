@@ -457,7 +457,7 @@ int eval_report_write(const eval_report *report, const eval_summary *summary) {
     const iflow_status status = add_questions(&out, report, summary);
     text_puts(&out, script);
     page_end(&out);
-    const int result = status == IFLOW_OK ? write_file(report->path, out.bytes, out.n) : cli_failed(status, report->path);
+    const int result = status == IFLOW_OK ? write_file(report->path, out.bytes, out.n, false) : cli_failed(status, report->path);
     text_free(&css);
     text_free(&out);
     return result;

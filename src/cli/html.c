@@ -273,7 +273,7 @@ int html_write(const char *path, const session *s, const context_documents *docu
         text_puts(&out, "<p class=\"note\">This method scores no tokens.</p>\n");
     iflow_status status = add_context(&out, s, documents, answer, &shade);
     page_end(&out);
-    int result = status == IFLOW_OK ? write_file(path, out.bytes, out.n) : cli_failed(status, path);
+    int result = status == IFLOW_OK ? write_file(path, out.bytes, out.n, false) : cli_failed(status, path);
     shades_free(&shade);
     text_free(&out);
     return result;

@@ -4,13 +4,14 @@
 #include "progress.h"
 #include "text.h"
 
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 /* A document whose chunks are not all there yet, because another process computes some of them. */
 typedef struct waiting {
-    char *name;
+    char *name, *recorded; /* as it was given, and as it is recorded */
     document_chunks chunks;
     char (*id)[IFLOW_ID_SIZE]; /* empty string: not there yet */
 } waiting;
@@ -21,6 +22,7 @@ typedef struct ingest {
     sources sources;
     waiting *waiting;
     size_t n_waiting;
+    void *names; /* that this run records documents by: a tree of place */
     size_t n_documents, n_computed, n_present, n_tokens, n_computed_tokens;
     uint64_t bytes_done, bytes_computed; /* of the sources */
     double started, computing;           /* seconds */
@@ -73,10 +75,61 @@ static size_t together(const document_chunks *chunks, size_t first) {
     return end;
 }
 
+/* What a name in this run stands for. */
+typedef struct place {
+    char *name, *source;
+    size_t line;
+} place;
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const place *)a)->name, ((const place *)b)->name);
+}
+
+static void free_place(void *found) {
+    place *p = found;
+    free(p->name);
+    free(p->source);
+    free(p);
+}
+
+/* Takes a name for what is on a line of a source; false if something else of this run has it. */
+static bool take_name(ingest *in, const char *name, const char *path, size_t line) {
+    place *mine = must_alloc(1, sizeof *mine);
+    *mine = (place){text_format("%s", name), text_format("%s", path), line};
+    place **found = tsearch(mine, &in->names, by_name);
+    if (found && *found == mine)
+        return true;
+    const bool same = found && (*found)->line == line && strcmp((*found)->source, path) == 0;
+    free_place(mine);
+    return same;
+}
+
+/* The name that a document is recorded by: documents of the same name in different places are different ones. */
+static char *recorded_name(ingest *in, const document *doc) {
+    char *untitled = doc->source ? text_format("%s:%zu", doc->source, doc->line) : NULL;
+    char *resolved = doc->source ? realpath(doc->source, NULL) : NULL, *name;
+    if (!resolved) /* standard input; or a pipe, which has no path */
+        name = text_format("%s", doc->name);
+    else if (!doc->line)
+        name = text_format("%s", resolved);
+    else if (strcmp(doc->name, untitled) == 0)
+        name = text_format("%s:%zu", resolved, doc->line);
+    else
+        name = text_format("%s:%s", resolved, doc->name);
+    while (!take_name(in, name, resolved ? resolved : doc->source ? doc->source : "", doc->line)) { /* a title that comes twice */
+        char *longer = text_format("%s:%zu", name, doc->line);
+        free(name);
+        name = longer;
+    }
+    free(untitled);
+    free(resolved);
+    return name;
+}
+
 /* Records a document whose chunks are all there, and prints its id. */
-static bool record(ingest *in, const char *name, const document_chunks *chunks, char (*id)[IFLOW_ID_SIZE]) {
+static bool record(ingest *in, const char *name, char *recorded, const document_chunks *chunks, char (*id)[IFLOW_ID_SIZE]) {
     char *clean = text_utf8(name, strlen(name));
-    iflow_document doc = {.name = clean, .chunk_id = id, .n_chunks = chunks->n_chunks, .n_tokens = chunks->start[chunks->n_chunks]};
+    iflow_document doc = {.name = recorded, .chunk_id = id, .n_chunks = chunks->n_chunks, .n_tokens = chunks->start[chunks->n_chunks]};
     memcpy(doc.fingerprint, in->s.info.fingerprint, sizeof doc.fingerprint);
     iflow_status status = iflow_store_put_document(in->s.store, &doc);
     if (status == IFLOW_OK) {
@@ -84,6 +137,8 @@ static bool record(ingest *in, const char *name, const document_chunks *chunks, 
         printf("%s  %s\n", doc.id, clean);
         fflush(stdout);
         in->n_documents++;
+        if (doc.replaced && !in->options.quiet)
+            cli_note("%s: replaced, it consisted of other chunks before; those stay until they are pruned", clean);
     } else {
         cli_failed(status, name);
         in->fatal = true;
@@ -94,7 +149,7 @@ static bool record(ingest *in, const char *name, const document_chunks *chunks, 
 
 /* Failures that the next document would meet too. */
 static bool is_fatal(iflow_status status) {
-    return status != IFLOW_E_FORMAT && status != IFLOW_E_CONTEXT && status != IFLOW_E_ARG;
+    return status != IFLOW_E_FORMAT && status != IFLOW_E_CONTEXT && status != IFLOW_E_ARG && status != IFLOW_E_NOT_FINITE;
 }
 
 /* Says that a document cannot be used; the rest goes on unless that is pointless. */
@@ -108,6 +163,7 @@ static bool ingest_document(document *doc, void *user) {
     ingest *in = user;
     document_chunks chunks = {0};
     char(*id)[IFLOW_ID_SIZE] = NULL;
+    char *recorded = recorded_name(in, doc);
     show_progress(in, 0, doc->source_bytes, doc->name);
     iflow_status status = document_cut(in->s.model, doc, session_chunk_tokens(&in->options), &chunks);
     if (status != IFLOW_OK) {
@@ -133,11 +189,11 @@ static bool ingest_document(document *doc, void *user) {
         show_progress(in, (double)chunks.start[end] / (double)n_all, doc->source_bytes, doc->name);
     }
     if (n_busy == 0) {
-        record(in, doc->name, &chunks, id);
+        record(in, doc->name, recorded, &chunks, id);
     } else {
         in->waiting = must_realloc(in->waiting, in->n_waiting + 1, sizeof *in->waiting);
-        in->waiting[in->n_waiting++] = (waiting){doc->name, chunks, id};
-        doc->name = NULL;
+        in->waiting[in->n_waiting++] = (waiting){doc->name, recorded, chunks, id};
+        doc->name = recorded = NULL;
         chunks = (document_chunks){0};
         id = NULL;
     }
@@ -145,11 +201,13 @@ cleanup:
     in->bytes_done += doc->source_bytes;
     document_chunks_free(&chunks);
     free(id);
+    free(recorded);
     document_free(doc);
     return !in->fatal && !cli_interrupted();
 }
 
-/* The second round: chunks that another process had in hand. It finishes them, or dies and leaves them to us. */
+/* The second round: chunks that another process had in hand. It finishes them, or dies and leaves them to us; the library waits for one no
+ * longer than half a minute, and says for whom. */
 static void finish_waiting(ingest *in) {
     for (size_t w = 0; w < in->n_waiting; w++) {
         waiting *doc = &in->waiting[w];
@@ -170,7 +228,7 @@ static void finish_waiting(ingest *in) {
         }
         if (in->fatal)
             return;
-        record(in, doc->name, &doc->chunks, doc->id);
+        record(in, doc->name, doc->recorded, &doc->chunks, doc->id);
     }
 }
 
@@ -248,10 +306,12 @@ int cli_ingest(int argc, char **argv) {
 cleanup:
     for (size_t i = 0; i < in.n_waiting; i++) {
         free(in.waiting[i].name);
+        free(in.waiting[i].recorded);
         free(in.waiting[i].id);
         document_chunks_free(&in.waiting[i].chunks);
     }
     free(in.waiting);
+    tdestroy(in.names, free_place);
     sources_free(&in.sources);
     profile_free(&found);
     session_close(&in.s);

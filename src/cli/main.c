@@ -1,6 +1,7 @@
 /* main.c - dispatches to the subcommands. */
 #include "cli.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,6 +49,7 @@ static int run(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     cli_signals(CLI_SIGNAL_IMMEDIATE);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is a write that fails, and is said */
     if (argc < 2) {
         print_usage(stderr);
         return CLI_USAGE;

@@ -60,7 +60,7 @@ bool parse_bytes(const char *string, uint64_t *n_bytes);
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
     const char *correction; /* a file, "auto" or "none"; NULL: none */
-    bool no_store, no_mmap, no_repack, exact, whole, foresee, quiet;
+    bool no_store, no_mmap, no_repack, exact, whole, foresee, quiet, shared;
     int verbose, threads, ctx, ubatch, chunk, behind;
     uint64_t max_bytes;
 } common_options;
@@ -117,9 +117,18 @@ char *common_chunks(int behind);
 #define OPTION_ROW_EXACT(o)                                                                                                                \
     { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU" }
 #define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
+    {'\0',                                                                                                                                 \
+     "max-size",                                                                                                                           \
+     "BYTES",                                                                                                                              \
+     OPTION_BYTES,                                                                                                                         \
+     &(o).max_bytes,                                                                                                                       \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"},                              \
     {                                                                                                                                      \
-        '\0', "max-size", "BYTES", OPTION_BYTES, &(o).max_bytes, 0, 0,                                                                     \
-            "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"                         \
+        '\0', "shared", NULL, OPTION_FLAG, &(o).shared, 0, 0,                                                                              \
+            "let others use the store, too, from now on: what is put there has the permissions that the umask leaves (default: only its "  \
+            "owner may read it)"                                                                                                           \
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \
     {'\0', "device", "NAME", OPTION_TEXT, &(o).device, 0, 0, "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},  \

@@ -162,21 +162,13 @@ void profile_json(json_t *object, const profile *p) {
 }
 
 int profile_write(const char *path, const json_t *root) {
-    char *part = text_format("%s.%ld", path, (long)getpid()),
-         *bytes = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-    make_parents(part); /* what goes wrong there shows when the file is written */
+    char *bytes = json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
     int result = CLI_FAILED;
+    make_parents(path); /* what goes wrong there shows when the file is written */
     if (!bytes)
         cli_error("out of memory");
     else
-        result = write_file(part, bytes, strlen(bytes));
-    if (result == CLI_OK && rename(part, path) != 0) {
-        cli_error("cannot write %s: %s", path, strerror(errno));
-        result = CLI_FAILED;
-    }
-    if (result != CLI_OK)
-        unlink(part);
+        result = write_file(path, bytes, strlen(bytes), true);
     free(bytes);
-    free(part);
     return result;
 }

@@ -52,9 +52,7 @@ static int open_store(const command_usage *usage, const common_options *options,
     out->store_dir = find_store_dir(options);
     if (!out->store_dir)
         return options_wrong(usage, "where is the store? Give -s STORE or set INFOFLOW_STORE");
-    if (!must_exist)
-        make_parents(out->store_dir); /* what goes wrong there shows when the store is opened */
-    iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist};
+    iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared};
     iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }

@@ -21,6 +21,12 @@ static int by_id(const void *a, const void *b) {
     return strcmp(((const iflow_chunk_info *)a)->id, ((const iflow_chunk_info *)b)->id);
 }
 
+/* For the order of the shelf: where there is a file of the same name in a wrong place, the sound one first. */
+static int by_id_and_state(const void *a, const void *b) {
+    const int order = by_id(a, b);
+    return order ? order : ((const iflow_chunk_info *)a)->damaged - ((const iflow_chunk_info *)b)->damaged;
+}
+
 static int shelf_load(shelf *f) {
     iflow_status status = iflow_store_list(f->s.store, &f->chunk, &f->n_chunks);
     if (status == IFLOW_OK)
@@ -28,7 +34,7 @@ static int shelf_load(shelf *f) {
     if (status != IFLOW_OK)
         return cli_failed(status, NULL);
     if (f->n_chunks)
-        qsort(f->chunk, f->n_chunks, sizeof *f->chunk, by_id);
+        qsort(f->chunk, f->n_chunks, sizeof *f->chunk, by_id_and_state);
     return CLI_OK;
 }
 
@@ -41,7 +47,10 @@ static void shelf_close(shelf *f) {
 static iflow_chunk_info *find_chunk(const shelf *f, const char *id) {
     iflow_chunk_info key = {0};
     memcpy(key.id, id, IFLOW_ID_SIZE);
-    return f->n_chunks ? bsearch(&key, f->chunk, f->n_chunks, sizeof *f->chunk, by_id) : NULL;
+    iflow_chunk_info *found = f->n_chunks ? bsearch(&key, f->chunk, f->n_chunks, sizeof *f->chunk, by_id) : NULL;
+    while (found && found > f->chunk && strcmp(found[-1].id, id) == 0)
+        found--;
+    return found;
 }
 
 static iflow_document *find_document(const shelf *f, const char *id) {
@@ -53,7 +62,7 @@ static iflow_document *find_document(const shelf *f, const char *id) {
 
 /* What a document's chunks come to. */
 typedef struct sum {
-    size_t n_missing;
+    size_t n_missing, n_damaged;
     uint64_t n_bytes;
     int64_t used_at;
     bool pinned;
@@ -69,9 +78,10 @@ static sum sum_document(const shelf *f, const iflow_document *doc) {
             continue;
         }
         out.n_bytes += chunk->n_bytes;
+        out.n_damaged += chunk->damaged;
         out.used_at = chunk->used_at > out.used_at ? chunk->used_at : out.used_at;
         out.pinned = out.pinned && chunk->pinned;
-        out.type = chunk->type;
+        out.type = chunk->damaged ? out.type : chunk->type;
     }
     out.pinned = out.pinned && out.n_missing < doc->n_chunks;
     return out;
@@ -109,10 +119,11 @@ static const char *age(int64_t used_at) {
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:I, s:I, s:b}", "id", chunk->id, "model", chunk->fingerprint, "tokens",
-                     chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv", chunk->n_embd_kv, "type",
-                     chunk->type, "foreseen", chunk->foreseen, "bytes", (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at,
-                     "pinned", chunk->pinned);
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b}", "id", chunk->id, "model", chunk->fingerprint,
+                     "tokens", chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv", chunk->n_embd_kv,
+                     "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes", (json_int_t)chunk->n_bytes,
+                     "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged, "unsupported",
+                     chunk->unsupported);
 }
 
 static json_t *document_json(const shelf *f, const iflow_document *doc) {
@@ -127,6 +138,7 @@ static json_t *document_json(const shelf *f, const iflow_document *doc) {
     json_object_set_new(object, "tokens", json_integer((json_int_t)doc->n_tokens));
     json_object_set_new(object, "bytes", json_integer((json_int_t)all.n_bytes));
     json_object_set_new(object, "missing_chunks", json_integer((json_int_t)all.n_missing));
+    json_object_set_new(object, "damaged_chunks", json_integer((json_int_t)all.n_damaged));
     json_object_set_new(object, "used_at", json_integer((json_int_t)all.used_at));
     json_object_set_new(object, "pinned", json_boolean(all.pinned));
     json_object_set_new(object, "chunks", chunks);
@@ -143,15 +155,16 @@ static int dump(json_t *object) {
 
 static int list_json(const shelf *f) {
     json_t *documents = json_array(), *chunks = json_array();
-    uint64_t n_bytes = 0;
+    uint64_t n_bytes = 0, n_damaged = 0;
     for (size_t i = 0; i < f->n_documents; i++)
         json_array_append_new(documents, document_json(f, f->document[i]));
     for (size_t i = 0; i < f->n_chunks; i++) {
         json_array_append_new(chunks, chunk_json(&f->chunk[i]));
         n_bytes += f->chunk[i].n_bytes;
+        n_damaged += f->chunk[i].damaged;
     }
-    return dump(json_pack("{s:o, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes, "documents", documents,
-                          "chunks", chunks));
+    return dump(json_pack("{s:o, s:I, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes, "damaged",
+                          (json_int_t)n_damaged, "documents", documents, "chunks", chunks));
 }
 
 static int by_name(const void *a, const void *b) {
@@ -165,7 +178,7 @@ static int run_list(shelf *f) {
         return list_json(f);
     if (f->n_documents)
         qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
-    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0;
+    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0;
     printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
     for (size_t i = 0; i < f->n_documents; i++) {
         const iflow_document *doc = f->document[i];
@@ -174,16 +187,26 @@ static int run_list(shelf *f) {
                human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", doc->name);
         if (all.n_missing)
             printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
+        if (all.n_damaged)
+            printf("  (%zu of its chunks damaged)", all.n_damaged);
         putchar('\n');
     }
     for (size_t i = 0; i < f->n_chunks; i++) {
         n_bytes += f->chunk[i].n_bytes;
         n_tokens += (uint64_t)f->chunk[i].n_tokens;
         n_pinned += f->chunk[i].pinned;
+        n_damaged += f->chunk[i].damaged;
+        n_unsupported += f->chunk[i].unsupported;
     }
     printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
            human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
            f->s.store_dir);
+    if (n_damaged)
+        printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n", human_count(n_damaged),
+               n_damaged == 1 ? " is" : "s are", n_damaged == 1 ? "it" : "them");
+    if (n_unsupported)
+        printf("%s chunk file%s of a format version that this program does not read\n", human_count(n_unsupported),
+               n_unsupported == 1 ? " is" : "s are");
     return CLI_OK;
 }
 
@@ -193,6 +216,7 @@ static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
     printf("%-10s%s, prefilled behind %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
     printf("%-10s%s\n", "foreseen", chunk->foreseen ? "yes: it knows how stale each token will be" : "no");
+    printf("%-10s%s\n", "exact", chunk->exact ? "yes: computed as libllama does, to the bit" : "no");
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",
            chunk->pinned ? "yes" : "no");
@@ -282,40 +306,72 @@ static int run_show(shelf *f, char **operand, size_t n, bool tokens) {
 
 /* ---- verify, pin, delete, prune ----------------------------------------------------------------------------------------------------- */
 
+/* What a verification came to. */
+typedef struct findings {
+    json_t *bad;
+    size_t n_good, n_bad, n_bad_documents, n_unsupported;
+} findings;
+
+static bool note_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+    findings *out = user;
+    out->n_good += status == IFLOW_OK && !is_document;
+    if (status == IFLOW_OK)
+        return !cli_interrupted();
+    cli_error("%s", message);
+    if (status == IFLOW_E_UNSUPPORTED) {
+        out->n_unsupported++;
+        return !cli_interrupted();
+    }
+    *(is_document ? &out->n_bad_documents : &out->n_bad) += 1;
+    json_array_append_new(out->bad,
+                          json_pack("{s:s, s:s, s:o}", "id", id, "kind", is_document ? "document" : "chunk", "reason", json_text(message)));
+    return !cli_interrupted();
+}
+
+/* Verifies a document or a chunk. */
+static int verify_operand(const shelf *f, const char *operand, findings *out) {
+    char id[IFLOW_ID_SIZE];
+    bool is_document = false;
+    iflow_status status = iflow_store_resolve(f->s.store, operand, id, &is_document);
+    if (status != IFLOW_OK)
+        return cli_failed(status, NULL);
+    const iflow_document *doc = is_document ? find_document(f, id) : NULL;
+    if (is_document) {
+        status = iflow_store_verify_document(f->s.store, id);
+        note_verified(id, true, status, iflow_error_message(), out);
+    }
+    const size_t n = is_document ? doc ? doc->n_chunks : 0 : 1;
+    for (size_t c = 0; c < n; c++) {
+        const char *chunk = is_document ? doc->chunk_id[c] : id;
+        status = iflow_store_verify(f->s.store, chunk);
+        note_verified(chunk, false, status, iflow_error_message(), out);
+    }
+    return CLI_OK;
+}
+
 static int run_verify(shelf *f, char **operand, size_t n) {
-    size_t n_good = 0, n_bad = 0;
-    json_t *bad = json_array();
-    size_t n_targets = n ? n : 1;
+    findings out = {.bad = json_array()};
     int result = CLI_OK;
-    for (size_t i = 0; i < n_targets; i++) {
-        target t = {0};
-        if (n && resolve(f, operand[i], &t) != CLI_OK) {
-            result = CLI_FAILED;
-            continue;
-        }
-        size_t n_chunks = n ? t.n_chunks : f->n_chunks;
-        for (size_t c = 0; c < n_chunks; c++) {
-            const char *id = n ? t.chunk[c] : f->chunk[c].id;
-            iflow_status status = iflow_store_verify(f->s.store, id);
-            if (status == IFLOW_OK) {
-                n_good++;
-                continue;
-            }
-            n_bad++;
-            json_array_append_new(bad, json_pack("{s:s, s:o}", "id", id, "reason", json_text(iflow_error_message())));
-            cli_failed(status, NULL);
-        }
+    for (size_t i = 0; i < n; i++)
+        result = verify_operand(f, operand[i], &out) == CLI_OK ? result : CLI_FAILED;
+    if (!n) {
+        const iflow_status status = iflow_store_verify_all(f->s.store, note_verified, &out);
+        result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
     }
     if (f->json) {
-        dump(json_pack("{s:I, s:O}", "good", (json_int_t)n_good, "bad", bad));
-    } else if (n_bad) {
-        printf("%s chunk%s good, %s bad: set aside; ingest their documents again\n", human_count(n_good), plural(n_good),
-               human_count(n_bad));
+        dump(json_pack("{s:I, s:O, s:I}", "good", (json_int_t)out.n_good, "bad", out.bad, "unsupported", (json_int_t)out.n_unsupported));
     } else {
-        printf("%s chunk%s good\n", human_count(n_good), plural(n_good));
+        printf("%s chunk%s good", human_count(out.n_good), plural(out.n_good));
+        if (out.n_bad)
+            printf(", %s bad: ingest their documents again", human_count(out.n_bad));
+        if (out.n_bad_documents)
+            printf(", %s document record%s bad: ingest again", human_count(out.n_bad_documents), plural(out.n_bad_documents));
+        if (out.n_unsupported)
+            printf(", %s of another version: left as %s", human_count(out.n_unsupported), out.n_unsupported == 1 ? "it is" : "they are");
+        putchar('\n');
     }
-    json_decref(bad);
-    return n_bad ? CLI_FAILED : result;
+    json_decref(out.bad);
+    return out.n_bad || out.n_bad_documents ? CLI_FAILED : result;
 }
 
 static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
@@ -324,11 +380,9 @@ static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
         int result = resolve(f, operand[i], &t);
         if (result != CLI_OK)
             return result;
-        for (size_t c = 0; c < t.n_chunks; c++) {
-            iflow_status status = iflow_store_pin(f->s.store, t.chunk[c], pinned);
-            if (status != IFLOW_OK)
-                return cli_failed(status, NULL);
-        }
+        iflow_status status = t.document ? iflow_store_pin_document(f->s.store, t.id, pinned) : iflow_store_pin(f->s.store, t.id, pinned);
+        if (status != IFLOW_OK)
+            return cli_failed(status, NULL);
         printf("%s  %s\n", t.id, pinned ? "pinned" : "unpinned");
     }
     return CLI_OK;
@@ -399,11 +453,12 @@ static const command_usage action[] = {
     {"store show", "[OPTION]... ID...", "Shows a document or a chunk. An id's first 4 digits or more are enough.",
      "  infoflow store show 3fa94c --tokens -m model.gguf"},
     {"store verify", "[OPTION]... [ID]...",
-     "Reads chunks whole and checks their checksums.\n"
-     "Without an ID: all of them. A bad one is reported and set aside, so that it is computed again; exit status 1 then.",
+     "Reads chunks whole and checks their checksums and numbers, and the records of documents.\n"
+     "Without an ID: all files that are there. A bad one is reported and set aside, so that it is computed again; exit status 1 then.",
      "  infoflow store verify"},
     {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
-    {"store unpin", "[OPTION]... ID...", "Takes pins off again.", "  infoflow store unpin 3fa94c"},
+    {"store unpin", "[OPTION]... ID...", "Takes pins off again, but for chunks that another pinned document has.",
+     "  infoflow store unpin 3fa94c"},
     {"store delete", "[OPTION]... ID...", "Deletes chunks, or documents with those of their chunks that no other document has.",
      "  infoflow store delete 3fa94c"},
     {"store prune", "[OPTION]...",
@@ -458,7 +513,7 @@ static int run_action(size_t which, int argc, char **argv) {
     f.options.max_bytes = prune_to;
     if (result == CLI_OK && f.options.model)
         result = session_load_model(usage, &f.options, &f.s);
-    if (result == CLI_OK)
+    if (result == CLI_OK && (which != VERIFY || n_operands)) /* it looks at all files by itself, whether they can be listed or not */
         result = shelf_load(&f);
     if (result != CLI_OK)
         goto cleanup;

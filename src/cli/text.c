@@ -1,7 +1,7 @@
 /* text.c - strings of the command: a growing one, valid UTF-8 out of any bytes, and numbers as people read them. */
 #include "text.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -194,28 +194,18 @@ const char *plural(uint64_t n) {
     return n == 1 ? "" : "s";
 }
 
-int write_file(const char *path, const char *bytes, size_t n_bytes) {
-    FILE *file = fopen(path, "wb");
-    if (!file) {
-        cli_error("cannot write %s: %s", path, strerror(errno));
-        return CLI_FAILED;
-    }
-    size_t written = fwrite(bytes, 1, n_bytes, file);
-    int error = written == n_bytes ? 0 : errno;
-    if (fclose(file) && !error)
-        error = errno;
-    if (error) {
-        cli_error("cannot write %s: %s", path, strerror(error));
-        return CLI_FAILED;
-    }
-    return CLI_OK;
+int write_file(const char *path, const char *bytes, size_t n_bytes, bool only_owner) {
+    fflush(stdout); /* it may be the same file */
+    iflow_status status = iflow_write_file(path, bytes, n_bytes, only_owner);
+    return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }
 
 void make_parents(const char *path) {
     char *copy = text_format("%s", path);
     for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        mkdir(copy, 0777);
+        if (mkdir(copy, 0700) == 0) /* a umask can take more than others' permissions */
+            fchmodat(AT_FDCWD, copy, 0700, AT_SYMLINK_NOFOLLOW);
         *slash = '/';
     }
     free(copy);

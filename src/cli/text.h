@@ -40,10 +40,10 @@ const char *human_clock(double seconds);
 /* "s" unless n is 1. */
 const char *plural(uint64_t n);
 
-/* Writes a file of n_bytes; on failure says so and gives CLI_FAILED. */
-int write_file(const char *path, const char *bytes, size_t n_bytes);
+/* Writes a whole file or nothing of it (iflow_write_file). CLI_OK, or CLI_FAILED after a message. */
+int write_file(const char *path, const char *bytes, size_t n_bytes, bool only_owner);
 
-/* Makes the directories above a path, as far as it can. */
+/* Makes the directories of a path that are missing, for their owner alone; what goes wrong shows when the path is used. */
 void make_parents(const char *path);
 
 /* The value of an environment variable; NULL if it is not set or empty. */

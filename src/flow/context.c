@@ -11,6 +11,15 @@ enum {
     MIN_TOGETHER = 32, /* tokens of each, where there are several: ggml multiplies fewer rows in another order */
 };
 
+/* That a correction is for chunks behind the texts that there are now. */
+static iflow_status check_correction(const iflow_context *ctx, const iflow_correction *c) {
+    if (c && strcmp(c->lead, ctx->lead_id[c->info.behind]) != 0) {
+        return iflow_fail(IFLOW_E_ARG, "the correction %s was learned from chunks behind other texts than this version's: learn it again",
+                          c->path);
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params, iflow_context **out) {
     static const iflow_context_params defaults = {0};
     if (IFLOW_MISSING(model) || IFLOW_MISSING(out)) {
@@ -33,10 +42,18 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->kv_type = kv_type;
     ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
     ctx->foresee = params->foresee;
+    ctx->busy.patience_ms = IFLOW_BUSY_PATIENCE_MS;
     ctx->correction = params->correction;
     ctx->turn.pending = -1;
     if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
         (status = iflow_texts_make(model, &ctx->texts))) {
+        iflow_context_free(ctx);
+        return status;
+    }
+    for (int i = 0; i <= IFLOW_MAX_BEHIND; i++) {
+        iflow_hash_hex(ctx->texts.token, ctx->texts.end[i] * sizeof ctx->texts.token[0], ctx->lead_id[i]);
+    }
+    if ((status = check_correction(ctx, params->correction))) {
         iflow_context_free(ctx);
         return status;
     }
@@ -57,6 +74,7 @@ void iflow_context_free(iflow_context *ctx) {
         iflow_chunk_free(ctx->memory[i]);
     }
     free(ctx->memory);
+    free(ctx->busy.entry);
     free(ctx->chunk);
     iflow_cache_free(&ctx->cache);
     for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
@@ -103,6 +121,7 @@ static iflow_chunk_identity identity_of(const iflow_context *ctx, const iflow_co
         .n_layer = ctx->model->h.n_layer,
         .n_embd_kv = ctx->model->n_embd_kv,
         .type = chunk->type,
+        .exact = ctx->model->exact,
     };
     memcpy(identity.fingerprint, ctx->model->fingerprint, sizeof identity.fingerprint);
     return identity;
@@ -381,6 +400,7 @@ iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk 
 /* Chunks that are to be computed in one pass; claimed, where there is a store. */
 typedef struct batch {
     iflow_context_chunk chunk[MAX_TOGETHER];
+    bool claimed[MAX_TOGETHER];
     size_t n, n_tokens;
 } batch;
 
@@ -405,11 +425,12 @@ static iflow_status batch_run(iflow_context *ctx, batch *b, iflow_status status)
         bool owned = made[i] != NULL;
         if (!status && made[i]) {
             status = keep(ctx, made[i], &owned);
+            status = status == IFLOW_E_BUSY ? IFLOW_E_IO : status; /* the store as a whole: that is no chunk to wait for */
         }
         if (owned) {
             iflow_chunk_free(made[i]);
         }
-        if (ctx->store) {
+        if (b->claimed[i]) {
             ctx->store->ops->release(ctx->store, b->chunk[i].id);
         }
     }
@@ -417,15 +438,23 @@ static iflow_status batch_run(iflow_context *ctx, batch *b, iflow_status status)
     return status;
 }
 
-/* Whether this process is to compute a chunk: it is not kept, and nobody else has claimed it (E_BUSY). */
-static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, bool *wanted) {
-    iflow_status status = IFLOW_OK;
-    if (!(*wanted = !is_kept(ctx, chunk)) || !ctx->store || (status = ctx->store->ops->claim(ctx->store, chunk->id))) {
-        return status;
+/* Whether this process is to compute a chunk: it is not kept, and nobody else has claimed it (E_BUSY). *claimed: it has to be released. */
+static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, bool *wanted, bool *claimed) {
+    *claimed = false;
+    if (!(*wanted = !is_kept(ctx, chunk)) || !ctx->store) {
+        iflow_busy_forget(&ctx->busy, chunk->id);
+        return IFLOW_OK;
     }
+    const iflow_status status = ctx->store->ops->claim(ctx->store, chunk->id);
+    if (status) {
+        return status == IFLOW_E_BUSY ? iflow_busy_wait(&ctx->busy, chunk->id) : status;
+    }
+    *claimed = true;
+    iflow_busy_forget(&ctx->busy, chunk->id);
     /* Another process may have published it between the look and the claim. */
     if (!(*wanted = !is_kept(ctx, chunk))) {
         ctx->store->ops->release(ctx->store, chunk->id);
+        *claimed = false;
     }
     return IFLOW_OK;
 }
@@ -459,15 +488,16 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     for (size_t i = 0; !status && i < n_chunks; i++) {
         const size_t n = start[i + 1] - start[i];
         const iflow_context_chunk chunk = iflow_context_chunk_of(ctx, copy + (start[i] - start[0]), n, ctx->kv_type, ctx->behind);
-        bool wanted = false;
+        bool wanted = false, claimed = false;
         if (!batch_takes(ctx, &b, &chunk) && (status = batch_run(ctx, &b, IFLOW_OK))) {
             break;
         }
-        status = claim(ctx, &chunk, &wanted);
+        status = claim(ctx, &chunk, &wanted, &claimed);
         const bool others = status == IFLOW_E_BUSY;
         memcpy(ids[i], others ? "" : chunk.id, others ? 1 : sizeof chunk.id);
         was_stored[i] = !status && !wanted;
         if (!status && wanted) {
+            b.claimed[b.n] = claimed;
             b.chunk[b.n++] = chunk;
             b.n_tokens += n;
         }
@@ -528,6 +558,24 @@ iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens,
     return status;
 }
 
+/* That a stored chunk is one of this context's model, and computed in the class that the model is loaded for. */
+static iflow_status check_origin(const iflow_context *ctx, const iflow_chunk_info *info) {
+    if (strcmp(info->fingerprint, ctx->model->fingerprint) != 0) {
+        return iflow_fail(IFLOW_E_ARG,
+                          "chunk %s was prefilled with another model (fingerprint %.8s, this one is %.8s); ingest its document with %s",
+                          info->id, info->fingerprint, ctx->model->fingerprint, ctx->model->path);
+    }
+    if (info->exact != ctx->model->exact) {
+        return iflow_fail(IFLOW_E_ARG,
+                          info->exact ? "chunk %s was computed exactly (--exact), and this model was loaded without; ask with --exact, or "
+                                        "ingest its document without"
+                                      : "chunk %s was computed without --exact, and differs by rounding from what is exact; ingest its "
+                                        "document with --exact",
+                          info->id);
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     if (IFLOW_MISSING(ctx) || IFLOW_MISSING(id)) {
         return IFLOW_E_ARG;
@@ -538,14 +586,8 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     iflow_chunk_info info;
     int32_t *tokens = NULL;
     iflow_status status = iflow_store_inspect(ctx->store, id, &info, &tokens);
-    if (status) {
-        return status;
-    }
-    if (strcmp(info.fingerprint, ctx->model->fingerprint) != 0) {
-        status = iflow_fail(IFLOW_E_ARG,
-                            "chunk %s was prefilled with another model (fingerprint %.8s, this one is %.8s); ingest its document with %s",
-                            id, info.fingerprint, ctx->model->fingerprint, ctx->model->path);
-    } else {
+    status = status ? status : check_origin(ctx, &info);
+    if (!status) {
         iflow_kv_type type = IFLOW_KV_F16;
         int behind = info.n_sink ? 0 : IFLOW_BEHIND_NOTHING;
         while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_sink > ctx->texts.end[behind]) {

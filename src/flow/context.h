@@ -3,6 +3,7 @@
 #define IFLOW_FLOW_CONTEXT_H
 
 #include "flow/behind.h"
+#include "flow/busy.h"
 #include "kv/cache.h"
 #include "kv/correction.h"
 #include "kv/store.h"
@@ -30,7 +31,9 @@ struct iflow_context {
     bool foresee;                       /* these get their foreseen staleness */
     const iflow_correction *correction; /* NULL: none */
     iflow_texts texts;
-    iflow_cache cache; /* the context, prompt and answer, at their global positions */
+    char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
+    iflow_busy busy;                                   /* chunks that others compute */
+    iflow_cache cache;                                 /* the context, prompt and answer, at their global positions */
     /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.
      */
     struct {

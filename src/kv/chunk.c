@@ -3,12 +3,11 @@
  * ggml's GGUF reader is written for files that are meant well. So nothing of a chunk file reaches it before two things hold: the preamble
  * (the first fields, whose place is fixed) is ours, and the header's checksum, which covers every byte that the reader will look at, is
  * right. It is given the header alone, never the data; what it returns is checked type by type, for its getters abort on a wrong one. */
-#include "kv/chunk.h"
+#include "kv/rows.h"
 
 #include <assert.h>
 #include <ggml.h>
 #include <gguf.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +35,10 @@
 #define KEY_TYPE            "infoflow.type"
 #define KEY_SINK            "infoflow.sink"
 #define KEY_TOKENS          "infoflow.tokens"
+#define KEY_EXACT           "infoflow.exact"
 #define TENSOR_FORESEEN     "token.foreseen"
+
+#define ID_EXACT ((uint32_t)1 << 31) /* in the type's place in the id's block */
 
 /* The preamble: magic, GGUF version, the counts of tensors and keys, then the first three keys, in this order, in every format version. */
 #define AT_N_TENSORS       8
@@ -47,13 +49,6 @@
 #define PREAMBLE_SIZE      (AT_HEADER_CHECKSUM + DIGITS)
 
 static const char zeros[] = "00000000000000000000000000000000"; /* what stands for a checksum while it is computed */
-
-static const struct {
-    const char *name;
-    enum ggml_type ggml;
-} kv_types[] = {[IFLOW_KV_F16] = {"f16", GGML_TYPE_F16}, [IFLOW_KV_Q8_0] = {"q8_0", GGML_TYPE_Q8_0}};
-
-#define N_KV_TYPES (sizeof kv_types / sizeof kv_types[0])
 
 void iflow_blob_free(iflow_blob *blob) {
     if (!blob) {
@@ -69,36 +64,6 @@ void iflow_blob_free(iflow_blob *blob) {
 
 bool iflow_id_is_valid(const char *text) {
     return text && strspn(text, "0123456789abcdef") == DIGITS && text[DIGITS] == '\0';
-}
-
-const char *iflow_kv_type_name(iflow_kv_type type) {
-    assert((size_t)type < N_KV_TYPES);
-    return kv_types[type].name;
-}
-
-static bool find_type(const char *name, iflow_kv_type *type) {
-    for (size_t i = 0; i < N_KV_TYPES; i++) {
-        if (strcmp(name, kv_types[i].name) == 0) {
-            *type = (iflow_kv_type)i;
-            return true;
-        }
-    }
-    return false;
-}
-
-iflow_status iflow_kv_type_from_name(const char *name, iflow_kv_type *type) {
-    if (!name) {
-        *type = IFLOW_KV_F16;
-        return IFLOW_OK;
-    }
-    if (!find_type(name, type)) {
-        return iflow_fail(IFLOW_E_ARG, "\"%s\" is no type of stored KV: there are f16 and q8_0", name);
-    }
-    return IFLOW_OK;
-}
-
-size_t iflow_kv_row_bytes(iflow_kv_type type, int n_embd_kv) {
-    return ggml_row_size(kv_types[type].ggml, n_embd_kv);
 }
 
 /* ---- Identity ----------------------------------------------------------------------------------------------------------------------- */
@@ -121,7 +86,7 @@ void iflow_chunk_id(const iflow_chunk_identity *identity, char id[IFLOW_ID_SIZE]
     put_u32(block, IFLOW_CHUNK_VERSION);
     put_u32(block + 4, (uint32_t)identity->n_layer);
     put_u32(block + 8, (uint32_t)identity->n_embd_kv);
-    put_u32(block + 12, (uint32_t)kv_types[identity->type].ggml);
+    put_u32(block + 12, (uint32_t)iflow_kv_ggml_type(identity->type) | (identity->exact ? ID_EXACT : 0));
     put_u64(block + 16, identity->n_sink);
     put_u64(block + 24, identity->n_tokens);
     memset(block + 32, 0, DIGITS);
@@ -203,10 +168,13 @@ static struct gguf_context *describe(const iflow_chunk_identity *identity, bool 
     gguf_set_val_u32(gguf, KEY_N_LAYER, (uint32_t)identity->n_layer);
     gguf_set_val_u32(gguf, KEY_N_EMBD_KV, (uint32_t)identity->n_embd_kv);
     gguf_set_val_str(gguf, KEY_TYPE, iflow_kv_type_name(identity->type));
+    if (identity->exact) {
+        gguf_set_val_bool(gguf, KEY_EXACT, true);
+    }
     gguf_set_arr_data(gguf, KEY_SINK, GGUF_TYPE_INT32, identity->n_sink ? identity->sink : &none, identity->n_sink);
     gguf_set_arr_data(gguf, KEY_TOKENS, GGUF_TYPE_INT32, identity->token, identity->n_tokens);
 
-    const enum ggml_type type = kv_types[identity->type].ggml;
+    const enum ggml_type type = iflow_kv_ggml_type(identity->type);
     for (int layer = 0; layer < identity->n_layer; layer++) {
         for (int kind = 0; kind < 2; kind++) {
             struct ggml_tensor tensor = {.type = type, .ne = {identity->n_embd_kv, (int64_t)identity->n_tokens, 1, 1}};
@@ -226,26 +194,6 @@ static struct gguf_context *describe(const iflow_chunk_identity *identity, bool 
     return gguf;
 }
 
-/* Rows of f16 to the bytes of a tensor. scratch: n_embd_kv floats, for q8_0 only. */
-static iflow_status store_rows(const iflow_chunk_identity *identity, const uint16_t *rows, float *scratch, unsigned char *out) {
-    const size_t n = (size_t)identity->n_embd_kv;
-    if (identity->type == IFLOW_KV_F16) {
-        memcpy(out, rows, identity->n_tokens * n * sizeof rows[0]);
-        return IFLOW_OK;
-    }
-    const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv);
-    for (size_t t = 0; t < identity->n_tokens; t++) {
-        ggml_fp16_to_fp32_row(rows + t * n, scratch, (int64_t)n);
-        for (size_t i = 0; i < n; i++) {
-            if (!isfinite(scratch[i])) { /* its conversion to an integer would be undefined */
-                return iflow_fail(IFLOW_E_ARG, "token %zu of the chunk has a key or value that is not finite: q8_0 cannot hold it", t);
-            }
-        }
-        ggml_quantize_chunk(kv_types[identity->type].ggml, scratch, out + t * row_bytes, 0, 1, (int64_t)n, NULL);
-    }
-    return IFLOW_OK;
-}
-
 iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
                                 const float *foreseen, iflow_blob *out) {
     iflow_status status = IFLOW_OK;
@@ -258,9 +206,9 @@ iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint
     if (problem) {
         return iflow_fail(IFLOW_E_ARG, "cannot encode the chunk: %s", problem);
     }
-    if (identity->n_embd_kv % ggml_blck_size(kv_types[identity->type].ggml) != 0) {
+    if (identity->n_embd_kv % ggml_blck_size(iflow_kv_ggml_type(identity->type)) != 0) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "KV of type %s needs rows of a multiple of %d elements, this model's have %d: use f16",
-                          iflow_kv_type_name(identity->type), (int)ggml_blck_size(kv_types[identity->type].ggml), identity->n_embd_kv);
+                          iflow_kv_type_name(identity->type), (int)ggml_blck_size(iflow_kv_ggml_type(identity->type)), identity->n_embd_kv);
     }
     const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv);
     const size_t tensor_bytes = row_bytes * identity->n_tokens; /* the limits above: less than 2^21 * 2^23 */
@@ -291,7 +239,7 @@ iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint
     unsigned char *at = bytes + header_bytes;
     for (int layer = 0; layer < identity->n_layer; layer++) {
         for (int kind = 0; kind < 2; kind++) {
-            status = store_rows(identity, kind == 0 ? k[layer] : v[layer], scratch, at);
+            status = iflow_rows_encode(identity, layer, kind, kind == 0 ? k[layer] : v[layer], scratch, at);
             if (status) {
                 goto cleanup;
             }
@@ -300,6 +248,11 @@ iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint
         }
     }
     if (foreseen) {
+        const size_t bad = iflow_bad_foreseen(foreseen, identity->n_tokens);
+        if (bad < identity->n_tokens) {
+            status = iflow_fail(IFLOW_E_NOT_FINITE, "the foreseen staleness of token %zu is %g", bad, (double)foreseen[bad]);
+            goto cleanup;
+        }
         memset(at, 0, data_bytes - kv_bytes);
         memcpy(at, foreseen, identity->n_tokens * sizeof foreseen[0]);
     }
@@ -328,6 +281,37 @@ cleanup:
 }
 
 /* ---- Decoding ----------------------------------------------------------------------------------------------------------------------- */
+
+enum { SLICE_BYTES = 1 << 17 }; /* looked at and hashed in one go: it should stay in a cache in between */
+
+/* Hashes a chunk's data and looks at the numbers of K and V on the way. *bad_tensor: the first with one that is not finite, or -1. */
+static iflow_status hash_data(const iflow_chunk_identity *identity, const unsigned char *data, size_t n_bytes, char hex[IFLOW_ID_SIZE],
+                              int *bad_tensor, size_t *bad_token) {
+    const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv), tensor_bytes = row_bytes * identity->n_tokens;
+    const size_t slice = row_bytes > SLICE_BYTES ? row_bytes : SLICE_BYTES / row_bytes * row_bytes;
+    iflow_hasher *hasher = iflow_hasher_new();
+    if (!hasher) {
+        return iflow_fail_memory(1024);
+    }
+    *bad_tensor = -1;
+    size_t at = 0;
+    for (int i = 0; i < 2 * identity->n_layer; i++) {
+        for (size_t done = 0; done < tensor_bytes; done += slice) {
+            const size_t n = tensor_bytes - done < slice ? tensor_bytes - done : slice;
+            size_t bad = 0;
+            if (*bad_tensor < 0 && !iflow_rows_finite(identity->type, data + at + done, n, &bad)) {
+                *bad_tensor = i;
+                *bad_token = (done + bad) / row_bytes;
+            }
+            iflow_hasher_add(hasher, data + at + done, n);
+        }
+        iflow_hasher_add(hasher, data + at + tensor_bytes, padded(tensor_bytes) - tensor_bytes);
+        at += padded(tensor_bytes);
+    }
+    iflow_hasher_add(hasher, data + at, n_bytes - at);
+    iflow_hasher_hex(hasher, hex);
+    return IFLOW_OK;
+}
 
 static int64_t find_value(const struct gguf_context *gguf, const char *key, enum gguf_type type) {
     const int64_t i = gguf_find_key(gguf, key);
@@ -427,9 +411,14 @@ static iflow_status read_identity(const struct gguf_context *gguf, const char *n
     if (gguf_get_alignment(gguf) != ALIGNMENT) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: its alignment is %zu, a chunk's is %d", name, gguf_get_alignment(gguf), ALIGNMENT);
     }
-    if (!type || !find_type(type, &identity->type)) {
+    if (!type || !iflow_kv_find_type(type, &identity->type)) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: %s is neither f16 nor q8_0", name, KEY_TYPE);
     }
+    const int64_t exact = gguf_find_key(gguf, KEY_EXACT);
+    if (exact >= 0 && gguf_get_kv_type(gguf, exact) != GGUF_TYPE_BOOL) {
+        return iflow_fail(IFLOW_E_CORRUPT, "%s: %s is no bool", name, KEY_EXACT);
+    }
+    identity->exact = exact >= 0 && gguf_get_val_bool(gguf, exact);
     if (!iflow_id_is_valid(fingerprint)) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: %s is not 32 lower-case hexadecimal digits", name, KEY_FINGERPRINT);
     }
@@ -445,7 +434,7 @@ static iflow_status read_identity(const struct gguf_context *gguf, const char *n
     if (problem) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: %s", name, problem);
     }
-    if (identity->n_embd_kv % ggml_blck_size(kv_types[identity->type].ggml) != 0) {
+    if (identity->n_embd_kv % ggml_blck_size(iflow_kv_ggml_type(identity->type)) != 0) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: rows of %d elements cannot be %s", name, identity->n_embd_kv,
                           iflow_kv_type_name(identity->type));
     }
@@ -471,7 +460,7 @@ static iflow_status check_tensors(const struct gguf_context *gguf, const iflow_c
             if (strcmp(found, wanted) != 0) {
                 return iflow_fail(IFLOW_E_CORRUPT, "%s: tensor \"%s\" stands where \"%s\" should", name, found, wanted);
             }
-            if (gguf_get_tensor_type(gguf, i) != kv_types[identity->type].ggml || ne[0] != identity->n_embd_kv ||
+            if (gguf_get_tensor_type(gguf, i) != iflow_kv_ggml_type(identity->type) || ne[0] != identity->n_embd_kv ||
                 ne[1] != (int64_t)identity->n_tokens || ne[2] != 1 || ne[3] != 1) {
                 return iflow_fail(IFLOW_E_CORRUPT, "%s: tensor \"%s\" is not %s [%zu tokens, %d elements]", name, found,
                                   iflow_kv_type_name(identity->type), identity->n_tokens, identity->n_embd_kv);
@@ -536,10 +525,20 @@ iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *na
     if (status) {
         goto cleanup;
     }
-    iflow_hash_hex(data + header_bytes, blob->n_bytes - header_bytes, hex);
+    int bad_tensor = -1;
+    size_t bad_token = 0;
+    status = hash_data(&chunk->identity, data + header_bytes, blob->n_bytes - header_bytes, hex, &bad_tensor, &bad_token);
+    if (status) {
+        goto cleanup;
+    }
     const char *checksum = get_string(chunk->gguf, KEY_DATA_CHECKSUM);
     if (!checksum || strcmp(checksum, hex) != 0) {
         status = iflow_fail(IFLOW_E_CORRUPT, "%s: the data's checksum is wrong", name);
+        goto cleanup;
+    }
+    if (bad_tensor >= 0) {
+        status = iflow_fail(IFLOW_E_CORRUPT, "%s: tensor \"%s\": a number of token %zu is not finite, or too large", name,
+                            gguf_get_tensor_name(chunk->gguf, bad_tensor), bad_token);
         goto cleanup;
     }
 
@@ -557,6 +556,12 @@ iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *na
     const int64_t foreseen = find_foreseen(chunk->gguf, &chunk->identity);
     if (foreseen >= 0) {
         chunk->foreseen = (const void *)(data + header_bytes + gguf_get_tensor_offset(chunk->gguf, foreseen));
+        const size_t bad = iflow_bad_foreseen(chunk->foreseen, chunk->identity.n_tokens);
+        if (bad < chunk->identity.n_tokens) {
+            status = iflow_fail(IFLOW_E_CORRUPT, "%s: tensor \"%s\": the staleness of token %zu is %g", name, TENSOR_FORESEEN, bad,
+                                (double)chunk->foreseen[bad]);
+            goto cleanup;
+        }
     }
     chunk->blob = *blob;
     *blob = (iflow_blob){0};
@@ -593,6 +598,7 @@ iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, 
                                .n_embd_kv = identity->n_embd_kv,
                                .type = iflow_kv_type_name(identity->type),
                                .foreseen = find_foreseen(chunk.gguf, identity) >= 0,
+                               .exact = identity->exact,
                                .n_bytes = n_bytes};
     memcpy(info->id, chunk.id, sizeof info->id);
     memcpy(info->fingerprint, identity->fingerprint, sizeof info->fingerprint);
@@ -611,24 +617,4 @@ void iflow_chunk_free(iflow_chunk *chunk) {
     free(chunk->v);
     iflow_blob_free(&chunk->blob);
     free(chunk);
-}
-
-void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row_start, size_t row_count, uint16_t *out) {
-    const size_t n = (size_t)chunk->identity.n_embd_kv;
-    const size_t row_bytes = iflow_kv_row_bytes(chunk->identity.type, chunk->identity.n_embd_kv);
-    const unsigned char *from = (const unsigned char *)rows + row_start * row_bytes;
-    assert(row_start <= chunk->identity.n_tokens && row_count <= chunk->identity.n_tokens - row_start);
-    if (chunk->identity.type == IFLOW_KV_F16) {
-        memcpy(out, from, row_count * row_bytes);
-        return;
-    }
-    /* A block at a time, through floats on the stack: this is called where there is nothing to fail with. */
-    enum { BLOCK = 32 };
-    const struct ggml_type_traits *traits = ggml_get_type_traits(kv_types[chunk->identity.type].ggml);
-    float values[BLOCK];
-    assert(traits->blck_size == BLOCK);
-    for (size_t i = 0; i < row_count * n; i += BLOCK) {
-        traits->to_float(from + i / BLOCK * traits->type_size, values, BLOCK);
-        ggml_fp32_to_fp16_row(values, out + i, BLOCK);
-    }
 }

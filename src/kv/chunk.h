@@ -34,6 +34,7 @@ typedef struct iflow_chunk_identity {
     size_t n_tokens;
     int n_layer, n_embd_kv; /* n_embd_kv = n_head_kv * n_embd_head, the elements of one row of K or V */
     iflow_kv_type type;
+    bool exact; /* computed as libllama does, to the bit; what is not may differ by rounding, and is another chunk */
 } iflow_chunk_identity;
 
 void iflow_chunk_id(const iflow_chunk_identity *identity, char id[IFLOW_ID_SIZE]);
@@ -49,13 +50,14 @@ typedef struct iflow_chunk {
 } iflow_chunk;
 
 /* Encodes KV as the bytes of a chunk file. k[l], v[l]: f16 rows [n_tokens, n_embd_kv]; stored as identity->type. foreseen [n_tokens], or
- * NULL. The same input gives the same bytes. E_ARG (no token, a negative one, no valid fingerprint; q8_0: a value that is not finite),
- * E_UNSUPPORTED (q8_0 with rows that are no multiple of 32), E_MEMORY. */
+ * NULL. The same input gives the same bytes. E_ARG (no token, a negative one, no valid fingerprint), E_NOT_FINITE (a value that is not, or
+ * that q8_0 cannot hold), E_UNSUPPORTED (q8_0 with rows that are no multiple of 32), E_MEMORY. */
 iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
                                 const float *foreseen, iflow_blob *out);
 
-/* Decodes a chunk file and checks all of it: structure, sizes, checksums, and that id (NULL: any) is its own. Takes the blob over on
- * success only. E_CORRUPT with what is wrong; E_UNSUPPORTED for an intact file of another format version; name: for messages. */
+/* Decodes a chunk file and checks all of it: structure, sizes, checksums, that all numbers are finite, and that id (NULL: any) is its own.
+ * Takes the blob over on success only. E_CORRUPT with what is wrong; E_UNSUPPORTED for an intact file of another format version; name: for
+ * messages. */
 iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *name, iflow_chunk **out);
 
 /* The facts of a chunk file from its header alone (checked by the header's own checksum and against the file's size; the data is not read).

@@ -2,10 +2,12 @@
 #include "kv/correction.h"
 
 #include "kv/files.h"
+#include "kv/rows.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <gguf.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 #define KEY_VERSION      "infoflow.version"
 #define KEY_FINGERPRINT  "infoflow.fingerprint"
 #define KEY_BEHIND       "infoflow.behind"
+#define KEY_LEAD         "infoflow.lead"
 #define KEY_N_TOKENS     "infoflow.learned_tokens"
 
 enum { DIGITS = IFLOW_ID_SIZE - 1 };
@@ -37,7 +40,44 @@ static void part_name(int i, int layer, char name[GGML_MAX_NAME]) {
     snprintf(name, GGML_MAX_NAME, "blk.%d.%s", layer, part[i].name);
 }
 
+/* Whether all numbers of a tensor are finite. */
+static bool part_finite(int i, const void *bytes, size_t n) {
+    size_t at = 0;
+    if (part[i].type == GGML_TYPE_F16) {
+        return iflow_rows_finite(IFLOW_KV_F16, bytes, n * sizeof(uint16_t), &at);
+    }
+    const float *number = bytes;
+    while (at < n && isfinite(number[at])) {
+        at++;
+    }
+    return at == n;
+}
+
 /* ---- Writing ------------------------------------------------------------------------------------------------------------------------ */
+
+/* A tensor's numbers among those to be written. */
+static const void *values_of(const iflow_correction_values *values, int i, int layer) {
+    const size_t width = 2 * (size_t)values->n_embd_kv, at = (size_t)(layer - 1) * width;
+    return i == MEAN  ? (const void *)(values->mean + at)
+           : i == MAP ? (const void *)(values->map + at * width)
+                      : (const void *)(values->position + at * IFLOW_CORRECTION_FEATURES);
+}
+
+static iflow_status check_values(const iflow_correction_values *values) {
+    for (int layer = 1; layer < values->n_layer; layer++) {
+        for (int i = 0; i < N_PARTS; i++) {
+            int64_t ne[2];
+            char name[GGML_MAX_NAME];
+            part_shape(i, 2 * (int64_t)values->n_embd_kv, ne);
+            part_name(i, layer, name);
+            if (!part_finite(i, values_of(values, i, layer), (size_t)(ne[0] * ne[1]))) {
+                return iflow_fail(IFLOW_E_NOT_FINITE, "%s of the correction has a number that is not finite: other documents may do better",
+                                  name);
+            }
+        }
+    }
+    return IFLOW_OK;
+}
 
 /* The header. */
 static struct gguf_context *describe(const iflow_correction_values *values) {
@@ -50,6 +90,7 @@ static struct gguf_context *describe(const iflow_correction_values *values) {
     gguf_set_val_u32(gguf, KEY_VERSION, IFLOW_CORRECTION_VERSION);
     gguf_set_val_str(gguf, KEY_FINGERPRINT, values->fingerprint);
     gguf_set_val_u32(gguf, KEY_BEHIND, (uint32_t)values->behind);
+    gguf_set_val_str(gguf, KEY_LEAD, values->lead);
     gguf_set_val_u64(gguf, KEY_N_TOKENS, values->n_tokens);
     for (int layer = 1; layer < values->n_layer; layer++) {
         for (int i = 0; i < N_PARTS; i++) {
@@ -79,14 +120,11 @@ static iflow_status encode(const iflow_correction_values *values, unsigned char 
     }
     unsigned char *bytes = iflow_calloc(n_header + n_data + DIGITS, 1);
     if (bytes) {
-        const size_t width = 2 * (size_t)values->n_embd_kv;
         char hex[IFLOW_ID_SIZE];
         gguf_get_meta_data(gguf, bytes);
         for (int64_t i = 0; i < n_tensors; i++) {
-            const size_t at = (size_t)(i / N_PARTS) * width;
-            const void *const data[N_PARTS] = {values->mean + at, values->map + at * width,
-                                               values->position + at * IFLOW_CORRECTION_FEATURES};
-            memcpy(bytes + n_header + gguf_get_tensor_offset(gguf, i), data[i % N_PARTS], gguf_get_tensor_size(gguf, i));
+            memcpy(bytes + n_header + gguf_get_tensor_offset(gguf, i), values_of(values, (int)(i % N_PARTS), (int)(i / N_PARTS) + 1),
+                   gguf_get_tensor_size(gguf, i));
         }
         iflow_hash_hex(bytes, n_header + n_data, hex);
         memcpy(bytes + n_header + n_data, hex, DIGITS);
@@ -100,31 +138,10 @@ static iflow_status encode(const iflow_correction_values *values, unsigned char 
 iflow_status iflow_correction_write(const char *path, const iflow_correction_values *values) {
     unsigned char *bytes = NULL;
     size_t n_bytes = 0;
-    int fd = -1;
-    char *temp = iflow_format("%s.%ld.part", path, (long)getpid());
-    if (!temp) {
-        return iflow_fail_memory(strlen(path));
-    }
-    iflow_status status = encode(values, &bytes, &n_bytes);
-    if (status) {
-        goto cleanup;
-    }
-    fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        status = iflow_fail(IFLOW_E_IO, "cannot write %s: %s", path, strerror(errno));
-        goto cleanup;
-    }
-    if (!iflow_files_write_all(fd, bytes, n_bytes) || fsync(fd) || rename(temp, path)) {
-        status = iflow_fail(iflow_files_status(errno), "cannot write %s: %s", path, strerror(errno));
-    }
-    close(fd);
-    if (status) {
-        unlink(temp);
-    }
-
-cleanup:
+    iflow_status status = check_values(values);
+    status = status ? status : encode(values, &bytes, &n_bytes);
+    status = status ? status : iflow_write_file(path, bytes, n_bytes, true);
     free(bytes);
-    free(temp);
     return status;
 }
 
@@ -154,8 +171,8 @@ static int64_t find(const struct gguf_context *gguf, const char *key, enum gguf_
 
 static iflow_status check(const struct gguf_context *gguf, const char *path, const iflow_model *model, iflow_correction *c) {
     const int64_t architecture = find(gguf, KEY_ARCHITECTURE, GGUF_TYPE_STRING), version = find(gguf, KEY_VERSION, GGUF_TYPE_UINT32),
-                  fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), behind = find(gguf, KEY_BEHIND, GGUF_TYPE_UINT32),
-                  n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
+                  fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), lead = find(gguf, KEY_LEAD, GGUF_TYPE_STRING),
+                  behind = find(gguf, KEY_BEHIND, GGUF_TYPE_UINT32), n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
     if (architecture < 0 || version < 0 || strcmp(gguf_get_val_str(gguf, architecture), ARCHITECTURE) != 0) {
         return iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
     }
@@ -166,10 +183,11 @@ static iflow_status check(const struct gguf_context *gguf, const char *path, con
     if (fingerprint < 0 || strcmp(gguf_get_val_str(gguf, fingerprint), model->fingerprint) != 0) {
         return iflow_fail(IFLOW_E_ARG, "%s is a correction for another model than %s", path, model->path);
     }
-    if (behind < 0 || n_tokens < 0 || gguf_get_val_u32(gguf, behind) > IFLOW_MAX_BEHIND ||
-        gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
+    if (behind < 0 || n_tokens < 0 || lead < 0 || !iflow_id_is_valid(gguf_get_val_str(gguf, lead)) ||
+        gguf_get_val_u32(gguf, behind) > IFLOW_MAX_BEHIND || gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: parts of the correction are missing", path);
     }
+    memcpy(c->lead, gguf_get_val_str(gguf, lead), sizeof c->lead);
     c->info.behind = (int)gguf_get_val_u32(gguf, behind);
     c->info.n_tokens = gguf_get_val_u64(gguf, n_tokens);
     return IFLOW_OK;
@@ -189,7 +207,12 @@ static const void *bytes_of(const struct gguf_context *gguf, const iflow_blob *b
         iflow_fail(IFLOW_E_CORRUPT, "%s: tensor %s is missing, or not of this model's size", path, name);
         return NULL;
     }
-    return (const char *)blob->data + from;
+    const char *bytes = (const char *)blob->data + from;
+    if (!part_finite(i, bytes, (size_t)(ne[0] * ne[1]))) {
+        iflow_fail(IFLOW_E_CORRUPT, "%s: tensor %s has a number that is not finite: learn it again", path, name);
+        return NULL;
+    }
+    return bytes;
 }
 
 /* A tensor from its bytes, which are halves where it is to be q8_0. line, row: room for a row of floats each. */
@@ -267,7 +290,7 @@ iflow_status iflow_correction_load(const char *path, const iflow_model *model, i
         return iflow_fail_memory(sizeof *c);
     }
     c->model = model;
-    iflow_status status = map_file(path, &blob);
+    iflow_status status = (c->path = iflow_strdup(path)) ? map_file(path, &blob) : iflow_fail_memory(strlen(path));
     if (status || !blob.data) {
         goto cleanup;
     }
@@ -308,6 +331,7 @@ void iflow_correction_free(iflow_correction *c) {
     ggml_backend_buffer_free(c->buffer);
     ggml_free(c->ctx);
     free(c->layer);
+    free(c->path);
     free(c);
 }
 

@@ -9,12 +9,14 @@
 /* Numbers of a token's place that a map takes in beside K and V: one, three of its place in its chunk, one of its place in the context. */
 enum { IFLOW_CORRECTION_FEATURES = 5 };
 
-#define IFLOW_CORRECTION_VERSION 1
+#define IFLOW_CORRECTION_VERSION 2
 
 struct iflow_correction {
     const iflow_model *model;
     iflow_correction_info info;
-    iflow_affine *layer; /* [n_layer - 1]: of all but the first */
+    char *path;               /* that it was loaded from */
+    char lead[IFLOW_ID_SIZE]; /* hash of the tokens that the chunks stand behind: sink and texts */
+    iflow_affine *layer;      /* [n_layer - 1]: of all but the first */
     struct ggml_context *ctx;
     ggml_backend_buffer_t buffer;
 };
@@ -22,6 +24,7 @@ struct iflow_correction {
 /* The same on the host, of layers 1 and up, to be written; width: 2 n_embd_kv. */
 typedef struct iflow_correction_values {
     const char *fingerprint; /* of the model */
+    const char *lead;        /* hash of the tokens that the chunks stand behind */
     int behind, n_layer, n_embd_kv;
     size_t n_tokens;
     float *mean;     /* [n_layer - 1, width] */
@@ -29,7 +32,7 @@ typedef struct iflow_correction_values {
     float *position; /* [n_layer - 1, width, IFLOW_CORRECTION_FEATURES] */
 } iflow_correction_values;
 
-/* Writes a file, whole or not at all. E_FULL, E_IO, E_MEMORY. */
+/* Writes a file that its owner alone may read, whole or not at all. E_NOT_FINITE, E_FULL, E_IO, E_MEMORY. */
 iflow_status iflow_correction_write(const char *path, const iflow_correction_values *values);
 
 #endif

@@ -1,51 +1,44 @@
 /* files.c - files below one directory: published whole or not at all, locked, mapped, walked. */
 #include "kv/files.h"
 
-#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-iflow_status iflow_files_status(int error) {
-    const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-    return full ? IFLOW_E_FULL : error == ENOMEM ? IFLOW_E_MEMORY : IFLOW_E_IO;
-}
-
 iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error) {
-    return iflow_fail(iflow_files_status(error), "cannot %s %s%s%s: %s", action, files->dir, path[0] ? "/" : "", path, strerror(error));
+    return iflow_fail(iflow_errno_status(error), "cannot %s %s%s%s: %s", action, files->dir, path[0] ? "/" : "", path, strerror(error));
 }
 
-/* mkdir -p; path is changed while it works and is as before at the end. */
-static int make_parents(char *path) {
-    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+/* mkdir -p; path is changed while it works and is as before at the end. 0 or errno. */
+static int make_parents(char *path, bool only_owner) {
+    int error = 0;
+    for (char *slash = strchr(path + 1, '/'); slash && !error; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        const int failed = mkdir(path, 0777) != 0 && errno != EEXIST;
+        error = iflow_make_dir(AT_FDCWD, path, only_owner);
         *slash = '/';
-        if (failed) {
-            return -1;
-        }
+        error = error == EEXIST ? 0 : error;
     }
-    return mkdir(path, 0777) != 0 && errno != EEXIST ? -1 : 0;
+    error = error ? error : iflow_make_dir(AT_FDCWD, path, only_owner);
+    return error == EEXIST ? 0 : error;
 }
 
-iflow_status iflow_files_open(iflow_files *files, const char *dir, bool create) {
+iflow_status iflow_files_open(iflow_files *files, const char *dir, bool create, bool shared) {
     iflow_status status = IFLOW_OK;
-    *files = (iflow_files){.root = -1, .dir = iflow_strdup(dir)};
+    *files = (iflow_files){.root = -1, .dir = iflow_strdup(dir), .shared = shared};
     if (!files->dir) {
         return iflow_fail_memory(strlen(dir) + 1);
     }
     files->root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (files->root < 0 && errno == ENOENT && create) {
-        if (make_parents(files->dir) != 0) {
-            status = iflow_files_fail(files, "create", "", errno);
+        const int error = make_parents(files->dir, !shared);
+        if (error) {
+            status = iflow_files_fail(files, "create", "", error);
             goto cleanup;
         }
         files->root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -75,48 +68,143 @@ void iflow_files_close(iflow_files *files) {
     *files = (iflow_files){.root = -1};
 }
 
-iflow_status iflow_files_make_dir(const iflow_files *files, const char *path) {
-    if (mkdirat(files->root, path, 0777) != 0 && errno != EEXIST) {
-        return iflow_files_fail(files, "create", path, errno);
+/* ---- Paths -------------------------------------------------------------------------------------------------------------------------- */
+
+/* Gives a directory back that parent_of() opened; errno stays. */
+static void leave(const iflow_files *files, int dir) {
+    if (dir >= 0 && dir != files->root) {
+        const int error = errno;
+        close(dir);
+        errno = error;
     }
-    return IFLOW_OK;
+}
+
+/* The directory of a path's last part, *leaf, opened part by part without following a link; -1 with errno. */
+static int parent_of(const iflow_files *files, const char *path, const char **leaf) {
+    int dir = files->root;
+    for (const char *slash; dir >= 0 && (slash = strchr(path, '/')); path = slash + 1) {
+        char part[IFLOW_FILES_PATH_SIZE];
+        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        const int next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        leave(files, dir);
+        dir = next;
+    }
+    *leaf = path[0] ? path : ".";
+    return dir;
+}
+
+int iflow_files_open_path(const iflow_files *files, const char *path, int flags) {
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const int fd = dir < 0 ? -1 : openat(dir, leaf, flags | O_NOFOLLOW | O_CLOEXEC);
+    leave(files, dir);
+    return fd;
+}
+
+int iflow_files_unlink(const iflow_files *files, const char *path) {
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const int result = dir < 0 ? -1 : unlinkat(dir, leaf, 0);
+    leave(files, dir);
+    return result;
+}
+
+int iflow_files_rename(const iflow_files *files, const char *from, const char *to) {
+    const char *from_leaf, *to_leaf;
+    const int from_dir = parent_of(files, from, &from_leaf);
+    const int to_dir = from_dir < 0 ? -1 : parent_of(files, to, &to_leaf);
+    const int result = to_dir < 0 ? -1 : renameat(from_dir, from_leaf, to_dir, to_leaf);
+    leave(files, to_dir);
+    leave(files, from_dir);
+    return result;
+}
+
+int iflow_files_stat(const iflow_files *files, const char *path, struct stat *st) {
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const int result = dir < 0 ? -1 : fstatat(dir, leaf, st, AT_SYMLINK_NOFOLLOW);
+    leave(files, dir);
+    return result;
+}
+
+bool iflow_files_exists(const iflow_files *files, const char *path) {
+    struct stat st;
+    return iflow_files_stat(files, path, &st) == 0;
+}
+
+iflow_status iflow_files_make_dir(const iflow_files *files, const char *path) {
+    const char *leaf;
+    struct stat st;
+    const int dir = parent_of(files, path, &leaf);
+    int error = dir < 0 ? errno : iflow_make_dir(dir, leaf, !files->shared);
+    leave(files, dir);
+    if (error == EEXIST && iflow_files_stat(files, path, &st) == 0) {
+        if (!S_ISDIR(st.st_mode)) {
+            return iflow_fail(IFLOW_E_FORMAT, "%s/%s is no directory%s: a store's directories are its own", files->dir, path,
+                              S_ISLNK(st.st_mode) ? " but a symbolic link" : "");
+        }
+        error = 0;
+    }
+    return error ? iflow_files_fail(files, "create", path, error) : IFLOW_OK;
+}
+
+/* Opens a file that may be there, or creates it; -1 with errno. */
+static int open_or_create(const iflow_files *files, const char *path, int flags) {
+    const char *leaf;
+    int fd = -1;
+    const int dir = parent_of(files, path, &leaf);
+    while (dir >= 0) { /* it comes and goes */
+        fd = openat(dir, leaf, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+        if (fd >= 0 || errno != ENOENT) {
+            break;
+        }
+        fd = iflow_create(dir, leaf, !files->shared);
+        if (fd >= 0 || errno != EEXIST) {
+            break;
+        }
+    }
+    leave(files, dir);
+    return fd;
+}
+
+bool iflow_files_make_empty(const iflow_files *files, const char *path) {
+    const int fd = open_or_create(files, path, O_PATH);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
 }
 
 iflow_status iflow_files_sync_dir(const iflow_files *files, const char *path) {
-    const int fd = openat(files->root, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = iflow_files_open_path(files, path, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
         return iflow_files_fail(files, "open", path, errno);
     }
-    const int failed = fsync(fd) == 0 || errno == EINVAL ? 0 : errno; /* EINVAL: a file system without such a thing */
+    const int error = iflow_sync(fd);
     close(fd);
-    return failed ? iflow_files_fail(files, "sync", path, failed) : IFLOW_OK;
+    return error ? iflow_files_fail(files, "sync", path, error) : IFLOW_OK;
 }
 
 /* ---- Locks -------------------------------------------------------------------------------------------------------------------------- */
 
-static int lock_fd(int fd, bool wait) {
-    int result;
-    do {
-        result = flock(fd, wait ? LOCK_EX : LOCK_EX | LOCK_NB);
-    } while (result != 0 && errno == EINTR);
-    return result;
-}
-
-/* Whether path still names the open file. Whoever unlinks a file holds its lock, so the answer stays true while fd is locked. */
+/* iflow_is_named() for a path. */
 static bool names(const iflow_files *files, const char *path, int fd) {
-    struct stat by_path, by_fd;
-    return fstatat(files->root, path, &by_path, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &by_fd) == 0 && by_path.st_ino == by_fd.st_ino &&
-           by_path.st_dev == by_fd.st_dev;
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const bool named = dir >= 0 && iflow_is_named(dir, leaf, fd);
+    leave(files, dir);
+    return named;
 }
 
-int iflow_files_lock(const iflow_files *files, const char *path, bool wait) {
+int iflow_files_lock(const iflow_files *files, const char *path) {
     for (;;) {
-        const int fd = openat(files->root, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        struct stat st;
+        const int fd = open_or_create(files, path, O_RDWR);
         if (fd < 0) {
             return -1;
         }
-        if (lock_fd(fd, wait) != 0) {
-            const int error = errno;
+        const int error = fstat(fd, &st) != 0 ? errno : !S_ISREG(st.st_mode) ? EINVAL : iflow_try_lock(fd);
+        if (error) {
             close(fd);
             errno = error;
             return -1;
@@ -129,63 +217,19 @@ int iflow_files_lock(const iflow_files *files, const char *path, bool wait) {
 }
 
 void iflow_files_unlink_locked(const iflow_files *files, const char *path, int fd) {
-    unlinkat(files->root, path, 0);
+    iflow_files_unlink(files, path);
     close(fd);
 }
 
 bool iflow_files_reap(const iflow_files *files, const char *path) {
-    const int fd = openat(files->root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0) {
-        return false;
-    }
-    const bool ours = lock_fd(fd, false) == 0 && names(files, path, fd);
-    const bool gone = ours && unlinkat(files->root, path, 0) == 0;
-    close(fd);
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const bool gone = dir >= 0 && iflow_reap(dir, leaf);
+    leave(files, dir);
     return gone;
 }
 
 /* ---- Publishing --------------------------------------------------------------------------------------------------------------------- */
-
-/* Creates and locks a file of a new name in tmp/. */
-static iflow_status create_temp(const iflow_files *files, const char *tag, iflow_temp *temp) {
-    static atomic_uint counter;
-    for (;;) {
-        snprintf(temp->path, sizeof temp->path, "tmp/%s.%ld.%u", tag, (long)getpid(), atomic_fetch_add(&counter, 1));
-        const int fd = openat(files->root, temp->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno == EEXIST) {
-            continue; /* a dead process with our number left it */
-        }
-        if (fd < 0) {
-            return iflow_files_fail(files, "create", temp->path, errno);
-        }
-        if (lock_fd(fd, true) != 0) {
-            const int error = errno;
-            iflow_files_unlink_locked(files, temp->path, fd);
-            return iflow_files_fail(files, "lock", temp->path, error);
-        }
-        if (names(files, temp->path, fd)) {
-            temp->fd = fd;
-            return IFLOW_OK;
-        }
-        close(fd); /* reaped between creation and lock */
-    }
-}
-
-bool iflow_files_write_all(int fd, const void *bytes, size_t n_bytes) {
-    for (const unsigned char *at = bytes; n_bytes > 0;) {
-        const ssize_t n = write(fd, at, n_bytes);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            errno = n == 0 ? ENOSPC : errno;
-            return false;
-        }
-        at += n;
-        n_bytes -= (size_t)n;
-    }
-    return true;
-}
 
 static void touch_fd(int fd) {
     /* The kernel's own "now" is coarse (a tick), which would leave the order of quick uses to chance. */
@@ -197,43 +241,52 @@ static void touch_fd(int fd) {
     }
 }
 
+/* A failure with a file in tmp/. */
+static iflow_status fail_temp(const iflow_files *files, const char *action, const iflow_temp *temp, int error) {
+    char path[IFLOW_TEMP_SIZE + 8];
+    snprintf(path, sizeof path, "tmp/%s", temp->name);
+    return iflow_files_fail(files, action, path, error);
+}
+
 iflow_status iflow_files_write_temp(const iflow_files *files, const char *tag, const void *bytes, size_t n_bytes, iflow_temp *temp) {
-    temp->fd = -1;
-    iflow_status status = create_temp(files, tag, temp);
-    if (status) {
-        return status;
+    iflow_status status = IFLOW_OK;
+    *temp = (iflow_temp){.fd = -1};
+    const int tmp = iflow_files_open_path(files, "tmp", O_PATH | O_DIRECTORY);
+    if (tmp < 0) {
+        return iflow_files_fail(files, "open", "tmp", errno);
     }
-    if (!iflow_files_write_all(temp->fd, bytes, n_bytes)) {
-        status = iflow_files_fail(files, "write", temp->path, errno);
-    } else if (fsync(temp->fd) != 0) {
-        status = iflow_files_fail(files, "sync", temp->path, errno);
+    int error = iflow_temp_create(tmp, tag, "", !files->shared, temp);
+    if (error) {
+        status = fail_temp(files, "create", temp, error);
+    } else if ((error = iflow_temp_fill(tmp, temp, bytes, n_bytes))) {
+        status = fail_temp(files, "write", temp, error);
     }
-    if (status) {
-        iflow_files_discard_temp(files, temp);
-    }
+    close(tmp);
     return status;
 }
 
 iflow_status iflow_files_publish(const iflow_files *files, iflow_temp *temp, const char *dir, const char *name) {
-    assert(temp->fd >= 0);
-    iflow_status status = IFLOW_OK;
     char path[IFLOW_FILES_PATH_SIZE];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
+    snprintf(path, sizeof path, "%s%s%s", dir, dir[0] ? "/" : "", name);
     touch_fd(temp->fd);
-    if (renameat(files->root, temp->path, files->root, path) != 0) {
-        status = iflow_files_fail(files, "publish", path, errno);
-        iflow_files_discard_temp(files, temp);
-        return status;
+    const int tmp = iflow_files_open_path(files, "tmp", O_PATH | O_DIRECTORY);
+    const int to = tmp < 0 ? -1 : iflow_files_open_path(files, dir, O_PATH | O_DIRECTORY);
+    const int error = to < 0 ? errno : iflow_temp_publish(tmp, temp, to, name);
+    iflow_temp_discard(tmp, temp);
+    if (tmp >= 0) {
+        close(tmp);
     }
-    close(temp->fd);
-    temp->fd = -1;
-    return iflow_files_sync_dir(files, dir);
+    if (to >= 0) {
+        close(to);
+    }
+    return error ? iflow_files_fail(files, "publish", path, error) : iflow_files_sync_dir(files, dir);
 }
 
 void iflow_files_discard_temp(const iflow_files *files, iflow_temp *temp) {
-    if (temp->fd >= 0) {
-        iflow_files_unlink_locked(files, temp->path, temp->fd);
-        temp->fd = -1;
+    const int tmp = temp->fd < 0 ? -1 : iflow_files_open_path(files, "tmp", O_PATH | O_DIRECTORY);
+    iflow_temp_discard(tmp, temp);
+    if (tmp >= 0) {
+        close(tmp);
     }
 }
 
@@ -256,9 +309,17 @@ iflow_status iflow_files_map(const iflow_files *files, const char *path, bool wh
     iflow_status status = IFLOW_OK;
     struct stat own;
     /* Without O_NONBLOCK a FIFO that somebody put there would hold us up for ever. */
-    const int fd = openat(files->root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT) {
+        return IFLOW_E_NOT_FOUND;
+    }
+    if (fd < 0 && (errno == ELOOP || errno == ENXIO)) { /* a link; a socket */
+        return iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
+    }
     if (fd < 0) {
-        return errno == ENOENT ? IFLOW_E_NOT_FOUND : iflow_files_fail(files, "open", path, errno);
+        const bool damaged = !touch && errno == EACCES;
+        status = iflow_files_fail(files, "open", path, errno);
+        return damaged ? IFLOW_E_CORRUPT : status;
     }
     st = st ? st : &own;
     if (fstat(fd, st) != 0) {
@@ -285,7 +346,7 @@ cleanup:
 }
 
 void iflow_files_prefetch(const iflow_files *files, const char *path) {
-    const int fd = openat(files->root, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
     if (fd >= 0) {
         posix_fadvise(fd, 0, 0, POSIX_FADV_WILLNEED);
         close(fd);
@@ -294,7 +355,7 @@ void iflow_files_prefetch(const iflow_files *files, const char *path) {
 
 iflow_status iflow_files_walk(const iflow_files *files, const char *dir, iflow_files_visit visit, void *user) {
     iflow_status status = IFLOW_OK;
-    const int fd = openat(files->root, dir[0] ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = iflow_files_open_path(files, dir, O_RDONLY | O_DIRECTORY);
     if (fd < 0) {
         return errno == ENOENT || errno == ENOTDIR ? IFLOW_OK : iflow_files_fail(files, "open", dir, errno);
     }
@@ -311,7 +372,7 @@ iflow_status iflow_files_walk(const iflow_files *files, const char *dir, iflow_f
             status = errno ? iflow_files_fail(files, "read", dir, errno) : IFLOW_OK;
             break;
         }
-        if (entry->d_name[0] != '.') {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
             status = visit(user, dir, entry->d_name);
         }
     }

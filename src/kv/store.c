@@ -1,7 +1,6 @@
-/* store.c - the public functions of a store, over whichever one iflow_store_ops stands for; documents as JSON records. */
+/* store.c - the public functions of a store but for documents, over whichever one iflow_store_ops stands for. */
 #include "kv/store.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +86,37 @@ iflow_status iflow_store_verify(iflow_store *store, const char *id) {
     iflow_status status = store->ops->peek(store, id, &blob); /* looking after a store is no use of its chunks */
     status = decode_or_set_aside(store, id, &blob, status, &chunk);
     iflow_chunk_free(chunk);
+    if (!status || status == IFLOW_E_NOT_FOUND || status == IFLOW_E_CORRUPT) {
+        char why[1024];
+        snprintf(why, sizeof why, "%s", iflow_error_message());
+        const iflow_status stray = store->ops->sweep(store, id);
+        if (stray != IFLOW_E_NOT_FOUND) {
+            return stray;
+        }
+        iflow_fail(status, "%s", why);
+    }
+    return status;
+}
+
+iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user) {
+    if (IFLOW_MISSING(store) || iflow_missing(__func__, "on_verified", on_verified ? store : NULL)) {
+        return IFLOW_E_ARG;
+    }
+    char(*ids[2])[IFLOW_ID_SIZE] = {NULL, NULL};
+    size_t n[2] = {0, 0};
+    bool go_on = true;
+    iflow_status status = store->ops->find(store, NULL, &ids[0], &n[0]);
+    status = status ? status : store->ops->list_records(store, &ids[1], &n[1]);
+    for (int kind = 0; kind < 2 && !status; kind++) {
+        for (size_t i = 0; i < n[kind] && go_on; i++) {
+            const iflow_status found = kind ? iflow_store_verify_document(store, ids[kind][i]) : iflow_store_verify(store, ids[kind][i]);
+            if (found != IFLOW_E_NOT_FOUND) { /* not found: evicted or deleted meanwhile */
+                go_on = on_verified(ids[kind][i], kind == 1, found, found ? iflow_error_message() : NULL, user);
+            }
+        }
+    }
+    free(ids[0]);
+    free(ids[1]);
     return status;
 }
 
@@ -116,247 +146,6 @@ iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n
         *(n_bytes ? n_bytes : &bytes) = bytes;
     }
     return status;
-}
-
-/* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
-
-static void free_document(iflow_document *document) {
-    if (document) {
-        free(document->name);
-        free(document->chunk_id);
-        free(document);
-    }
-}
-
-void iflow_documents_free(iflow_document **list, size_t n) {
-    if (!list) {
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        free_document(list[i]);
-    }
-    free(list);
-}
-
-static iflow_status document_id(const iflow_document *document, char id[IFLOW_ID_SIZE]) {
-    iflow_hasher *hasher = iflow_hasher_new();
-    if (!hasher) {
-        return iflow_fail_memory(1024);
-    }
-    iflow_hasher_add(hasher, document->fingerprint, DIGITS);
-    for (size_t i = 0; i < document->n_chunks; i++) {
-        iflow_hasher_add(hasher, document->chunk_id[i], DIGITS);
-    }
-    iflow_hasher_hex(hasher, id);
-    return IFLOW_OK;
-}
-
-/* JSON holds only UTF-8, a path may be any bytes: each byte that is none becomes U+FFFD. NULL: no memory. */
-static char *utf8_name(const char *name) {
-    static const char replacement[] = "\xef\xbf\xbd";
-    const size_t n_bytes = strlen(name);
-    char *out = iflow_calloc(n_bytes + 1, sizeof replacement - 1);
-    if (!out) {
-        return NULL;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes;) {
-        const size_t valid = iflow_utf8_check(name + i, n_bytes - i);
-        memcpy(out + n, name + i, valid);
-        n += valid;
-        i += valid;
-        if (i < n_bytes) {
-            memcpy(out + n, replacement, sizeof replacement - 1);
-            n += sizeof replacement - 1;
-            i++;
-        }
-    }
-    out[n] = '\0';
-    return out;
-}
-
-iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document) {
-    iflow_status status = IFLOW_OK;
-    json_t *record = NULL, *chunks = NULL;
-    char *name = NULL, *text = NULL;
-    char id[IFLOW_ID_SIZE];
-
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(document) || (document->n_chunks && IFLOW_MISSING(document->chunk_id))) {
-        return IFLOW_E_ARG;
-    }
-    if (!iflow_id_is_valid(document->fingerprint)) {
-        return iflow_fail(IFLOW_E_ARG, "the document's fingerprint is not 32 lower-case hexadecimal digits");
-    }
-    if (!document->n_chunks) {
-        return iflow_fail(IFLOW_E_ARG, "document \"%.200s\" has no chunk", document->name ? document->name : "");
-    }
-    for (size_t i = 0; i < document->n_chunks; i++) {
-        if (!iflow_id_is_valid(document->chunk_id[i])) {
-            return iflow_fail(IFLOW_E_ARG, "chunk %zu of document \"%.200s\" has no valid id", i, document->name ? document->name : "");
-        }
-    }
-    status = document_id(document, id);
-    if (status) {
-        return status;
-    }
-    name = utf8_name(document->name ? document->name : "");
-    chunks = json_array();
-    if (!name || !chunks) {
-        goto cleanup;
-    }
-    for (size_t i = 0; i < document->n_chunks; i++) {
-        if (json_array_append_new(chunks, json_string(document->chunk_id[i])) != 0) {
-            goto cleanup;
-        }
-    }
-    record = json_pack("{s:i, s:s, s:s, s:s, s:I, s:O}", "version", 1, "id", id, "fingerprint", document->fingerprint, "name", name,
-                       "n_tokens", (json_int_t)document->n_tokens, "chunks", chunks);
-    text = record ? json_dumps(record, JSON_INDENT(1)) : NULL;
-    if (!text) {
-        goto cleanup;
-    }
-    status = store->ops->put_record(store, id, text, strlen(text));
-    if (!status) {
-        memcpy(document->id, id, sizeof id);
-    }
-
-cleanup:
-    if (!text) { /* all that can fail in jansson here is an allocation */
-        status = iflow_fail_memory(document->n_chunks * IFLOW_ID_SIZE);
-    }
-    free(text);
-    free(name);
-    json_decref(record);
-    json_decref(chunks);
-    return status;
-}
-
-/* Copies an id or a fingerprint out of a record. */
-static bool get_id(const json_t *value, char id[IFLOW_ID_SIZE]) {
-    const char *text = json_string_value(value);
-    if (!iflow_id_is_valid(text)) {
-        return false;
-    }
-    memcpy(id, text, IFLOW_ID_SIZE);
-    return true;
-}
-
-static iflow_status parse_document(const char *id, const iflow_buffer *text, iflow_document **out) {
-    iflow_status status = IFLOW_OK;
-    json_error_t error;
-    iflow_document *document = NULL;
-    char actual[IFLOW_ID_SIZE];
-    json_t *record = json_loadb(text->text ? text->text : "", text->n, JSON_REJECT_DUPLICATES, &error);
-    if (!record) {
-        status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record is no JSON: %s (line %d)", id, error.text, error.line);
-        goto cleanup;
-    }
-    const json_t *version = json_object_get(record, "version");
-    const char *name = json_string_value(json_object_get(record, "name"));
-    const json_t *n_tokens = json_object_get(record, "n_tokens");
-    const json_t *chunks = json_object_get(record, "chunks");
-    if (!json_is_integer(version) || json_integer_value(version) != 1) {
-        status = iflow_fail(IFLOW_E_UNSUPPORTED, "document %s: its record is not of version 1", id);
-        goto cleanup;
-    }
-    document = iflow_calloc(1, sizeof *document);
-    if (!document) {
-        status = iflow_fail_memory(sizeof *document);
-        goto cleanup;
-    }
-    if (!get_id(json_object_get(record, "fingerprint"), document->fingerprint) || !name || !json_is_integer(n_tokens) ||
-        json_integer_value(n_tokens) < 0 || !json_is_array(chunks)) {
-        status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record lacks fingerprint, name, n_tokens or chunks", id);
-        goto cleanup;
-    }
-    document->n_tokens = (size_t)json_integer_value(n_tokens);
-    document->n_chunks = json_array_size(chunks);
-    document->name = iflow_strdup(name);
-    document->chunk_id = iflow_calloc(document->n_chunks, sizeof document->chunk_id[0]);
-    if (!document->name || !document->chunk_id) {
-        status = iflow_fail_memory(document->n_chunks * sizeof document->chunk_id[0]);
-        goto cleanup;
-    }
-    for (size_t i = 0; i < document->n_chunks; i++) {
-        if (!get_id(json_array_get(chunks, i), document->chunk_id[i])) {
-            status = iflow_fail(IFLOW_E_FORMAT, "document %s: chunk %zu in its record is no id", id, i);
-            goto cleanup;
-        }
-    }
-    status = document_id(document, actual);
-    if (status) {
-        goto cleanup;
-    }
-    if (strcmp(actual, id) != 0) {
-        status = iflow_fail(IFLOW_E_FORMAT, "document %s: what its record holds is document %s", id, actual);
-        goto cleanup;
-    }
-    memcpy(document->id, id, IFLOW_ID_SIZE);
-    *out = document;
-    document = NULL;
-
-cleanup:
-    free_document(document);
-    json_decref(record);
-    return status;
-}
-
-static int by_name(const void *a, const void *b) {
-    const iflow_document *x = *(iflow_document *const *)a, *y = *(iflow_document *const *)b;
-    const int order = strcmp(x->name, y->name);
-    return order ? order : strcmp(x->id, y->id);
-}
-
-iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(list) || IFLOW_MISSING(n)) {
-        return IFLOW_E_ARG;
-    }
-    char(*ids)[IFLOW_ID_SIZE] = NULL;
-    size_t n_ids = 0, n_documents = 0;
-    iflow_document **documents = NULL;
-    iflow_status status = store->ops->list_records(store, &ids, &n_ids);
-    if (status) {
-        return status;
-    }
-    documents = iflow_calloc(n_ids, sizeof documents[0]);
-    if (!documents) {
-        status = iflow_fail_memory(n_ids * sizeof documents[0]);
-        goto cleanup;
-    }
-    for (size_t i = 0; i < n_ids; i++) {
-        iflow_buffer text = {0};
-        status = store->ops->get_record(store, ids[i], &text);
-        if (!status) {
-            status = parse_document(ids[i], &text, &documents[n_documents]);
-        }
-        iflow_buffer_free(&text);
-        if (!status) {
-            n_documents++;
-        } else if (status == IFLOW_E_MEMORY) {
-            goto cleanup;
-        } else if (status != IFLOW_E_NOT_FOUND) { /* not found: deleted meanwhile */
-            iflow_log(IFLOW_LOG_WARN, "not listed: %s", iflow_error_message());
-        }
-    }
-    status = IFLOW_OK;
-    if (n_documents) {
-        qsort(documents, n_documents, sizeof documents[0], by_name);
-    }
-    *list = documents;
-    *n = n_documents;
-    documents = NULL;
-
-cleanup:
-    iflow_documents_free(documents, n_documents);
-    free(ids);
-    return status;
-}
-
-iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
-    return store->ops->remove_record(store, id);
 }
 
 /* ---- Names -------------------------------------------------------------------------------------------------------------------------- */

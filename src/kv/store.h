@@ -23,12 +23,18 @@ typedef struct iflow_store_ops {
     iflow_status (*remove)(iflow_store *store, const char *id);
     /* Sets a bad chunk aside, out of readers' sight. */
     iflow_status (*set_aside)(iflow_store *store, const char *id);
+    /* Sets aside what is named by the id and lies where no reader looks: E_CORRUPT, naming it; E_NOT_FOUND, without a message: nothing. */
+    iflow_status (*sweep)(iflow_store *store, const char *id);
     iflow_status (*pin)(iflow_store *store, const char *id, bool pinned);
+    /* The same of a document as a whole, which keeps nothing from being evicted by itself; and whether one of either kind is there. */
+    iflow_status (*pin_record)(iflow_store *store, const char *id, bool pinned);
+    bool (*is_pinned)(iflow_store *store, const char *id);
+    /* All that change a chunk or a pin give E_BUSY where another process has held the store for seconds. */
     /* Claims the computing of a chunk for this process: E_BUSY while another live process (or thread) has it. The claim of a dead process
      * is void. Ask has() again once claimed: its last holder may just have published it. */
     iflow_status (*claim)(iflow_store *store, const char *id);
     void (*release)(iflow_store *store, const char *id);
-    /* Most recently used first, from the chunks' headers; one whose header is bad is left out with a warning. *list: free() */
+    /* Most recently used first, from the chunks' headers; also files that are damaged, or of another format version. *list: free() */
     iflow_status (*list)(iflow_store *store, iflow_chunk_info **list, size_t *n);
     /* One chunk's facts, from its header. */
     iflow_status (*stat)(iflow_store *store, const char *id, iflow_chunk_info *info);
@@ -39,6 +45,7 @@ typedef struct iflow_store_ops {
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
     iflow_status (*get_record)(iflow_store *store, const char *id, iflow_buffer *out);
     iflow_status (*remove_record)(iflow_store *store, const char *id);
+    iflow_status (*set_aside_record)(iflow_store *store, const char *id);
     iflow_status (*list_records)(iflow_store *store, char (**ids)[IFLOW_ID_SIZE], size_t *n); /* *ids: free() */
 } iflow_store_ops;
 

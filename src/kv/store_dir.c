@@ -2,11 +2,12 @@
  *
  *     VERSION            "infoflow-store 1\n"
  *     lock               empty; locked (flock) while chunks are published, evicted, deleted or pinned
+ *     shared             empty; where it is, what is created is as the umask has it, else its owner's alone
  *     chunks/ab/ID.gguf  the chunk whose id begins with ab
  *     docs/ID.json       records
- *     pins/ID            empty; the chunk is not evicted
- *     tmp/               files in the making (ID.PID.N) and claims (ID.claim), each locked by the process it belongs to
- *     bad/ID.gguf        chunks set aside
+ *     pins/ID            empty; the chunk is not evicted; or a document's id: it was pinned as a whole
+ *     tmp/               files in the making (ID.PID.N, version.PID.N) and claims (ID.claim), each locked by the process it belongs to
+ *     bad/ID.gguf        chunks set aside; bad/ID.json: records
  *
  * Invariants, which iflow_store_dir_check() checks:
  *  1. VERSION states the version of this layout.
@@ -15,7 +16,8 @@
  *  3. After a put or a prune, the chunks take no more than the limit it ran with (a prune: or no more than the pinned ones do).
  *  4. A file docs/ID.json is complete, and ID is an id.
  *  5. A file in pins/ is named by an id. Its chunk may be missing: one that was set aside is still pinned when it comes back.
- *  6. A file in tmp/ that nobody has locked is garbage. Who unlinks one holds its lock.
+ *  6. A file in tmp/ of such a name that nobody has locked is garbage. Who unlinks one holds its lock. Other files there are somebody's
+ * own.
  *
  * store_dir_scan.c finds out what is there, evicts, and checks the invariants.
  *
@@ -28,20 +30,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LAYOUT_VERSION   1
-#define VERSION_TEXT     "infoflow-store "
-#define MAX_RECORD_BYTES ((size_t)64 << 20)
+#define CLAIM_SUFFIX ".claim"
 
-static iflow_dir_store *iflow_dir_of(iflow_store *store) {
-    return (iflow_dir_store *)store;
-}
+enum { MAX_ASIDE = 16 };     /* names tried in bad/ */
+enum { LOCK_PAUSE_MS = 10 }; /* the lock is held for milliseconds */
 
 /* ---- Paths -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Everything that comes from outside passes here before it becomes part of a path. */
-static iflow_status check_id(const char *id) {
+iflow_status iflow_dir_check_id(const char *id) {
     if (!iflow_id_is_valid(id)) {
         return iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 32 lower-case hexadecimal digits", id ? id : "(null)");
     }
@@ -56,18 +56,51 @@ static iflow_status chunk_not_found(const iflow_dir_store *store, const char *id
     return iflow_fail(IFLOW_E_NOT_FOUND, "chunk %s is not in the store %s", id, store->files.dir);
 }
 
-/* Against all that publish, evict, delete and pin. Given back by close(). */
-static iflow_status lock_store(const iflow_dir_store *store, int *fd) {
-    *fd = iflow_files_lock(&store->files, "lock", true);
-    return *fd < 0 ? iflow_files_fail(&store->files, "lock", "lock", errno) : IFLOW_OK;
+/* Against all that publish, evict, delete and pin. Given back by close(). E_BUSY after some time: whoever has it may have been stopped. */
+static iflow_status lock_store(iflow_dir_store *store, int *fd) {
+    const double start = iflow_now_ms();
+    bool warned = false;
+    for (long pause_ns = 250000;; pause_ns = pause_ns < LOCK_PAUSE_MS * 500000L ? pause_ns * 2 : LOCK_PAUSE_MS * 1000000L) {
+        *fd = iflow_files_lock(&store->files, "lock");
+        if (*fd >= 0) {
+            store->lock_timed_out = false;
+            return IFLOW_OK;
+        }
+        if (errno != EWOULDBLOCK) {
+            return iflow_files_fail(&store->files, "lock", "lock", errno);
+        }
+        const double waited = iflow_now_ms() - start;
+        if (store->lock_timed_out || waited >= store->lock_end_ms) {
+            store->lock_timed_out = true;
+            return iflow_fail(
+                IFLOW_E_BUSY,
+                "the store %s has been locked by another process for %.3g s; one that was stopped or hangs has %s/lock open: let "
+                "it go on, or end it",
+                store->files.dir, store->lock_end_ms / 1e3, store->files.dir);
+        }
+        if (!warned && waited >= store->lock_warn_ms) {
+            iflow_log(IFLOW_LOG_WARN, "waiting for another process, which has locked the store %s, up to %.3g s", store->files.dir,
+                      store->lock_end_ms / 1e3);
+            warned = true;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
+    }
 }
 
 /* ---- Pruning ------------------------------------------------------------------------------------------------------------------------ */
 
-static iflow_status visit_temp(void *user, const char *dir, const char *name) {
+bool iflow_dir_is_temp_name(const char *name) {
+    char id[IFLOW_ID_SIZE];
+    snprintf(id, sizeof id, "%s", name);
+    return iflow_temp_is_name(name, IFLOW_DIR_VERSION_TAG, "") ||
+           (iflow_id_is_valid(id) && (iflow_temp_is_name(name, id, "") || strcmp(name + IFLOW_ID_SIZE - 1, CLAIM_SUFFIX) == 0));
+}
+
+iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) < sizeof path) {
+    if (iflow_dir_is_temp_name(name)) {
+        snprintf(path, sizeof path, "%s/%.100s", dir, name);
         iflow_files_reap(&store->files, path);
     }
     return IFLOW_OK;
@@ -89,7 +122,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
     }
     *n_deleted = n;
     *n_bytes = bytes;
-    return iflow_files_walk(&store->files, "tmp", visit_temp, store);
+    return iflow_files_walk(&store->files, "tmp", iflow_dir_visit_temp, store);
 }
 
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
@@ -97,7 +130,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
 static iflow_status map_chunk(iflow_store *base, const char *id, bool used, iflow_blob *out) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_dir_check_id(id);
     if (status) {
         return status;
     }
@@ -128,7 +161,7 @@ static bool dir_has(iflow_store *base, const char *id) {
         return false;
     }
     iflow_dir_chunk_path(id, path);
-    return iflow_dir_exists(iflow_dir_of(base), path);
+    return iflow_files_exists(&iflow_dir_of(base)->files, path);
 }
 
 static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob *blob, bool replace) {
@@ -138,7 +171,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     size_t n_deleted = 0;
     uint64_t n_bytes = 0;
     char dir[IFLOW_FILES_PATH_SIZE], name[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_dir_check_id(id);
     if (status || (!replace && dir_has(base, id))) {
         return status;
     }
@@ -179,7 +212,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     if (status) {
         char path[IFLOW_FILES_PATH_SIZE];
         iflow_dir_chunk_path(id, path);
-        unlinkat(store->files.root, path, 0); /* it may have been renamed, but nobody knows whether it will last */
+        iflow_files_unlink(&store->files, path); /* it may have been renamed, but nobody knows whether it will last */
     }
 
 cleanup:
@@ -210,11 +243,23 @@ static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, ifl
 }
 
 static iflow_status dir_stat(iflow_store *base, const char *id, iflow_chunk_info *info) {
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_dir_check_id(id);
     if (!status) {
         status = stat_chunk(iflow_dir_of(base), id, info);
     }
     return status == IFLOW_E_NOT_FOUND ? chunk_not_found(iflow_dir_of(base), id) : status;
+}
+
+/* What is known of a file that cannot be read as a chunk. */
+static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_entry *entry, iflow_status status) {
+    iflow_chunk_info info = {.type = "-",
+                             .n_bytes = entry->n_bytes,
+                             .used_at = entry->used_ns / 1000000000,
+                             .pinned = iflow_dir_is_pinned(store, entry->id),
+                             .damaged = status != IFLOW_E_UNSUPPORTED,
+                             .unsupported = status == IFLOW_E_UNSUPPORTED};
+    memcpy(info.id, entry->id, sizeof info.id);
+    return info;
 }
 
 static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t *n) {
@@ -222,7 +267,7 @@ static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t 
     iflow_dir_scan s = {0};
     iflow_chunk_info *infos = NULL;
     size_t n_infos = 0;
-    iflow_status status = iflow_dir_scan_chunks(store, NULL, &s);
+    iflow_status status = iflow_dir_scan_chunks(store, NULL, true, &s);
     if (status) {
         goto cleanup;
     }
@@ -232,14 +277,15 @@ static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t 
         goto cleanup;
     }
     for (size_t i = s.n; i-- > 0;) {
-        status = stat_chunk(store, s.entries[i].id, &infos[n_infos]);
-        if (!status) {
-            n_infos++;
-        } else if (status == IFLOW_E_MEMORY) {
+        const iflow_dir_entry *entry = &s.entries[i];
+        status = entry->misplaced ? IFLOW_E_CORRUPT : stat_chunk(store, entry->id, &infos[n_infos]);
+        if (status == IFLOW_E_MEMORY) {
             goto cleanup;
-        } else if (status != IFLOW_E_NOT_FOUND) { /* not found: evicted meanwhile */
-            iflow_log(IFLOW_LOG_WARN, "store %s: not listed: %s", store->files.dir, iflow_error_message());
         }
+        if (status && status != IFLOW_E_NOT_FOUND) { /* not found: evicted meanwhile */
+            infos[n_infos] = unread(store, entry, status);
+        }
+        n_infos += status != IFLOW_E_NOT_FOUND;
     }
     status = IFLOW_OK;
     *list = infos;
@@ -252,10 +298,20 @@ cleanup:
     return status;
 }
 
+static bool has_id(char (*ids)[IFLOW_ID_SIZE], size_t n, const char *id) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(ids[i], id) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static iflow_status dir_find(iflow_store *base, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n) {
     iflow_dir_scan s = {0};
     char(*found)[IFLOW_ID_SIZE] = NULL;
-    iflow_status status = iflow_dir_scan_chunks(iflow_dir_of(base), prefix, &s);
+    size_t n_found = 0;
+    iflow_status status = iflow_dir_scan_chunks(iflow_dir_of(base), prefix, true, &s);
     if (status) {
         goto cleanup;
     }
@@ -264,11 +320,15 @@ static iflow_status dir_find(iflow_store *base, const char *prefix, char (**ids)
         status = iflow_fail_memory(s.n * sizeof found[0]);
         goto cleanup;
     }
-    for (size_t i = 0; i < s.n; i++) {
-        memcpy(found[i], s.entries[i].id, sizeof found[i]);
+    for (int misplaced = 0; misplaced < 2; misplaced++) { /* an id once, though there may be a file of its name in a wrong place, too */
+        for (size_t i = 0; i < s.n; i++) {
+            if (s.entries[i].misplaced == misplaced && !(misplaced && has_id(found, n_found, s.entries[i].id))) {
+                memcpy(found[n_found++], s.entries[i].id, sizeof found[0]);
+            }
+        }
     }
     *ids = found;
-    *n = s.n;
+    *n = n_found;
 
 cleanup:
     free(s.entries);
@@ -277,7 +337,7 @@ cleanup:
 
 /* Checks an id and takes the store's lock, for what changes the chunk of that id. */
 static iflow_status lock_for(iflow_dir_store *store, const char *id, int *lock) {
-    const iflow_status status = check_id(id);
+    const iflow_status status = iflow_dir_check_id(id);
     return status ? status : lock_store(store, lock);
 }
 
@@ -298,7 +358,7 @@ static iflow_status dir_remove(iflow_store *base, const char *id) {
         goto cleanup;
     }
     snprintf(path, sizeof path, "pins/%s", id);
-    if (unlinkat(store->files.root, path, 0) != 0 && errno != ENOENT) {
+    if (iflow_files_unlink(&store->files, path) != 0 && errno != ENOENT) {
         status = iflow_files_fail(&store->files, "delete", path, errno);
     }
 
@@ -307,24 +367,79 @@ cleanup:
     return status;
 }
 
+/* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno. */
+int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix) {
+    int error = 0;
+    for (int i = 0; i < MAX_ASIDE; i++) {
+        char bad[IFLOW_FILES_PATH_SIZE], number[16] = "";
+        if (i) {
+            snprintf(number, sizeof number, ".%d", i);
+        }
+        snprintf(bad, sizeof bad, "bad/%s%s%s", id, number, suffix);
+        error = iflow_files_rename(&store->files, path, bad) == 0 ? 0 : errno;
+        if (error != EISDIR && error != ENOTDIR && error != EEXIST && error != ENOTEMPTY) {
+            break;
+        }
+    }
+    if (!error) {
+        iflow_dir_trim_bad(store);
+    }
+    return error;
+}
+
 static iflow_status dir_set_aside(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
-    char path[IFLOW_FILES_PATH_SIZE], bad[IFLOW_FILES_PATH_SIZE];
+    char path[IFLOW_FILES_PATH_SIZE];
     iflow_status status = lock_for(store, id, &lock);
     if (status) {
         return status;
     }
     iflow_dir_chunk_path(id, path);
-    snprintf(bad, sizeof bad, "bad/%s.gguf", id);
-    if (renameat(store->files.root, path, store->files.root, bad) != 0) {
+    const int error = iflow_dir_move_aside(store, path, id, ".gguf");
+    if (error) {
         status =
-            errno == ENOENT && !dir_has(base, id) ? chunk_not_found(store, id) : iflow_files_fail(&store->files, "set aside", path, errno);
-    } else {
-        iflow_dir_trim_bad(store);
+            error == ENOENT && !dir_has(base, id) ? chunk_not_found(store, id) : iflow_files_fail(&store->files, "set aside", path, error);
     }
     close(lock);
     return status;
+}
+
+static iflow_status dir_sweep(iflow_store *base, const char *id) {
+    iflow_dir_store *store = iflow_dir_of(base);
+    char right[IFLOW_FILES_PATH_SIZE], path[IFLOW_FILES_PATH_SIZE];
+    struct stat st;
+    iflow_status status = iflow_dir_check_id(id);
+    if (status) {
+        return status;
+    }
+    status = IFLOW_E_NOT_FOUND;
+    iflow_dir_chunk_path(id, right);
+    for (int i = 0; i <= 256 && status == IFLOW_E_NOT_FOUND; i++) { /* chunks/00 to chunks/ff, and chunks itself */
+        int lock;
+        char part[16] = "";
+        if (i < 256) {
+            snprintf(part, sizeof part, "/%02x", (unsigned)i);
+        }
+        snprintf(path, sizeof path, "chunks%s/%s.gguf", part, id);
+        if (strcmp(path, right) == 0 || iflow_files_stat(&store->files, path, &st) != 0) {
+            continue;
+        }
+        if ((status = lock_store(store, &lock))) {
+            break;
+        }
+        const int error = iflow_dir_move_aside(store, path, id, ".gguf");
+        close(lock);
+        status = error ? iflow_files_fail(&store->files, "set aside", path, error)
+                       : iflow_fail(IFLOW_E_CORRUPT, "chunk %s: the file %s/%s lay in a wrong directory; it was set aside", id,
+                                    store->files.dir, path);
+    }
+    return status;
+}
+
+static iflow_status add_pin(const iflow_dir_store *store, const char *path) {
+    return iflow_files_make_empty(&store->files, path) ? iflow_files_sync_dir(&store->files, "pins")
+                                                       : iflow_files_fail(&store->files, "pin", path, errno);
 }
 
 static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
@@ -338,7 +453,7 @@ static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
     snprintf(path, sizeof path, "pins/%s", id);
     if (!pinned) {
         /* A pin may outlive its chunk, so it is taken back without one. */
-        if (unlinkat(store->files.root, path, 0) != 0) {
+        if (iflow_files_unlink(&store->files, path) != 0) {
             if (errno != ENOENT) {
                 status = iflow_files_fail(&store->files, "unpin", path, errno);
             } else if (!dir_has(base, id)) {
@@ -348,28 +463,41 @@ static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
     } else if (!dir_has(base, id)) {
         status = chunk_not_found(store, id);
     } else {
-        const int fd = openat(store->files.root, path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
-        if (fd < 0) {
-            status = iflow_files_fail(&store->files, "pin", path, errno);
-        } else {
-            close(fd);
-            status = iflow_files_sync_dir(&store->files, "pins");
-        }
+        status = add_pin(store, path);
     }
     close(lock);
     return status;
 }
 
+static iflow_status dir_pin_record(iflow_store *base, const char *id, bool pinned) {
+    const iflow_dir_store *store = iflow_dir_of(base);
+    char path[IFLOW_FILES_PATH_SIZE];
+    const iflow_status status = iflow_dir_check_id(id);
+    if (status) {
+        return status;
+    }
+    snprintf(path, sizeof path, "pins/%s", id);
+    if (pinned) {
+        return add_pin(store, path);
+    }
+    return iflow_files_unlink(&store->files, path) == 0 || errno == ENOENT ? IFLOW_OK
+                                                                           : iflow_files_fail(&store->files, "unpin", path, errno);
+}
+
+static bool dir_is_pinned(iflow_store *base, const char *id) {
+    return iflow_id_is_valid(id) && iflow_dir_is_pinned(iflow_dir_of(base), id);
+}
+
 /* ---- Claims ------------------------------------------------------------------------------------------------------------------------- */
 
 static void claim_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
-    snprintf(path, IFLOW_FILES_PATH_SIZE, "tmp/%s.claim", id);
+    snprintf(path, IFLOW_FILES_PATH_SIZE, "tmp/%s" CLAIM_SUFFIX, id);
 }
 
 /* Who has it, as it wrote into the claim; 0 if that cannot be known. */
 static long claimant(const iflow_dir_store *store, const char *path) {
     char text[32] = "";
-    const int fd = openat(store->files.root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int fd = iflow_files_open_path(&store->files, path, O_RDONLY | O_NONBLOCK);
     if (fd >= 0) {
         if (read(fd, text, sizeof text - 1) < 0) {
             text[0] = '\0';
@@ -382,12 +510,13 @@ static long claimant(const iflow_dir_store *store, const char *path) {
 static iflow_status dir_claim(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE], pid[32];
-    iflow_status status = check_id(id);
+    struct stat st;
+    iflow_status status = iflow_dir_check_id(id);
     if (status) {
         return status;
     }
     claim_path(id, path);
-    const int fd = iflow_files_lock(&store->files, path, false);
+    const int fd = iflow_files_lock(&store->files, path);
     if (fd < 0 && errno == EWOULDBLOCK) {
         const long other = claimant(store, path);
         return other > 0 ? iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by process %ld", id, other)
@@ -397,8 +526,12 @@ static iflow_status dir_claim(iflow_store *base, const char *id) {
         return iflow_files_fail(&store->files, "lock", path, errno);
     }
     const int length = snprintf(pid, sizeof pid, "%-20ld\n", (long)getpid()); /* over a dead one's, which is as long */
-    if (pwrite(fd, pid, (size_t)length, 0) != length) {
-        iflow_log(IFLOW_LOG_DEBUG, "store %s: claim %s says not whose it is", store->files.dir, path); /* the lock is what counts */
+    const bool ours = fstat(fd, &st) == 0 && st.st_nlink == 1;                /* not another name of somebody's file */
+    const int error = ours ? iflow_write_all(fd, pid, (size_t)length) : 0;
+    if (error) { /* then the chunk cannot be kept either */
+        status = iflow_files_fail(&store->files, "write", path, error);
+        iflow_files_unlink_locked(&store->files, path, fd);
+        return status;
     }
     pthread_mutex_lock(&store->mutex);
     status = iflow_reserve((void **)&store->claims, &store->claims_capacity, store->n_claims + 1, sizeof store->claims[0]);
@@ -433,104 +566,7 @@ static void dir_release(iflow_store *base, const char *id) {
     }
 }
 
-/* ---- Records ------------------------------------------------------------------------------------------------------------------------ */
-
-static void record_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
-    snprintf(path, IFLOW_FILES_PATH_SIZE, "docs/%s.json", id);
-}
-
-static iflow_status record_not_found(const iflow_dir_store *store, const char *id) {
-    return iflow_fail(IFLOW_E_NOT_FOUND, "document %s is not in the store %s", id, store->files.dir);
-}
-
-static iflow_status dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes) {
-    iflow_dir_store *store = iflow_dir_of(base);
-    iflow_temp temp = {.fd = -1};
-    char name[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    if (n_bytes > MAX_RECORD_BYTES) {
-        return iflow_fail(IFLOW_E_ARG, "the record of document %s has %zu bytes, a store takes %zu", id, n_bytes, MAX_RECORD_BYTES);
-    }
-    status = iflow_files_write_temp(&store->files, id, text, n_bytes, &temp);
-    if (status) {
-        return status;
-    }
-    snprintf(name, sizeof name, "%s.json", id);
-    return iflow_files_publish(&store->files, &temp, "docs", name);
-}
-
-static iflow_status dir_get_record(iflow_store *base, const char *id, iflow_buffer *out) {
-    iflow_dir_store *store = iflow_dir_of(base);
-    iflow_blob blob = {0};
-    char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    record_path(id, path);
-    status = iflow_files_map(&store->files, path, false, false, &blob, NULL);
-    if (status) {
-        return status == IFLOW_E_NOT_FOUND ? record_not_found(store, id) : status;
-    }
-    if (blob.n_bytes > MAX_RECORD_BYTES) {
-        status = iflow_fail(IFLOW_E_FORMAT, "%s/%s has %zu bytes, a record has at most %zu", store->files.dir, path, blob.n_bytes,
-                            MAX_RECORD_BYTES);
-    } else {
-        status = iflow_buffer_add(out, blob.data, blob.n_bytes);
-    }
-    iflow_blob_free(&blob);
-    return status;
-}
-
-static iflow_status dir_remove_record(iflow_store *base, const char *id) {
-    iflow_dir_store *store = iflow_dir_of(base);
-    char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    record_path(id, path);
-    if (unlinkat(store->files.root, path, 0) != 0) {
-        return errno == ENOENT ? record_not_found(store, id) : iflow_files_fail(&store->files, "delete", path, errno);
-    }
-    return IFLOW_OK;
-}
-
-typedef struct id_list {
-    char (*ids)[IFLOW_ID_SIZE];
-    size_t n, capacity;
-} id_list;
-
-static iflow_status visit_record(void *user, const char *dir, const char *name) {
-    id_list *list = user;
-    char id[IFLOW_ID_SIZE];
-    (void)dir;
-    if (!iflow_dir_id_of_name(name, ".json", id)) {
-        return IFLOW_OK;
-    }
-    const iflow_status status = iflow_reserve((void **)&list->ids, &list->capacity, list->n + 1, sizeof list->ids[0]);
-    if (!status) {
-        memcpy(list->ids[list->n++], id, sizeof id);
-    }
-    return status;
-}
-
-static iflow_status dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n) {
-    id_list list = {0};
-    const iflow_status status = iflow_files_walk(&iflow_dir_of(base)->files, "docs", visit_record, &list);
-    if (status) {
-        free(list.ids);
-        return status;
-    }
-    *ids = list.ids;
-    *n = list.n;
-    return IFLOW_OK;
-}
-
-/* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- As a whole ---------------------------------------------------------------------------------------------------------------------- */
 
 static void dir_close(iflow_store *base) {
     iflow_dir_store *store = iflow_dir_of(base);
@@ -543,7 +579,7 @@ static void dir_close(iflow_store *base) {
     free(store);
 }
 
-static const iflow_store_ops dir_ops = {
+const iflow_store_ops iflow_dir_ops = {
     .close = dir_close,
     .get = dir_get,
     .peek = dir_peek,
@@ -552,113 +588,19 @@ static const iflow_store_ops dir_ops = {
     .has = dir_has,
     .remove = dir_remove,
     .set_aside = dir_set_aside,
+    .sweep = dir_sweep,
     .pin = dir_pin,
+    .pin_record = dir_pin_record,
+    .is_pinned = dir_is_pinned,
     .claim = dir_claim,
     .release = dir_release,
     .list = dir_list,
     .stat = dir_stat,
     .find = dir_find,
     .prune = dir_prune,
-    .put_record = dir_put_record,
-    .get_record = dir_get_record,
-    .remove_record = dir_remove_record,
-    .list_records = dir_list_records,
+    .put_record = iflow_dir_put_record,
+    .get_record = iflow_dir_get_record,
+    .remove_record = iflow_dir_remove_record,
+    .set_aside_record = iflow_dir_set_aside_record,
+    .list_records = iflow_dir_list_records,
 };
-
-static const char *const sub_dirs[] = {"tmp", "chunks", "docs", "pins", "bad"};
-
-iflow_status iflow_dir_check_version(const iflow_dir_store *store) {
-    iflow_blob blob = {0};
-    char text[32] = "";
-    const size_t prefix = sizeof VERSION_TEXT - 1;
-    iflow_status status = iflow_files_map(&store->files, "VERSION", false, false, &blob, NULL);
-    if (status) {
-        return status;
-    }
-    if (blob.n_bytes) {
-        memcpy(text, blob.data, blob.n_bytes < sizeof text ? blob.n_bytes : sizeof text - 1);
-    }
-    iflow_blob_free(&blob);
-    text[strcspn(text, "\r\n")] = '\0';
-    const size_t digits = strncmp(text, VERSION_TEXT, prefix) == 0 ? strspn(text + prefix, "0123456789") : 0;
-    if (digits == 0 || digits > 9 || text[prefix + digits] != '\0') {
-        return iflow_fail(IFLOW_E_FORMAT, "%s/VERSION is not a store's: it should read \"%s%d\"", store->files.dir, VERSION_TEXT,
-                          LAYOUT_VERSION);
-    }
-    if (strtol(text + prefix, NULL, 10) != LAYOUT_VERSION) {
-        return iflow_fail(IFLOW_E_UNSUPPORTED, "the store %s has layout version %s, this program reads version %d", store->files.dir,
-                          text + prefix, LAYOUT_VERSION);
-    }
-    return IFLOW_OK;
-}
-
-/* A store is not made among somebody's files: names that another process may just be creating are ours, everything else is not. */
-static iflow_status visit_new_root(void *user, const char *dir, const char *name) {
-    const iflow_dir_store *store = user;
-    (void)dir;
-    for (size_t i = 0; i < sizeof sub_dirs / sizeof sub_dirs[0]; i++) {
-        if (strcmp(name, sub_dirs[i]) == 0) {
-            return IFLOW_OK;
-        }
-    }
-    if (strcmp(name, "VERSION") == 0 || strcmp(name, "lock") == 0 || strcmp(name, "lost+found") == 0) {
-        return IFLOW_OK;
-    }
-    return iflow_fail(IFLOW_E_ARG, "%s is no store and not empty (there is %.100s): name a store or a new directory", store->files.dir,
-                      name);
-}
-
-static iflow_status create_layout(iflow_dir_store *store) {
-    iflow_temp temp = {.fd = -1};
-    char text[32];
-    iflow_status status = iflow_files_walk(&store->files, "", visit_new_root, store);
-    if (!status) {
-        status = iflow_files_make_dir(&store->files, "tmp");
-    }
-    if (!status) {
-        const int n = snprintf(text, sizeof text, "%s%d\n", VERSION_TEXT, LAYOUT_VERSION);
-        status = iflow_files_write_temp(&store->files, "version", text, (size_t)n, &temp);
-    }
-    return status ? status : iflow_files_publish(&store->files, &temp, ".", "VERSION");
-}
-
-iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out) {
-    iflow_status status = IFLOW_OK;
-    const bool create = !params || !params->must_exist;
-    if (!dir || !dir[0]) {
-        return iflow_fail(IFLOW_E_ARG, "a store needs the name of a directory");
-    }
-    iflow_dir_store *store = iflow_calloc(1, sizeof *store);
-    if (!store) {
-        return iflow_fail_memory(sizeof *store);
-    }
-    store->base.ops = &dir_ops;
-    store->max_bytes = params ? params->max_bytes : 0;
-    pthread_mutex_init(&store->mutex, NULL);
-    status = iflow_files_open(&store->files, dir, create);
-    if (status) {
-        goto cleanup;
-    }
-    status = iflow_dir_check_version(store);
-    if (status == IFLOW_E_NOT_FOUND) {
-        status = create ? create_layout(store) : iflow_fail(IFLOW_E_NOT_FOUND, "%s is no store: it has no file VERSION", dir);
-    }
-    for (size_t i = 0; !status && i < sizeof sub_dirs / sizeof sub_dirs[0]; i++) {
-        if (!iflow_dir_exists(store, sub_dirs[i])) {
-            status = iflow_files_make_dir(&store->files, sub_dirs[i]);
-        }
-    }
-    if (!status) {
-        status = iflow_files_walk(&store->files, "tmp", visit_temp, store); /* what was killed is not left lying until somebody prunes */
-    }
-    if (!status) {
-        *out = &store->base;
-        store = NULL;
-    }
-
-cleanup:
-    if (store) {
-        dir_close(&store->base);
-    }
-    return status;
-}

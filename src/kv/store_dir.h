@@ -6,6 +6,7 @@
 #include "kv/store.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct iflow_dir_claim {
     char id[IFLOW_ID_SIZE];
@@ -16,21 +17,40 @@ typedef struct iflow_dir_store {
     iflow_store base; /* first: the handle is this */
     iflow_files files;
     uint64_t max_bytes;
-    pthread_mutex_t mutex; /* guards the claims; everything else is constant or in the file system */
+    double lock_warn_ms, lock_end_ms; /* waiting for the store's lock: when that is said, and when it ends */
+    atomic_bool lock_timed_out;       /* nobody waits again before the lock was got once */
+    pthread_mutex_t mutex;            /* guards the claims; everything else is constant or in the file system */
     iflow_dir_claim *claims;
     size_t n_claims, claims_capacity;
 } iflow_dir_store;
 
+#define IFLOW_DIR_VERSION_TAG "version" /* of VERSION in the making */
+
+extern const iflow_store_ops iflow_dir_ops;
+
+static inline iflow_dir_store *iflow_dir_of(iflow_store *store) {
+    return (iflow_dir_store *)store;
+}
+
+/* Everything that comes from outside passes here before it becomes part of a path. E_ARG. */
+iflow_status iflow_dir_check_id(const char *id);
 void iflow_dir_chunk_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]);
 /* The id in a name ID + suffix; false if it is not of this form. */
 bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID_SIZE]);
-bool iflow_dir_exists(const iflow_dir_store *store, const char *path);
 bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id);
+/* Whether a name in tmp/ is one that this program gives: no other is ever removed. */
+bool iflow_dir_is_temp_name(const char *name);
+/* Removes what a dead process left in tmp/ under such a name. user: the store. */
+iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name);
+/* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno. */
+int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix);
 /* E_NOT_FOUND, without a message of its own, if there is no VERSION. */
 iflow_status iflow_dir_check_version(const iflow_dir_store *store);
 
 typedef struct iflow_dir_entry {
     char id[IFLOW_ID_SIZE];
+    char dir[16];   /* where it lies */
+    bool misplaced; /* no regular file, or not where a reader looks for it */
     uint64_t n_bytes;
     int64_t used_ns;
 } iflow_dir_entry;
@@ -38,12 +58,15 @@ typedef struct iflow_dir_entry {
 typedef struct iflow_dir_scan {
     const iflow_dir_store *store;
     const char *prefix; /* of the ids wanted; NULL: all */
+    const char *suffix; /* of the names */
+    bool misplaced;     /* those too */
     iflow_dir_entry *entries;
     size_t n, capacity;
 } iflow_dir_scan;
 
-/* All chunks whose ids begin with prefix (NULL: all), least recently used first. s->entries: free(), on failure too. */
-iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, iflow_dir_scan *s);
+/* All chunks whose ids begin with prefix (NULL: all), least recently used first. misplaced: whatever is named like one as well.
+ * s->entries: free(), on failure too. */
+iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, bool misplaced, iflow_dir_scan *s);
 
 /* Deletes a chunk's file if it is there. The store is locked. */
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id);
@@ -51,6 +74,13 @@ iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id
  * (incoming; else NULL) it must come to that: E_FULL otherwise, and nothing is deleted; one that it replaces is neither counted nor
  * deleted. Adds to what it counts. The store is locked. */
 iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
+/* The records' part of the store's operations. */
+iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes);
+iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_buffer *out);
+iflow_status iflow_dir_remove_record(iflow_store *base, const char *id);
+iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id);
+iflow_status iflow_dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n);
+
 /* Keeps bad/ from growing without end. The store is locked. */
 void iflow_dir_trim_bad(const iflow_dir_store *store);
 

@@ -2,11 +2,9 @@
 #include "kv/store_dir.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define MAX_BAD 16 /* chunks kept in bad/: enough to see what goes wrong, few enough to forget about */
 
@@ -23,14 +21,10 @@ bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID
     return iflow_id_is_valid(id);
 }
 
-bool iflow_dir_exists(const iflow_dir_store *store, const char *path) {
-    return faccessat(store->files.root, path, F_OK, 0) == 0;
-}
-
 bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id) {
     char path[IFLOW_FILES_PATH_SIZE];
     snprintf(path, sizeof path, "pins/%s", id);
-    return iflow_dir_exists(store, path);
+    return iflow_files_exists(&store->files, path);
 }
 
 /* ---- Scanning ----------------------------------------------------------------------------------------------------------------------- */
@@ -40,19 +34,21 @@ static iflow_status visit_file(void *user, const char *dir, const char *name) {
     iflow_dir_entry found = {0};
     struct stat st;
     char path[IFLOW_FILES_PATH_SIZE];
-    const char *parent = strrchr(dir, '/'); /* chunks/ab, but bad */
-    if (!iflow_dir_id_of_name(name, ".gguf", found.id) || (parent && strncmp(found.id, parent + 1, 2) != 0) ||
-        (s->prefix && strncmp(found.id, s->prefix, strlen(s->prefix)) != 0)) {
+    if (!iflow_dir_id_of_name(name, s->suffix, found.id) || (s->prefix && strncmp(found.id, s->prefix, strlen(s->prefix)) != 0)) {
         return IFLOW_OK;
     }
-    snprintf(path, sizeof path, "%.16s/%s", dir, name);
-    if (fstatat(s->store->files.root, path, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    snprintf(found.dir, sizeof found.dir, "%s", dir);
+    snprintf(path, sizeof path, "%s/%s", found.dir, name);
+    if (iflow_files_stat(&s->store->files, path, &st) != 0) {
         return errno == ENOENT ? IFLOW_OK : iflow_files_fail(&s->store->files, "stat", path, errno); /* ENOENT: evicted meanwhile */
     }
-    if (!S_ISREG(st.st_mode)) {
+    const char *parent = strrchr(dir, '/'); /* chunks/ab, but bad */
+    const bool strange = strcmp(dir, "chunks") == 0 || (parent && strncmp(found.id, parent + 1, 2) != 0);
+    found.misplaced = strange || !S_ISREG(st.st_mode);
+    if (found.misplaced && !s->misplaced) {
         return IFLOW_OK;
     }
-    found.n_bytes = (uint64_t)st.st_size;
+    found.n_bytes = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
     found.used_ns = iflow_files_mtime_ns(&st);
     const iflow_status status = iflow_reserve((void **)&s->entries, &s->capacity, s->n + 1, sizeof found);
     if (!status) {
@@ -61,13 +57,26 @@ static iflow_status visit_file(void *user, const char *dir, const char *name) {
     return status;
 }
 
+static bool is_chunk_dir(const char *name) {
+    return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
+}
+
 static iflow_status visit_chunk_dir(void *user, const char *dir, const char *name) {
     const iflow_dir_scan *s = user;
+    struct stat st;
     char path[IFLOW_FILES_PATH_SIZE];
-    if (strlen(name) != 2 || (s->prefix && strncmp(name, s->prefix, strnlen(s->prefix, 2)) != 0)) {
+    if (s->misplaced && strlen(name) > 2) {
+        return visit_file(user, dir, name);
+    }
+    if (!is_chunk_dir(name) || (!s->misplaced && s->prefix && strncmp(name, s->prefix, strnlen(s->prefix, 2)) != 0)) {
         return IFLOW_OK;
     }
-    snprintf(path, sizeof path, "%.16s/%s", dir, name);
+    snprintf(path, sizeof path, "%.16s/%.2s", dir, name);
+    if (s->misplaced && iflow_files_stat(&s->store->files, path, &st) == 0 && !S_ISDIR(st.st_mode)) {
+        iflow_log(IFLOW_LOG_WARN, "%s/%s is no directory%s: what it may hold is not used", s->store->files.dir, path,
+                  S_ISLNK(st.st_mode) ? " but a symbolic link" : "");
+        return IFLOW_OK;
+    }
     return iflow_files_walk(&s->store->files, path, visit_file, user);
 }
 
@@ -79,8 +88,8 @@ static int by_use(const void *a, const void *b) {
     return strcmp(x->id, y->id);
 }
 
-iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, iflow_dir_scan *s) {
-    *s = (iflow_dir_scan){.store = store, .prefix = prefix};
+iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, bool misplaced, iflow_dir_scan *s) {
+    *s = (iflow_dir_scan){.store = store, .prefix = prefix, .suffix = ".gguf", .misplaced = misplaced};
     const iflow_status status = iflow_files_walk(&store->files, "chunks", visit_chunk_dir, s);
     if (!status && s->n) {
         qsort(s->entries, s->n, sizeof s->entries[0], by_use);
@@ -93,14 +102,15 @@ iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *pre
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id) {
     char path[IFLOW_FILES_PATH_SIZE];
     iflow_dir_chunk_path(id, path);
-    return unlinkat(store->files.root, path, 0) == 0 || errno == ENOENT ? IFLOW_OK : iflow_files_fail(&store->files, "delete", path, errno);
+    return iflow_files_unlink(&store->files, path) == 0 || errno == ENOENT ? IFLOW_OK
+                                                                           : iflow_files_fail(&store->files, "delete", path, errno);
 }
 
 iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_scan s = {0};
     uint64_t total = 0, pinned = 0;
     bool *pins = NULL;
-    iflow_status status = iflow_dir_scan_chunks(store, NULL, &s);
+    iflow_status status = iflow_dir_scan_chunks(store, NULL, false, &s);
     if (status) {
         goto cleanup;
     }
@@ -150,22 +160,26 @@ cleanup:
 }
 
 void iflow_dir_trim_bad(const iflow_dir_store *store) {
-    iflow_dir_scan s = {.store = store};
-    char path[IFLOW_FILES_PATH_SIZE];
-    if (!iflow_files_walk(&store->files, "bad", visit_file, &s) && s.n > MAX_BAD) {
-        qsort(s.entries, s.n, sizeof s.entries[0], by_use);
-        for (size_t i = 0; i < s.n - MAX_BAD; i++) {
-            snprintf(path, sizeof path, "bad/%s.gguf", s.entries[i].id);
-            unlinkat(store->files.root, path, 0);
+    static const char *const suffix[] = {".gguf", ".json"};
+    for (size_t k = 0; k < sizeof suffix / sizeof suffix[0]; k++) {
+        iflow_dir_scan s = {.store = store, .suffix = suffix[k]};
+        char path[IFLOW_FILES_PATH_SIZE];
+        if (!iflow_files_walk(&store->files, "bad", visit_file, &s) && s.n > MAX_BAD) {
+            qsort(s.entries, s.n, sizeof s.entries[0], by_use);
+            for (size_t i = 0; i < s.n - MAX_BAD; i++) {
+                snprintf(path, sizeof path, "bad/%s%s", s.entries[i].id, suffix[k]);
+                iflow_files_unlink(&store->files, path);
+            }
         }
+        free(s.entries);
     }
-    free(s.entries);
 }
 
 /* ---- The invariants ----------------------------------------------------------------------------------------------------------------- */
 
 static iflow_status violated(const iflow_dir_store *store, int invariant, const char *dir, const char *name, const char *why) {
-    return iflow_fail(IFLOW_E_CORRUPT, "%s: invariant %d: %s/%s: %s", store->files.dir, invariant, dir, name, why);
+    return name[0] == '.' ? IFLOW_OK /* hidden files are somebody's own */
+                          : iflow_fail(IFLOW_E_CORRUPT, "%s: invariant %d: %s/%s: %s", store->files.dir, invariant, dir, name, why);
 }
 
 static iflow_status check_chunk(void *user, const char *dir, const char *name) {
@@ -191,7 +205,7 @@ static iflow_status check_chunk(void *user, const char *dir, const char *name) {
 static iflow_status check_chunk_dir(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
-    if (strlen(name) != 2 || strspn(name, "0123456789abcdef") != 2) {
+    if (!is_chunk_dir(name)) {
         return violated(store, 2, dir, name, "not named by the first two digits of an id");
     }
     snprintf(path, sizeof path, "%.16s/%.2s", dir, name);
@@ -207,11 +221,12 @@ static iflow_status check_pin(void *user, const char *dir, const char *name) {
     return iflow_id_is_valid(name) ? IFLOW_OK : violated(user, 5, dir, name, "not named by an id");
 }
 
-/* Nobody else uses the store, so what is not locked here is garbage, and there should be none. */
+/* Nobody else uses the store, so what is ours and not locked here is garbage, and there should be none. */
 static iflow_status check_temp(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path || iflow_files_reap(&store->files, path)) {
+    snprintf(path, sizeof path, "%s/%.100s", dir, name);
+    if (iflow_dir_is_temp_name(name) && iflow_files_reap(&store->files, path)) {
         return violated(store, 6, dir, name, "garbage");
     }
     return IFLOW_OK;
@@ -225,7 +240,7 @@ iflow_status iflow_store_dir_check(iflow_store *base) {
     if (status) {
         return violated(store, 1, ".", "VERSION", status == IFLOW_E_NOT_FOUND ? "missing" : iflow_error_message());
     }
-    status = iflow_dir_scan_chunks(store, NULL, &s);
+    status = iflow_dir_scan_chunks(store, NULL, false, &s);
     for (size_t i = 0; i < s.n; i++) {
         total += s.entries[i].n_bytes;
     }

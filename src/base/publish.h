@@ -1,0 +1,49 @@
+/* publish.h - files that are there whole or not at all: written under a temporary name, synced, renamed. The one place that writes files.
+ *
+ * Functions take a directory's descriptor and a name in it, and never follow a symbolic link of that name. Where one returns an int, it is
+ * 0 or what errno says. */
+#ifndef IFLOW_BASE_PUBLISH_H
+#define IFLOW_BASE_PUBLISH_H
+
+#include "base/base.h"
+
+/* E_FULL, E_MEMORY or E_IO. */
+iflow_status iflow_errno_status(int error);
+
+/* Writes all bytes. A limit on the size of files (RLIMIT_FSIZE) is EFBIG, whatever the process does on SIGXFSZ. */
+int iflow_write_all(int fd, const void *bytes, size_t n_bytes);
+
+/* fsync, also where a file system has no such thing for directories. */
+int iflow_sync(int fd);
+
+/* Creates a file that is not there, for its owner alone or as the umask has it. A descriptor, or -1 with errno. */
+int iflow_create(int dir, const char *name, bool only_owner);
+/* The same for a directory; one that is there is left as it is (EEXIST). */
+int iflow_make_dir(int dir, const char *name, bool only_owner);
+
+/* Locks against all other descriptors, in this process or another, or fails with EWOULDBLOCK. A process's death unlocks. */
+int iflow_try_lock(int fd);
+/* Whether a name still means the open file. Whoever unlinks a file that is locked by rule holds its lock, so the answer stays true. */
+bool iflow_is_named(int dir, const char *name, int fd);
+/* Unlinks a regular file that nobody has locked; whether it did. */
+bool iflow_reap(int dir, const char *name);
+
+#define IFLOW_TEMP_SIZE 256
+
+/* A file in the making, under the name PREFIX.PID.NUMBER and a suffix. It is locked, so that nobody takes it for a dead process's. */
+typedef struct iflow_temp {
+    int fd; /* below 0: none */
+    char name[IFLOW_TEMP_SIZE];
+} iflow_temp;
+
+/* Creates and locks one. */
+int iflow_temp_create(int dir, const char *prefix, const char *suffix, bool only_owner, iflow_temp *temp);
+/* Whether a name is of this form, so that it is ours to reap. */
+bool iflow_temp_is_name(const char *name, const char *prefix, const char *suffix);
+/* Writes and syncs. On failure the file is gone. */
+int iflow_temp_fill(int dir, iflow_temp *temp, const void *bytes, size_t n_bytes);
+/* Renames to a name in another directory, replacing what is there; the caller syncs that. The temporary file is gone, however it ends. */
+int iflow_temp_publish(int dir, iflow_temp *temp, int to_dir, const char *to);
+void iflow_temp_discard(int dir, iflow_temp *temp);
+
+#endif

@@ -1,0 +1,362 @@
+/* store_docs.c - documents as a store's JSON records: which chunks each consists of. */
+#include "kv/store.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DIGITS = IFLOW_ID_SIZE - 1, RECORD_VERSION = 2 };
+
+static void free_document(iflow_document *document) {
+    if (document) {
+        free(document->name);
+        free(document->chunk_id);
+        free(document);
+    }
+}
+
+void iflow_documents_free(iflow_document **list, size_t n) {
+    if (!list) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        free_document(list[i]);
+    }
+    free(list);
+}
+
+/* A document goes by its name, so that the same text under two names is two. Version 1 of the record went by the chunks. name: the bytes.
+ */
+static iflow_status document_id(const iflow_document *document, int version, const char *name, char id[IFLOW_ID_SIZE]) {
+    iflow_hasher *hasher = iflow_hasher_new();
+    if (!hasher) {
+        return iflow_fail_memory(1024);
+    }
+    iflow_hasher_add(hasher, document->fingerprint, DIGITS);
+    if (version > 1) {
+        iflow_hasher_add(hasher, name, strlen(name));
+    }
+    for (size_t i = 0; version == 1 && i < document->n_chunks; i++) {
+        iflow_hasher_add(hasher, document->chunk_id[i], DIGITS);
+    }
+    iflow_hasher_hex(hasher, id);
+    return IFLOW_OK;
+}
+
+/* JSON holds only UTF-8, a path may be any bytes: each byte that is none becomes U+FFFD. NULL: no memory. */
+static char *utf8_name(const char *name) {
+    static const char replacement[] = "\xef\xbf\xbd";
+    const size_t n_bytes = strlen(name);
+    char *out = iflow_calloc(n_bytes + 1, sizeof replacement - 1);
+    if (!out) {
+        return NULL;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < n_bytes;) {
+        const size_t valid = iflow_utf8_check(name + i, n_bytes - i);
+        memcpy(out + n, name + i, valid);
+        n += valid;
+        i += valid;
+        if (i < n_bytes) {
+            memcpy(out + n, replacement, sizeof replacement - 1);
+            n += sizeof replacement - 1;
+            i++;
+        }
+    }
+    out[n] = '\0';
+    return out;
+}
+
+/* Bytes as hexadecimal digits; NULL: no memory. */
+static char *to_digits(const char *bytes) {
+    const size_t n = strlen(bytes);
+    char *out = iflow_calloc(n + 1, 2);
+    for (size_t i = 0; out && i < n; i++) {
+        snprintf(out + 2 * i, 3, "%02x", (unsigned)(unsigned char)bytes[i]);
+    }
+    return out;
+}
+
+/* The reverse, as a new string; NULL if they are none, or without memory. */
+static char *from_digits(const char *digits) {
+    const size_t n = strlen(digits);
+    if (n % 2 != 0 || strspn(digits, "0123456789abcdef") != n) {
+        return NULL;
+    }
+    char *out = iflow_calloc(n / 2 + 1, 1);
+    for (size_t i = 0; out && i < n / 2; i++) {
+        const char pair[3] = {digits[2 * i], digits[2 * i + 1], '\0'};
+        out[i] = (char)strtoul(pair, NULL, 16);
+    }
+    return out;
+}
+
+/* Copies an id or a fingerprint out of a record. */
+static bool get_id(const json_t *value, char id[IFLOW_ID_SIZE]) {
+    const char *text = json_string_value(value);
+    if (!iflow_id_is_valid(text)) {
+        return false;
+    }
+    memcpy(id, text, IFLOW_ID_SIZE);
+    return true;
+}
+
+static iflow_status parse_document(const char *id, const iflow_buffer *text, iflow_document **out) {
+    iflow_status status = IFLOW_OK;
+    json_error_t error;
+    iflow_document *document = NULL;
+    char actual[IFLOW_ID_SIZE];
+    char *bytes = NULL;
+    json_t *record = json_loadb(text->text ? text->text : "", text->n, JSON_REJECT_DUPLICATES, &error);
+    if (!record) {
+        status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record is no JSON: %s (line %d)", id, error.text, error.line);
+        goto cleanup;
+    }
+    const json_t *version = json_object_get(record, "version");
+    const char *name = json_string_value(json_object_get(record, "name"));
+    const json_t *digits = json_object_get(record, "name_bytes");
+    const json_t *n_tokens = json_object_get(record, "n_tokens");
+    const json_t *chunks = json_object_get(record, "chunks");
+    if (!json_is_integer(version) || json_integer_value(version) < 1) {
+        status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record has no version", id);
+        goto cleanup;
+    }
+    if (json_integer_value(version) > RECORD_VERSION) {
+        status =
+            iflow_fail(IFLOW_E_UNSUPPORTED, "document %s: its record has version %" JSON_INTEGER_FORMAT ", this program reads up to %d", id,
+                       json_integer_value(version), RECORD_VERSION);
+        goto cleanup;
+    }
+    document = iflow_calloc(1, sizeof *document);
+    if (!document) {
+        status = iflow_fail_memory(sizeof *document);
+        goto cleanup;
+    }
+    if (!get_id(json_object_get(record, "fingerprint"), document->fingerprint) || !name || !json_is_integer(n_tokens) ||
+        json_integer_value(n_tokens) < 0 || !json_is_array(chunks)) {
+        status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record lacks fingerprint, name, n_tokens or chunks", id);
+        goto cleanup;
+    }
+    document->n_tokens = (size_t)json_integer_value(n_tokens);
+    document->n_chunks = json_array_size(chunks);
+    document->name = iflow_strdup(name);
+    document->chunk_id = iflow_calloc(document->n_chunks, sizeof document->chunk_id[0]);
+    if (!document->name || !document->chunk_id) {
+        status = iflow_fail_memory(document->n_chunks * sizeof document->chunk_id[0]);
+        goto cleanup;
+    }
+    for (size_t i = 0; i < document->n_chunks; i++) {
+        if (!get_id(json_array_get(chunks, i), document->chunk_id[i])) {
+            status = iflow_fail(IFLOW_E_FORMAT, "document %s: chunk %zu in its record is no id", id, i);
+            goto cleanup;
+        }
+    }
+    bytes = json_is_string(digits) ? from_digits(json_string_value(digits)) : iflow_strdup(name);
+    if (!bytes) {
+        status = json_is_string(digits) ? iflow_fail(IFLOW_E_FORMAT, "document %s: name_bytes in its record are none", id)
+                                        : iflow_fail_memory(strlen(name));
+        goto cleanup;
+    }
+    status = document_id(document, (int)json_integer_value(version), bytes, actual);
+    if (status) {
+        goto cleanup;
+    }
+    if (strcmp(actual, id) != 0) {
+        status = iflow_fail(IFLOW_E_FORMAT, "document %s: what its record holds is document %s", id, actual);
+        goto cleanup;
+    }
+    memcpy(document->id, id, IFLOW_ID_SIZE);
+    *out = document;
+    document = NULL;
+
+cleanup:
+    free(bytes);
+    free_document(document);
+    json_decref(record);
+    return status;
+}
+
+static iflow_status get_document(iflow_store *store, const char *id, iflow_document **out) {
+    iflow_buffer text = {0};
+    iflow_status status = store->ops->get_record(store, id, &text);
+    status = status ? status : parse_document(id, &text, out);
+    iflow_buffer_free(&text);
+    return status;
+}
+
+static iflow_status check_document(const iflow_document *document, const char *name) {
+    if (!iflow_id_is_valid(document->fingerprint)) {
+        return iflow_fail(IFLOW_E_ARG, "the document's fingerprint is not 32 lower-case hexadecimal digits");
+    }
+    if (!document->n_chunks) {
+        return iflow_fail(IFLOW_E_ARG, "document \"%.200s\" has no chunk", name);
+    }
+    for (size_t i = 0; i < document->n_chunks; i++) {
+        if (!iflow_id_is_valid(document->chunk_id[i])) {
+            return iflow_fail(IFLOW_E_ARG, "chunk %zu of document \"%.200s\" has no valid id", i, name);
+        }
+    }
+    return IFLOW_OK;
+}
+
+/* The record's text; NULL without memory, which is all that can fail in jansson here. */
+static char *record_text(const iflow_document *document, const char *id, const char *name) {
+    json_t *record = NULL, *chunks = json_array();
+    char *shown = utf8_name(name), *digits = shown && strcmp(shown, name) != 0 ? to_digits(name) : NULL, *text = NULL;
+    bool complete = shown && chunks && (digits || strcmp(shown, name) == 0);
+    for (size_t i = 0; complete && i < document->n_chunks; i++) {
+        complete = json_array_append_new(chunks, json_string(document->chunk_id[i])) == 0;
+    }
+    if (complete) {
+        record =
+            json_pack("{s:i, s:s, s:s, s:s, s:s*, s:I, s:O}", "version", RECORD_VERSION, "id", id, "fingerprint", document->fingerprint,
+                      "name", shown, "name_bytes", digits, "n_tokens", (json_int_t)document->n_tokens, "chunks", chunks);
+        text = record ? json_dumps(record, JSON_INDENT(1)) : NULL;
+    }
+    free(shown);
+    free(digits);
+    json_decref(record);
+    json_decref(chunks);
+    return text;
+}
+
+iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(document) || (document->n_chunks && IFLOW_MISSING(document->chunk_id))) {
+        return IFLOW_E_ARG;
+    }
+    char id[IFLOW_ID_SIZE];
+    char *text = NULL;
+    iflow_document *before = NULL;
+    const char *name = document->name ? document->name : "";
+    iflow_status status = check_document(document, name);
+    status = status ? status : document_id(document, RECORD_VERSION, name, id);
+    if (status) {
+        return status;
+    }
+    status = get_document(store, id, &before);
+    if (status == IFLOW_E_MEMORY) {
+        return status;
+    }
+    text = record_text(document, id, name);
+    status = text ? store->ops->put_record(store, id, text, strlen(text)) : iflow_fail_memory(document->n_chunks * IFLOW_ID_SIZE);
+    if (!status) {
+        memcpy(document->id, id, sizeof id);
+        document->replaced =
+            before && (before->n_chunks != document->n_chunks ||
+                       memcmp(before->chunk_id, document->chunk_id, document->n_chunks * sizeof document->chunk_id[0]) != 0);
+    }
+    free_document(before);
+    free(text);
+    return status;
+}
+
+static int by_name(const void *a, const void *b) {
+    const iflow_document *x = *(iflow_document *const *)a, *y = *(iflow_document *const *)b;
+    const int order = strcmp(x->name, y->name);
+    return order ? order : strcmp(x->id, y->id);
+}
+
+iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(list) || IFLOW_MISSING(n)) {
+        return IFLOW_E_ARG;
+    }
+    char(*ids)[IFLOW_ID_SIZE] = NULL;
+    size_t n_ids = 0, n_documents = 0;
+    iflow_document **documents = NULL;
+    iflow_status status = store->ops->list_records(store, &ids, &n_ids);
+    if (status) {
+        return status;
+    }
+    documents = iflow_calloc(n_ids, sizeof documents[0]);
+    if (!documents) {
+        status = iflow_fail_memory(n_ids * sizeof documents[0]);
+        goto cleanup;
+    }
+    for (size_t i = 0; i < n_ids; i++) {
+        status = get_document(store, ids[i], &documents[n_documents]);
+        if (!status) {
+            n_documents++;
+        } else if (status == IFLOW_E_MEMORY) {
+            goto cleanup;
+        } else if (status != IFLOW_E_NOT_FOUND) { /* not found: deleted meanwhile */
+            iflow_log(IFLOW_LOG_WARN, "not listed: %s", iflow_error_message());
+        }
+    }
+    status = IFLOW_OK;
+    if (n_documents) {
+        qsort(documents, n_documents, sizeof documents[0], by_name);
+    }
+    *list = documents;
+    *n = n_documents;
+    documents = NULL;
+
+cleanup:
+    iflow_documents_free(documents, n_documents);
+    free(ids);
+    return status;
+}
+
+iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_document *document = NULL;
+    iflow_status status = get_document(store, id, &document);
+    if (status == IFLOW_E_FORMAT || status == IFLOW_E_CORRUPT) {
+        char why[1024];
+        snprintf(why, sizeof why, "%s", iflow_error_message());
+        const iflow_status aside = store->ops->set_aside_record(store, id);
+        status = aside ? iflow_fail(IFLOW_E_CORRUPT, "%s; %s", why, iflow_error_message())
+                       : iflow_fail(IFLOW_E_CORRUPT, "%s; it was set aside", why);
+    }
+    free_document(document);
+    return status;
+}
+
+/* ---- Pins --------------------------------------------------------------------------------------------------------------------------- */
+
+/* Whether another document that was pinned as a whole has the chunk. */
+static bool is_held(iflow_store *store, iflow_document **list, size_t n, const char *except, const char *chunk) {
+    for (size_t d = 0; d < n; d++) {
+        for (size_t c = 0; c < list[d]->n_chunks; c++) {
+            if (strcmp(list[d]->chunk_id[c], chunk) == 0 && strcmp(list[d]->id, except) != 0 && store->ops->is_pinned(store, list[d]->id)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_document *document = NULL, **list = NULL;
+    size_t n = 0;
+    iflow_status status = get_document(store, id, &document);
+    if (!status && !pinned) {
+        status = iflow_store_list_documents(store, &list, &n);
+    }
+    for (size_t c = 0; !status && c < document->n_chunks; c++) {
+        if (pinned || !is_held(store, list, n, id, document->chunk_id[c])) {
+            status = store->ops->pin(store, document->chunk_id[c], pinned);
+            status = !pinned && status == IFLOW_E_NOT_FOUND ? IFLOW_OK : status; /* evicted, and without a pin */
+        }
+    }
+    status = status ? status : store->ops->pin_record(store, id, pinned);
+    free_document(document);
+    iflow_documents_free(list, n);
+    return status;
+}
+
+iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+        return IFLOW_E_ARG;
+    }
+    if (store->ops->is_pinned(store, id) && iflow_store_pin_document(store, id, false)) {
+        iflow_log(IFLOW_LOG_DEBUG, "document %s keeps its pins: %s", id, iflow_error_message()); /* a damaged record goes all the same */
+    }
+    const iflow_status status = store->ops->remove_record(store, id);
+    return status ? status : store->ops->pin_record(store, id, false);
+}
