@@ -99,8 +99,11 @@ iflow_status iflow_store_verify(iflow_store *store, const char *id) {
 }
 
 iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user) {
-    if (IFLOW_MISSING(store) || iflow_missing(__func__, "on_verified", on_verified ? store : NULL)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
+    }
+    if (!on_verified) {
+        return iflow_fail(IFLOW_E_ARG, "%s: on_verified is NULL", __func__);
     }
     char(*ids[2])[IFLOW_ID_SIZE] = {NULL, NULL};
     size_t n[2] = {0, 0};
