@@ -3,6 +3,7 @@
 
 #include "kv/files.h"
 #include "kv/rows.h"
+#include "model/guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -245,9 +246,11 @@ static iflow_status take(const struct gguf_context *gguf, const iflow_blob *blob
     const size_t n_line = (size_t)(width > IFLOW_AFFINE_FEATURES ? width : IFLOW_AFFINE_FEATURES);
     float *line = iflow_calloc(n_line, sizeof *line), *row = iflow_calloc(n_line, sizeof *row);
     c->layer = iflow_calloc((size_t)n_layer, sizeof *c->layer);
-    c->ctx = ggml_init((struct ggml_init_params){.mem_size = (size_t)(N_PARTS * n_layer) * ggml_tensor_overhead(), .no_alloc = true});
-    if (!line || !row || !c->layer || !c->ctx) {
-        status = iflow_fail_memory((size_t)(N_PARTS * n_layer) * ggml_tensor_overhead());
+    if (!line || !row || !c->layer) {
+        status = iflow_fail_memory(n_line * sizeof *line);
+        goto cleanup;
+    }
+    if ((status = iflow_guard_context((size_t)(N_PARTS * n_layer) * ggml_tensor_overhead(), &c->ctx))) {
         goto cleanup;
     }
     for (int layer = 1; layer < n_layer; layer++) {

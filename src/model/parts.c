@@ -63,12 +63,12 @@ static iflow_status open_part(char *path, iflow_parts *parts) {
     if (n < 8 || memcmp(head, GGUF_MAGIC, 4) != 0) {
         return iflow_not_a_model(path, head, n, (uint64_t)part->st.st_size);
     }
-    const iflow_status status = iflow_call_gguf(path, &part->gguf, &part->meta);
+    iflow_status status = iflow_call_gguf(path, &part->gguf, &part->meta);
     if (status) {
         return status;
     }
-    if (!part->gguf) {
-        return iflow_not_a_model(path, head, n, (uint64_t)part->st.st_size);
+    if (!part->gguf) { /* which ggml says without memory, too */
+        return (status = iflow_memory_require(IFLOW_ENOUGH)) ? status : iflow_not_a_model(path, head, n, (uint64_t)part->st.st_size);
     }
     parts->n_bytes += (uint64_t)part->st.st_size;
     return check_extent(part, &parts->n_tensor_bytes);

@@ -8,6 +8,9 @@
 #include <gguf.h>
 #include <sys/stat.h>
 
+/* Memory that reading a model's metadata takes at the most, as far as models go: where there is less, that is why it could not be read. */
+enum { IFLOW_ENOUGH = 64 << 20 };
+
 typedef struct iflow_part {
     char *path;
     int fd;

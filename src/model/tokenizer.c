@@ -258,13 +258,15 @@ static iflow_status find_sink(iflow_model *model, const struct gguf_context *ggu
 }
 
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf) {
-    const iflow_status status = check_vocab(model, gguf);
+    iflow_status status = check_vocab(model, gguf);
     if (status) {
         return status;
     }
-    const iflow_status called = iflow_call_load_vocab(model->path, &model->vocab);
-    if (called) {
-        return called;
+    if ((status = iflow_call_load_vocab(model->path, &model->vocab))) {
+        return status;
+    }
+    if (!model->vocab && (status = iflow_memory_require(IFLOW_ENOUGH))) { /* libllama does not say why it could not */
+        return status;
     }
     if (!model->vocab) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: libllama cannot read its tokenizer", model->path);

@@ -1,4 +1,5 @@
 /* weights.c - the list of a model's tensors; checks shape and type, chooses each tensor's buffer type, loads. */
+#include "model/guard.h"
 #include "model/model.h"
 
 #include <errno.h>
@@ -109,8 +110,8 @@ static void list_bufts(loader *l, bool no_repack) {
 /* Whether a device can use a weight from a buffer type: asked with the op it will be used in, on an empty buffer of that type. */
 static bool buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const slot *s,
                      const iflow_model *m) {
-    struct ggml_context *ctx = ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() * 8, .no_alloc = true});
-    if (!ctx) {
+    struct ggml_context *ctx = NULL;
+    if (iflow_guard_context(ggml_tensor_overhead() * 8, &ctx)) {
         return false;
     }
     enum { N_ROWS = 512 };
@@ -145,9 +146,8 @@ static int ctx_of(loader *l, ggml_backend_buffer_type_t buft, ggml_backend_buffe
             return i;
         }
     }
-    struct ggml_context *ctx =
-        ggml_init((struct ggml_init_params){.mem_size = ggml_tensor_overhead() * (l->n_slots + 1), .no_alloc = true});
-    if (!ctx) {
+    struct ggml_context *ctx = NULL;
+    if (iflow_guard_context(ggml_tensor_overhead() * (l->n_slots + 1), &ctx)) {
         return -1;
     }
     of[m->n_bufts] = buft;
