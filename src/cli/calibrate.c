@@ -5,6 +5,7 @@
 #include "progress.h"
 #include "report.h"
 #include "stats.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <math.h>
@@ -379,7 +380,7 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     print_verdict(c, index, trusted, what.ratio);
     const int result = profile_write(path, root);
     if (result == CLI_OK)
-        printf("Written to %s\n", path);
+        printf("Written to %s\n", visible(path));
     json_decref(asking);
     json_decref(root);
     return result;
