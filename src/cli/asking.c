@@ -1,8 +1,8 @@
 /* asking.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
 #include "asking.h"
 
-#include "documents.h"
 #include "progress.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <math.h>
@@ -58,6 +58,7 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
 typedef struct adding {
     session *s;
     size_t chunk_tokens;
+    sources *list;
     context_documents *out;
     int result;
     iflow_document **stored; /* of the store, listed when first needed */
@@ -70,6 +71,12 @@ static void add_name(context_documents *out, const char *name, size_t n_chunks) 
     out->document[out->n++] = (context_document){text_utf8(name, strlen(name)), n_chunks};
 }
 
+static void take_chunks(context_documents *out, const char *name, const document_chunks *chunks) {
+    add_name(out, name, chunks->n_chunks);
+    for (size_t i = 0; i < chunks->n_chunks; i++)
+        document_chunks_add(&out->chunks, chunks->token + chunks->start[i], chunks->start[i + 1] - chunks->start[i]);
+}
+
 static bool take_document(document *doc, void *user) {
     adding *a = user;
     document_chunks chunks = {0};
@@ -77,7 +84,9 @@ static bool take_document(document *doc, void *user) {
     if (status == IFLOW_OK)
         status = document_chunks_lay(&chunks, a->s->ctx);
     if (status == IFLOW_OK)
-        add_name(a->out, doc->name, chunks.n_chunks);
+        take_chunks(a->out, doc->name, &chunks);
+    else if (document_may_be_skipped(doc, status))
+        sources_skip(a->list, doc);
     else
         a->result = cli_failed(status, doc->name);
     document_chunks_free(&chunks);
@@ -145,7 +154,8 @@ int context_documents_add(session *s, const common_options *options, bool jsonl,
             a.result = add_stored(&a, operands[i]);
             continue;
         }
-        sources list = {0};
+        sources list = {.lenient = true};
+        a.list = &list;
         sources_add(&list, operands[i]);
         sources_read(&list, jsonl, take_document, &a);
         if (list.n_failed) /* an answer over fewer documents than were named would mislead */
@@ -160,6 +170,7 @@ void context_documents_free(context_documents *documents) {
     for (size_t i = 0; i < documents->n; i++)
         free(documents->document[i].name);
     free(documents->document);
+    document_chunks_free(&documents->chunks);
     *documents = (context_documents){0};
 }
 
@@ -181,7 +192,7 @@ bool stream_text(const char *piece, void *user) {
     if (!out->silent && piece[0]) {
         char *clean = text_utf8(piece, strlen(piece)); /* a model can say bytes that are no characters */
         out->last = clean[strlen(clean) - 1];
-        out->failed = fputs(clean, stdout) == EOF || fflush(stdout) == EOF;
+        out->failed = !print_text(stdout, clean) || fflush(stdout) == EOF;
         free(clean);
     }
     return !out->failed && !cli_interrupted();

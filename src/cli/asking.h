@@ -2,6 +2,7 @@
 #ifndef IFLOW_CLI_ASKING_H
 #define IFLOW_CLI_ASKING_H
 
+#include "documents.h"
 #include "session.h"
 
 typedef struct ask_options {
@@ -78,6 +79,7 @@ typedef struct context_document {
 typedef struct context_documents {
     context_document *document;
     size_t n;
+    document_chunks chunks; /* of files: those that may have to be computed */
 } context_documents;
 
 /* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.

@@ -4,9 +4,11 @@
 #include "bench_report.h"
 #include "options.h"
 #include "progress.h"
+#include "report.h"
 #include "session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -64,8 +66,14 @@ _Noreturn static void be_child(const bench *b, const job *j, int to) {
 static void read_all(int from, text *out) {
     char part_of_it[4096];
     ssize_t n = 0;
-    while ((n = read(from, part_of_it, sizeof part_of_it)) > 0 || (n < 0 && errno == EINTR && !cli_interrupted()))
+    enum { LOOK_MS = 200 }; /* a signal between the question for it and the wait would be missed */
+    while (!cli_interrupted()) {
+        if (poll(&(struct pollfd){.fd = from, .events = POLLIN}, 1, LOOK_MS) <= 0)
+            continue;
+        if ((n = read(from, part_of_it, sizeof part_of_it)) <= 0 && !(n < 0 && errno == EINTR))
+            break;
         text_add(out, part_of_it, n > 0 ? (size_t)n : 0);
+    }
 }
 
 /* Waits for a process and says what became of it. */
@@ -73,11 +81,14 @@ static int end_of(pid_t child, struct rusage *usage) {
     int status = 0;
     if (cli_interrupted())
         kill(child, SIGTERM);
-    while (wait4(child, &status, 0, usage) < 0)
+    while (wait4(child, &status, 0, usage) < 0) {
+        if (cli_interrupted())
+            kill(child, SIGTERM);
         if (errno != EINTR) {
             cli_error("lost the process that measures: %s", strerror(errno));
             return CLI_FAILED;
         }
+    }
     if (cli_interrupted())
         return CLI_INTERRUPTED;
     if (WIFEXITED(status))
@@ -263,12 +274,9 @@ static int show(const json_t *out, bool json, const char *svg) {
         result = write_file(svg, chart.bytes, chart.n);
         text_free(&chart);
     }
-    if (json) {
-        json_dumpf(out, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-        putchar('\n');
-    } else {
-        bench_print(out);
-    }
+    if (json)
+        return json_print(out, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout) == CLI_OK ? result : CLI_FAILED;
+    bench_print(out);
     return result;
 }
 
@@ -338,6 +346,8 @@ int cli_bench(int argc, char **argv) {
     b.model = common.model ? common.model : environment("INFOFLOW_MODEL");
     if (!b.model)
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
+    if (b.correction && session_check_correction(b.correction) != CLI_OK)
+        return CLI_FAILED;
     b.quiet = common.quiet;
     b.behind = common.behind;
     b.exact = common.exact;

@@ -1,10 +1,10 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
+#include "input.h"
 #include "profile.h"
 #include "progress.h"
 #include "text.h"
 #include "verify.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,10 +36,14 @@ static int ask(chat *c, const char *question, bool anew) {
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
-    if (anew || !c->asked)
+    anew = anew || !c->asked;
+    if (anew)
         stream_waiting(&c->documents, c->common.quiet);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    anew = anew || !c->asked;
+    const double start = now_seconds();
+    if (status == IFLOW_OK && anew && params.method != IFLOW_METHOD_FULL) /* chunk by chunk, so that an interrupt is heard */
+        status = document_chunks_prefill(&c->documents.chunks, c->s.ctx);
+    const double prefill_ms = (now_seconds() - start) * 1e3;
     if (status == IFLOW_OK)
         status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
@@ -54,6 +58,11 @@ static int ask(chat *c, const char *question, bool anew) {
         return CLI_OK;
     if (status != IFLOW_OK)
         return cli_failed(status, NULL);
+    if (anew) { /* somebody waited for it */
+        answer->ms.prefill += prefill_ms;
+        answer->ms.ttft += prefill_ms;
+        answer->ms.total += prefill_ms;
+    }
     c->asked = true;
     iflow_answer_free(c->last);
     c->last = answer;
@@ -106,29 +115,32 @@ static int take_line(chat *c, char *line, bool *end) {
 }
 
 static int talk(chat *c) {
-    char *line = NULL;
-    size_t capacity = 0;
+    text line = {0};
+    input in;
     int result = CLI_OK;
+    input_open(&in, "-");
     for (bool end = false; !end;) {
         if (c->terminal) {
             fputs("> ", stdout);
             fflush(stdout);
         }
-        if (getline(&line, &capacity, stdin) <= 0) {
-            if (ferror(stdin)) {
-                cli_error("cannot read the question: %s", strerror(errno));
-                result = CLI_FAILED;
-            }
+        const int got = input_line(&in, &line);
+        if (got < 0) {
+            cli_error("cannot read question %zu: %s", in.line + input_failed(&in), in.why);
+            result = CLI_FAILED;
+        }
+        if (got == 0 || input_failed(&in)) {
             if (c->terminal)
                 putchar('\n');
             break;
         }
-        if (take_line(c, line, &end) != CLI_OK)
+        if (got > 0 && take_line(c, line.bytes, &end) != CLI_OK)
             result = CLI_FAILED;
         if (ferror(stdout))
             break;
     }
-    free(line);
+    text_free(&line);
+    input_close(&in);
     /* On a terminal the user saw what failed and went on; a script wants to know. */
     return c->terminal ? CLI_OK : result;
 }

@@ -2,6 +2,7 @@
 #include "documents.h"
 #include "profile.h"
 #include "progress.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -81,7 +82,7 @@ static bool record(ingest *in, const char *name, const document_chunks *chunks, 
     iflow_status status = iflow_store_put_document(in->s.store, &doc);
     if (status == IFLOW_OK) {
         progress_clear();
-        printf("%s  %s\n", doc.id, clean);
+        printf("%s  %s\n", doc.id, visible(clean));
         fflush(stdout);
         in->n_documents++;
     } else {
@@ -115,6 +116,7 @@ static bool ingest_document(document *doc, void *user) {
         goto cleanup;
     }
     id = must_alloc(chunks.n_chunks, sizeof *id);
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* what is computed is kept; while files are read and cut there is nothing to finish */
     size_t n_busy = 0, n_all = chunks.start[chunks.n_chunks];
     for (size_t i = 0, end; i < chunks.n_chunks; i = end) {
         if (cli_interrupted())
@@ -142,6 +144,7 @@ static bool ingest_document(document *doc, void *user) {
         id = NULL;
     }
 cleanup:
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
     in->bytes_done += doc->source_bytes;
     document_chunks_free(&chunks);
     free(id);
@@ -151,6 +154,7 @@ cleanup:
 
 /* The second round: chunks that another process had in hand. It finishes them, or dies and leaves them to us. */
 static void finish_waiting(ingest *in) {
+    cli_signals(CLI_SIGNAL_GRACEFUL);
     for (size_t w = 0; w < in->n_waiting; w++) {
         waiting *doc = &in->waiting[w];
         for (size_t i = 0; i < doc->chunks.n_chunks && !in->fatal; i++) {
@@ -231,7 +235,6 @@ int cli_ingest(int argc, char **argv) {
         goto cleanup;
     for (int i = first; i < argc; i++)
         sources_add(&in.sources, argv[i]);
-    cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(in.options.quiet);
     sources_read(&in.sources, jsonl, ingest_document, &in);
     if (!in.fatal && !cli_interrupted())

@@ -1,7 +1,9 @@
 /* profile.c - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
 #include "profile.h"
 
+#include "input.h"
 #include "report.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <errno.h>
@@ -90,16 +92,21 @@ int profile_find(const profile_options *wanted, const iflow_model_info *model, p
         free(path);
         return CLI_OK;
     }
-    json_error_t error;
+    json_error_t error = {0};
+    input in;
+    text content = {0};
     out->path = path;
-    errno = 0;
-    out->root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    const char *why = out->root ? read_root(model, out) : error.text;
-    if (!why)
-        return CLI_OK;
-    cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);
-    profile_free(out);
-    return CLI_FAILED;
+    if (input_open_regular(&in, path) && input_all(&in, &content))
+        out->root = json_loadb(content.bytes, content.n, JSON_REJECT_DUPLICATES, &error);
+    const char *why = in.why ? in.why : out->root ? read_root(model, out) : error.text;
+    if (why)
+        cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);
+    const int result = why ? CLI_FAILED : CLI_OK;
+    if (why)
+        profile_free(out);
+    text_free(&content);
+    input_close(&in);
+    return result;
 }
 
 void profile_free(profile *p) {
@@ -154,7 +161,7 @@ void profile_warn(const profile *p, const ask_options *asking) {
 
 void profile_print(FILE *to, const profile *p) {
     if (p->path)
-        fprintf(to, "  %-12s  %s\n", "profile", p->path);
+        fprintf(to, "  %-12s  %s\n", "profile", visible(p->path));
 }
 
 void profile_json(json_t *object, const profile *p) {
