@@ -57,7 +57,7 @@ run 1 eval --methods none --output /nonexistent/o data.jsonl; says 'cannot write
 
 # A question that does not fit is named; the others are asked.
 { sed -n 1p data.jsonl; printf '{"id": "long", "question": "q?", "answers": ["a"], "passages": ["%s"]}\n' "$(words 900 1 | tr '\n' ' ')"; sed -n 2p data.jsonl; } >long.jsonl
-run 1 eval --methods none --output long_out.jsonl long.jsonl; says 'long.jsonl:2: question long, none: .*context'
+run 1 eval --methods none --output long_out.jsonl long.jsonl; says 'long.jsonl:2: question long: .*context'
 json long_out.jsonl '[r["id"] for r in d] == ["a", "2"]'
 
 # Several ratios: methods without one run once, a ratio named twice counts once; a later run adds only what is missing.
@@ -369,3 +369,47 @@ run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of i
 run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
 run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"
 run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"
+
+# Records are of what was asked: another question, passage, answer or order under the same id is asked again, and what was there stays.
+one_question() { printf '{"id":"1","question":"%s","answers":["%s"],"passages":["%s","The lamp is red."]}\n' "$@" >changed.jsonl; }
+one_question 'Where?' x 'The sea is old.'; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl
+run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; says '2 answers are in changed_out.jsonl already'
+n=2
+for what in "Who?|x|The sea is old." "Where?|y|The sea is old." "Where?|x|The sea is new."; do
+    IFS='|' read -r question answer passage <<<"$what"
+    one_question "$question" "$answer" "$passage"; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl
+    if grep -q already err; then fail "old answers for: $what"; fi
+    n=$((n + 2)); [ "$(wc -l <changed_out.jsonl)" = $n ] || fail "not asked: $what"
+done
+printf '{"id":"1","question":"Where?","answers":["x"],"passages":["The lamp is red.","The sea is old."]}\n' >changed.jsonl
+run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; [ "$(wc -l <changed_out.jsonl)" = $((n + 2)) ] || fail "another order is the same"
+one_question 'Where?' x 'The sea is old.'; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; says '2 answers are in'
+run 0 eval --exact --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; json changed_out.jsonl 'len(d) == 12' 'all("exact" in r["settings"] for r in d[-2:])' 'all(len(r["digest"]) == 16 for r in d)'
+run 0 eval --ctx 600 --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; json changed_out.jsonl 'len(d) == 14'
+# Records of earlier versions have no digest: they stay in the file and answer nothing.
+"$python" - <<'P'
+import json
+records = [json.loads(line) for line in open("changed_out.jsonl")][:2]
+with open("earlier.jsonl", "w") as f:
+    for r in records:
+        del r["digest"]
+        f.write(json.dumps(r, separators=(",", ":")) + "\n")
+P
+run 0 eval --methods none,full -n 2 -o earlier.jsonl changed.jsonl; json earlier.jsonl 'len(d) == 4' '["digest" in r for r in d] == [False, False, True, True]'
+
+# What does not fit is known before anything is prefilled, to the token, and said once; the others are asked.
+"$python" - <<'P'
+import json
+words = "the sea is old and the lamp is red "
+with open("fits.jsonl", "w") as f:
+    for id, n in ("long", 40), ("short", 1):
+        print(json.dumps({"id": id, "question": "Where?", "answers": ["x"], "passages": [words] * n}), file=f)
+P
+run 1 eval -s fits_store --methods none,full,infoflow -o fits.out fits.jsonl
+says 'fits.jsonl:1: question long: [0-9]+ tokens of passages'; [ "$(grep -c 'question long' err)" = 1 ] || fail "said more than once"
+[ "$(wc -l <fits.out)" = 3 ] || fail "the short question was not asked of all"
+[ "$(find fits_store -path '*chunks*' -name '*.gguf' | wc -l)" -le 3 ] || fail "passages were prefilled in vain"
+head -1 fits.out >first; need=$(value first 'd["tokens"]["context"] + d["tokens"]["prompt"]'); tail -1 fits.jsonl >short.jsonl
+run 1 eval -s exact_store --ctx "$need" --methods none -n 1 -o exact.out short.jsonl; says 'short.jsonl:1: question short: .* more than the context'
+[ "$(find exact_store -path '*chunks*' -name '*.gguf' | wc -l)" = 0 ] || fail "something was prefilled for a question that does not fit by one token"
+run 0 eval -s exact_store --ctx $((need + 1)) --alone --methods none -n 1 -o exact.out short.jsonl
