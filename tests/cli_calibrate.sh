@@ -76,7 +76,7 @@ json by.json 'd["ratio"] == 0.4' "d['profile'] == '$place'"; json plain.json 'd[
 run 0 "${ask[@]}" --ratio 0.1 --score norm docs; cp out some.json
 says 'warning: by .* should not be trusted below ratio 0\.3; this is 0\.1'; json some.json 'd["ratio"] == 0.1'
 run 0 "${ask[@]}" --ratio 0.1 --quiet docs; [ ! -s err ] || fail "--quiet still warns"
-run 0 "${ask[@]}" --method full --ratio 0.1 docs; [ ! -s err ] || fail "a warning about full prefill"
+run 0 "${ask[@]}" --method full docs; [ ! -s err ] || fail "a warning about full prefill"
 run 0 ask -q x "${fast[@]}" --max-tokens 2 docs; says "profile  *$place"
 run 0 ingest "${fast[@]}" docs; says ', [1-9][0-9]* already stored'; says ': 0 chunks computed'
 run 0 info -m "$INFOFLOW_MODEL"; prints "profile .*$place: infoflow at ratio 0.4, chunks $word.*; trusted from ratio 0.3 on"

@@ -69,7 +69,7 @@ run 0 eval --methods infoflow --ratio 0.1,0.3,0.5 --output ratios.jsonl data.jso
 json ratios.jsonl 'len(d) == 18' 'all(r["ratio"] == 0.3 for r in d[15:])'
 prints '^infoflow +0.10 +3 '; prints '^infoflow +0.30 +3 '; prints '^infoflow +0.50 +3 '
 prints '^Difference to infoflow at 0.10'; [ "$(grep -c '\[' out)" = 2 ] || fail "a difference to itself"
-for wrong in '' , 0.1, 1.5 -0.1 0.1,x 0.1:0.2 nan; do run 2 eval --methods none --ratio "$wrong" --output o data.jsonl; says '--ratio takes numbers from 0 to 1'; done
+for wrong in '' , 0.1, 1.5 -0.1 0.1,x 0.1:0.2 nan; do run 2 eval --methods none --ratio "$wrong" --output o data.jsonl; says '--ratio (takes numbers from 0 to 1|needs a value)'; done
 
 # Fidelity: full prefill is itself, recomputing everything is full prefill, and nothing recomputed is not; the answers are the same as without.
 run 0 eval --methods none,full,infoflow --ratio 0.2,1 --fidelity --output near.jsonl data.jsonl
@@ -131,7 +131,7 @@ json part1.jsonl '[r["id"] for r in d] == ["a", "c"]'; json part2.jsonl '[r["id"
 cat part1.jsonl part2.jsonl >joined.jsonl
 run 0 eval --methods none --output joined.jsonl data.jsonl; says '3 answers are in joined.jsonl already'; prints '^none +0.00 +3 '
 run 0 eval --methods none --shard 3/3 --limit 2 --output part3.jsonl data.jsonl; [ ! -s part3.jsonl ] || fail "a question behind the limit"
-for wrong in 0/2 3/2 1 1/ /2 1/2/3 a/b -1/2 1/0 ''; do run 2 eval --methods none --shard "$wrong" --output o data.jsonl; says '--shard takes a part'; done
+for wrong in 0/2 3/2 1 1/ /2 1/2/3 a/b -1/2 1/0 ''; do run 2 eval --methods none --shard "$wrong" --output o data.jsonl; says '--shard (takes a part|needs a value)'; done
 
 # Distractors: the same ones whatever the limit and the shard; they come last, and the records are other ones.
 run 0 eval --methods none,full --distractors 2 --output joined.jsonl data.jsonl
@@ -295,12 +295,12 @@ json hay.jsonl 'all(2800 < r["tokens"]["context"] - 8 <= 3000 for r in d)'
 # A model that reads finds it: the number is the gold answer.
 run 0 eval -m "$INFOFLOW_SMOLLM2" --needle 150 --depths 0.5 --methods full --output found.jsonl; json found.jsonl 'd[0]["contains"] == 1' 'sum(c.isdigit() for c in d[0]["raw"]) == 6'
 while read -r option wrong; do run 2 eval --methods none --output o --needle 300 "$option"; says "$wrong"; done <<'T'
---needle=31 --needle takes .* from 32 on .*, not '31'
+--needle=31 --needle takes .* from 32 to 16777216 .*, not '31'
 --needle=300,4e2.5 not '4e2.5'
 --needle=300.5 not '300.5'
 --needle=300, not ''
 --needle=300,-5 not '-5'
---needle= not ''
+--needle= --needle needs a value
 --depths=0.5,1.5 --depths takes numbers from 0 to 1 .*, not '1.5'
 --depths=middle not 'middle'
 --repeat=0 --repeat takes a whole number
@@ -350,7 +350,7 @@ assert all(c.endswith(".") or c.startswith("<|") for c in texts), texts
 P
 
 # Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
-run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full:alone,none:vatp' --fidelity --output mixed.jsonl one.jsonl
+run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full,none' --fidelity --output mixed.jsonl one.jsonl
 json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2 drift", "alone drift", "behind=2 drift", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
@@ -358,7 +358,7 @@ prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reo
 run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
 run 0 eval --methods none --output part.jsonl --report part.html data.jsonl; grep -q '>none: KL and TOP-1 are of 1 of 3 questions' part.html || fail 'a page that hides of how many answers its fidelity is'
 # Drift is the usual thing for infoflow alone, and a setting of every method that recomputes.
-run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,none:drift,full:drift --fidelity --output drift.jsonl one.jsonl
+run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,full --fidelity --output drift.jsonl one.jsonl
 json drift.jsonl '[r["settings"] for r in d] == ["behind=2 drift", "behind=2", "behind=2", "behind=2 drift", "behind=2", ""]' \
     'd[0]["kl"] != d[1]["kl"]' 'd[2]["kl"] != d[3]["kl"]' 'd[0]["selected"] == d[1]["selected"]'
 prints '^infoflow +0.15'; prints '^infoflow/nodrift '; prints '^random +0.15'; prints '^random/drift '

@@ -29,14 +29,13 @@ printf '\xff\xfea\0\0\0b\0' >zero16.txt; run 1 ask -q 'x' zero16.txt; says 'zero
 printf '\xef\xbb\xbf' >only_bom.txt; run 1 ask -q 'x' only_bom.txt; says 'only_bom.txt: empty'
 # Across the blocks of 64 KiB in which files are read: each byte of a character falls on a boundary.
 printf '{"title":"t","text":"é𝄞é𝄞é𝄞"}\n' >short.jsonl; want=$(id short.jsonl)
-for shift in 0 1 2 3 4 5; do
+for shift in 0 1 2 3 4; do
     while read -r e spaces; do
         { printf '\ufeff{"title":"t","text":%*s' $((spaces - 27 - shift)) ''; tail -c +21 short.jsonl; } | iconv -f UTF-8 -t "$e" >long.jsonl
         [ "$(id long.jsonl)" = "$want" ] || fail "$e, shifted by $shift, is another text"
     done <<'T'
 UTF-8 65536
 UTF-16LE 32768
-UTF-32BE 16384
 T
 done
 

@@ -53,6 +53,68 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     return status ? status : iflow_method_from_name(options->method, &out->method);
 }
 
+/* ---- Contradictions ----------------------------------------------------------------------------------------------------------------- */
+
+static bool is_union(iflow_method method) {
+    return method == IFLOW_METHOD_UNION;
+}
+
+static bool recomputes_some(iflow_method method) {
+    return method != IFLOW_METHOD_FULL && method != IFLOW_METHOD_NONE;
+}
+
+static bool reuses(iflow_method method) {
+    return method != IFLOW_METHOD_FULL;
+}
+
+static bool any(bool (*uses)(iflow_method), const iflow_method *method, size_t n_methods) {
+    bool found = false;
+    for (size_t i = 0; i < n_methods; i++)
+        found = found || uses(method[i]);
+    return found;
+}
+
+/* Options that only some methods use. */
+static int check_methods(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
+                         size_t n_methods) {
+    const bool drifts = strcmp(options->drift, "on") == 0, corrects = common->correction && strcmp(common->correction, "none") != 0;
+    const struct {
+        const char *name, *methods;
+        bool (*uses)(iflow_method);
+        bool matters;
+    } row[] = {{"score", "look at the context from the question", iflow_method_looks, true},
+               {"geometry", "look at the context from the question", iflow_method_looks, true},
+               {"reorder", "look at the context from the question", iflow_method_looks, true},
+               {"score-layers", "look at the context from the question", iflow_method_looks, true},
+               {"score-text", "look at the context from the question", iflow_method_looks, true},
+               {"coverage", "score every token", iflow_method_scores, options->coverage > 0},
+               {"ratio", "recompute by a ratio", iflow_method_has_ratio, true},
+               {"foreseen-share", "take foreseen's choice and infoflow's together (union)", is_union, true},
+               {"drift", "recompute a part of the tokens", recomputes_some, drifts},
+               {"correction", "reuse chunks", reuses, corrects}};
+    for (size_t i = 0; i < COUNT_OF(row); i++)
+        if (row[i].matters && options_named(row[i].name) && !any(row[i].uses, method, n_methods))
+            return n_methods == 1
+                       ? options_wrong(usage, "--%s goes with methods that %s; --method %s does not", row[i].name, row[i].methods,
+                                       iflow_method_name(method[0]))
+                       : options_wrong(usage, "--%s goes with methods that %s; none of --methods does", row[i].name, row[i].methods);
+    return CLI_OK;
+}
+
+int ask_options_check(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
+                      size_t n_methods) {
+    bool by_ratio = false; /* with coverage, too */
+    for (size_t i = 0; i < n_methods; i++)
+        by_ratio = by_ratio || (iflow_method_has_ratio(method[i]) && !iflow_method_scores(method[i]));
+    if (options->coverage > 0 && options_named("ratio") && !by_ratio)
+        return options_wrong(usage, "--coverage and --ratio exclude one another; --min-ratio and --max-ratio bound coverage");
+    if (options->coverage <= 0 && (options_named("min-ratio") || options_named("max-ratio")))
+        return options_wrong(usage, "--%s goes with --coverage", options_named("min-ratio") ? "min-ratio" : "max-ratio");
+    if (options->coverage > 0 && options->min_ratio > options->max_ratio)
+        return options_wrong(usage, "--min-ratio %g is more than --max-ratio %g", options->min_ratio, options->max_ratio);
+    return check_methods(usage, options, common, method, n_methods);
+}
+
 /* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct adding {

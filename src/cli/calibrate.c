@@ -371,6 +371,7 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     json_object_update(root, asking);
     json_object_set_new(root, "trusted_ratio", trusted < n ? json_real(search_ratio[trusted]) : json_null());
     json_object_set_new(root, "trusted_top1", json_real(TRUSTED));
+    json_object_set_new(root, "correction", c->s.correction ? json_string(c->s.corrected.id) : json_null());
     printf("%-8s %-58s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
     for (size_t i = 0; i < c->n_done; i++) {
         json_array_append_new(table, measured_json(c, &c->done[i]));
@@ -485,12 +486,15 @@ int cli_calibrate(int argc, char **argv) {
     if (!c.questions == (first == argc))
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+        return result;
     char *path = NULL;
     result = session_load_model(&usage, &c.common, &c.s);
     if (result == CLI_OK) {
         path = c.output ? text_format("%s", c.output) : profile_place(c.s.info.fingerprint);
         if (!path)
-            result = options_wrong(&usage, "where does the profile go? Give -o PROFILE, or set HOME");
+            result =
+                options_wrong(&usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
     if (result == CLI_OK)
         result = open_contexts(&usage, &c);

@@ -185,7 +185,10 @@ int cli_chat(int argc, char **argv) {
     for (int i = first; i < argc; i++)
         if (strcmp(argv[i], "-") == 0)
             return options_wrong(&usage, "standard input has the questions; documents must be files or ids");
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
+    iflow_method method = IFLOW_METHOD_INFOFLOW;
+    iflow_method_from_name(c.asking.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &c.asking, &c.common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
         return result;
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

@@ -218,6 +218,13 @@ static void add_directory(sources *list, const char *dir, bool named, size_t *n_
     free(entry);
 }
 
+int sources_check(const command_usage *usage, char *const *operands, size_t n) {
+    size_t n_stdin = 0;
+    for (size_t i = 0; i < n; i++)
+        n_stdin += strcmp(operands[i], "-") == 0;
+    return n_stdin > 1 ? options_wrong(usage, "- is standard input, which can be read once") : CLI_OK;
+}
+
 void sources_add(sources *list, const char *path) {
     list->operand = path;
     struct stat file;

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_DOCUMENTS_H
 #define IFLOW_CLI_DOCUMENTS_H
 
-#include "cli.h"
+#include "options.h"
 
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {
@@ -61,6 +61,8 @@ typedef struct sources {
     const char *operand; /* the last path that was added */
 } sources;
 
+/* CLI_OK, or CLI_USAGE after a message: standard input is one document. */
+int sources_check(const command_usage *usage, char *const *operands, size_t n);
 /* Adds a path: a file, or all files below a directory in the order of their names, hidden ones left out with a note. What cannot be
  * read is said and counted as failed or skipped. */
 void sources_add(sources *list, const char *path);

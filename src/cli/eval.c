@@ -98,6 +98,16 @@ static int parse_variants(const command_usage *usage, eval *e) {
     return eval_variants_parse(usage, e->methods, e->ratios, &e->asking, e->common.behind, corrected, e->variant, &e->n_variants);
 }
 
+/* Options that none of the methods uses. */
+static int check_methods(const command_usage *usage, const eval *e) {
+    iflow_method method[EVAL_MAX_VARIANTS];
+    for (size_t v = 0; v < e->n_variants; v++)
+        method[v] = e->variant[v].method;
+    if (e->gate.share > 0 && e->n_variants == 1 && method[0] == IFLOW_METHOD_FULL)
+        return options_wrong(usage, "--verify checks against full prefill, which is the only method");
+    return ask_options_check(usage, &e->asking, &e->common, method, e->n_variants);
+}
+
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
 static int use_profile(eval *e, const profile_options *wanted, char **methods, char **ratios) {
     const int result = profile_use(wanted, &e->s.info, &e->common, &e->asking, &e->profile);
@@ -150,9 +160,9 @@ int cli_eval(int argc, char **argv) {
         {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
         {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e.protocol, 0, 0, "how questions are asked, see above (default: paper)"},
-        {'\0', "system", "TEXT", OPTION_TEXT, &e.asking.system, 0, 0,
+        {'\0', "system", "TEXT", OPTION_WORDS, &e.asking.system, 0, 0,
          "with chat: system message; \"\" is none (default: the chat template's own)"},
-        {'\0', "instruction", "TEXT", OPTION_TEXT, &e.asking.instruction, 0, 0,
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &e.asking.instruction, 0, 0,
          "with chat: stands before the question (default: a general one)"},
         {'\0', "fidelity", NULL, OPTION_FLAG, &e.fidelity, 0, 0,
          "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
@@ -216,7 +226,7 @@ int cli_eval(int argc, char **argv) {
     }
     if (!e.asking.max_tokens)
         e.asking.max_tokens = eval_default_tokens(&e);
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &e.gate, NULL)) != CLI_OK)
+    if ((result = gate_check(&usage, &e.gate, NULL)) != CLI_OK)
         return result;
     size_t shard = 1, n_shards = 1;
     e.grid.seed = e.asking.seed;
@@ -224,6 +234,8 @@ int cli_eval(int argc, char **argv) {
     result = e.needle ? needle_grid_parse(&usage, e.needle, e.depths ? e.depths : "0,0.25,0.5,0.75,1", &e.grid) : CLI_OK;
     if (result == CLI_OK) /* faults show at once; a profile may still change them */
         result = parse_variants(&usage, &e);
+    if (result == CLI_OK)
+        result = check_methods(&usage, &e);
     if (result == CLI_OK)
         result = parse_shard(&usage, e.shard, &shard, &n_shards);
     if (result != CLI_OK)
@@ -245,6 +257,8 @@ int cli_eval(int argc, char **argv) {
         result = use_profile(&e, &profiling, &methods, &ratios);
     if (result == CLI_OK)
         result = session_open_without_context(&usage, &e.common, &e.s);
+    if (result == CLI_OK && !e.common.quiet)
+        profile_warn_correction(&e.profile, &e.s);
     if (result == CLI_OK)
         result = parse_variants(&usage, &e);
     if (result == CLI_OK)

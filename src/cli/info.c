@@ -49,7 +49,7 @@ int cli_info(int argc, char **argv) {
     const option_spec spec[] = {
         {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: none)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
-        {'\0', "device", "NAME", OPTION_TEXT, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
+        {'\0', "device", "NAME", OPTION_DEVICE, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
         {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
         {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "leave out repacked weights"},
         OPTION_ROWS_OUTPUT(options),

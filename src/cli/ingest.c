@@ -227,7 +227,7 @@ int cli_ingest(int argc, char **argv) {
     if (first == argc)
         return options_wrong(&usage, "which documents? Name files, directories, or - for standard input");
 
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
         return result;
     in.started = now_seconds();
     result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */

@@ -142,14 +142,15 @@ int cli_learn(int argc, char **argv) {
         return result;
     if (first == argc)
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
         return result;
     char *path = NULL;
     result = session_load_model(&usage, &l.common, &l.s);
     if (result == CLI_OK) {
         path = l.output ? text_format("%s", l.output) : session_config_path("corrections", l.s.info.fingerprint, "gguf");
         if (!path)
-            result = options_wrong(&usage, "where does the correction go? Give -o FILE, or set HOME");
+            result =
+                options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
     if (result == CLI_OK) /* chunks as `ask` will want them */
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
