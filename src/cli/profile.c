@@ -154,9 +154,11 @@ int profile_open_session(const command_usage *usage, const profile_options *want
 void profile_warn_correction(const profile *p, const session *s) {
     if (!p->path || !p->correction || !p->correct || strcmp(p->correction, s->corrected.id) == 0)
         return;
-    cli_error("warning: the profile %s was measured with %s%.8s, and now there is %s%.8s; calibrate again", p->path,
-              p->correction[0] ? "the correction " : "no correction", p->correction, s->corrected.id[0] ? "the correction " : "none",
-              s->corrected.id);
+    char *was = p->correction[0] ? text_format("the correction %.8s", p->correction) : text_format("no correction");
+    char *now = s->corrected.id[0] ? text_format("the correction %.8s", s->corrected.id) : text_format("none");
+    cli_error("warning: the profile %s was measured with %s, and now there is %s; calibrate again", p->path, was, now);
+    free(was);
+    free(now);
 }
 
 void profile_warn(const profile *p, const ask_options *asking) {
