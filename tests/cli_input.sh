@@ -52,6 +52,7 @@ for v in v.*.jsonl; do
     run 0 ingest --quiet "$v"; cmp -s out ids || fail "$v has other documents"
     run 0 eval --methods none -n 1 -o "$v.out" "$v"; [ "$(wc -l <"$v.out")" = 2 ] || fail "$v has other questions"
 done
+cat v.bom.jsonl v.bom.jsonl >two.jsonl; run 0 ingest --quiet two.jsonl; [ "$(sort -u out | wc -l) $(wc -l <out)" = "2 4" ] || fail "a mark inside is not dropped"
 printf '{"text":"good"}\n{"text":"Caf\xe9"}\n{"text":"a\0b"}\n{"text":"good, too"}\n{"text":"caf\xc3' >bad.jsonl
 run 1 ingest bad.jsonl; [ "$(wc -l <out)" = 2 ] || fail "good lines were not taken"
 says 'bad.jsonl:2: not UTF-8 at byte 28 '; says 'bad.jsonl:3: not a text: byte 42 is zero'; says 'bad.jsonl:5: damaged UTF-8: .*middle of a character'

@@ -91,6 +91,11 @@ typedef struct context_documents {
 int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
 void context_documents_free(context_documents *documents);
 
+/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
+ * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
+iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
+                          char **why);
+
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);
 

@@ -397,9 +397,9 @@ static int answer_items(calibrate *c) {
         calibrate_item *item = &c->items.item[i], *to = &c->items.item[n];
         show_progress(c, "full prefill");
         const iflow_status status = calibrate_item_answer(item, c->s.ctx, (size_t)c->s.info.n_vocab);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK && status != IFLOW_E_CONTEXT)
             return cli_failed(status, item->question);
-        if (!item->n_tokens) {
+        if (status == IFLOW_E_CONTEXT || !item->n_tokens) {
             calibrate_item_free(item);
         } else if (n++ != i) {
             *to = *item;
@@ -408,10 +408,10 @@ static int answer_items(calibrate *c) {
     }
     c->items.n = n;
     if (n < n_all && n)
-        cli_note("%zu question%s left out: full prefill says nothing to them", n_all - n, plural(n_all - n));
+        cli_note("%zu question%s left out: full prefill says nothing to them, or they do not fit", n_all - n, plural(n_all - n));
     if (n)
         return CLI_OK;
-    cli_error("full prefill says nothing to any of the %zu questions; there is nothing to measure by", n_all);
+    cli_error("full prefill says nothing to any of the %zu questions, or they do not fit; there is nothing to measure by", n_all);
     return CLI_FAILED;
 }
 

@@ -26,6 +26,15 @@ static const char commands[] = "/again QUESTION   ask from scratch: assemble, sc
                                "/help             this\n"
                                "/quit             end (so does the end of input)\n";
 
+/* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit is left to the library to refuse. */
+static iflow_status prefill(chat *c, const iflow_ask_params *params) {
+    char *why = NULL;
+    const bool fits =
+        params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
+    free(why);
+    return fits ? document_chunks_prefill(&c->documents.chunks, c->s.ctx) : IFLOW_OK;
+}
+
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
 static int ask(chat *c, const char *question, bool anew) {
     stream out = {.silent = c->json};
@@ -41,8 +50,8 @@ static int ask(chat *c, const char *question, bool anew) {
         stream_waiting(&c->documents, c->common.quiet);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     const double start = now_seconds();
-    if (status == IFLOW_OK && anew && params.method != IFLOW_METHOD_FULL) /* chunk by chunk, so that an interrupt is heard */
-        status = document_chunks_prefill(&c->documents.chunks, c->s.ctx);
+    if (status == IFLOW_OK && anew)
+        status = prefill(c, &params);
     const double prefill_ms = (now_seconds() - start) * 1e3;
     if (status == IFLOW_OK)
         status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)

@@ -146,7 +146,7 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
     params.question = question->question;
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
     if (status == IFLOW_OK)
-        status = eval_context_fits(&e->s, &e->common, &chunks, &params, why);
+        status = context_fits(&e->s, &e->common, &chunks, &params, why);
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         if (!e->ctx[c])
             continue;

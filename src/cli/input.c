@@ -310,9 +310,10 @@ int input_line(input *in, text *line) {
     const size_t n = (size_t)(end - start);
     if (last && n == 0)
         return 0;
+    const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put behind another */
     in->line++;
     line->n = 0;
-    text_add(line, start, n);
+    text_add(line, start + mark, n - mark);
     fail(in, wrong_text(in, start, n, in->offset + in->taken, last));
     in->taken += n + !last;
     in->looked = in->taken;
