@@ -432,12 +432,13 @@ int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t 
 /* Numbers separated by commas, those named twice once. False at *wrong, an item that is none or one too many. */
 static bool parse_numbers(const char *list, double low, double high, bool whole, double number[NEEDLE_AXIS], size_t *n,
                           const char **wrong) {
+    *n = 0;
     for (const char *item = list;; item++) {
         const size_t length = strcspn(item, ",");
         double value = 0;
         bool known = false;
         *wrong = item;
-        if (!parse_number(item, length, low, high, &value) || (whole && value != floor(value)))
+        if (!parse_number(item, length, low, high, &value) || (whole && strspn(item, "0123456789") != length))
             return false;
         for (size_t i = 0; i < *n; i++)
             known = known || fabs(number[i] - value) < 5e-7;
@@ -452,7 +453,7 @@ static bool parse_numbers(const char *list, double low, double high, bool whole,
 }
 
 int needle_grid_parse(const command_usage *usage, const char *lengths, const char *depths, needle_grid *out) {
-    double length[NEEDLE_AXIS];
+    double length[NEEDLE_AXIS] = {0};
     const char *wrong = NULL;
     if (!parse_numbers(lengths, 32, 1 << 24, true, length, &out->n_lengths, &wrong))
         return options_wrong(usage,

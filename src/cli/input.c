@@ -27,7 +27,8 @@ static bool give_up(input *in, char *why) {
 }
 
 bool is_blank(const char *bytes, size_t n_bytes) {
-    while (n_bytes && memchr(" \t\r\n\f\v", *bytes, 6)) {
+    static const char space[] = {' ', '\t', '\r', '\n', '\f', '\v'}; /* no NUL, which is none */
+    while (n_bytes && memchr(space, *bytes, sizeof space)) {
         bytes++;
         n_bytes--;
     }
@@ -72,7 +73,7 @@ bool input_failed(const input *in) {
 
 static const char *const encoding_name[] = {"", "UTF-8", "UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"};
 
-static size_t unit_of(int encoding) {
+static size_t unit_of(input_encoding encoding) {
     return encoding >= INPUT_UTF32LE ? 4 : encoding >= INPUT_UTF16LE ? 2 : 1;
 }
 
@@ -109,7 +110,7 @@ static bool recognise(input *in) {
     static const struct {
         const char *bytes;
         size_t n;
-        int encoding;
+        input_encoding encoding;
     } mark[] = {{"\xEF\xBB\xBF", 3, INPUT_UTF8},
                 {"\xFF\xFE\0\0", 4, INPUT_UTF32LE}, /* before UTF-16, whose mark is a part of it */
                 {"\0\0\xFE\xFF", 4, INPUT_UTF32BE},

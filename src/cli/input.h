@@ -4,6 +4,8 @@
 
 #include "text.h"
 
+typedef enum input_encoding { INPUT_UNKNOWN, INPUT_UTF8, INPUT_UTF16LE, INPUT_UTF16BE, INPUT_UTF32LE, INPUT_UTF32BE } input_encoding;
+
 /* A byte-order mark at the beginning is dropped; UTF-16 and UTF-32 are converted where it tells them. What is no text, is in another
  * encoding or ends within a character is refused: `why` then says at which byte of the source, and the way out. Where no line feed comes,
  * carriage returns end lines. */
@@ -14,7 +16,7 @@ typedef struct input {
     size_t line;      /* the number of the last line */
     /* The reader's own. */
     int fd;
-    enum { INPUT_UNKNOWN, INPUT_UTF8, INPUT_UTF16LE, INPUT_UTF16BE, INPUT_UTF32LE, INPUT_UTF32BE } encoding;
+    input_encoding encoding;
     text raw, ready;      /* read; converted and not handed out yet, from `taken` on */
     size_t taken, looked; /* of ready: up to here there is no line feed */
     uint64_t raw_at;      /* of the source, where raw begins */

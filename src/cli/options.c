@@ -157,14 +157,15 @@ static bool parse_seed(const char *string, uint64_t *out) {
 static bool parse_layer(const char *item, int *layer, double *fraction) {
     enum { MOST = 4096 };
     const size_t n = strcspn(item, ","), sign = item[0] == '-';
+    int number = 0;
+    *layer = 0;
     *fraction = -1;
-    if (memchr(item, '.', n)) {
-        *layer = 0;
+    if (memchr(item, '.', n))
         return parse_number(item, n, 0, 1, fraction) && *fraction < 1;
-    }
-    const bool ok = n > sign && parse_whole(item + sign, n - sign, 0, MOST, layer);
-    *layer = ok && sign ? -*layer : *layer;
-    return ok;
+    if (n <= sign || !parse_whole(item + sign, n - sign, 0, MOST, &number))
+        return false;
+    *layer = sign ? -number : number;
+    return true;
 }
 
 static bool is_device(const char *string) {
