@@ -22,6 +22,7 @@ printf '\xfe\xff\0a\xdc\x34' >low_first.txt; run 1 ingest low_first.txt; says 'l
 printf '\xff\xfea\0\x34\xd8' >end_pair.txt; run 1 ingest end_pair.txt; says 'end_pair.txt: damaged UTF-16LE: .*byte 4$'
 printf '\xff\xfe\0\0a\0\0\0\0\0\x11\0' >beyond.txt; run 1 ingest beyond.txt; says 'beyond.txt: damaged UTF-32LE: .*byte 8$'
 printf 'Caf\xe9 Doran.\n' >latin.txt; run 1 ask -q 'x' latin.txt; says 'latin.txt: not UTF-8 at byte 3 \(0xe9\).*iconv -f WINDOWS-1252 -t UTF-8 latin.txt'
+cp latin.txt 'a;b $(c).txt'; run 1 ask -q 'x' 'a;b $(c).txt'; says 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW$'
 printf '\xef\xbb\xbfCaf\xe9 Doran.\n' >latin_bom.txt; run 1 ask -q 'x' latin_bom.txt; says 'latin_bom.txt: not UTF-8 at byte 6'
 printf 'The caf\xc3' >half.txt; run 1 ask -q 'x' half.txt; says 'half.txt: damaged UTF-8: it ends in the middle of a character, at byte 7$'
 printf 'a text\0and more\n' >zero.txt; run 1 ask -q 'x' zero.txt; says 'zero.txt: not a text: byte 6 is zero'

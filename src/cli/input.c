@@ -77,14 +77,11 @@ static size_t unit_of(input_encoding encoding) {
     return encoding >= INPUT_UTF32LE ? 4 : encoding >= INPUT_UTF16LE ? 2 : 1;
 }
 
-/* How to convert a source, as the end of a message. */
-static char *way_out(const input *in, const char *from) {
-    return text_format("convert it: iconv -f %s -t UTF-8 %s > NEW", from, strcmp(in->path, "-") == 0 ? "OLD" : in->path);
-}
-
+/* What is wrong, and how to convert the source. A name that a shell would take for something else is not put into a command. */
 static char *with_way_out(const input *in, const char *from, char *what) {
-    char *way = way_out(in, from), *why = text_format("%s %s", what, way);
-    free(way);
+    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._/+-";
+    const bool is_plain = in->path[0] != '-' && strspn(in->path, plain) == strlen(in->path);
+    char *why = text_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, is_plain ? in->path : "OLD");
     free(what);
     return why;
 }

@@ -122,7 +122,7 @@ for command in commands:
             sys.exit(f"infoflow {command} --help: --{name} takes '{value}', which this test does not know: say what it must refuse")
         kind = kinds[value] if kind is None else kind
         # The first option of a kind has all values; each other one some, different ones each time, so that no option is without.
-        at, step = len(jobs), 6
+        at, step = len(jobs), 4
         values = kind if id(kind) not in seen else [kind[(at + i * 5) % len(kind)] for i in range(min(step, len(kind)))]
         seen.add(id(kind))
         n_options += 1
