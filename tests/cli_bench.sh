@@ -80,7 +80,7 @@ words 100 3 >short.txt; run 1 bench -c 800 --text short.txt; says 'short.txt has
 : >empty.txt; run 1 bench -c 256 --text empty.txt; says 'empty.txt'
 run 1 bench -c 256 --store not/there; says 'cannot make a temporary store in not/there'
 run 2 bench -c 256 --only ttft,speed; says "--only takes some of ttft.*not 'ttft,speed'"
-for wrong in '' 10 256, 256,x -256; do run 2 bench "--lengths=$wrong"; says '--lengths takes numbers of tokens'; done
+for wrong in '' 10 256, 256,x -256; do run 2 bench "--lengths=$wrong"; says '--lengths (takes numbers of tokens|needs a value)'; done
 run 2 bench -c 256 --only load --svg o.svg; says '--svg draws the time to first token'
 run 2 bench extra; says "'extra' is one argument too many"
 run 1 bench -c 256 --turns 1 --only ttft --svg not/there.svg; says 'cannot write not/there.svg'

@@ -77,7 +77,7 @@ json by.json 'd["ratio"] == 0.4' "d['profile'] == '$place'"; json plain.json 'd[
 run 0 "${ask[@]}" --ratio 0.1 --score norm docs; cp out some.json
 says 'warning: by .* should not be trusted below ratio 0\.3; this is 0\.1'; json some.json 'd["ratio"] == 0.1'
 run 0 "${ask[@]}" --ratio 0.1 --quiet docs; [ ! -s err ] || fail "--quiet still warns"
-run 0 "${ask[@]}" --method full --ratio 0.1 docs; [ ! -s err ] || fail "a warning about full prefill"
+run 0 "${ask[@]}" --method full docs; [ ! -s err ] || fail "a warning about full prefill"
 run 0 ask -q x "${fast[@]}" --max-tokens 2 docs; says "profile  *$place"
 run 0 ingest "${fast[@]}" docs; says ', [1-9][0-9]* already stored'; says ': 0 chunks computed'
 run 0 info -m "$INFOFLOW_MODEL"; prints "profile .*$place: infoflow at ratio 0.4, chunks $word.*; trusted from ratio 0.3 on"
@@ -128,3 +128,7 @@ run 2 calibrate --questions q.jsonl docs; says 'exclude one another'
 echo short >one.txt; run 1 calibrate --no-store one.txt; says '1 chunk; caches are put together from 2 on'
 run 1 calibrate --no-store --questions missing.jsonl; says 'missing.jsonl'
 mkdir x; run 1 calibrate "${fast[@]}" --limit 1 --no-store -o x docs; says 'cannot write x'; [ "$(ls)" = "$(ls | grep -v '^x\.[0-9]')" ] || fail "half a profile stays"
+
+# A question that does not fit is left out, and said to be.
+"$python" -c 'import json; print(json.dumps({"id": "long", "question": "Where?", "answers": ["x"], "passages": ["the sea is old and the lamp is red " * 60] * 9}))' | cat - q.jsonl >long_q.jsonl
+run 0 calibrate --questions long_q.jsonl "${fast[@]}" --limit 2 --no-store -o long.json; says '^1 question left out: .* do not fit$'; json long.json 'd["n_questions"] == 1'

@@ -41,3 +41,7 @@ for _ in $(seq 200); do grep -q 'first token' e && break; sleep 0.05; done
 kill -INT $one; status=0; wait $one || status=$?
 exec 9>&-
 [ "$status" = 130 ] || fail "status $status after an interrupt"
+
+# What does not fit is known before anything is prefilled.
+words 2000 2 >long.txt; echo 'Where?' >questions
+stdin=questions run 1 chat -s long_store --chunk 100 long.txt; says 'tokens of documents'; [ -z "$(find long_store -path '*chunks*' -name '*.gguf')" ] || fail "chunks were prefilled in vain"

@@ -57,7 +57,7 @@ run 1 eval --methods none --output /nonexistent/o data.jsonl; says 'cannot write
 
 # A question that does not fit is named; the others are asked.
 { sed -n 1p data.jsonl; printf '{"id": "long", "question": "q?", "answers": ["a"], "passages": ["%s"]}\n' "$(words 900 1 | tr '\n' ' ')"; sed -n 2p data.jsonl; } >long.jsonl
-run 1 eval --methods none --output long_out.jsonl long.jsonl; says 'long.jsonl:2: question long, none: .*context'
+run 1 eval --methods none --output long_out.jsonl long.jsonl; says 'long.jsonl:2: question long: .*context'
 json long_out.jsonl '[r["id"] for r in d] == ["a", "2"]'
 
 # Several ratios: methods without one run once, a ratio named twice counts once; a later run adds only what is missing.
@@ -69,7 +69,7 @@ run 0 eval --methods infoflow --ratio 0.1,0.3,0.5 --output ratios.jsonl data.jso
 json ratios.jsonl 'len(d) == 18' 'all(r["ratio"] == 0.3 for r in d[15:])'
 prints '^infoflow +0.10 +3 '; prints '^infoflow +0.30 +3 '; prints '^infoflow +0.50 +3 '
 prints '^Difference to infoflow at 0.10'; [ "$(grep -c '\[' out)" = 2 ] || fail "a difference to itself"
-for wrong in '' , 0.1, 1.5 -0.1 0.1,x 0.1:0.2 nan; do run 2 eval --methods none --ratio "$wrong" --output o data.jsonl; says '--ratio takes numbers from 0 to 1'; done
+for wrong in '' , 0.1, 1.5 -0.1 0.1,x 0.1:0.2 nan; do run 2 eval --methods none --ratio "$wrong" --output o data.jsonl; says '--ratio (takes numbers from 0 to 1|needs a value)'; done
 
 # Fidelity: full prefill is itself, recomputing everything is full prefill, and nothing recomputed is not; the answers are the same as without.
 run 0 eval --methods none,full,infoflow --ratio 0.2,1 --fidelity --output near.jsonl data.jsonl
@@ -131,7 +131,7 @@ json part1.jsonl '[r["id"] for r in d] == ["a", "c"]'; json part2.jsonl '[r["id"
 cat part1.jsonl part2.jsonl >joined.jsonl
 run 0 eval --methods none --output joined.jsonl data.jsonl; says '3 answers are in joined.jsonl already'; prints '^none +0.00 +3 '
 run 0 eval --methods none --shard 3/3 --limit 2 --output part3.jsonl data.jsonl; [ ! -s part3.jsonl ] || fail "a question behind the limit"
-for wrong in 0/2 3/2 1 1/ /2 1/2/3 a/b -1/2 1/0 ''; do run 2 eval --methods none --shard "$wrong" --output o data.jsonl; says '--shard takes a part'; done
+for wrong in 0/2 3/2 1 1/ /2 1/2/3 a/b -1/2 1/0 ''; do run 2 eval --methods none --shard "$wrong" --output o data.jsonl; says '--shard (takes a part|needs a value)'; done
 
 # Distractors: the same ones whatever the limit and the shard; they come last, and the records are other ones.
 run 0 eval --methods none,full --distractors 2 --output joined.jsonl data.jsonl
@@ -295,12 +295,12 @@ json hay.jsonl 'all(2800 < r["tokens"]["context"] - 8 <= 3000 for r in d)'
 # A model that reads finds it: the number is the gold answer.
 run 0 eval -m "$INFOFLOW_SMOLLM2" --needle 150 --depths 0.5 --methods full --output found.jsonl; json found.jsonl 'd[0]["contains"] == 1' 'sum(c.isdigit() for c in d[0]["raw"]) == 6'
 while read -r option wrong; do run 2 eval --methods none --output o --needle 300 "$option"; says "$wrong"; done <<'T'
---needle=31 --needle takes .* from 32 on .*, not '31'
+--needle=31 --needle takes .* from 32 to 16777216 .*, not '31'
 --needle=300,4e2.5 not '4e2.5'
 --needle=300.5 not '300.5'
 --needle=300, not ''
 --needle=300,-5 not '-5'
---needle= not ''
+--needle= --needle needs a value
 --depths=0.5,1.5 --depths takes numbers from 0 to 1 .*, not '1.5'
 --depths=middle not 'middle'
 --repeat=0 --repeat takes a whole number
@@ -350,7 +350,7 @@ assert all(c.endswith(".") or c.startswith("<|") for c in texts), texts
 P
 
 # Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
-run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full:alone,none:vatp' --fidelity --output mixed.jsonl one.jsonl
+run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full,none' --fidelity --output mixed.jsonl one.jsonl
 json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2 drift", "alone drift", "behind=2 drift", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
 prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
@@ -358,7 +358,7 @@ prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reo
 run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
 run 0 eval --methods none --output part.jsonl --report part.html data.jsonl; grep -q '>none: KL and TOP-1 are of 1 of 3 questions' part.html || fail 'a page that hides of how many answers its fidelity is'
 # Drift is the usual thing for infoflow alone, and a setting of every method that recomputes.
-run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,none:drift,full:drift --fidelity --output drift.jsonl one.jsonl
+run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,full --fidelity --output drift.jsonl one.jsonl
 json drift.jsonl '[r["settings"] for r in d] == ["behind=2 drift", "behind=2", "behind=2", "behind=2 drift", "behind=2", ""]' \
     'd[0]["kl"] != d[1]["kl"]' 'd[2]["kl"] != d[3]["kl"]' 'd[0]["selected"] == d[1]["selected"]'
 prints '^infoflow +0.15'; prints '^infoflow/nodrift '; prints '^random +0.15'; prints '^random/drift '
@@ -369,3 +369,47 @@ run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of i
 run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
 run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"
 run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"
+
+# Records are of what was asked: another question, passage, answer or order under the same id is asked again, and what was there stays.
+one_question() { printf '{"id":"1","question":"%s","answers":["%s"],"passages":["%s","The lamp is red."]}\n' "$@" >changed.jsonl; }
+one_question 'Where?' x 'The sea is old.'; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl
+run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; says '2 answers are in changed_out.jsonl already'
+n=2
+for what in "Who?|x|The sea is old." "Where?|y|The sea is old." "Where?|x|The sea is new."; do
+    IFS='|' read -r question answer passage <<<"$what"
+    one_question "$question" "$answer" "$passage"; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl
+    if grep -q already err; then fail "old answers for: $what"; fi
+    n=$((n + 2)); [ "$(wc -l <changed_out.jsonl)" = $n ] || fail "not asked: $what"
+done
+printf '{"id":"1","question":"Where?","answers":["x"],"passages":["The lamp is red.","The sea is old."]}\n' >changed.jsonl
+run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; [ "$(wc -l <changed_out.jsonl)" = $((n + 2)) ] || fail "another order is the same"
+one_question 'Where?' x 'The sea is old.'; run 0 eval --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; says '2 answers are in'
+run 0 eval --exact --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; json changed_out.jsonl 'len(d) == 12' 'all("exact" in r["settings"] for r in d[-2:])' 'all(len(r["digest"]) == 16 for r in d)'
+run 0 eval --ctx 600 --methods none,full -n 2 -o changed_out.jsonl changed.jsonl; json changed_out.jsonl 'len(d) == 14'
+# Records of earlier versions have no digest: they stay in the file and answer nothing.
+"$python" - <<'P'
+import json
+records = [json.loads(line) for line in open("changed_out.jsonl")][:2]
+with open("earlier.jsonl", "w") as f:
+    for r in records:
+        del r["digest"]
+        f.write(json.dumps(r, separators=(",", ":")) + "\n")
+P
+run 0 eval --methods none,full -n 2 -o earlier.jsonl changed.jsonl; json earlier.jsonl 'len(d) == 4' '["digest" in r for r in d] == [False, False, True, True]'
+
+# What does not fit is known before anything is prefilled, to the token, and said once; the others are asked.
+"$python" - <<'P'
+import json
+words = "the sea is old and the lamp is red "
+with open("fits.jsonl", "w") as f:
+    for id, n in ("long", 40), ("short", 1):
+        print(json.dumps({"id": id, "question": "Where?", "answers": ["x"], "passages": [words] * n}), file=f)
+P
+run 1 eval -s fits_store --methods none,full,infoflow -o fits.out fits.jsonl
+says 'fits.jsonl:1: question long: [0-9]+ tokens of passages'; [ "$(grep -c 'question long' err)" = 1 ] || fail "said more than once"
+[ "$(wc -l <fits.out)" = 3 ] || fail "the short question was not asked of all"
+[ "$(find fits_store -path '*chunks*' -name '*.gguf' | wc -l)" -le 3 ] || fail "passages were prefilled in vain"
+head -1 fits.out >first; need=$(value first 'd["tokens"]["context"] + d["tokens"]["prompt"]'); tail -1 fits.jsonl >short.jsonl
+run 1 eval -s exact_store --ctx "$need" --methods none -n 1 -o exact.out short.jsonl; says 'short.jsonl:1: question short: .* more than the context'
+[ "$(find exact_store -path '*chunks*' -name '*.gguf' | wc -l)" = 0 ] || fail "something was prefilled for a question that does not fit by one token"
+run 0 eval -s exact_store --ctx $((need + 1)) --alone --methods none -n 1 -o exact.out short.jsonl

@@ -44,6 +44,14 @@ run 0 calibrate --limit 2 --chunk 100 -o profile a.txt b.txt; says '20 settings:
 prints '^repair +infoflow, .*, chunks behind 2 texts, uncorrected +0\.15 '; prints '^repair +infoflow, .*, chunks behind 2 texts, no drift '
 json profile '[(r["correct"], r["drift"]) for r in d["measured"] if r["stage"] == "repair"] == [(False, True), (True, False)]' 'd["correct"] and d["drift"]' \
     'len({r["kl"]["mean"] for r in d["measured"][:1] + d["measured"][2:4]}) == 3'
+# It says which correction it was measured with; another one, or none, is warned of.
+json profile 'len(d["correction"]) == 32'
+run 0 ask --profile profile -q 'Where?' --max-tokens 1 a.txt b.txt; ! grep -q 'was measured with' err || fail "a warning of the same correction"
+run 0 ask --profile profile --correction none -q 'Where?' --max-tokens 1 a.txt b.txt; says 'warning: the profile profile was measured with the correction [0-9a-f]{8}, and now there is none; calibrate again'
+run 0 eval --profile profile --correction none --methods none -n 1 -o other.jsonl q.jsonl; says 'was measured with the correction'
+sed 's/"correction": "[0-9a-f]*"/"correction": null/' profile >none.json; run 0 ask --profile none.json -q 'Where?' --max-tokens 1 a.txt b.txt; says 'was measured with no correction, and now there is the correction'
+run 0 ask --profile none.json --quiet -q 'Where?' --max-tokens 1 a.txt b.txt; [ ! -s err ] || fail "a warning with --quiet"
+sed 's/"correction": "[0-9a-f]*"/"correction": 3/' profile >three.json; run 1 ask --profile three.json -q 'Where?' a.txt; says '"correction" is neither null nor an id'
 sed 's/"correct": true/"correct": false/' profile >without.json
 ask --profile without.json a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
 ask --profile without.json --correction first a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'

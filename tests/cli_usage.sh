@@ -43,18 +43,18 @@ done <<'T'
 --ratio 1.5 | --ratio takes a number from 0 to 1, not '1.5'
 --ratio nan | --ratio takes a number from 0 to 1, not 'nan'
 --ratio 0.1x | not '0.1x'
---threads 0 | --threads takes a whole number from 1 to 1024, not '0'
+--threads 0 | --threads takes a whole number from 1 to 512, not '0'
 --threads 2.5 | not '2.5'
 --max-tokens -1 | --max-tokens takes a whole number
 --max-tokens 99999999999999999999 | --max-tokens takes a whole number
 --temp hot | --temp takes a number from 0 to 100, not 'hot'
---seed -3 | --seed takes a whole number from 0 on, not '-3'
+--seed -3 | --seed takes a whole number from 0 on, below 2.64, not '-3'
 --score-layers 1,,2 | --score-layers takes layer numbers separated by commas
 --score-layers first | not 'first'
 --score-text answer | --score-text takes one of question.prompt, not 'answer'
 --method magic | --method takes one of infoflow.*product, not 'magic'
 --kv-type f32 | --kv-type takes one of f16.q8_0, not 'f32'
---max-size 20X | --max-size takes a number of bytes like 500M or 20G, not '20X'
+--max-size 20X | --max-size takes a number of bytes from 1 on, like 500M or 20G, not '20X'
 --max-size -1 | not '-1'
 --scores | --scores goes with --json
 T

@@ -1,5 +1,6 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "html.h"
+#include "input.h"
 #include "profile.h"
 #include "progress.h"
 #include "text.h"
@@ -18,7 +19,8 @@ int cli_ask(int argc, char **argv) {
         "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
         "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
         "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
-        "computed and kept there. The answer goes to standard output as it comes, the report to standard error.",
+        "computed and kept there. Files in a directory that are no texts are left out with a note. The answer goes to standard\n"
+        "output as it comes, the report to standard error.",
         "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(common),
@@ -46,13 +48,18 @@ int cli_ask(int argc, char **argv) {
     int result = options_parse(&usage, spec, argc, argv, &first);
     if (result != OPTIONS_GO)
         return result;
-    if (!question || !question[0])
-        return options_wrong(&usage, "which question? Give -q QUESTION");
+    if (!question || is_blank(question, strlen(question)))
+        return options_wrong(&usage, question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
     if (first == argc)
         return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
     if (scores && !json)
         return options_wrong(&usage, "--scores goes with --json");
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &checking, asking.method)) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+        return result;
+    iflow_method method = IFLOW_METHOD_INFOFLOW;
+    iflow_method_from_name(asking.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &asking, &common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &checking, asking.method)) != CLI_OK)
         return result;
 
     session s = {0};

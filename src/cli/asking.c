@@ -1,8 +1,8 @@
 /* asking.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
 #include "asking.h"
 
-#include "documents.h"
 #include "progress.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <math.h>
@@ -53,11 +53,74 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     return status ? status : iflow_method_from_name(options->method, &out->method);
 }
 
+/* ---- Contradictions ----------------------------------------------------------------------------------------------------------------- */
+
+static bool is_union(iflow_method method) {
+    return method == IFLOW_METHOD_UNION;
+}
+
+static bool recomputes_some(iflow_method method) {
+    return method != IFLOW_METHOD_FULL && method != IFLOW_METHOD_NONE;
+}
+
+static bool reuses(iflow_method method) {
+    return method != IFLOW_METHOD_FULL;
+}
+
+static bool any(bool (*uses)(iflow_method), const iflow_method *method, size_t n_methods) {
+    bool found = false;
+    for (size_t i = 0; i < n_methods; i++)
+        found = found || uses(method[i]);
+    return found;
+}
+
+/* Options that only some methods use. */
+static int check_methods(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
+                         size_t n_methods) {
+    const bool drifts = strcmp(options->drift, "on") == 0, corrects = common->correction && strcmp(common->correction, "none") != 0;
+    const struct {
+        const char *name, *methods;
+        bool (*uses)(iflow_method);
+        bool matters;
+    } row[] = {{"score", "look at the context from the question", iflow_method_looks, true},
+               {"geometry", "look at the context from the question", iflow_method_looks, true},
+               {"reorder", "look at the context from the question", iflow_method_looks, true},
+               {"score-layers", "look at the context from the question", iflow_method_looks, true},
+               {"score-text", "look at the context from the question", iflow_method_looks, true},
+               {"coverage", "score every token", iflow_method_scores, options->coverage > 0},
+               {"ratio", "recompute by a ratio", iflow_method_has_ratio, true},
+               {"foreseen-share", "take foreseen's choice and infoflow's together (union)", is_union, true},
+               {"drift", "recompute a part of the tokens", recomputes_some, drifts},
+               {"correction", "reuse chunks", reuses, corrects}};
+    for (size_t i = 0; i < COUNT_OF(row); i++)
+        if (row[i].matters && options_named(row[i].name) && !any(row[i].uses, method, n_methods))
+            return n_methods == 1
+                       ? options_wrong(usage, "--%s goes with methods that %s; --method %s does not", row[i].name, row[i].methods,
+                                       iflow_method_name(method[0]))
+                       : options_wrong(usage, "--%s goes with methods that %s; none of --methods does", row[i].name, row[i].methods);
+    return CLI_OK;
+}
+
+int ask_options_check(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
+                      size_t n_methods) {
+    bool by_ratio = false; /* with coverage, too */
+    for (size_t i = 0; i < n_methods; i++)
+        by_ratio = by_ratio || (iflow_method_has_ratio(method[i]) && !iflow_method_scores(method[i]));
+    if (options->coverage > 0 && options_named("ratio") && !by_ratio)
+        return options_wrong(usage, "--coverage and --ratio exclude one another; --min-ratio and --max-ratio bound coverage");
+    if (options->coverage <= 0 && (options_named("min-ratio") || options_named("max-ratio")))
+        return options_wrong(usage, "--%s goes with --coverage", options_named("min-ratio") ? "min-ratio" : "max-ratio");
+    if (options->coverage > 0 && options->min_ratio > options->max_ratio)
+        return options_wrong(usage, "--min-ratio %g is more than --max-ratio %g", options->min_ratio, options->max_ratio);
+    return check_methods(usage, options, common, method, n_methods);
+}
+
 /* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct adding {
     session *s;
     size_t chunk_tokens;
+    sources *list;
     context_documents *out;
     int result;
     iflow_document **stored; /* of the store, listed when first needed */
@@ -70,6 +133,12 @@ static void add_name(context_documents *out, const char *name, size_t n_chunks) 
     out->document[out->n++] = (context_document){text_utf8(name, strlen(name)), n_chunks};
 }
 
+static void take_chunks(context_documents *out, const char *name, const document_chunks *chunks) {
+    add_name(out, name, chunks->n_chunks);
+    for (size_t i = 0; i < chunks->n_chunks; i++)
+        document_chunks_add(&out->chunks, chunks->token + chunks->start[i], chunks->start[i + 1] - chunks->start[i]);
+}
+
 static bool take_document(document *doc, void *user) {
     adding *a = user;
     document_chunks chunks = {0};
@@ -77,7 +146,9 @@ static bool take_document(document *doc, void *user) {
     if (status == IFLOW_OK)
         status = document_chunks_lay(&chunks, a->s->ctx);
     if (status == IFLOW_OK)
-        add_name(a->out, doc->name, chunks.n_chunks);
+        take_chunks(a->out, doc->name, &chunks);
+    else if (document_may_be_skipped(doc, status))
+        sources_skip(a->list, doc);
     else
         a->result = cli_failed(status, doc->name);
     document_chunks_free(&chunks);
@@ -145,7 +216,8 @@ int context_documents_add(session *s, const common_options *options, bool jsonl,
             a.result = add_stored(&a, operands[i]);
             continue;
         }
-        sources list = {0};
+        sources list = {.lenient = true};
+        a.list = &list;
         sources_add(&list, operands[i]);
         sources_read(&list, jsonl, take_document, &a);
         if (list.n_failed) /* an answer over fewer documents than were named would mislead */
@@ -160,7 +232,64 @@ void context_documents_free(context_documents *documents) {
     for (size_t i = 0; i < documents->n; i++)
         free(documents->document[i].name);
     free(documents->document);
+    document_chunks_free(&documents->chunks);
     *documents = (context_documents){0};
+}
+
+/* ---- Whether it fits ---------------------------------------------------------------------------------------------------------------- */
+
+/* Counts the tokens of a text; NULL has none. */
+static iflow_status count(const iflow_model *model, const char *string, size_t *n) {
+    int32_t *token = NULL;
+    const iflow_status status = string ? iflow_tokenize(model, string, strlen(string), false, &token, n) : IFLOW_OK;
+    iflow_free(token);
+    return status;
+}
+
+/* Asks over one token, in a context that is smaller by all others: the library refuses it if and only if it would refuse them. Costs a pass
+ * over the prompt. */
+static iflow_status ask_in_less(const session *s, const common_options *options, const document_chunks *chunks,
+                                const iflow_ask_params *params, size_t n_ctx) {
+    iflow_context *ctx = NULL;
+    iflow_answer *answer = NULL;
+    iflow_ask_params probe = *params;
+    probe.method = IFLOW_METHOD_NONE;
+    probe.drift = probe.correct = IFLOW_OFF;
+    probe.max_tokens = 1;
+    probe.on_text = NULL;
+    const iflow_context_params small = {.n_ctx = (int)n_ctx, .n_ubatch = options->ubatch, .n_threads = options->threads, .alone = true};
+    iflow_status status = iflow_context_new(s->model, NULL, &small, &ctx);
+    if (status == IFLOW_OK)
+        status = iflow_context_add_tokens(ctx, chunks->token, 1);
+    if (status == IFLOW_OK)
+        status = iflow_context_ask(ctx, &probe, &answer);
+    iflow_answer_free(answer);
+    iflow_context_free(ctx);
+    return status;
+}
+
+iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
+                          char **why) {
+    enum { AROUND = 512 }; /* what templates and the general instruction have at most */
+    const size_t n_ctx = (size_t)(options->ctx ? options->ctx : s->info.n_ctx_train);
+    const size_t n = chunks->n_chunks ? chunks->start[chunks->n_chunks] : 0;
+    size_t n_question = 0, n_system = 0, n_instruction = 0;
+    iflow_status status = count(s->model, params->question, &n_question);
+    if (status == IFLOW_OK)
+        status = count(s->model, params->system, &n_system);
+    if (status == IFLOW_OK)
+        status = count(s->model, params->instruction, &n_instruction);
+    if (status != IFLOW_OK || n + n_question + n_system + n_instruction + AROUND < n_ctx || n == 0)
+        return status;
+    if (n + n_question < n_ctx) /* it is close: how long head and prompt are exactly, the library knows */
+        status = ask_in_less(s, options, chunks, params, n_ctx - n + 1);
+    else
+        status = IFLOW_E_CONTEXT;
+    if (status == IFLOW_E_CONTEXT)
+        *why = text_format("%zu tokens of passages and %zu of the question, with what stands around them, are more than the context of %zu "
+                           "holds; leave out passages%s",
+                           n, n_question, n_ctx, options->ctx ? ", or give a greater --ctx" : "");
+    return status;
 }
 
 /* ---- The answer as it comes --------------------------------------------------------------------------------------------------------- */
@@ -181,7 +310,7 @@ bool stream_text(const char *piece, void *user) {
     if (!out->silent && piece[0]) {
         char *clean = text_utf8(piece, strlen(piece)); /* a model can say bytes that are no characters */
         out->last = clean[strlen(clean) - 1];
-        out->failed = fputs(clean, stdout) == EOF || fflush(stdout) == EOF;
+        out->failed = !print_text(stdout, clean) || fflush(stdout) == EOF;
         free(clean);
     }
     return !out->failed && !cli_interrupted();

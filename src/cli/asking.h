@@ -2,6 +2,7 @@
 #ifndef IFLOW_CLI_ASKING_H
 #define IFLOW_CLI_ASKING_H
 
+#include "documents.h"
 #include "session.h"
 
 typedef struct ask_options {
@@ -58,13 +59,17 @@ ask_options ask_options_default(void);
      0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
         OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
-        {'\0', "system", "TEXT", OPTION_TEXT, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},       \
-        {'\0', "instruction", "TEXT", OPTION_TEXT, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},         \
+        {'\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},      \
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},        \
         {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \
         {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},                   \
         {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed of sampling (default: 0)"}, {                                              \
         '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
     }
+
+/* CLI_OK, or CLI_USAGE after a message on options that contradict one another or say nothing to any of these methods. */
+int ask_options_check(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
+                      size_t n_methods);
 
 /* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
@@ -78,12 +83,18 @@ typedef struct context_document {
 typedef struct context_documents {
     context_document *document;
     size_t n;
+    document_chunks chunks; /* of files: those that may have to be computed */
 } context_documents;
 
 /* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
  * CLI_OK, or the exit status after a message. */
 int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
 void context_documents_free(context_documents *documents);
+
+/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
+ * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
+iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
+                          char **why);
 
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);

@@ -8,6 +8,7 @@
 #include "session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -65,8 +66,14 @@ _Noreturn static void be_child(const bench *b, const job *j, int to) {
 static void read_all(int from, text *out) {
     char part_of_it[4096];
     ssize_t n = 0;
-    while ((n = read(from, part_of_it, sizeof part_of_it)) > 0 || (n < 0 && errno == EINTR && !cli_interrupted()))
+    enum { LOOK_MS = 200 }; /* a signal between the question for it and the wait would be missed */
+    while (!cli_interrupted()) {
+        if (poll(&(struct pollfd){.fd = from, .events = POLLIN}, 1, LOOK_MS) <= 0)
+            continue;
+        if ((n = read(from, part_of_it, sizeof part_of_it)) <= 0 && !(n < 0 && errno == EINTR))
+            break;
         text_add(out, part_of_it, n > 0 ? (size_t)n : 0);
+    }
 }
 
 /* Waits for a process and says what became of it. */
@@ -74,11 +81,14 @@ static int end_of(pid_t child, struct rusage *usage) {
     int status = 0;
     if (cli_interrupted())
         kill(child, SIGTERM);
-    while (wait4(child, &status, 0, usage) < 0)
+    while (wait4(child, &status, 0, usage) < 0) {
+        if (cli_interrupted())
+            kill(child, SIGTERM);
         if (errno != EINTR) {
             cli_error("lost the process that measures: %s", strerror(errno));
             return CLI_FAILED;
         }
+    }
     if (cli_interrupted())
         return CLI_INTERRUPTED;
     if (WIFEXITED(status))
@@ -130,21 +140,21 @@ static int in_process(const bench *b, const job *j, json_t *out, uint64_t *peak_
 
 static int parse_lengths(const command_usage *usage, const char *string, bench *b) {
     for (const char *at = string; b->n_lengths < COUNT_OF(b->length);) {
-        char *end = NULL;
-        const long value = strtol(at, &end, 10);
-        if (end == at || value < LEAST_LENGTH || value > MOST_LENGTH || (*end && *end != ','))
+        const size_t n = strcspn(at, ",");
+        double value = 0;
+        if (strspn(at, "0123456789") != n || !parse_number(at, n, LEAST_LENGTH, MOST_LENGTH, &value))
             break;
         b->length[b->n_lengths++] = (size_t)value;
-        if (!*end)
+        if (!at[n])
             return CLI_OK;
-        at = end + 1;
+        at += n + 1;
     }
-    return options_wrong(usage, "--lengths takes numbers of tokens from %d on separated by commas, at most %d, not '%s'", LEAST_LENGTH,
-                         BENCH_MAX_LENGTHS, string);
+    return options_wrong(usage, "--lengths takes numbers of tokens from %d to %d separated by commas, at most %d of them, not '%s'",
+                         LEAST_LENGTH, MOST_LENGTH, BENCH_MAX_LENGTHS, string);
 }
 
 static int parse_parts(const command_usage *usage, const char *string, int *parts) {
-    for (const char *at = string; *at || at == string;) {
+    for (const char *at = string;;) {
         const size_t n = strcspn(at, ",");
         size_t i = 0;
         while (i < COUNT_OF(part) && (strlen(part[i].name) != n || memcmp(part[i].name, at, n) != 0))
@@ -152,9 +162,10 @@ static int parse_parts(const command_usage *usage, const char *string, int *part
         if (i == COUNT_OF(part))
             return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory, not '%s'", string);
         *parts |= part[i].part;
-        at += n + (at[n] == ',');
+        if (!at[n])
+            return CLI_OK;
+        at += n + 1;
     }
-    return CLI_OK;
 }
 
 /* ---- The run ------------------------------------------------------------------------------------------------------------------------ */
@@ -264,12 +275,9 @@ static int show(const json_t *out, bool json, const char *svg) {
         result = write_file(svg, chart.bytes, chart.n, false);
         text_free(&chart);
     }
-    if (json) {
-        json_dumpf(out, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-        putchar('\n');
-    } else {
-        bench_print(out);
-    }
+    if (json)
+        return json_print(out, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout) == CLI_OK ? result : CLI_FAILED;
+    bench_print(out);
     return result;
 }
 
@@ -307,7 +315,7 @@ int cli_bench(int argc, char **argv) {
          "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
         {'\0', "chunk", "N", OPTION_INT, &b.chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
         OPTION_ROWS_BEHIND(common),
-        {'\0', "correction", "FILE", OPTION_TEXT, &b.correction, 0, 0,
+        {'\0', "correction", "FILE|none", OPTION_TEXT, &b.correction, 0, 0,
          "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
         OPTION_ROW_EXACT(common),
         {'r', "ratio", "R", OPTION_REAL, &b.ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
@@ -316,7 +324,7 @@ int cli_bench(int argc, char **argv) {
         {'\0', "text", "FILE", OPTION_TEXT, &b.text, 0, 0, "text of the documents (default: made up, always the same)"},
         {'s', "store", "DIR", OPTION_TEXT, &common.store, 0, 0,
          "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
-        {'t', "threads", "N", OPTION_INT, &b.threads, 1, 1024, "threads of both (default: the processors this process may use)"},
+        {'t', "threads", "N", OPTION_INT, &b.threads, 1, CLI_MAX_THREADS, "threads of both (default: the processors this process may use)"},
         {'\0', "device", "auto|cpu", OPTION_CHOICE, &b.device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "svg", "FILE", OPTION_TEXT, &svg, 0, 0, "also write a chart: time to first token against length"},
@@ -332,13 +340,20 @@ int cli_bench(int argc, char **argv) {
     if ((lengths && (result = parse_lengths(&usage, lengths, &b)) != CLI_OK) ||
         (result = parse_parts(&usage, only ? only : "ttft,ingest,decode,load,memory", &b.parts)) != CLI_OK)
         return result;
-    if (!(b.parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY)))
-        b.n_lengths = 0;
     if (svg && !(b.parts & BENCH_TTFT))
         return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
+    if (!(b.parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
+        if (lengths)
+            return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
+        b.n_lengths = 0;
+    }
     b.model = common.model ? common.model : environment("INFOFLOW_MODEL");
     if (!b.model)
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
+    if (b.correction && strcmp(b.correction, "none") == 0)
+        b.correction = NULL;
+    if (b.correction && session_check_correction(b.correction) != CLI_OK)
+        return CLI_FAILED;
     b.quiet = common.quiet;
     b.behind = common.behind;
     b.exact = common.exact;

@@ -1,11 +1,11 @@
 /* bench_facts.c - what a run of `infoflow bench` stands on: the machine, the model, and the tokens of the documents. */
 #include "bench_measure.h"
 #include "bench_peer.h"
+#include "input.h"
 #include "page.h"
 #include "report.h"
 #include "text.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -85,17 +85,12 @@ static void make_text(size_t n_bytes, text *out) {
 }
 
 static int read_text(const char *path, text *out) {
-    FILE *file = fopen(path, "rb");
-    char bytes[65536];
-    for (size_t got = 0; file && (got = fread(bytes, 1, sizeof bytes, file)) > 0;)
-        text_add(out, bytes, got);
-    const int error = !file || ferror(file) ? errno : 0;
-    if (file)
-        fclose(file);
-    if (!error)
-        return CLI_OK;
-    cli_error("cannot read %s: %s", path, strerror(error));
-    return CLI_FAILED;
+    input in;
+    const bool ok = input_open(&in, path) && input_all(&in, out);
+    if (!ok)
+        cli_error("cannot read %s: %s", path, in.why);
+    input_close(&in);
+    return ok ? CLI_OK : CLI_FAILED;
 }
 
 static size_t tokens_needed(const bench *b) {

@@ -3,6 +3,7 @@
 
 #include "bench_measure.h"
 #include "options.h"
+#include "terminal.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@ static double number(const json_t *object, const char *a, const char *b, const c
 
 static const char *string(const json_t *object, const char *a, const char *b) {
     const char *value = json_string_value(json_object_get(json_object_get(object, a), b));
-    return value ? value : "?";
+    return value ? visible(value) : "?";
 }
 
 static double median(const json_t *object, const char *a, const char *b) {

@@ -5,6 +5,7 @@
 #include "progress.h"
 #include "report.h"
 #include "stats.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <math.h>
@@ -368,8 +369,9 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
                   json_text(c->s.info.path), "date", date, "n_questions", (json_int_t)c->items.n, "n_tokens", (json_int_t)n_tokens);
     json_t *asking = setting_json(c, &what), *table = json_array();
     json_object_update(root, asking);
-    json_object_set_new(root, "trusted_ratio", trusted < n ? json_real(search_ratio[trusted]) : json_null());
-    json_object_set_new(root, "trusted_top1", json_real(TRUSTED));
+    json_object_set_new(root, "trusted_ratio", trusted < n ? json_finite(search_ratio[trusted]) : json_null());
+    json_object_set_new(root, "trusted_top1", json_finite(TRUSTED));
+    json_object_set_new(root, "correction", c->s.correction ? json_string(c->s.corrected.id) : json_null());
     printf("%-8s %-58s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
     for (size_t i = 0; i < c->n_done; i++) {
         json_array_append_new(table, measured_json(c, &c->done[i]));
@@ -379,7 +381,7 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     print_verdict(c, index, trusted, what.ratio);
     const int result = profile_write(path, root);
     if (result == CLI_OK)
-        printf("Written to %s\n", path);
+        printf("Written to %s\n", visible(path));
     json_decref(asking);
     json_decref(root);
     return result;
@@ -395,9 +397,9 @@ static int answer_items(calibrate *c) {
         calibrate_item *item = &c->items.item[i], *to = &c->items.item[n];
         show_progress(c, "full prefill");
         const iflow_status status = calibrate_item_answer(item, c->s.ctx, (size_t)c->s.info.n_vocab);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK && status != IFLOW_E_CONTEXT)
             return cli_failed(status, item->question);
-        if (!item->n_tokens) {
+        if (status == IFLOW_E_CONTEXT || !item->n_tokens) {
             calibrate_item_free(item);
         } else if (n++ != i) {
             *to = *item;
@@ -406,10 +408,10 @@ static int answer_items(calibrate *c) {
     }
     c->items.n = n;
     if (n < n_all && n)
-        cli_note("%zu question%s left out: full prefill says nothing to them", n_all - n, plural(n_all - n));
+        cli_note("%zu question%s left out: full prefill says nothing to them, or they do not fit", n_all - n, plural(n_all - n));
     if (n)
         return CLI_OK;
-    cli_error("full prefill says nothing to any of the %zu questions; there is nothing to measure by", n_all);
+    cli_error("full prefill says nothing to any of the %zu questions, or they do not fit; there is nothing to measure by", n_all);
     return CLI_FAILED;
 }
 
@@ -484,12 +486,15 @@ int cli_calibrate(int argc, char **argv) {
     if (!c.questions == (first == argc))
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+        return result;
     char *path = NULL;
     result = session_load_model(&usage, &c.common, &c.s);
     if (result == CLI_OK) {
         path = c.output ? text_format("%s", c.output) : profile_place(c.s.info.fingerprint);
         if (!path)
-            result = options_wrong(&usage, "where does the profile go? Give -o PROFILE, or set HOME");
+            result =
+                options_wrong(&usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
     if (result == CLI_OK)
         result = open_contexts(&usage, &c);

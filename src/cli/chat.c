@@ -1,10 +1,10 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
+#include "input.h"
 #include "profile.h"
 #include "progress.h"
 #include "text.h"
 #include "verify.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,6 +26,15 @@ static const char commands[] = "/again QUESTION   ask from scratch: assemble, sc
                                "/help             this\n"
                                "/quit             end (so does the end of input)\n";
 
+/* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit is left to the library to refuse. */
+static iflow_status prefill(chat *c, const iflow_ask_params *params) {
+    char *why = NULL;
+    const bool fits =
+        params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
+    free(why);
+    return fits ? document_chunks_prefill(&c->documents.chunks, c->s.ctx) : IFLOW_OK;
+}
+
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
 static int ask(chat *c, const char *question, bool anew) {
     stream out = {.silent = c->json};
@@ -36,10 +45,14 @@ static int ask(chat *c, const char *question, bool anew) {
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
-    if (anew || !c->asked)
+    anew = anew || !c->asked;
+    if (anew)
         stream_waiting(&c->documents, c->common.quiet);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    anew = anew || !c->asked;
+    const double start = now_seconds();
+    if (status == IFLOW_OK && anew)
+        status = prefill(c, &params);
+    const double prefill_ms = (now_seconds() - start) * 1e3;
     if (status == IFLOW_OK)
         status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
@@ -56,6 +69,11 @@ static int ask(chat *c, const char *question, bool anew) {
         return CLI_OK;
     if (status != IFLOW_OK)
         return cli_failed(status, NULL);
+    if (anew) { /* somebody waited for it */
+        answer->ms.prefill += prefill_ms;
+        answer->ms.ttft += prefill_ms;
+        answer->ms.total += prefill_ms;
+    }
     c->asked = true;
     iflow_answer_free(c->last);
     c->last = answer;
@@ -108,29 +126,32 @@ static int take_line(chat *c, char *line, bool *end) {
 }
 
 static int talk(chat *c) {
-    char *line = NULL;
-    size_t capacity = 0;
+    text line = {0};
+    input in;
     int result = CLI_OK;
+    input_open(&in, "-");
     for (bool end = false; !end;) {
         if (c->terminal) {
             fputs("> ", stdout);
             fflush(stdout);
         }
-        if (getline(&line, &capacity, stdin) <= 0) {
-            if (ferror(stdin)) {
-                cli_error("cannot read the question: %s", strerror(errno));
-                result = CLI_FAILED;
-            }
+        const int got = input_line(&in, &line);
+        if (got < 0) {
+            cli_error("cannot read question %zu: %s", in.line + input_failed(&in), in.why);
+            result = CLI_FAILED;
+        }
+        if (got == 0 || input_failed(&in)) {
             if (c->terminal)
                 putchar('\n');
             break;
         }
-        if (take_line(c, line, &end) != CLI_OK)
+        if (got > 0 && take_line(c, line.bytes, &end) != CLI_OK)
             result = CLI_FAILED;
         if (ferror(stdout))
             break;
     }
-    free(line);
+    text_free(&line);
+    input_close(&in);
     /* On a terminal the user saw what failed and went on; a script wants to know. */
     return c->terminal ? CLI_OK : result;
 }
@@ -175,7 +196,10 @@ int cli_chat(int argc, char **argv) {
     for (int i = first; i < argc; i++)
         if (strcmp(argv[i], "-") == 0)
             return options_wrong(&usage, "standard input has the questions; documents must be files or ids");
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK || (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
+    iflow_method method = IFLOW_METHOD_INFOFLOW;
+    iflow_method_from_name(c.asking.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &c.asking, &c.common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
         return result;
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "progress.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,12 +14,16 @@
 static volatile sig_atomic_t interrupted;
 static volatile sig_atomic_t graceful;
 
+/* A message is a line, whatever the names in it are. */
 static void print_message(const char *prefix, const char *format, va_list arguments) {
+    text message = {0}, line = {0};
+    text_vprintf(&message, format, arguments);
+    visible_line(&line, message.bytes, message.n);
     progress_clear();
     fflush(stdout);
-    fputs(prefix, stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
+    fprintf(stderr, "%s%s\n", prefix, line.bytes);
+    text_free(&message);
+    text_free(&line);
 }
 
 void cli_error(const char *format, ...) {

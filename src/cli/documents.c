@@ -1,7 +1,7 @@
 /* documents.c - documents from files, directories, JSONL and standard input, and the chunks that they are cut into. */
 #include "documents.h"
 
-#include "text.h"
+#include "input.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -10,9 +10,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-
-/* A text larger than this is refused: tokens and pieces of it would need many times its size. */
-static const uint64_t MAX_TEXT_BYTES = UINT64_C(1) << 30;
+#include <time.h>
 
 /* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
 
@@ -57,10 +55,6 @@ char *passage_text(size_t i, const char *passage) {
     return text_format("Passage %zu:\n%s\n", i, passage);
 }
 
-static bool is_blank(const char *bytes, size_t n_bytes) {
-    return strspn(bytes, " \t\r\n\f\v") >= n_bytes;
-}
-
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
 
 void document_chunks_free(document_chunks *chunks) {
@@ -76,6 +70,30 @@ void document_chunks_add(document_chunks *out, const int32_t *tokens, size_t n) 
     out->start = must_realloc(out->start, out->n_chunks + 2, sizeof *out->start);
     out->start[0] = 0;
     out->start[++out->n_chunks] = end + n;
+}
+
+static size_t chunk_length(const document_chunks *chunks, size_t i) {
+    return chunks->start[i + 1] - chunks->start[i];
+}
+
+iflow_status document_chunk_prefill(const document_chunks *chunks, size_t i, iflow_context *ctx) {
+    iflow_status status = IFLOW_E_BUSY;
+    while (status == IFLOW_E_BUSY && !cli_interrupted()) {
+        status = iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_length(chunks, i), NULL, NULL);
+        if (status == IFLOW_E_BUSY)
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return cli_interrupted() ? IFLOW_E_CANCELLED : status;
+}
+
+iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx) {
+    size_t longest = 0;
+    for (size_t i = 1; i < chunks->n_chunks; i++)
+        longest = chunk_length(chunks, i) > chunk_length(chunks, longest) ? i : longest;
+    iflow_status status = chunks->n_chunks ? document_chunk_prefill(chunks, longest, ctx) : IFLOW_OK;
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
+        status = document_chunk_prefill(chunks, i, ctx);
+    return status;
 }
 
 iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx) {
@@ -141,15 +159,41 @@ static void failed(sources *list, const char *path, const char *why) {
     list->n_failed++;
 }
 
+/* Notes on what was skipped; more of them are counted. */
+enum { MAX_NOTES = 20 };
+
+static void skipped(sources *list, const char *path, const char *why) {
+    if (!list->lenient || ++list->n_noted <= MAX_NOTES)
+        cli_note("%s: skipped, %s", path, why);
+    list->n_skipped++;
+}
+
+/* What was found in a directory may be anything; what the user named should have been a document. */
+static void unusable(sources *list, bool named, const char *path, const char *why) {
+    if (named || !list->lenient)
+        failed(list, path, why);
+    else
+        skipped(list, path, why);
+}
+
+bool document_may_be_skipped(const document *doc, iflow_status status) {
+    return doc->found && (status == IFLOW_E_FORMAT || status == IFLOW_E_ARG);
+}
+
+void sources_skip(sources *list, const document *doc) {
+    skipped(list, doc->name, iflow_error_message());
+    list->n_documents--;
+}
+
 static int by_name(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static void add_directory(sources *list, const char *dir, size_t *n_hidden) {
+static void add_directory(sources *list, const char *dir, bool named, size_t *n_hidden) {
     struct dirent **entry = NULL;
     int n = scandir(dir, &entry, NULL, by_name);
     if (n < 0) {
-        failed(list, dir, strerror(errno));
+        unusable(list, named, dir, strerror(errno));
         return;
     }
     size_t length = strlen(dir);
@@ -161,15 +205,13 @@ static void add_directory(sources *list, const char *dir, size_t *n_hidden) {
             if (name[0] == '.')
                 ++*n_hidden;
             else if (lstat(path, &link) != 0 || stat(path, &file) != 0)
-                failed(list, path, strerror(errno));
+                unusable(list, false, path, strerror(errno));
             else if (S_ISDIR(link.st_mode))
-                add_directory(list, path, n_hidden);
+                add_directory(list, path, false, n_hidden);
             else if (S_ISREG(file.st_mode))
                 add_source(list, path, (uint64_t)file.st_size, false);
-            else { /* a linked directory could lead in a circle; a pipe or a device could block */
-                cli_note("%s: skipped, not a regular file", path);
-                list->n_skipped++;
-            }
+            else /* a linked directory could lead in a circle; a pipe or a device could block */
+                skipped(list, path, "not a regular file");
             free(path);
         }
         free(entry[i]);
@@ -177,19 +219,27 @@ static void add_directory(sources *list, const char *dir, size_t *n_hidden) {
     free(entry);
 }
 
+int sources_check(const command_usage *usage, char *const *operands, size_t n) {
+    size_t n_stdin = 0;
+    for (size_t i = 0; i < n; i++)
+        n_stdin += strcmp(operands[i], "-") == 0;
+    return n_stdin > 1 ? options_wrong(usage, "- is standard input, which can be read once") : CLI_OK;
+}
+
 void sources_add(sources *list, const char *path) {
+    list->operand = path;
     struct stat file;
     if (strcmp(path, "-") == 0) {
         add_source(list, path, 0, true);
     } else if (stat(path, &file) != 0) {
         failed(list, path, strerror(errno));
     } else if (S_ISDIR(file.st_mode)) {
-        size_t n_hidden = 0, before = list->n;
-        add_directory(list, path, &n_hidden);
+        size_t n_hidden = 0, before = list->n, n_failed = list->n_failed;
+        add_directory(list, path, true, &n_hidden);
         if (n_hidden)
             cli_note("%s: %s hidden file%s skipped", path, human_count(n_hidden), plural(n_hidden));
         list->n_skipped += n_hidden;
-        if (list->n == before)
+        if (list->n == before && list->n_failed == n_failed)
             failed(list, path, "no file in this directory can be read");
     } else {
         add_source(list, path, S_ISREG(file.st_mode) ? (uint64_t)file.st_size : 0, true);
@@ -211,48 +261,28 @@ static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) 
     doc->source = strcmp(r->from->path, "-") != 0 ? text_format("%s", r->from->path) : NULL;
     doc->line = line;
     doc->source_bytes = source_bytes;
+    doc->found = !r->from->named;
+    r->list->n_documents++;
     r->stopped = !r->take(doc, r->user);
 }
 
-/* A file found in a directory may be anything; one that the user named should have been text. */
-static void refuse_binary(reading *r, const char *why) {
-    if (r->from->named) {
-        failed(r->list, r->name, why);
-    } else {
-        cli_note("%s: skipped, %s", r->name, why);
-        r->list->n_skipped++;
-    }
+static void refuse(reading *r, const input *in, const char *why) {
+    if (in->binary && !r->from->named) /* `ingest`, too, passes over what was never meant to be a text */
+        skipped(r->list, r->name, why);
+    else
+        unusable(r->list, r->from->named, r->name, why);
 }
 
-static void read_text(reading *r, FILE *file) {
+static void read_text(reading *r, input *in) {
     text content = {0};
-    char block[1 << 16];
-    for (size_t n; (n = fread(block, 1, sizeof block, file)) > 0;) {
-        if (memchr(block, '\0', n)) {
-            refuse_binary(r, "not a text (it has a zero byte)");
-            goto cleanup;
-        }
-        text_add(&content, block, n);
-        if (content.n > MAX_TEXT_BYTES) {
-            failed(r->list, r->name, "a text of more than 1 GiB; split it into several files");
-            goto cleanup;
-        }
+    if (!input_all(in, &content))
+        refuse(r, in, in->why);
+    else if (is_blank(content.bytes, content.n))
+        refuse(r, in, "empty");
+    else {
+        const uint64_t n_read = content.n;
+        give(r, document_of_text(text_format("%s", r->name), &content), 0, n_read);
     }
-    if (ferror(file)) {
-        failed(r->list, r->name, strerror(errno));
-        goto cleanup;
-    }
-    if (content.n >= 3 && memcmp(content.bytes, "\xEF\xBB\xBF", 3) == 0) { /* a byte order mark is no part of the text */
-        memmove(content.bytes, content.bytes + 3, content.n - 2);
-        content.n -= 3;
-    }
-    if (content.n == 0 || is_blank(content.bytes, content.n)) {
-        failed(r->list, r->name, "empty");
-        goto cleanup;
-    }
-    uint64_t n_read = content.n;
-    give(r, document_of_text(text_format("%s", r->name), &content), 0, n_read);
-cleanup:
     text_free(&content);
 }
 
@@ -306,38 +336,42 @@ static document *document_of_json(const json_t *object, const char *source_name,
     return document_of_text(line_name(object, source_name, line), &content);
 }
 
-static void read_jsonl(reading *r, FILE *file) {
-    char *line = NULL;
-    size_t capacity = 0, number = 0, n_documents = 0, n_failed = r->list->n_failed;
-    ssize_t n;
-    errno = 0;
-    while (!r->stopped && (n = getline(&line, &capacity, file)) > 0) {
-        number++;
-        if ((size_t)n == strlen(line) && is_blank(line, (size_t)n))
-            continue;
-        json_error_t error;
-        const char *why = NULL;
-        json_t *object = json_loadb(line, (size_t)n, 0, &error);
-        document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
-        if (doc) {
-            n_documents++;
-            give(r, doc, number, (uint64_t)n);
-        } else {
-            char *where = text_format("%s:%zu", r->name, number);
-            char *message = why      ? text_format("%s", why)
-                            : object ? text_format("not a JSON object")
-                                     : text_format("not JSON: %s", error.text);
-            failed(r->list, where, message);
-            free(message);
-            free(where);
-        }
-        json_decref(object);
+static void refuse_line(reading *r, size_t line, const char *why) {
+    char *where = text_format("%s:%zu", r->name, line);
+    unusable(r->list, r->from->named, where, why);
+    free(where);
+}
+
+static void take_line(reading *r, size_t number, const text *line) {
+    json_error_t error;
+    const char *why = NULL;
+    json_t *object = json_loadb(line->bytes, line->n, 0, &error);
+    document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
+    if (doc) {
+        give(r, doc, number, (uint64_t)line->n + 1);
+    } else {
+        char *message = why ? text_format("%s", why) : object ? text_format("not a JSON object") : text_format("not JSON: %s", error.text);
+        refuse_line(r, number, message);
+        free(message);
     }
-    if (ferror(file))
-        failed(r->list, r->name, strerror(errno));
-    else if (!r->stopped && n_documents == 0 && r->list->n_failed == n_failed)
-        failed(r->list, r->name, "empty");
-    free(line);
+    json_decref(object);
+}
+
+static void read_jsonl(reading *r, input *in) {
+    text line = {0};
+    size_t n_lines = 0;
+    for (int got; !r->stopped && !input_failed(in) && (got = input_line(in, &line)) != 0;) {
+        n_lines += got < 0 || !is_blank(line.bytes, line.n);
+        if (got > 0 && !is_blank(line.bytes, line.n))
+            take_line(r, in->line, &line);
+        else if (got < 0 && !input_failed(in))
+            refuse_line(r, in->line, in->why);
+    }
+    if (input_failed(in))
+        refuse(r, in, in->why);
+    else if (!r->stopped && n_lines == 0)
+        refuse(r, in, "empty");
+    text_free(&line);
 }
 
 static bool is_jsonl(const char *path) {
@@ -349,21 +383,23 @@ void sources_read(sources *list, bool jsonl, on_document take, void *user) {
     reading r = {.list = list, .take = take, .user = user};
     for (size_t i = 0; i < list->n && !r.stopped; i++) {
         const source *from = &list->source[i];
-        bool is_stdin = strcmp(from->path, "-") == 0;
+        input in;
         r.from = from;
-        r.name = is_stdin ? "stdin" : from->path;
-        FILE *file = is_stdin ? stdin : fopen(from->path, "rb");
-        if (!file) {
-            failed(list, r.name, strerror(errno));
-            continue;
+        if (!input_open(&in, from->path)) {
+            unusable(list, from->named, in.name, in.why);
+        } else {
+            r.name = in.name;
+            if (jsonl || is_jsonl(from->path))
+                read_jsonl(&r, &in);
+            else
+                read_text(&r, &in);
         }
-        if (jsonl || is_jsonl(from->path))
-            read_jsonl(&r, file);
-        else
-            read_text(&r, file);
-        if (!is_stdin)
-            fclose(file);
+        input_close(&in);
     }
+    if (list->n_noted > MAX_NOTES)
+        cli_note("%s more skipped", human_count(list->n_noted - MAX_NOTES));
+    if (list->lenient && list->n && list->n_documents == 0 && list->n_failed == 0 && !r.stopped)
+        failed(list, list->operand, "none of its files can be used");
 }
 
 /* ---- All of them -------------------------------------------------------------------------------------------------------------------- */
@@ -371,6 +407,7 @@ void sources_read(sources *list, bool jsonl, on_document take, void *user) {
 typedef struct collecting {
     const iflow_model *model;
     size_t chunk_tokens;
+    sources *list;
     document_chunks *all;
     int result;
 } collecting;
@@ -381,7 +418,9 @@ static bool collect(document *doc, void *user) {
     const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
     for (size_t i = 0; i < chunks.n_chunks; i++)
         document_chunks_add(c->all, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK && document_may_be_skipped(doc, status))
+        sources_skip(c->list, doc);
+    else if (status != IFLOW_OK)
         c->result = cli_failed(status, doc->name);
     document_chunks_free(&chunks);
     document_free(doc);
@@ -390,8 +429,8 @@ static bool collect(document *doc, void *user) {
 
 int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
                          document_chunks *out) {
-    collecting c = {.model = model, .chunk_tokens = chunk_tokens, .all = out, .result = CLI_OK};
-    sources list = {0};
+    sources list = {.lenient = true};
+    collecting c = {.model = model, .chunk_tokens = chunk_tokens, .list = &list, .all = out, .result = CLI_OK};
     for (size_t i = 0; i < n_operands; i++)
         sources_add(&list, operands[i]);
     sources_read(&list, jsonl, collect, &c);

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_DOCUMENTS_H
 #define IFLOW_CLI_DOCUMENTS_H
 
-#include "cli.h"
+#include "options.h"
 
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {
@@ -13,6 +13,7 @@ typedef struct document {
     size_t *part_bytes;
     size_t n_parts;
     bool passages;         /* never cut further */
+    bool found;            /* in a directory, by a name that nobody gave */
     uint64_t source_bytes; /* what it took of its source, for progress */
 } document;
 
@@ -34,6 +35,11 @@ int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jso
                          document_chunks *out);
 /* Puts a chunk behind those that are there. */
 void document_chunks_add(document_chunks *chunks, const int32_t *tokens, size_t n);
+/* Computes the KV of chunk i, unless it is stored, and waits for another process that does. IFLOW_E_CANCELLED after an interrupt. */
+iflow_status document_chunk_prefill(const document_chunks *chunks, size_t i, iflow_context *ctx);
+/* Computes the KV of those that are not stored yet, one by one, the longest first: if that is refused, nothing was computed in vain. Waits
+ * for those that another process computes. IFLOW_E_CANCELLED after an interrupt, which counts after one chunk at the latest. */
+iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx);
 /* Adds them all to a context. */
 iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx);
 
@@ -51,11 +57,16 @@ typedef struct sources {
     source *source;
     size_t n;
     uint64_t n_bytes; /* 0 if a source's size is unknown */
-    size_t n_skipped, n_failed;
+    size_t n_skipped, n_failed, n_documents;
+    bool lenient; /* files that were found in a directory and cannot be used are skipped, not failed; set it first */
+    size_t n_noted;
+    const char *operand; /* the last path that was added */
 } sources;
 
+/* CLI_OK, or CLI_USAGE after a message: standard input is one document. */
+int sources_check(const command_usage *usage, char *const *operands, size_t n);
 /* Adds a path: a file, or all files below a directory in the order of their names, hidden ones left out with a note. What cannot be
- * read is said and counted as failed. */
+ * read is said and counted as failed or skipped. */
 void sources_add(sources *list, const char *path);
 void sources_free(sources *list);
 
@@ -63,7 +74,13 @@ void sources_free(sources *list);
 typedef bool (*on_document)(document *doc, void *user);
 
 /* Reads every source; jsonl: all of them hold a JSON object a line, whatever they are called. An empty, binary or malformed source or line
- * is said on standard error, counted in list->n_failed (n_skipped for a binary file found in a directory), and passed over. */
+ * is said on standard error, counted in list->n_failed (n_skipped for a binary file found in a directory, and for all that was found there
+ * if the list is lenient), and passed over. A lenient list of which nothing is left has failed. */
 void sources_read(sources *list, bool jsonl, on_document take, void *user);
+
+/* For what takes documents, where one turns out not to be usable: whether it may be passed over; says so, with the library's message, and
+ * counts it. */
+bool document_may_be_skipped(const document *doc, iflow_status status);
+void sources_skip(sources *list, const document *doc);
 
 #endif

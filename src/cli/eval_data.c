@@ -1,12 +1,15 @@
 /* eval_data.c - the questions of a data set, and the records that an earlier run left. */
 #include "eval_data.h"
 
+#include "input.h"
 #include "stats.h"
-#include "text.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Questions ---------------------------------------------------------------------------------------------------------------------- */
@@ -131,41 +134,33 @@ bool eval_data_add(eval_data *data, json_t *object, size_t line, json_t *seen, c
 }
 
 int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malformed) {
-    char *line = NULL;
-    size_t capacity = 0, number = 0;
-    ssize_t n;
-    int result = CLI_OK;
+    text line = {0};
+    int got = 1, result = CLI_OK;
     json_t *seen = json_object(); /* records are found by id: it must be a question's own */
+    input in;
     out->path = path;
-    FILE *file = fopen(path, "rb");
-    if (!file) {
-        cli_error("cannot read %s: %s", path, strerror(errno));
-        json_decref(seen);
-        return CLI_FAILED;
-    }
-    errno = 0;
-    while ((limit == 0 || out->n < limit) && (n = getline(&line, &capacity, file)) > 0) {
-        number++;
-        if ((size_t)n == strspn(line, " \t\r\n"))
+    input_open(&in, path);
+    while (!input_failed(&in) && (limit == 0 || out->n < limit) && (got = input_line(&in, &line)) != 0) {
+        json_error_t error = {0};
+        if (input_failed(&in) || (got > 0 && is_blank(line.bytes, line.n)))
             continue;
-        json_error_t error;
-        const char *why = NULL;
-        json_t *object = json_loadb(line, (size_t)n, 0, &error);
-        if (object && eval_data_add(out, object, number, seen, &why))
+        const char *why = got < 0 ? in.why : NULL;
+        json_t *object = got > 0 ? json_loadb(line.bytes, line.n, 0, &error) : NULL;
+        if (object && eval_data_add(out, object, in.line, seen, &why))
             continue;
-        cli_error("%s:%zu: %s%s", path, number, object ? "" : "not JSON: ", object ? why : error.text);
+        cli_error("%s:%zu: %s%s", path, in.line, why ? "" : "not JSON: ", why ? why : error.text);
         *malformed = true;
         json_decref(object);
     }
-    if (ferror(file)) {
-        cli_error("cannot read %s: %s", path, strerror(errno));
+    if (input_failed(&in)) {
+        cli_error("cannot read %s: %s", path, in.why);
         result = CLI_FAILED;
     } else if (out->n == 0) {
         cli_error("%s has no question", path);
         result = CLI_FAILED;
     }
-    free(line);
-    fclose(file);
+    text_free(&line);
+    input_close(&in);
     json_decref(seen);
     return result;
 }
@@ -179,11 +174,35 @@ void eval_data_free(eval_data *data) {
 
 /* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
 
-uint64_t eval_hash(const char *string) {
-    uint64_t hash = 0xCBF29CE484222325U;
-    for (; *string; string++)
-        hash = (hash ^ (unsigned char)*string) * 0x100000001B3U;
+static const uint64_t FNV_BASIS = 0xCBF29CE484222325U;
+
+static uint64_t hash_on(uint64_t hash, const char *bytes, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001B3U;
     return hash;
+}
+
+uint64_t eval_hash(const char *string) {
+    return hash_on(FNV_BASIS, string, strlen(string));
+}
+
+/* Their number and, with its NUL, each of them: no two lists run together. */
+static uint64_t hash_list(uint64_t hash, const char *const *list, size_t n) {
+    char count[24];
+    const int length = snprintf(count, sizeof count, "%zu", n);
+    hash = hash_on(hash, count, (size_t)length + 1);
+    for (size_t i = 0; i < n; i++)
+        hash = hash_on(hash, list[i], strlen(list[i]) + 1);
+    return hash;
+}
+
+void eval_question_digest(eval_question *q) {
+    const char *whole = q->text ? q->text : "";
+    uint64_t hash = hash_list(FNV_BASIS, &q->question, 1);
+    hash = hash_list(hash, q->answer, q->n_answers);
+    hash = hash_list(hash, &whole, q->text ? 1 : 0);
+    hash = hash_list(hash, q->passage, q->n_passages);
+    snprintf(q->digest, sizeof q->digest, "%016" PRIx64, hash);
 }
 
 static bool has_passage(const eval_question *q, const char *passage) {
@@ -236,8 +255,8 @@ void eval_question_shuffle(eval_question *question, uint64_t seed) {
 
 /* Only methods that select by it have a ratio of their own; the others' are fixed, so that writing them makes no difference. */
 static char *key_text(const eval_key *key) {
-    return text_format("%s %s %s %d %.6f %d %s [%s] %s", key->method, key->score, key->geometry, key->reorder, key->ratio, key->distractors,
-                       key->model, key->settings, key->id);
+    return text_format("%s %s %s %d %.6f %d %s [%s] %s %s", key->method, key->score, key->geometry, key->reorder, key->ratio,
+                       key->distractors, key->model, key->settings, key->digest, key->id);
 }
 
 static const char *string_or_empty(const json_t *object, const char *name) {
@@ -253,6 +272,7 @@ void eval_records_add(eval_records *records, json_t *record) {
                           .reorder = json_is_true(json_object_get(record, "reorder")),
                           .model = string_or_empty(record, "model"),
                           .settings = string_or_empty(record, "settings"),
+                          .digest = string_or_empty(record, "digest"),
                           .ratio = json_number_value(json_object_get(record, "ratio")),
                           .distractors = (int)json_integer_value(json_object_get(record, "distractors"))};
     if (!records->by_key)
@@ -275,19 +295,39 @@ const json_t *eval_records_find(const eval_records *records, const eval_key *key
     return record;
 }
 
+/* Opens a file to read ("rb") or to append ("ab"), which a pipe or a device is not: nothing waits for one. */
+static int open_regular(const char *path, const char *mode, FILE **out) {
+    const bool reads = mode[0] == 'r';
+    const int fd = open(path, (reads ? O_RDONLY : O_WRONLY | O_APPEND | O_CREAT) | O_CLOEXEC | O_NONBLOCK, 0666);
+    struct stat file = {0};
+    const char *why = fd < 0 && errno != ENXIO ? strerror(errno) : NULL; /* ENXIO: a pipe that nobody reads */
+    if (!why && (fd < 0 || (fstat(fd, &file) == 0 && !S_ISREG(file.st_mode))))
+        why = S_ISDIR(file.st_mode) ? strerror(EISDIR) : "not a regular file";
+    if (!why && !(*out = fdopen(fd, mode)))
+        why = strerror(errno);
+    if (!why)
+        return CLI_OK;
+    cli_error("cannot %s %s: %s", reads ? "read" : "write", path, why);
+    if (fd >= 0)
+        close(fd);
+    return CLI_FAILED;
+}
+
+int eval_records_append(const char *path, FILE **out) {
+    return open_regular(path, "ab", out);
+}
+
 int eval_records_read(const char *path, eval_records *out) {
     char *line = NULL;
     size_t capacity = 0, number = 0;
     off_t good = 0;
     ssize_t n;
     int result = CLI_OK;
-    FILE *file = fopen(path, "rb");
-    if (!file && errno == ENOENT)
+    FILE *file = NULL;
+    if (access(path, F_OK) != 0 && errno == ENOENT)
         return CLI_OK;
-    if (!file) {
-        cli_error("cannot read %s: %s", path, strerror(errno));
+    if (open_regular(path, "rb", &file) != CLI_OK)
         return CLI_FAILED;
-    }
     errno = 0;
     while (result == CLI_OK && (n = getline(&line, &capacity, file)) > 0) {
         number++;

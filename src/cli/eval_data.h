@@ -6,6 +6,7 @@
 #include "options.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 /* The context: a text to be cut (NULL: none), then passages that are a chunk each. */
 typedef struct eval_question {
@@ -19,6 +20,7 @@ typedef struct eval_question {
     json_t *object;    /* owns the other strings */
     int needle_length; /* tokens of a haystack, as they were asked for; 0: none */
     double needle_depth;
+    char digest[17]; /* of all that is asked, see eval_question_digest */
 } eval_question;
 
 typedef struct eval_data {
@@ -66,6 +68,10 @@ int eval_data_add_distractors(eval_data *data, size_t q, size_t n);
  * First all questions get their distractors, which are drawn from the order of the data. */
 void eval_question_shuffle(eval_question *question, uint64_t seed);
 
+/* Hashes what is asked: the question, the gold answers, the text and the passages as they will be laid, so that records of other data under
+ * the same id are not taken for these. For when distractors and order are settled. */
+void eval_question_digest(eval_question *question);
+
 /* FNV-1a, 64 bits. */
 uint64_t eval_hash(const char *string);
 
@@ -73,7 +79,8 @@ uint64_t eval_hash(const char *string);
 typedef struct eval_key {
     const char *id, *method, *model;
     const char *score, *geometry; /* "" for methods that don't score */
-    const char *settings;         /* others that are not the defaults, as text; "", and none in records of old, if there are none */
+    const char *settings;         /* others that are not the defaults, as text; "" if there are none */
+    const char *digest;           /* of what was asked; records of earlier versions have none, and match nothing */
     bool reorder;
     double ratio;
     int distractors;
@@ -87,6 +94,8 @@ typedef struct eval_records {
 /* Reads the records of a file; no file is no record. A last line without an end, which a crash leaves, is taken off the file; any other
  * malformed line is said as file:line and fails, as the file may not be one of ours. */
 int eval_records_read(const char *path, eval_records *out);
+/* Opens the file for more records. CLI_OK, or CLI_FAILED after a message. */
+int eval_records_append(const char *path, FILE **out);
 /* Of records with the same key the last counts. */
 void eval_records_add(eval_records *records, json_t *record);
 /* Borrowed; NULL if there is none. */

@@ -432,13 +432,13 @@ int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t 
 /* Numbers separated by commas, those named twice once. False at *wrong, an item that is none or one too many. */
 static bool parse_numbers(const char *list, double low, double high, bool whole, double number[NEEDLE_AXIS], size_t *n,
                           const char **wrong) {
+    *n = 0;
     for (const char *item = list;; item++) {
-        char *end = NULL;
         const size_t length = strcspn(item, ",");
-        const double value = strtod(item, &end);
+        double value = 0;
         bool known = false;
         *wrong = item;
-        if (length == 0 || end != item + length || !(value >= low && value <= high) || (whole && value != floor(value)))
+        if (!parse_number(item, length, low, high, &value) || (whole && strspn(item, "0123456789") != length))
             return false;
         for (size_t i = 0; i < *n; i++)
             known = known || fabs(number[i] - value) < 5e-7;
@@ -453,13 +453,14 @@ static bool parse_numbers(const char *list, double low, double high, bool whole,
 }
 
 int needle_grid_parse(const command_usage *usage, const char *lengths, const char *depths, needle_grid *out) {
-    double length[NEEDLE_AXIS];
+    double length[NEEDLE_AXIS] = {0};
     const char *wrong = NULL;
     if (!parse_numbers(lengths, 32, 1 << 24, true, length, &out->n_lengths, &wrong))
-        return options_wrong(usage, "--needle takes numbers of tokens from 32 on separated by commas, at most %d, not '%.*s'", NEEDLE_AXIS,
-                             (int)strcspn(wrong, ","), wrong);
+        return options_wrong(usage,
+                             "--needle takes numbers of tokens from 32 to 16777216 separated by commas, at most %d of them, not '%.*s'",
+                             NEEDLE_AXIS, (int)strcspn(wrong, ","), wrong);
     if (!parse_numbers(depths, 0, 1, false, out->depth, &out->n_depths, &wrong))
-        return options_wrong(usage, "--depths takes numbers from 0 to 1 separated by commas, at most %d, not '%.*s'", NEEDLE_AXIS,
+        return options_wrong(usage, "--depths takes numbers from 0 to 1 separated by commas, at most %d of them, not '%.*s'", NEEDLE_AXIS,
                              (int)strcspn(wrong, ","), wrong);
     for (size_t i = 0; i < out->n_lengths; i++)
         out->length[i] = (int)length[i];

@@ -131,13 +131,13 @@ static iflow_status add_context(text *out, const session *with, const context_do
     size_t last = documents->n; /* the document of the chunk before */
     for (size_t c = 0; c < answer->n_chunks; c++) {
         const iflow_chunk_span *span = &answer->chunk[c];
-        size_t document = c ? document_of(documents, span->index) : documents->n;
-        if (document != last && document < documents->n) {
+        size_t d = c ? document_of(documents, span->index) : documents->n;
+        if (d != last && d < documents->n) {
             text_puts(out, "<div class=\"document\">");
-            page_string(out, documents->document[document].name);
+            page_string(out, documents->document[d].name);
             text_puts(out, "</div>\n");
         }
-        last = document;
+        last = d;
         text_puts(out, "<div class=\"chunk\"><div class=\"about\">");
         if (c == 0)
             text_puts(out, "<span>head</span>");

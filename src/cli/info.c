@@ -1,6 +1,7 @@
 /* info.c - `infoflow info`: devices, architectures, and facts of a model. */
 #include "profile.h"
 #include "report.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -29,10 +30,11 @@ static json_t *model_json(const iflow_model_info *info, double load_ms) {
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {
-    printf("\n%-15s%s\n", "model", info->path);
+    printf("\n%-15s%s\n", "model", visible(info->path));
     if (info->n_parts > 1)
         printf("%-15s%d files, of which this is the first\n", "parts", info->n_parts);
-    printf("%-15s%s\n%-15s%s\n%-15s%s\n", "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint);
+    printf("%-15s%s\n%-15s%s\n%-15s%s\n", "architecture", visible(info->architecture), "device", visible(info->device), "fingerprint",
+           info->fingerprint);
     printf("%-15s%d, of %d; %s tokens in the vocabulary\n", "layers", info->n_layer, info->n_embd, human_count((uint64_t)info->n_vocab));
     printf("%-15s%d, %d for keys and values, of %d\n", "heads", info->n_head, info->n_head_kv, info->n_embd_head);
     printf("%-15s%s tokens\n", "trained for", human_count((uint64_t)info->n_ctx_train));
@@ -50,7 +52,7 @@ int cli_info(int argc, char **argv) {
     const option_spec spec[] = {
         {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: none)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
-        {'\0', "device", "NAME", OPTION_TEXT, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
+        {'\0', "device", "NAME", OPTION_DEVICE, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
         {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
         {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "leave out repacked weights"},
         OPTION_ROWS_OUTPUT(options),
@@ -82,8 +84,7 @@ int cli_info(int argc, char **argv) {
             json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
         if (s.model)
             profile_json(object, &found);
-        json_dumpf(object, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9));
-        putchar('\n');
+        result = json_print(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), stdout);
         json_decref(object);
     } else {
         printf("%-15s%s\n", "version", iflow_version());
@@ -93,7 +94,7 @@ int cli_info(int argc, char **argv) {
             print_model(&s.info, s.model_load_ms);
         if (found.path) {
             char *chunks = common_chunks(found.behind);
-            printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", found.path, found.method, found.ratio, chunks,
+            printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), found.method, found.ratio, chunks,
                    found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
             free(chunks);
             printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);

@@ -2,6 +2,7 @@
 #include "documents.h"
 #include "profile.h"
 #include "progress.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <search.h>
@@ -134,7 +135,7 @@ static bool record(ingest *in, const char *name, char *recorded, const document_
     iflow_status status = iflow_store_put_document(in->s.store, &doc);
     if (status == IFLOW_OK) {
         progress_clear();
-        printf("%s  %s\n", doc.id, clean);
+        printf("%s  %s\n", doc.id, visible(clean));
         fflush(stdout);
         in->n_documents++;
         if (doc.replaced && !in->options.quiet)
@@ -171,6 +172,7 @@ static bool ingest_document(document *doc, void *user) {
         goto cleanup;
     }
     id = must_alloc(chunks.n_chunks, sizeof *id);
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* what is computed is kept; while files are read and cut there is nothing to finish */
     size_t n_busy = 0, n_all = chunks.start[chunks.n_chunks];
     for (size_t i = 0, end; i < chunks.n_chunks; i = end) {
         if (cli_interrupted())
@@ -198,6 +200,7 @@ static bool ingest_document(document *doc, void *user) {
         id = NULL;
     }
 cleanup:
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
     in->bytes_done += doc->source_bytes;
     document_chunks_free(&chunks);
     free(id);
@@ -209,6 +212,7 @@ cleanup:
 /* The second round: chunks that another process had in hand. It finishes them, or dies and leaves them to us; the library waits for one no
  * longer than half a minute, and says for whom. */
 static void finish_waiting(ingest *in) {
+    cli_signals(CLI_SIGNAL_GRACEFUL);
     for (size_t w = 0; w < in->n_waiting; w++) {
         waiting *doc = &in->waiting[w];
         for (size_t i = 0; i < doc->chunks.n_chunks && !in->fatal; i++) {
@@ -281,7 +285,7 @@ int cli_ingest(int argc, char **argv) {
     if (first == argc)
         return options_wrong(&usage, "which documents? Name files, directories, or - for standard input");
 
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
         return result;
     in.started = now_seconds();
     result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */
@@ -289,7 +293,6 @@ int cli_ingest(int argc, char **argv) {
         goto cleanup;
     for (int i = first; i < argc; i++)
         sources_add(&in.sources, argv[i]);
-    cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(in.options.quiet);
     sources_read(&in.sources, jsonl, ingest_document, &in);
     if (!in.fatal && !cli_interrupted())

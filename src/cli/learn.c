@@ -2,6 +2,7 @@
 #include "documents.h"
 #include "profile.h"
 #include "progress.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -55,7 +56,8 @@ static iflow_status lay(learning *l) {
     for (size_t n = 0, n_chunks = 0; status == IFLOW_OK && l->at < l->all.n_chunks && (n < target || n_chunks < 2); n_chunks++) {
         const size_t chunk = l->order[l->at++];
         n += chunk_length(l, chunk);
-        status = iflow_context_add_tokens(l->s.ctx, l->all.token + l->all.start[chunk], chunk_length(l, chunk));
+        if ((status = document_chunk_prefill(&l->all, chunk, l->s.ctx)) == IFLOW_OK) /* one by one, so that an interrupt is heard */
+            status = iflow_context_add_tokens(l->s.ctx, l->all.token + l->all.start[chunk], chunk_length(l, chunk));
     }
     return status;
 }
@@ -71,6 +73,7 @@ static int learn(learning *l, const char *path) {
     shuffle(l);
     iflow_status status = iflow_learner_new(l->s.ctx, &l->learner);
     size_t n = 0;
+    cli_signals(CLI_SIGNAL_GRACEFUL);
     while (status == IFLOW_OK && n < wanted && l->round <= MAX_ROUNDS && !cli_interrupted()) {
         progress_show((double)n / (double)wanted, n ? (now_seconds() - start) / (double)n * (double)(wanted - n) : -1, "learning", "");
         if ((status = lay(l)) == IFLOW_OK && (status = iflow_learner_add(l->learner)) == IFLOW_OK) {
@@ -78,6 +81,7 @@ static int learn(learning *l, const char *path) {
             l->n_contexts++;
         }
     }
+    cli_signals(CLI_SIGNAL_IMMEDIATE); /* nothing is written before it is whole */
     if (cli_interrupted()) {
         progress_end();
         cli_note("interrupted; nothing was learned");
@@ -96,7 +100,7 @@ static int learn(learning *l, const char *path) {
                  human_clock(now_seconds() - start));
         free(chunks);
     }
-    if (printf("%s\n", path) < 0)
+    if (printf("%s\n", visible(path)) < 0)
         return CLI_FAILED;
     return CLI_OK;
 }
@@ -138,21 +142,21 @@ int cli_learn(int argc, char **argv) {
         return result;
     if (first == argc)
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
-    if ((result = profile_options_check(&usage, &profiling)) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
         return result;
     char *path = NULL;
     result = session_load_model(&usage, &l.common, &l.s);
     if (result == CLI_OK) {
         path = l.output ? text_format("%s", l.output) : session_config_path("corrections", l.s.info.fingerprint, "gguf");
         if (!path)
-            result = options_wrong(&usage, "where does the correction go? Give -o FILE, or set HOME");
+            result =
+                options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
     if (result == CLI_OK) /* chunks as `ask` will want them */
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     if (result == CLI_OK)
         result = document_chunks_read(l.s.model, session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
     if (result == CLI_OK) {
-        cli_signals(CLI_SIGNAL_GRACEFUL);
         progress_start(l.common.quiet);
         result = learn(&l, path);
     }

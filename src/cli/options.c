@@ -10,11 +10,16 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256 };
 
-static const void *given_target[MAX_OPTIONS];
-static size_t n_given;
+/* The options of the command line that was parsed last. */
+static struct {
+    const char *name, *value; /* value: the last one; NULL for a flag */
+    const void *target;
+} seen[MAX_OPTIONS];
+static size_t n_seen;
 
 static size_t count_rows(const option_spec *spec) {
     size_t n = 0;
@@ -85,12 +90,33 @@ int options_wrong(const command_usage *usage, const char *format, ...) {
     return CLI_USAGE;
 }
 
-bool parse_bytes(const char *string, uint64_t *n_bytes) {
-    char *end = NULL;
-    if (string[0] < '0' || string[0] > '9')
+/* The length of a number that begins with a digit or a point: digits with at most one point among them; 0 if there is no digit. */
+static size_t decimal_length(const char *string) {
+    const size_t whole = strspn(string, "0123456789"), point = string[whole] == '.';
+    const size_t fraction = point ? strspn(string + whole + 1, "0123456789") : 0;
+    return whole + fraction ? whole + point + fraction : 0;
+}
+
+bool parse_number(const char *string, size_t n, double low, double high, double *out) {
+    size_t length = decimal_length(string);
+    if (length && (string[length] == 'e' || string[length] == 'E')) {
+        const size_t sign = string[length + 1] == '-' || string[length + 1] == '+';
+        const size_t digits = strspn(string + length + 1 + sign, "0123456789");
+        length += digits ? 1 + sign + digits : 0;
+    }
+    const double value = length == n && n ? strtod(string, NULL) : NAN;
+    if (!isfinite(value) || value < low || value > high) /* 1e999 is infinite */
         return false;
-    double value = strtod(string, &end);
+    *out = value;
+    return true;
+}
+
+bool parse_bytes(const char *string, double low, uint64_t *n_bytes) {
     static const char unit[] = "KMGT";
+    const char *end = string + decimal_length(string);
+    if (end == string || string[0] == '.' || end[-1] == '.')
+        return false;
+    double value = strtod(string, NULL); /* reads on where an exponent follows, which is refused below */
     const char *found = *end ? strchr(unit, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end) : NULL;
     if (found) {
         end++;
@@ -101,28 +127,19 @@ bool parse_bytes(const char *string, uint64_t *n_bytes) {
     }
     if (*end == 'B')
         end++;
-    if (*end || !isfinite(value) || value < 0 || value >= 18e18)
+    if (*end || value < low || (value > 0 && value < 1) || value >= 18e18)
         return false;
     *n_bytes = (uint64_t)value;
     return true;
 }
 
-static bool parse_int(const char *string, double low, double high, int *out) {
-    char *end = NULL;
+/* Digits, n of them. */
+static bool parse_whole(const char *string, size_t n, double low, double high, int *out) {
     errno = 0;
-    long value = strtol(string, &end, 10);
-    if (end == string || *end || errno || (double)value < low || (double)value > high)
+    const long value = strspn(string, "0123456789") == n && n ? strtol(string, NULL, 10) : -1;
+    if (value < 0 || errno || (double)value < low || (double)value > high)
         return false;
     *out = (int)value;
-    return true;
-}
-
-static bool parse_real(const char *string, double low, double high, double *out) {
-    char *end = NULL;
-    double value = strtod(string, &end);
-    if (end == string || *end || !isfinite(value) || value < low || value > high)
-        return false;
-    *out = value;
     return true;
 }
 
@@ -138,17 +155,24 @@ static bool parse_seed(const char *string, uint64_t *out) {
 
 /* An item of a layer list, which ends at a comma or the string's end. */
 static bool parse_layer(const char *item, int *layer, double *fraction) {
-    char *end = NULL;
-    const size_t n = strcspn(item, ",");
-    const bool is_fraction = memchr(item, '.', n) != NULL;
-    errno = 0;
-    const long number = is_fraction ? 0 : strtol(item, &end, 10);
-    const double share = is_fraction ? strtod(item, &end) : -1;
-    if (n == 0 || end != item + n || errno || number < -4096 || number > 4096 || (is_fraction && !(share >= 0 && share < 1)))
+    enum { MOST = 4096 };
+    const size_t n = strcspn(item, ","), sign = item[0] == '-';
+    int number = 0;
+    *layer = 0;
+    *fraction = -1;
+    if (memchr(item, '.', n))
+        return parse_number(item, n, 0, 1, fraction) && *fraction < 1;
+    if (n <= sign || !parse_whole(item + sign, n - sign, 0, MOST, &number))
         return false;
-    *layer = (int)number;
-    *fraction = share;
+    *layer = sign ? -number : number;
     return true;
+}
+
+static bool is_device(const char *string) {
+    bool found = strcasecmp(string, "auto") == 0 || strcasecmp(string, "cpu") == 0;
+    for (size_t i = 0; !found && iflow_device_name(i); i++)
+        found = strcasecmp(string, iflow_device_name(i)) == 0;
+    return found;
 }
 
 /* *wrong: the item that is none, or that is one too many. */
@@ -192,9 +216,13 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_REAL:
         return options_wrong(usage, "--%s takes a number from %g to %g, not '%s'", row->name, row->low, row->high, given);
     case OPTION_SEED:
-        return options_wrong(usage, "--%s takes a whole number from 0 on, not '%s'", row->name, given);
+        return options_wrong(usage, "--%s takes a whole number from 0 on, below 2^64, not '%s'", row->name, given);
     case OPTION_BYTES:
-        return options_wrong(usage, "--%s takes a number of bytes like 500M or 20G, not '%s'", row->name, given);
+        return options_wrong(usage, "--%s takes a number of bytes from %.0f on, like 500M or 20G, not '%s'", row->name, row->low, given);
+    case OPTION_DEVICE:
+        return options_wrong(usage, "--%s takes auto or a device that `infoflow info` lists, not '%s'", row->name, given);
+    case OPTION_TEXT:
+        return options_wrong(usage, "--%s needs a value that is not empty: --%s %s", row->name, row->name, row->value);
     case OPTION_LAYERS:
         return wrong_layer(usage, row, given);
     case OPTION_CHOICE:
@@ -202,7 +230,7 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_FLAG:
     case OPTION_CLEAR:
     case OPTION_COUNT:
-    case OPTION_TEXT:
+    case OPTION_WORDS:
         break;
     }
     return options_wrong(usage, "--%s: '%s' is not a value of it", row->name, given);
@@ -235,18 +263,24 @@ static bool store_value(const option_spec *row, const char *given) {
         return true;
     case OPTION_TEXT:
         *(const char **)row->target = given;
+        return given[0] != '\0';
+    case OPTION_WORDS:
+        *(const char **)row->target = given;
         return true;
+    case OPTION_DEVICE:
+        *(const char **)row->target = given;
+        return is_device(given);
     case OPTION_CHOICE:
         *(const char **)row->target = given;
         return is_choice(given, row->value);
     case OPTION_INT:
-        return parse_int(given, row->low, row->high, row->target);
+        return parse_whole(given, strlen(given), row->low, row->high, row->target);
     case OPTION_REAL:
-        return parse_real(given, row->low, row->high, row->target);
+        return parse_number(given, strlen(given), row->low, row->high, row->target);
     case OPTION_SEED:
         return parse_seed(given, row->target);
     case OPTION_BYTES:
-        return parse_bytes(given, row->target);
+        return parse_bytes(given, row->low, row->target);
     case OPTION_LAYERS:
         return parse_layers(given, row->target, &(const char *){NULL});
     }
@@ -276,16 +310,53 @@ static int unknown_option(const command_usage *usage, const option_spec *spec, s
     return options_wrong(usage, "there is no option %.*s", (int)length, argument);
 }
 
-static void note_given(const void *target) {
-    if (!options_given(target)) /* an option can be given twice */
-        given_target[n_given++] = target;
+static void note_given(const option_spec *row, const char *value) {
+    size_t i = 0;
+    while (i < n_seen && seen[i].name != row->name)
+        i++;
+    seen[i].name = row->name;
+    seen[i].value = value;
+    seen[i].target = row->target;
+    n_seen += i == n_seen; /* an option can be given twice */
 }
 
 bool options_given(const void *target) {
-    for (size_t i = 0; i < n_given; i++)
-        if (given_target[i] == target)
+    for (size_t i = 0; i < n_seen; i++)
+        if (seen[i].target == target)
             return true;
     return false;
+}
+
+static const char *value_given(const char *name, bool *is_given) {
+    for (size_t i = 0; i < n_seen; i++)
+        if (strcmp(seen[i].name, name) == 0) {
+            *is_given = true;
+            return seen[i].value;
+        }
+    *is_given = false;
+    return NULL;
+}
+
+bool options_named(const char *name) {
+    bool is_given = false;
+    value_given(name, &is_given);
+    return is_given;
+}
+
+/* What says two things at once, in whichever command has both. */
+static int check_contradictions(const command_usage *usage) {
+    static const char *const exclusive[][2] = {{"whole", "chunk"},        {"no-store", "store"}, {"no-store", "max-size"},
+                                               {"no-store", "shared"},    {"quiet", "verbose"},  {"json", "tokens"},
+                                               {"profile", "no-profile"}, {"questions", "jsonl"}};
+    bool alone = false, behind = false;
+    for (size_t i = 0; i < COUNT_OF(exclusive); i++)
+        if (options_named(exclusive[i][0]) && options_named(exclusive[i][1]))
+            return options_wrong(usage, "--%s and --%s exclude one another", exclusive[i][0], exclusive[i][1]);
+    value_given("alone", &alone);
+    const char *texts = value_given("behind", &behind);
+    if (alone && behind && strspn(texts, "0") != strlen(texts))
+        return options_wrong(usage, "--alone and --behind %s exclude one another", texts);
+    return CLI_OK;
 }
 
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
@@ -307,7 +378,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
     }
     longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
 
-    n_given = 0;
+    n_seen = 0;
     optind = 0; /* glibc: begin afresh, whatever an earlier parse left */
     opterr = 0;
     for (;;) {
@@ -329,8 +400,9 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
             return options_wrong(usage, "--%s needs a value: --%s %s", row->name, row->name, row->value);
         if (!store_value(row, optarg))
             return wrong_value(usage, row, optarg);
-        note_given(row->target);
+        note_given(row, row->value ? optarg : NULL);
     }
     *first = optind;
-    return OPTIONS_GO;
+    const int result = check_contradictions(usage);
+    return result == CLI_OK ? OPTIONS_GO : result;
 }

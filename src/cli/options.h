@@ -8,11 +8,13 @@ typedef enum option_kind {
     OPTION_FLAG,   /* bool */
     OPTION_CLEAR,  /* int, which becomes 0 */
     OPTION_COUNT,  /* int, one more each time */
-    OPTION_TEXT,   /* const char * */
+    OPTION_TEXT,   /* const char *, not empty */
+    OPTION_WORDS,  /* const char *, which may be empty */
+    OPTION_DEVICE, /* const char *, the name of a compute device, or auto */
     OPTION_INT,    /* int, low..high */
     OPTION_SEED,   /* uint64_t */
     OPTION_REAL,   /* double, low..high */
-    OPTION_BYTES,  /* uint64_t: a number with K, M, G or T */
+    OPTION_BYTES,  /* uint64_t: a number with K, M, G or T, from low on */
     OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
@@ -50,11 +52,19 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
 /* Whether the command line that was parsed last had the option with this target. */
 bool options_given(const void *target);
 
+/* The same by its long name, where several options have one target. */
+bool options_named(const char *name);
+
 /* Says what is wrong with the command line and gives CLI_USAGE. */
 int options_wrong(const command_usage *usage, const char *format, ...) CLI_PRINTF(2, 3);
 
-/* Bytes as in "20G", "512MiB" or "1.5T"; false if it is none. */
-bool parse_bytes(const char *string, uint64_t *n_bytes);
+/* Bytes as in "20G", "512MiB" or "1.5T", at least low; false if it is none. */
+bool parse_bytes(const char *string, double low, uint64_t *n_bytes);
+
+/* A number of n characters in plain decimal, which may have a point and an exponent but no sign, space or other base, and is finite. */
+bool parse_number(const char *string, size_t n, double low, double high, double *out);
+
+enum { CLI_MAX_THREADS = 512 }; /* ggml's limit */
 
 /* Options that most commands share. */
 typedef struct common_options {
@@ -78,7 +88,8 @@ char *common_chunks(int behind);
 #define OPTION_ROW_STORE(o)                                                                                                                \
     {                                                                                                                                      \
         's', "store", "STORE", OPTION_TEXT, &(o).store, 0, 0,                                                                              \
-            "directory of the store (default: $INFOFLOW_STORE, else infoflow/store in $XDG_CACHE_HOME, else in ~/.cache)"                  \
+            "directory of the store (default: $INFOFLOW_STORE, else infoflow/store in $XDG_CACHE_HOME, if that is absolute, else in "      \
+            "~/.cache)"                                                                                                                    \
     }
 #define OPTION_ROW_CUT(o)                                                                                                                  \
     {'\0',       "chunk", "N",     OPTION_INT,                                                                                             \
@@ -122,7 +133,7 @@ char *common_chunks(int behind);
      "BYTES",                                                                                                                              \
      OPTION_BYTES,                                                                                                                         \
      &(o).max_bytes,                                                                                                                       \
-     0,                                                                                                                                    \
+     1,                                                                                                                                    \
      0,                                                                                                                                    \
      "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"},                              \
     {                                                                                                                                      \
@@ -131,8 +142,10 @@ char *common_chunks(int behind);
             "owner may read it)"                                                                                                           \
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \
-    {'\0', "device", "NAME", OPTION_TEXT, &(o).device, 0, 0, "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},  \
-        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, 1024, "threads (default: the processors this process may use)"},                \
+    {                                                                                                                                      \
+        '\0',        "device", "NAME", OPTION_DEVICE,                                                                                      \
+        &(o).device, 0,        0,      "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},                        \
+        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, CLI_MAX_THREADS, "threads (default: the processors this process may use)"},     \
         {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
         {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
         {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \

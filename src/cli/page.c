@@ -1,6 +1,8 @@
 /* page.c - what the HTML pages share: their style, escaped text, facts, and tokens as people read them. */
 #include "page.h"
 
+#include "terminal.h"
+
 #include <string.h>
 
 const char *const page_stage_colour[REPORT_STAGES] = {"#8792a5", "#56b4e9", "#2f6fdb", "#9b5de5",
@@ -72,8 +74,10 @@ void page_escape(text *out, const char *bytes, size_t n) {
             text_puts(out, "&quot;");
         else if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7F)
             text_printf(out, "&#%d;", c == 0x7F ? 0x2421 : 0x2400 + c);
-        else
-            text_add(out, bytes + i, (size_t)length);
+        else if (c == '\n' || c == '\t')
+            text_add(out, bytes + i, 1);
+        else /* what would turn the order of the page's own text around is shown */
+            visible_line(out, bytes + i, (size_t)length);
         i += (size_t)length;
     }
 }

@@ -1,17 +1,15 @@
 /* profile.c - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
 #include "profile.h"
 
+#include "input.h"
 #include "report.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-int profile_options_check(const command_usage *usage, const profile_options *options) {
-    return options->path && options->ignore ? options_wrong(usage, "--profile and --no-profile exclude one another") : CLI_OK;
-}
 
 char *profile_place(const char *fingerprint) {
     return session_config_path("profiles", fingerprint, "json");
@@ -44,7 +42,7 @@ static const char *read_member(json_t *root, const char *name, const char *forma
 /* Reads out->root; NULL, or why it is no profile of this model. */
 static const char *read_root(const iflow_model_info *model, profile *out) {
     static char range[64];
-    json_t *const root = out->root, *layers = NULL, *trusted = NULL;
+    json_t *const root = out->root, *layers = NULL, *trusted = NULL, *correction = NULL;
     int version = 0;
     const char *fingerprint = "", *why = NULL;
     iflow_method method;
@@ -60,9 +58,11 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
         (why = read_member(root, "method", "{s:s}", (void *)&out->method)) ||
         (why = read_member(root, "score", "{s:s}", (void *)&out->score)) ||
         (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) || (why = read_member(root, "behind", "{s:i}", &out->behind)) ||
+        (why = read_member(root, "correction", "{s?o}", (void *)&correction)) ||
         (why = read_member(root, "correct", "{s?b}", &out->correct)) || (why = read_member(root, "drift", "{s?b}", &out->drift)) ||
         (why = read_member(root, "ratio", "{s:F}", &out->ratio)) || (why = read_member(root, "trusted_ratio", "{s:o}", (void *)&trusted)))
         return why;
+    out->correction = json_is_null(correction) ? "" : json_string_value(correction);
     out->trusted = json_is_null(trusted) ? -1 : json_number_value(trusted);
     if (strcmp(fingerprint, model->fingerprint) != 0)
         return "it is of another model";
@@ -76,6 +76,8 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     }
     if (!(out->ratio >= 0 && out->ratio <= 1))
         return "\"ratio\" is not from 0 to 1";
+    if (correction && !out->correction)
+        return "\"correction\" is neither null nor an id";
     if (!json_is_null(trusted) && !(json_is_number(trusted) && out->trusted >= 0 && out->trusted <= 1))
         return "\"trusted_ratio\" is neither null nor a number from 0 to 1";
     return read_layers(layers, model->n_layer, &out->layers);
@@ -90,16 +92,21 @@ int profile_find(const profile_options *wanted, const iflow_model_info *model, p
         free(path);
         return CLI_OK;
     }
-    json_error_t error;
+    json_error_t error = {0};
+    input in;
+    text content = {0};
     out->path = path;
-    errno = 0;
-    out->root = json_load_file(path, JSON_REJECT_DUPLICATES, &error);
-    const char *why = out->root ? read_root(model, out) : error.text;
-    if (!why)
-        return CLI_OK;
-    cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);
-    profile_free(out);
-    return CLI_FAILED;
+    if (input_open_regular(&in, path) && input_all(&in, &content))
+        out->root = json_loadb(content.bytes, content.n, JSON_REJECT_DUPLICATES, &error);
+    const char *why = in.why ? in.why : out->root ? read_root(model, out) : error.text;
+    if (why)
+        cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);
+    const int result = why ? CLI_FAILED : CLI_OK;
+    if (why)
+        profile_free(out);
+    text_free(&content);
+    input_close(&in);
+    return result;
 }
 
 void profile_free(profile *p) {
@@ -137,7 +144,21 @@ int profile_open_session(const command_usage *usage, const profile_options *want
     int result = s->model ? CLI_OK : session_load_model(usage, common, s);
     if (result == CLI_OK)
         result = profile_use(wanted, &s->info, common, asking, found);
-    return result == CLI_OK ? session_open(usage, common, s) : result;
+    if (result == CLI_OK)
+        result = session_open(usage, common, s);
+    if (result == CLI_OK && asking && !common->quiet && strcmp(asking->method, "full") != 0)
+        profile_warn_correction(found, s);
+    return result;
+}
+
+void profile_warn_correction(const profile *p, const session *s) {
+    if (!p->path || !p->correction || !p->correct || strcmp(p->correction, s->corrected.id) == 0)
+        return;
+    char *was = p->correction[0] ? text_format("the correction %.8s", p->correction) : text_format("no correction");
+    char *now = s->corrected.id[0] ? text_format("the correction %.8s", s->corrected.id) : text_format("none");
+    cli_error("warning: the profile %s was measured with %s, and now there is %s; calibrate again", p->path, was, now);
+    free(was);
+    free(now);
 }
 
 void profile_warn(const profile *p, const ask_options *asking) {
@@ -154,7 +175,7 @@ void profile_warn(const profile *p, const ask_options *asking) {
 
 void profile_print(FILE *to, const profile *p) {
     if (p->path)
-        fprintf(to, "  %-12s  %s\n", "profile", p->path);
+        fprintf(to, "  %-12s  %s\n", "profile", visible(p->path));
 }
 
 void profile_json(json_t *object, const profile *p) {

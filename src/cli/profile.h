@@ -25,16 +25,14 @@ typedef struct profile_options {
         '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile, and no correction that is not named"       \
     }
 
-/* CLI_OK, or CLI_USAGE after a message on options that do not go together. */
-int profile_options_check(const command_usage *usage, const profile_options *options);
-
 enum { PROFILE_VERSION = 2 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */
     json_t *root; /* owns the strings */
     const char *method, *score;
-    layer_list layers; /* n 0: the default's */
+    const char *correction; /* the id of the one that it was measured with; "": with none; NULL: that is not known */
+    layer_list layers;      /* n 0: the default's */
     int behind;
     int correct, drift;    /* 0: it is nearer to full prefill without */
     double ratio, trusted; /* trusted negative: no ratio is */
@@ -56,6 +54,8 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
 int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *asking, session *s,
                          profile *found);
 
+/* Warns if what the profile measured was corrected in another way than this session corrects. */
+void profile_warn_correction(const profile *p, const session *s);
 /* Warns if the options ask below the ratio that was trusted. */
 void profile_warn(const profile *p, const ask_options *asking);
 

@@ -1,7 +1,7 @@
 /* progress.c - one progress line on standard error: a bar on a terminal, a plain line now and then elsewhere. */
 #include "progress.h"
 
-#include "text.h"
+#include "terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +41,7 @@ static size_t terminal_columns(void) {
 static void print_columns(const char *string, size_t columns) {
     for (; *string && (columns || ((unsigned char)*string & 0xC0) == 0x80); string++) {
         columns -= ((unsigned char)*string & 0xC0) != 0x80;
-        fputc((unsigned char)*string < ' ' ? ' ' : *string, stderr);
+        fputc(*string, stderr);
     }
 }
 
@@ -73,6 +73,7 @@ void progress_show(double share, double seconds_left, const char *rate, const ch
         return;
     state.shown_at = now;
     share = share > 1 ? 1 : share;
+    what = visible(what);
     char *facts = seconds_left >= 0 ? text_format("%s  %s left", rate, human_clock(seconds_left)) : text_format("%s", rate);
     if (state.terminal)
         draw_bar(share, facts, what);

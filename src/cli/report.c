@@ -1,7 +1,7 @@
 /* report.c - what an answer cost: a table for people, and JSON. */
 #include "report.h"
 
-#include "text.h"
+#include "terminal.h"
 
 #include <errno.h>
 #include <math.h>
@@ -88,7 +88,7 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
     if (report_decode_rate(answer) > 0)
         fprintf(to, "  %.1f tokens/s", report_decode_rate(answer));
-    fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, s->info.device);
+    fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, visible(s->info.device));
     fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
 }
 
@@ -177,11 +177,11 @@ static json_t *documents_json(const context_documents *documents) {
     json_t *list = json_array();
     size_t first = 1; /* chunk 0 is the head */
     for (size_t i = 0; i < documents->n; i++) {
-        json_t *document = json_object();
-        json_object_set_new(document, "name", json_text(documents->document[i].name));
-        set_count(document, "first_chunk", first);
-        set_count(document, "chunks", documents->document[i].n_chunks);
-        json_array_append_new(list, document);
+        json_t *object = json_object();
+        json_object_set_new(object, "name", json_text(documents->document[i].name));
+        set_count(object, "first_chunk", first);
+        set_count(object, "chunks", documents->document[i].n_chunks);
+        json_array_append_new(list, object);
         first += documents->document[i].n_chunks;
     }
     return list;
@@ -222,10 +222,41 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     return object;
 }
 
+/* The bytes of a string that JSON lets through and a terminal would obey become \uXXXX. They stand nowhere but in strings. */
+static void escape(text *out, const char *json) {
+    while (*json) {
+        const size_t plain = strcspn(json, "\x7F\xC2\xE2");
+        text_add(out, json, plain);
+        json += plain;
+        if (!*json)
+            break;
+        const int length = text_utf8_length(json, strlen(json));
+        const size_t n = length > 0 ? (size_t)length : 1;
+        text shown = {0};
+        visible_line(&shown, json, n);
+        if (shown.n && shown.bytes[0] == '\\')
+            text_puts(out, shown.bytes[1] == 'x' ? "\\u007f" : shown.bytes);
+        else
+            text_add(out, json, n);
+        text_free(&shown);
+        json += n;
+    }
+}
+
+int json_print(const json_t *object, size_t flags, FILE *to) {
+    char *json = json_dumps(object, flags | JSON_PRESERVE_ORDER);
+    text escaped = {0};
+    escape(&escaped, json ? json : "");
+    text_puts(&escaped, "\n");
+    errno = json ? 0 : ENOMEM;
+    const bool ok = json && fwrite(escaped.bytes, 1, escaped.n, to) == escaped.n && fflush(to) == 0;
+    if (!ok)
+        cli_error("cannot write JSON: %s", strerror(errno));
+    text_free(&escaped);
+    free(json);
+    return ok ? CLI_OK : CLI_FAILED;
+}
+
 int report_dump(const json_t *object, FILE *to) {
-    if (json_dumpf(object, to, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9)) == 0 && fputc('\n', to) != EOF &&
-        fflush(to) == 0)
-        return CLI_OK;
-    cli_error("cannot write JSON: %s", strerror(errno));
-    return CLI_FAILED;
+    return json_print(object, JSON_COMPACT | JSON_REAL_PRECISION(9), to);
 }

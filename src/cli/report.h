@@ -37,6 +37,9 @@ json_t *report_json(const session *s, const context_documents *documents, const 
 json_t *json_text(const char *bytes);
 /* A number, or null where it is none: json_real() gives NULL for it, and a member that is NULL is left out. */
 json_t *json_finite(double value);
+/* Dumps with jansson's flags and a line end. A character that a terminal would obey is an escape in it. CLI_OK, or CLI_FAILED after a
+ * message. */
+int json_print(const json_t *object, size_t flags, FILE *to);
 /* Dumps as one line. CLI_OK, or CLI_FAILED after a message. */
 int report_dump(const json_t *object, FILE *to);
 

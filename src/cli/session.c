@@ -1,8 +1,8 @@
 /* session.c - the model, the store and the context that a command works with, opened from its common options. */
 #include "session.h"
 
+#include "input.h"
 #include "progress.h"
-#include "text.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -38,20 +38,29 @@ size_t session_chunk_tokens(const common_options *options) {
     return options->whole ? INT_MAX : options->chunk ? (size_t)options->chunk : DEFAULT_CHUNK;
 }
 
+/* Infoflow's directory in one of the XDG base directory specification, which has paths that are not absolute ignored; without the variable
+ * in the home directory. NULL if nothing says where. */
+static char *user_directory(const char *variable, const char *in_home) {
+    const char *xdg = environment(variable), *home = environment("HOME");
+    if (xdg && xdg[0] == '/')
+        return text_format("%s/infoflow", xdg);
+    return home && home[0] == '/' ? text_format("%s/%s/infoflow", home, in_home) : NULL;
+}
+
 /* NULL if nothing says where. */
 static char *find_store_dir(const common_options *options) {
-    const char *dir = options->store ? options->store : environment("INFOFLOW_STORE");
-    if (dir)
-        return text_format("%s", dir);
-    if (environment("XDG_CACHE_HOME"))
-        return text_format("%s/infoflow/store", environment("XDG_CACHE_HOME"));
-    return environment("HOME") ? text_format("%s/.cache/infoflow/store", environment("HOME")) : NULL;
+    const char *given = options->store ? options->store : environment("INFOFLOW_STORE");
+    char *cache = given ? NULL : user_directory("XDG_CACHE_HOME", ".cache");
+    char *dir = given ? text_format("%s", given) : cache ? text_format("%s/store", cache) : NULL;
+    free(cache);
+    return dir;
 }
 
 static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {
     out->store_dir = find_store_dir(options);
     if (!out->store_dir)
-        return options_wrong(usage, "where is the store? Give -s STORE or set INFOFLOW_STORE");
+        return options_wrong(
+            usage, "where is the store? Give -s STORE or set INFOFLOW_STORE; neither XDG_CACHE_HOME nor HOME is an absolute path");
     iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared};
     iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
@@ -96,10 +105,19 @@ int session_load_model(const command_usage *usage, const common_options *options
 }
 
 char *session_config_path(const char *directory, const char *fingerprint, const char *ending) {
-    const char *config = environment("XDG_CONFIG_HOME"), *home = environment("HOME");
-    if (config)
-        return text_format("%s/infoflow/%s/%s.%s", config, directory, fingerprint, ending);
-    return home ? text_format("%s/.config/infoflow/%s/%s.%s", home, directory, fingerprint, ending) : NULL;
+    char *config = user_directory("XDG_CONFIG_HOME", ".config");
+    char *path = config ? text_format("%s/%s/%s.%s", config, directory, fingerprint, ending) : NULL;
+    free(config);
+    return path;
+}
+
+int session_check_correction(const char *path) {
+    input in;
+    const bool exists = access(path, F_OK) == 0, ok = input_open_regular(&in, path);
+    if (!ok)
+        cli_error(exists ? "%s is no correction: %s" : "%s: %s", path, in.why);
+    input_close(&in);
+    return ok ? CLI_OK : CLI_FAILED;
 }
 
 /* The correction that the options mean; none at the default place is no failure. */
@@ -113,9 +131,12 @@ static int load_correction(const common_options *options, session *s) {
         return CLI_OK;
     }
     s->correction_path = path;
-    const iflow_status status = iflow_correction_load(path, s->model, &s->correction);
-    if (status != IFLOW_OK) {
-        cli_failed(status, NULL);
+    int result = session_check_correction(path);
+    if (result == CLI_OK) {
+        const iflow_status status = iflow_correction_load(path, s->model, &s->correction);
+        result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
+    }
+    if (result != CLI_OK) {
         cli_note("`infoflow learn` makes a correction; --correction none does without");
         return CLI_FAILED;
     }

@@ -1,5 +1,6 @@
 /* store.c - `infoflow store`: lists, shows, verifies, pins, deletes and prunes what is kept. */
 #include "report.h"
+#include "terminal.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -184,7 +185,7 @@ static int run_list(shelf *f) {
         const iflow_document *doc = f->document[i];
         sum all = sum_document(f, doc);
         printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-14s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
-               human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", doc->name);
+               human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", visible(doc->name));
         if (all.n_missing)
             printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
         if (all.n_damaged)
@@ -200,7 +201,7 @@ static int run_list(shelf *f) {
     }
     printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
            human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
-           f->s.store_dir);
+           visible(f->s.store_dir));
     if (n_damaged)
         printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n", human_count(n_damaged),
                n_damaged == 1 ? " is" : "s are", n_damaged == 1 ? "it" : "them");
@@ -224,7 +225,7 @@ static void print_chunk_facts(const iflow_chunk_info *chunk) {
 
 static void print_document_facts(const shelf *f, const iflow_document *doc) {
     sum all = sum_document(f, doc);
-    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "document", doc->id, "name", doc->name, "model", doc->fingerprint);
+    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "document", doc->id, "name", visible(doc->name), "model", doc->fingerprint);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "tokens", human_count(doc->n_tokens), "size", human_bytes(all.n_bytes), "pinned",
            all.pinned ? "yes" : "no");
     printf("%-10s%zu\n", "chunks", doc->n_chunks);
@@ -258,7 +259,7 @@ static int show_tokens(const shelf *f, const target *t) {
             return cli_failed(status, NULL);
         }
         if (words)
-            fputs(words, stdout);
+            print_text(stdout, words);
         else
             for (int k = 0; k < info.n_tokens; k++)
                 printf("%d%s", tokens[k], k + 1 == info.n_tokens || k % 16 == 15 ? "\n" : " ");

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,7 +10,7 @@
 void *must_realloc(void *old, size_t n, size_t size) {
     void *memory = size && n > SIZE_MAX / size ? NULL : realloc(old, n * size + 1);
     if (!memory) {
-        cli_error("out of memory");
+        fputs("infoflow: out of memory\n", stderr); /* a message of cli_error would need some */
         exit(CLI_FAILED);
     }
     return memory;
@@ -48,9 +47,10 @@ void text_puts(text *to, const char *string) {
     text_add(to, string, strlen(string));
 }
 
-static void text_vprintf(text *to, const char *format, va_list arguments) {
+void text_vprintf(text *to, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);
+    text_add(to, "", 0);
     int n = vsnprintf(NULL, 0, format, arguments);
     if (n >= 0) {
         text_reserve(to, (size_t)n + 1);

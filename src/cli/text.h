@@ -4,6 +4,7 @@
 
 #include "cli.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 /* Allocation that ends the command with a message when there is no memory: the library must not do that, a command may. */
@@ -20,6 +21,7 @@ typedef struct text {
 void text_add(text *to, const void *bytes, size_t n_bytes);
 void text_puts(text *to, const char *string);
 void text_printf(text *to, const char *format, ...) CLI_PRINTF(2, 3);
+void text_vprintf(text *to, const char *format, va_list arguments) CLI_PRINTF(2, 0);
 void text_free(text *to);
 
 /* printf into a new string, to be freed with free(). */

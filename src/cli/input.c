@@ -1,0 +1,319 @@
+/* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
+#include "input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BLOCK = 1 << 16 };
+/* Tokens and pieces of a larger text, or line, would need many times its size. */
+static const size_t MAX_BYTES = (size_t)1 << 30;
+
+static void fail(input *in, char *why) {
+    free(in->why);
+    in->why = why;
+}
+
+/* Nothing more is read. */
+static bool give_up(input *in, char *why) {
+    fail(in, why);
+    in->ended = true;
+    in->fd = in->fd > STDIN_FILENO ? (close(in->fd), -1) : -1;
+    return false;
+}
+
+bool is_blank(const char *bytes, size_t n_bytes) {
+    static const char space[] = {' ', '\t', '\r', '\n', '\f', '\v'}; /* no NUL, which is none */
+    while (n_bytes && memchr(space, *bytes, sizeof space)) {
+        bytes++;
+        n_bytes--;
+    }
+    return n_bytes == 0;
+}
+
+/* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
+
+bool input_open(input *in, const char *path) {
+    const bool is_stdin = strcmp(path, "-") == 0;
+    *in = (input){.path = path, .name = is_stdin ? "stdin" : path, .fd = STDIN_FILENO};
+    struct stat file;
+    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+        return give_up(in, text_format("%s", strerror(errno)));
+    if (fstat(in->fd, &file) == 0 && S_ISDIR(file.st_mode)) /* read would say so, too, but not of every file system */
+        return give_up(in, text_format("%s", strerror(EISDIR)));
+    return true;
+}
+
+bool input_open_regular(input *in, const char *path) {
+    struct stat file;
+    *in = (input){.path = path, .name = path};
+    if ((in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0 || fstat(in->fd, &file) != 0)
+        return give_up(in, text_format("%s", strerror(errno)));
+    return S_ISREG(file.st_mode) || give_up(in, text_format("not a regular file"));
+}
+
+void input_close(input *in) {
+    if (in->fd > STDIN_FILENO)
+        close(in->fd);
+    text_free(&in->raw);
+    text_free(&in->ready);
+    free(in->why);
+    *in = (input){.fd = -1};
+}
+
+bool input_failed(const input *in) {
+    return in->why && in->fd < 0;
+}
+
+/* ---- Encodings ---------------------------------------------------------------------------------------------------------------------- */
+
+static const char *const encoding_name[] = {"", "UTF-8", "UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"};
+
+static size_t unit_of(input_encoding encoding) {
+    return encoding >= INPUT_UTF32LE ? 4 : encoding >= INPUT_UTF16LE ? 2 : 1;
+}
+
+/* What is wrong, and how to convert the source. A name that a shell would take for something else is not put into a command. */
+static char *with_way_out(const input *in, const char *from, char *what) {
+    static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._/+-";
+    const bool is_plain = in->path[0] != '-' && strspn(in->path, plain) == strlen(in->path);
+    char *why = text_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, is_plain ? in->path : "OLD");
+    free(what);
+    return why;
+}
+
+/* UTF-16 without a mark: of the first bytes, every other one is zero (mostly, as not all of it is ASCII) and those between are not. UTF-32
+ * has three of four. NULL: neither. */
+static const char *unmarked(const text *raw) {
+    size_t zero[4] = {0}, n = raw->n < 1024 ? raw->n : 1024;
+    for (size_t i = 0; i < n; i++)
+        zero[i % 4] += raw->bytes[i] == '\0';
+    const size_t most = n / 4 - n / 16, few = n / 32; /* of each fourth of them */
+    if (n < 4)
+        return NULL;
+    if (zero[1] >= most && zero[3] >= most && zero[0] <= few)
+        return zero[2] >= most ? "UTF-32LE" : zero[2] <= few ? "UTF-16LE" : NULL;
+    if (zero[0] >= most && zero[2] >= most && zero[3] <= few)
+        return zero[1] >= most ? "UTF-32BE" : zero[1] <= few ? "UTF-16BE" : NULL;
+    return NULL;
+}
+
+/* Finds out from the first bytes. False if they are of an encoding that has to be named. */
+static bool recognise(input *in) {
+    static const struct {
+        const char *bytes;
+        size_t n;
+        input_encoding encoding;
+    } mark[] = {{"\xEF\xBB\xBF", 3, INPUT_UTF8},
+                {"\xFF\xFE\0\0", 4, INPUT_UTF32LE}, /* before UTF-16, whose mark is a part of it */
+                {"\0\0\xFE\xFF", 4, INPUT_UTF32BE},
+                {"\xFF\xFE", 2, INPUT_UTF16LE},
+                {"\xFE\xFF", 2, INPUT_UTF16BE}};
+    in->encoding = INPUT_UTF8;
+    for (size_t m = 0; m < COUNT_OF(mark); m++)
+        if (in->raw.n >= mark[m].n && memcmp(in->raw.bytes, mark[m].bytes, mark[m].n) == 0) {
+            in->encoding = mark[m].encoding;
+            in->offset = in->raw_at = mark[m].n;
+            in->raw.n -= mark[m].n;
+            memmove(in->raw.bytes, in->raw.bytes + mark[m].n, in->raw.n);
+            return true;
+        }
+    const char *name = unmarked(&in->raw);
+    return !name || give_up(in, with_way_out(in, name, text_format("not UTF-8 but %s, it seems, without a byte-order mark;", name)));
+}
+
+static uint32_t unit_at(const unsigned char *b, size_t size, bool big) {
+    uint32_t c = 0;
+    for (size_t i = 0; i < size; i++)
+        c |= (uint32_t)b[big ? i : size - 1 - i] << 8 * (size - 1 - i);
+    return c;
+}
+
+static void add_character(text *out, uint32_t c) {
+    static const uint32_t first[] = {0, 0, 0xC0, 0xE0, 0xF0}; /* bits of the first byte, by length */
+    const int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    char bytes[4];
+    for (int i = n - 1; i > 0; i--, c >>= 6)
+        bytes[i] = (char)(0x80 | (c & 0x3F));
+    bytes[0] = (char)(first[n] | c);
+    text_add(out, bytes, (size_t)n);
+}
+
+/* Moves what is whole of raw into ready, as UTF-8. False if it is no text in this encoding. */
+static bool convert(input *in) {
+    const size_t size = unit_of(in->encoding), n = in->raw.n;
+    const bool big = in->encoding == INPUT_UTF16BE || in->encoding == INPUT_UTF32BE;
+    const unsigned char *b = (const unsigned char *)in->raw.bytes;
+    const char *name = encoding_name[in->encoding];
+    size_t at = 0;
+    while (at + size <= n) {
+        uint32_t c = unit_at(b + at, size, big);
+        size_t used = size;
+        if (size == 2 && c >= 0xD800 && c < 0xDC00) {
+            if (at + 4 > n && !in->ended)
+                break;
+            const uint32_t low = at + 4 <= n ? unit_at(b + at + 2, 2, big) : 0;
+            c = low >= 0xDC00 && low < 0xE000 ? 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00) : c;
+            used = 4;
+        }
+        if ((c >= 0xD800 && c < 0xE000) || c > 0x10FFFF)
+            return give_up(in, text_format("damaged %s: half a pair, or no character, at byte %" PRIu64, name, in->raw_at + at));
+        add_character(&in->ready, c);
+        at += used;
+    }
+    if (in->ended && at < n)
+        return give_up(in, text_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
+    in->raw_at += at;
+    in->raw.n -= at;
+    memmove(in->raw.bytes, in->raw.bytes + at, in->raw.n);
+    return true;
+}
+
+/* ---- Reading ------------------------------------------------------------------------------------------------------------------------ */
+
+static ssize_t read_block(input *in, char *block) {
+    ssize_t n;
+    do
+        n = read(in->fd, block, BLOCK);
+    while (n < 0 && errno == EINTR && !cli_interrupted());
+    return n;
+}
+
+/* Reads on; `ended` at the end. False if that cannot be. */
+static bool fill(input *in) {
+    char block[BLOCK];
+    const ssize_t n = read_block(in, block);
+    if (n < 0)
+        return give_up(in, text_format("%s", strerror(errno)));
+    in->ended = n == 0;
+    if (in->encoding == INPUT_UTF8) {
+        text_add(&in->ready, block, (size_t)n);
+        return true;
+    }
+    text_add(&in->raw, block, (size_t)n);
+    if (in->encoding == INPUT_UNKNOWN) {
+        /* A mark may come in pieces, but somebody who types waits for an answer to a line. */
+        const bool may_be_mark = in->raw.n < 4 && (!memchr(in->raw.bytes, '\n', in->raw.n) || memchr("\xEF\xFE\xFF", in->raw.bytes[0], 4));
+        if (may_be_mark && !in->ended)
+            return true;
+        if (!recognise(in))
+            return false;
+        if (in->encoding == INPUT_UTF8) {
+            text_add(&in->ready, in->raw.bytes, in->raw.n);
+            text_free(&in->raw);
+            return true;
+        }
+    }
+    return convert(in);
+}
+
+/* Why bytes that begin at an offset of the source are no text; NULL if they are. `last`: nothing follows. */
+static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset, bool last) {
+    const bool is_source = in->encoding == INPUT_UTF8; /* else it was checked where it was converted */
+    for (size_t i = 0; i < n;) {
+        const int length = text_utf8_length(bytes + i, n - i);
+        const unsigned char c = (unsigned char)bytes[i];
+        if (c == '\0') {
+            in->binary = true;
+            return is_source ? text_format("not a text: byte %" PRIu64 " is zero", offset + i)
+                             : text_format("not a text: it has a zero character");
+        }
+        if (length < 0 && last)
+            return text_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
+        if (length <= 0)
+            return with_way_out(in, "WINDOWS-1252",
+                                text_format("not UTF-8 at byte %" PRIu64 " (0x%02x); if it is Latin-1 or the like,", offset + i, c));
+        i += (size_t)length;
+    }
+    return NULL;
+}
+
+/* Whether a text of n bytes has one line end at least, and all of them are carriage returns. */
+static bool has_cr_alone(const char *bytes, size_t n) {
+    return !memchr(bytes, '\n', n) && memchr(bytes, '\r', n);
+}
+
+bool input_all(input *in, text *out) {
+    while (!in->ended) {
+        const size_t was = in->ready.n;
+        if (!fill(in))
+            return false;
+        if (in->ready.n > MAX_BYTES)
+            return give_up(in, text_format("a text of more than 1 GiB; split it into several files"));
+        const char *zero = in->ready.n > was ? memchr(in->ready.bytes + was, '\0', in->ready.n - was) : NULL;
+        if (zero) /* what is binary may be long */
+            return give_up(in, wrong_text(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.bytes), false));
+    }
+    if (in->why)
+        return false;
+    text_add(&in->ready, "", 0);
+    char *why = wrong_text(in, in->ready.bytes, in->ready.n, in->offset, true);
+    if (why)
+        return give_up(in, why);
+    if (has_cr_alone(in->ready.bytes, in->ready.n))
+        for (size_t i = 0; i < in->ready.n; i++)
+            in->ready.bytes[i] = in->ready.bytes[i] == '\r' ? '\n' : in->ready.bytes[i];
+    *out = in->ready;
+    in->ready = (text){0};
+    return true;
+}
+
+/* Where the line at `taken` ends: at a line feed, or, in a source that has none, a carriage return; at the end of the source. NULL: unknown
+ * yet. */
+static const char *line_end(input *in) {
+    const char *end = in->ready.bytes + in->ready.n;
+    if (in->cr_ends) {
+        const char *cr = memchr(in->ready.bytes + in->taken, '\r', in->ready.n - in->taken);
+        return cr ? cr : end;
+    }
+    const char *lf = memchr(in->ready.bytes + in->looked, '\n', in->ready.n - in->looked);
+    in->looked = in->ready.n;
+    if (lf || !in->ended)
+        return lf;
+    in->cr_ends = in->line == 0 && has_cr_alone(in->ready.bytes, in->ready.n); /* all of the source is there */
+    return in->cr_ends ? line_end(in) : end;
+}
+
+/* Forgets what was handed out. */
+static void compact(input *in) {
+    in->offset += in->taken;
+    in->ready.n -= in->taken;
+    memmove(in->ready.bytes, in->ready.bytes + in->taken, in->ready.n);
+    in->looked -= in->taken;
+    in->taken = 0;
+}
+
+int input_line(input *in, text *line) {
+    const char *end = NULL;
+    if (input_failed(in))
+        return -1;
+    fail(in, NULL);
+    text_add(&in->ready, "", 0);
+    while (!(end = line_end(in))) {
+        if (in->taken)
+            compact(in);
+        if (!fill(in))
+            return -1;
+        if (in->ready.n > MAX_BYTES) {
+            give_up(in, text_format("a line of more than 1 GiB"));
+            return -1;
+        }
+    }
+    const char *start = in->ready.bytes + in->taken;
+    const bool last = end == in->ready.bytes + in->ready.n;
+    const size_t n = (size_t)(end - start);
+    if (last && n == 0)
+        return 0;
+    const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put behind another */
+    in->line++;
+    line->n = 0;
+    text_add(line, start + mark, n - mark);
+    fail(in, wrong_text(in, start, n, in->offset + in->taken, last));
+    in->taken += n + !last;
+    in->looked = in->taken;
+    return in->why ? -1 : 1;
+}

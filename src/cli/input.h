@@ -1,0 +1,44 @@
+/* input.h - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
+#ifndef IFLOW_CLI_INPUT_H
+#define IFLOW_CLI_INPUT_H
+
+#include "text.h"
+
+typedef enum input_encoding { INPUT_UNKNOWN, INPUT_UTF8, INPUT_UTF16LE, INPUT_UTF16BE, INPUT_UTF32LE, INPUT_UTF32BE } input_encoding;
+
+/* A byte-order mark at the beginning is dropped; UTF-16 and UTF-32 are converted where it tells them. What is no text, is in another
+ * encoding or ends within a character is refused: `why` then says at which byte of the source, and the way out. Where no line feed comes,
+ * carriage returns end lines. */
+typedef struct input {
+    const char *name; /* for messages; standard input: "stdin" */
+    const char *path; /* "-": standard input */
+    char *why;        /* what is wrong; NULL: nothing */
+    size_t line;      /* the number of the last line */
+    /* The reader's own. */
+    int fd;
+    input_encoding encoding;
+    text raw, ready;      /* read; converted and not handed out yet, from `taken` on */
+    size_t taken, looked; /* of ready: up to here there is no line feed */
+    uint64_t raw_at;      /* of the source, where raw begins */
+    uint64_t offset;      /* of the source, where ready begins, if it is UTF-8 */
+    bool ended, cr_ends;
+    bool binary; /* what is wrong is that this is no text at all */
+} input;
+
+/* Opens a file, or standard input for "-". False with `why`. Close it either way. */
+bool input_open(input *in, const char *path);
+/* The same where nothing but a regular file will do: a pipe or a device fails, and nothing waits for it. */
+bool input_open_regular(input *in, const char *path);
+/* The whole text, at most 1 GiB. */
+bool input_all(input *in, text *out);
+/* The next line, without its end, until the next call. 1; 0 at the end; -1 with `why`, when the line cannot be used (the next can be read,
+ * unless input_failed). */
+int input_line(input *in, text *line);
+/* Whether nothing more can be read. */
+bool input_failed(const input *in);
+void input_close(input *in);
+
+/* Whether a text has nothing but white space. */
+bool is_blank(const char *bytes, size_t n_bytes);
+
+#endif

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Options: every one of every command with nonsense, contradictions, and the environment; all is refused with status 2, before a model is loaded.
+. "$(dirname "$0")/data/cli.bash"
+: >d.txt; : >d.jsonl
+"$python" "$INFOFLOW_SOURCE/tests/data/options.py" "$bin" >out 2>err || fail "options that are not refused, see above"
+[ ! -e .cache ] || fail "a wrong command line made a store"
+
+# Bounds are in, and of an option that is given twice the last value counts.
+while read -r arguments; do
+    # shellcheck disable=SC2086
+    run 1 ask -m missing.gguf -q x d.txt $arguments; says 'missing.gguf'
+done <<'T'
+--threads 512
+--threads 1
+--ratio 0
+--ratio 1 --ratio 1e-3
+--ratio 7.5e-1
+--temp 100
+--seed 18446744073709551615
+--max-size 1
+--max-size 1.5GiB
+--max-size 20G --max-size 512MB
+--score-layers -1,0,0.999,.5
+--behind 0 --alone
+--behind 4
+--whole --whole
+--device CPU
+--drift off --method full
+--correction none --method full
+--coverage 0 --ratio 0.1
+T
+run 2 ask -m missing.gguf -q x --threads 513 d.txt; says "--threads takes a whole number from 1 to 512, not '513'"
+run 2 ask -m missing.gguf -q x --ratio 0.1 --ratio 2 d.txt; says "not '2'"
+run 2 store prune -s s --max-size 0.5; says '--max-size takes a number of bytes from 0 on'; run 1 store prune -s s --max-size 0
+for command in "ask -q x" ingest learn calibrate; do
+    # shellcheck disable=SC2086
+    run 2 $command -m missing.gguf - d.txt -; says 'standard input, which can be read once'
+done
+INFOFLOW_MODEL='' run 2 ask -q x d.txt; says 'which model'
+INFOFLOW_MODEL=' ' run 1 ask -q x d.txt; says 'model  :'
+
+# The user's directories: paths that are not absolute are ignored, as the XDG base directory specification has it.
+export INFOFLOW_MODEL=$models/llama.gguf; words 20 1 >d.txt
+usual=$HOME/.cache/infoflow/store
+for cache in cache ./cache '~/cache' '' ' /cache'; do
+    rm -rf "$usual"; XDG_CACHE_HOME=$cache run 0 ingest --quiet d.txt; [ -e "$usual" ] || fail "'$cache' is not ignored"
+    [ ! -e cache ] && [ ! -e "$cache/infoflow" ] || fail "a store in '$cache'"
+done
+rm -rf "$usual"; XDG_CACHE_HOME=$tmp/there run 0 ingest --quiet d.txt; [ -e there/infoflow/store ] || fail "an absolute path is not taken"
+XDG_CACHE_HOME=$tmp/there run 0 store list; XDG_CACHE_HOME=there run 1 store list
+for home in home ''; do
+    HOME=$home XDG_CACHE_HOME=cache run 2 ingest d.txt; says 'neither XDG_CACHE_HOME nor HOME is an absolute path'; says 'Give -s STORE'
+    HOME=$home XDG_CONFIG_HOME=conf run 2 learn -s s d.txt; says 'neither XDG_CONFIG_HOME nor HOME is an absolute path'
+    HOME=$home XDG_CONFIG_HOME=conf run 2 calibrate -s s d.txt; says 'neither XDG_CONFIG_HOME nor HOME is an absolute path'
+    HOME=$home XDG_CONFIG_HOME=conf run 0 ask -s s -q x -n 1 --quiet d.txt; [ ! -s err ] || fail "said: $(cat err)"
+done
+fingerprint=$("$bin" info -m "$INFOFLOW_MODEL" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["model"]["fingerprint"])')
+mkdir -p conf/infoflow/profiles .config/infoflow/profiles; printf 'x' >conf/infoflow/profiles/"$fingerprint".json
+XDG_CONFIG_HOME=conf run 0 ask -s s -q x -n 1 --quiet d.txt; XDG_CONFIG_HOME=$tmp/conf run 1 ask -s s -q x -n 1 d.txt; says "$tmp/conf/infoflow/profiles/$fingerprint.json is no profile"
