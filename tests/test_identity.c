@@ -198,7 +198,7 @@ static void test_remembered(void **state) {
     char *text = fixture_read(last_file, &n), check[IFLOW_ID_SIZE], *at = strstr(text, "identity ");
     at = strstr(at + 1, "identity "); /* behind the version line's */
     assert_non_null(at);
-    memcpy(at + strlen("identity "), made_up, 32);
+    memcpy(at + strlen("identity "), made_up, sizeof made_up - 1);
     iflow_hash_hex(text, (size_t)(strstr(at, "check ") - text), check);
     memcpy(strstr(at, "check ") + strlen("check "), check, 32);
     FILE *file = fopen(last_file, "r+b");

@@ -3,6 +3,7 @@
 #include "tolerance.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 static char *dir;
 
@@ -93,7 +94,9 @@ static void test_not_a_file(void **state) {
     (void)state;
     char *path = iflow_format("%s/pipe.gguf", dir), *models = iflow_format("%s/models", dir);
     assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(60); /* who waits for a pipe ends */
     fixture_refused(path, IFLOW_E_FORMAT, 0, "a pipe");
+    alarm(0);
     fixture_refused("/dev/zero", IFLOW_E_FORMAT, 0, "a device");
     fixture_refused("/dev/null", IFLOW_E_FORMAT, 0, "a device");
     assert_int_equal(mkdir(models, 0700), 0);
@@ -178,6 +181,21 @@ static void other_tokenizer(struct gguf_context *g) {
 static void white_space_only(struct gguf_context *g) {
     gguf_set_val_str(g, "tokenizer.ggml.pre", "whitespace");
 }
+static void same_token(struct gguf_context *g) {
+    const int64_t id = gguf_find_key(g, "tokenizer.ggml.tokens");
+    const size_t n = gguf_get_arr_n(g, id);
+    const char **token = calloc(n, sizeof *token);
+    for (size_t i = 0; i < n; i++) {
+        token[i] = strdup(gguf_get_arr_str(g, id, i));
+    }
+    free((void *)token[n - 1]);
+    token[n - 1] = strdup(token[7]);
+    gguf_set_arr_str(g, "tokenizer.ggml.tokens", token, n);
+    for (size_t i = 0; i < n; i++) {
+        free((void *)token[i]);
+    }
+    free(token);
+}
 static void no_epsilon(struct gguf_context *g) {
     gguf_remove_key(g, "llama.attention.layer_norm_rms_epsilon");
 }
@@ -189,22 +207,87 @@ static void test_bad_metadata(void **state) {
         iflow_status expected;
         const char *word;
     } bad[] = {
-        {no_layers, IFLOW_E_FORMAT, "llama.block_count"},
-        {text_for_number, IFLOW_E_FORMAT, "llama.embedding_length"},
-        {zero_heads, IFLOW_E_FORMAT, "head_count"},
-        {odd_sharing, IFLOW_E_FORMAT, "share 3 KV heads"},
-        {wider, IFLOW_E_FORMAT, "ffn_gate.weight"},
-        {deeper, IFLOW_E_FORMAT, "is missing"},
-        {longrope, IFLOW_E_UNSUPPORTED, "longrope"},
-        {no_tokenizer, IFLOW_E_FORMAT, "tokenizer"},
-        {few_tokens, IFLOW_E_FORMAT, "2 tokens"},
-        {short_types, IFLOW_E_FORMAT, "token_type"},
-        {no_epsilon, IFLOW_E_FORMAT, "epsilon"},
-        {other_tokenizer, IFLOW_E_UNSUPPORTED, "'none'"},
-        {white_space_only, IFLOW_E_UNSUPPORTED, "'whitespace'"},
+        {no_layers, IFLOW_E_FORMAT, "llama.block_count"}, {text_for_number, IFLOW_E_FORMAT, "llama.embedding_length"},
+        {zero_heads, IFLOW_E_FORMAT, "head_count"},       {odd_sharing, IFLOW_E_FORMAT, "share 3 KV heads"},
+        {wider, IFLOW_E_FORMAT, "ffn_gate.weight"},       {deeper, IFLOW_E_FORMAT, "is missing"},
+        {longrope, IFLOW_E_UNSUPPORTED, "longrope"},      {no_tokenizer, IFLOW_E_FORMAT, "tokenizer"},
+        {few_tokens, IFLOW_E_FORMAT, "2 tokens"},         {short_types, IFLOW_E_FORMAT, "token_type"},
+        {no_epsilon, IFLOW_E_FORMAT, "epsilon"},          {same_token, IFLOW_E_FORMAT, "tokens 7 and"},
+        {other_tokenizer, IFLOW_E_UNSUPPORTED, "'none'"}, {white_space_only, IFLOW_E_UNSUPPORTED, "'whitespace'"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_edit_refused("llama", bad[i].edit, bad[i].expected, bad[i].word);
+    }
+}
+
+static uint64_t random_state;
+
+static size_t random_below(size_t n) {
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (size_t)(random_state >> 33) % n;
+}
+
+/* Changes some bytes before the tensors' data: one byte, one bit, or a number that is odd. */
+static void mutate(char *bytes, size_t n) {
+    static const uint64_t odd[] = {0, 1, 2, UINT64_MAX, UINT64_C(1) << 31, UINT64_C(1) << 32, UINT64_C(1) << 62, INT32_MAX, UINT32_MAX};
+    for (size_t k = 1 + random_below(3); k > 0; k--) {
+        size_t at = random_below(3) ? random_below(n - 8) : n - 8 - random_below(4000); /* the tensors' descriptions stand at the end */
+        switch (random_below(4)) {
+        case 0:
+            bytes[at] = (char)random_below(256);
+            break;
+        case 1:
+            bytes[at] ^= (char)(1 << random_below(8));
+            break;
+        case 2:
+            memcpy(bytes + at, &odd[random_below(sizeof odd / sizeof *odd)], 4);
+            break;
+        default:
+            memcpy(bytes + at, &odd[random_below(sizeof odd / sizeof *odd)], 8);
+        }
+    }
+}
+
+/* Metadata with random changes is refused or used; ggml and libllama, which trust files, are not led astray. */
+static void test_mutations(void **state) {
+    (void)state;
+    static const char *const names[] = {"llama", "qwen3"};
+    static const char text[] = "Hello the 123 world\n\n  \xc3\xa9\xe6\xbc\xa2 <|im_start|>user 'nd ==";
+    for (size_t m = 0; m < 2; m++) {
+        size_t n = 0, n_loaded = 0;
+        char *good = fixture_read(support_tiny_model(names[m]), &n), *bytes = malloc(n);
+        struct gguf_context *gguf = gguf_init_from_file(support_tiny_model(names[m]), (struct gguf_init_params){.no_alloc = true});
+        const size_t data = gguf_get_data_offset(gguf);
+        gguf_free(gguf);
+        for (uint64_t seed = 0; seed < 200; seed++) {
+            random_state = seed;
+            memcpy(bytes, good, n);
+            mutate(bytes, data);
+            char *path = fixture_write(dir, "mutated.gguf", bytes, n), *header, *footer, *between;
+            iflow_model *model = NULL;
+            if (!iflow_model_load(path, &(iflow_model_params){.cache_dir = "", .no_mmap = seed % 2}, &model)) {
+                int32_t *token = NULL;
+                size_t n_tokens = 0;
+                n_loaded++;
+                if (!iflow_tokenize(model, text, sizeof text - 1, seed % 2, &token, &n_tokens)) {
+                    char *back = NULL;
+                    if (!iflow_detokenize(model, token, n_tokens, &back)) {
+                        free(back);
+                    }
+                    free(token);
+                }
+                if (!iflow_chat_split(model, NULL, &header, &footer, &between)) {
+                    free(header);
+                    free(footer);
+                    free(between);
+                }
+                iflow_model_free(model);
+            }
+            free(path);
+        }
+        assert_true(n_loaded > 0 && n_loaded < 200);
+        free(bytes);
+        free(good);
     }
 }
 
@@ -285,6 +368,6 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_truncation),   cmocka_unit_test(test_not_a_model),
                                        cmocka_unit_test(test_not_a_file),   cmocka_unit_test(test_unsupported),
                                        cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_ways_to_load),
-                                       cmocka_unit_test(test_own_system)};
+                                       cmocka_unit_test(test_mutations),    cmocka_unit_test(test_own_system)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -159,7 +159,7 @@ static iflow_status open_other(iflow_parts *parts, const split *first, int64_t n
     if (status) {
         return iflow_fail_in(status, "model %s is in %lld parts", path, count);
     }
-    split s;
+    split s = {0};
     if ((status = read_split(&parts->part[parts->n - 1], &s))) {
         return status;
     }
@@ -220,7 +220,7 @@ iflow_status iflow_parts_open(const char *path, iflow_parts *out) {
         free(copy);
         return iflow_fail_memory(strlen(path) + sizeof *out->part);
     }
-    split first;
+    split first = {0};
     iflow_status status = open_part(copy, out);
     status = status ? status : read_split(&out->part[0], &first);
     if (status || first.count <= 1) {
