@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -290,23 +291,26 @@ static void test_malformed(void **state) {
     free(path);
 }
 
-/* A temporary file that a killed process left is no hindrance for long; one that another process writes now is left alone. */
+/* What a killed process left of an entry goes when the entry is written again, and one that another process writes now is left alone. */
 static void test_left_behind(void **state) {
     (void)state;
     char *path = path_in_dir("left"), *cache = path_in_dir("left.cache"), hex[IFLOW_ID_SIZE];
     assert_ok(load(path, cache, hex));
     assert_int_equal(files_in(cache), 1);
-    char *temporary = iflow_format("%s.tmp", last_file), *entry = iflow_strdup(last_file);
-    assert_int_equal(rename(entry, temporary), 0);
-    assert_ok(load(path, cache, hex));
-    assert_int_equal(access(entry, F_OK), -1);
-    assert_int_equal(access(temporary, F_OK), 0);
-    assert_int_equal(utimensat(AT_FDCWD, temporary, (struct timespec[2]){{.tv_sec = 1}, {.tv_sec = 1}}, 0), 0);
+    char *entry = iflow_strdup(last_file), *name = strrchr(entry, '/') + 1;
+    char *dead = iflow_format("%s/.%s.1.0.infoflow", cache, name), *living = iflow_format("%s/.%s.1.1.infoflow", cache, name);
+    assert_int_equal(rename(entry, dead), 0);
+    const int fd = open(living, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
     assert_ok(load(path, cache, hex));
     assert_int_equal(access(entry, F_OK), 0);
-    assert_int_equal(access(temporary, F_OK), -1);
+    assert_int_equal(access(dead, F_OK), -1);
+    assert_int_equal(access(living, F_OK), 0);
     assert_string_equal(warning, "");
-    free(temporary);
+    close(fd);
+    free(dead);
+    free(living);
     free(entry);
     free(cache);
     free(path);

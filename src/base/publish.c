@@ -180,6 +180,53 @@ void iflow_temp_discard(int dir, iflow_temp *temp) {
     }
 }
 
+/* What processes that were killed left of this target. */
+static void reap_parts(int dir, const char *prefix) {
+    const int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
+    if (!stream) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        if (iflow_temp_is_name(entry->d_name, prefix, PART_SUFFIX)) {
+            iflow_reap(dir, entry->d_name);
+        }
+    }
+    closedir(stream);
+}
+
+int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, bool only_owner, const struct stat *like) {
+    char prefix[IFLOW_TEMP_SIZE];
+    iflow_temp temp = {.fd = -1};
+    snprintf(prefix, sizeof prefix, ".%.*s", (int)PART_LENGTH, name);
+    reap_parts(dir, prefix);
+    int error = iflow_temp_create(dir, prefix, PART_SUFFIX, only_owner, &temp);
+    if (error) {
+        return error;
+    }
+    if (like && !only_owner) { /* as if it had been written to; where that cannot be, it is the writer's */
+        const bool given = fchown(temp.fd, like->st_uid, like->st_gid) == 0;
+        if (fchmod(temp.fd, given ? like->st_mode & 07777 : like->st_mode & 0777) != 0) {
+            iflow_log(IFLOW_LOG_DEBUG, "%s: its permissions cannot be set: %s", name, strerror(errno));
+        }
+    }
+    error = iflow_temp_fill(dir, &temp, bytes, n_bytes);
+    if (!error) {
+        error = iflow_temp_publish(dir, &temp, dir, name);
+    }
+    if (!error) {
+        const int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* not to be had without permission to list it */
+        error = fd < 0 ? 0 : iflow_sync(fd);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    return error;
+}
+
 /* ---- A file anywhere ---------------------------------------------------------------------------------------------------------------- */
 
 /* Where a file is to go. */
@@ -237,54 +284,6 @@ static int write_in_place(const char *path, const struct stat *st, const void *b
     return close(fd) == 0 || error ? error : errno;
 }
 
-/* What processes that were killed left of this target. */
-static void reap_parts(int dir, const char *prefix) {
-    const int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *stream = fd < 0 ? NULL : fdopendir(fd);
-    if (!stream) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        return;
-    }
-    for (const struct dirent *entry; (entry = readdir(stream));) {
-        if (iflow_temp_is_name(entry->d_name, prefix, PART_SUFFIX)) {
-            iflow_reap(dir, entry->d_name);
-        }
-    }
-    closedir(stream);
-}
-
-/* Beside its place, then renamed. */
-static int replace(const place *at, const void *bytes, size_t n_bytes, bool only_owner) {
-    char prefix[IFLOW_TEMP_SIZE];
-    iflow_temp temp = {.fd = -1};
-    snprintf(prefix, sizeof prefix, ".%.*s", (int)PART_LENGTH, at->name);
-    reap_parts(at->dir, prefix);
-    int error = iflow_temp_create(at->dir, prefix, PART_SUFFIX, only_owner, &temp);
-    if (error) {
-        return error;
-    }
-    if (at->exists && !only_owner) { /* as if it had been written to; where that cannot be, it is the writer's */
-        const bool given = fchown(temp.fd, at->st.st_uid, at->st.st_gid) == 0;
-        if (fchmod(temp.fd, given ? at->st.st_mode & 07777 : at->st.st_mode & 0777) != 0) {
-            iflow_log(IFLOW_LOG_DEBUG, "%s: its permissions cannot be set: %s", at->path, strerror(errno));
-        }
-    }
-    error = iflow_temp_fill(at->dir, &temp, bytes, n_bytes);
-    if (!error) {
-        error = iflow_temp_publish(at->dir, &temp, at->dir, at->name);
-    }
-    if (!error) {
-        const int fd = openat(at->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* not to be had without permission to list it */
-        error = fd < 0 ? 0 : iflow_sync(fd);
-        if (fd >= 0) {
-            close(fd);
-        }
-    }
-    return error;
-}
-
 /* Fills a place but for path. */
 static int find_place(place *at) {
     char *slash = strrchr(at->path, '/');
@@ -324,7 +323,7 @@ iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_byte
     error = error ? error : follow(&at.path);
     error = error ? error : find_place(&at);
     if (!error) {
-        error = replace(&at, bytes, n_bytes, only_owner);
+        error = iflow_publish(at.dir, at.name, bytes, n_bytes, only_owner, at.exists ? &at.st : NULL);
         if (at.exists && (error == EACCES || error == EPERM || error == EROFS || error == EBUSY)) { /* EBUSY: mounted there */
             error = write_in_place(at.path, &at.st, bytes, n_bytes);
         }

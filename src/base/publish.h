@@ -7,6 +7,8 @@
 
 #include "base/base.h"
 
+#include <sys/stat.h>
+
 /* E_FULL, E_MEMORY or E_IO. */
 iflow_status iflow_errno_status(int error);
 
@@ -45,5 +47,9 @@ int iflow_temp_fill(int dir, iflow_temp *temp, const void *bytes, size_t n_bytes
 /* Renames to a name in another directory, replacing what is there; the caller syncs that. The temporary file is gone, however it ends. */
 int iflow_temp_publish(int dir, iflow_temp *temp, int to_dir, const char *to);
 void iflow_temp_discard(int dir, iflow_temp *temp);
+
+/* A whole file under a name in a directory, by a temporary one beside it; takes what killed processes left of the same first. A link of
+ * that name is replaced, not followed. like: whose owner and permissions it gets where that can be; NULL: this process's. */
+int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, bool only_owner, const struct stat *like);
 
 #endif

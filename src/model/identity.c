@@ -1,6 +1,8 @@
 /* identity.c - what a model is: the hash of all bytes of its files, computed once and remembered. */
 #include "model/identity.h"
 
+#include "base/publish.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BLOCK_BYTES = 4 << 20, PROGRESS_BYTES = 64 << 20, YOUNG_SECONDS = 2, STALE_SECONDS = 60 };
+enum { BLOCK_BYTES = 4 << 20, PROGRESS_BYTES = 64 << 20, YOUNG_SECONDS = 2 };
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------------------------- */
 
@@ -178,43 +180,6 @@ static void make_dirs(char *path) {
     mkdir(path, 0700);
 }
 
-/* Puts a small file into a directory, whole or not at all; gives errno or 0. Another process that is doing the same is left to it; what one
- * left behind that was killed is taken away after a minute. Not synced: half a file after a power cut is not believed. */
-static int publish(int dir, const char *name, const char *text, size_t n) {
-    char temporary[64];
-    snprintf(temporary, sizeof temporary, "%s.tmp", name);
-    const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    struct stat st;
-    int fd = openat(dir, temporary, flags, 0600), error = 0;
-    if (fd < 0 && errno == EEXIST && fstatat(dir, temporary, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        const time_t age = time(NULL) - st.st_mtim.tv_sec;
-        if (age >= 0 && age < STALE_SECONDS) {
-            return 0;
-        }
-        fd = unlinkat(dir, temporary, 0) ? -1 : openat(dir, temporary, flags, 0600);
-    }
-    if (fd < 0) {
-        return errno;
-    }
-    for (size_t done = 0; done < n && !error;) {
-        const ssize_t put = write(fd, text + done, n - done);
-        if (put < 0 && errno != EINTR) {
-            error = errno;
-        }
-        done += put > 0 ? (size_t)put : 0;
-    }
-    if (close(fd) && !error) {
-        error = errno;
-    }
-    if (!error && renameat(dir, temporary, dir, name)) {
-        error = errno;
-    }
-    if (error) {
-        unlinkat(dir, temporary, 0);
-    }
-    return error;
-}
-
 /* 0, or why it cannot be kept, as errno. */
 static int remember(const memory *m, const char *hex) {
     char *text = whole_text(m, hex);
@@ -223,7 +188,7 @@ static int remember(const memory *m, const char *hex) {
     }
     make_dirs(m->dir);
     const int dir = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = dir < 0 ? errno : publish(dir, m->name, text, strlen(text));
+    int error = dir < 0 ? errno : iflow_publish(dir, m->name, text, strlen(text), true, NULL);
     if (dir >= 0) {
         close(dir);
     }
