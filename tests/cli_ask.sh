@@ -95,7 +95,7 @@ assert page.count("<mark") > 0 and page.count("--s:") > 10 and "<svg" in page
 P
 grep -q '&lt;b&gt;it&lt;/b&gt; &amp; &quot;so&quot;' page.html || fail "the question is not escaped"
 run 0 ask -q 'Where?' --max-tokens 2 --method none --html page.html a.txt; grep -q 'scores no tokens' page.html || fail "no word about missing scores"
-run 1 ask -q 'Where?' --max-tokens 2 --html /nonexistent/page.html a.txt; says 'cannot write /nonexistent/page.html'
+run 1 ask -q 'Where?' --max-tokens 2 --html missing-dir/page.html a.txt; says 'cannot write missing-dir/page.html'
 
 # A real model, in a document of its own: it finds what is written there.
 export INFOFLOW_MODEL=$INFOFLOW_SMOLLM2

@@ -53,7 +53,7 @@ for line in 2 3 4 5 6 7 8 10; do says "bad.jsonl:$line: "; done
 json bad_out.jsonl '[r["id"] for r in d] == ["a", "2"]'
 : >none.jsonl; run 1 eval --methods none --output o none.jsonl; says 'none.jsonl has no question'
 run 1 eval --methods none --output o missing.jsonl; says 'cannot read missing.jsonl'
-run 1 eval --methods none --output /nonexistent/o data.jsonl; says 'cannot write /nonexistent/o'
+run 1 eval --methods none --output missing-dir/o data.jsonl; says 'cannot write missing-dir/o'
 
 # A question that does not fit is named; the others are asked.
 { sed -n 1p data.jsonl; printf '{"id": "long", "question": "q?", "answers": ["a"], "passages": ["%s"]}\n' "$(words 900 1 | tr '\n' ' ')"; sed -n 2p data.jsonl; } >long.jsonl

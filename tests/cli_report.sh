@@ -169,7 +169,7 @@ page = Page("it\x27s <i>.html")
 assert page.heading.endswith("on <u>\ufffd.jsonl") and "--report \x27it\x27\\\x27\x27s <i>.html\x27" in page.visible' || fail "names are not shown as they are"
 
 # A page that cannot be written is known before anything is asked; records and data are never overwritten; an earlier page stays.
-run 1 eval --methods none --output new.jsonl --report /nonexistent/page.html data.jsonl; says 'cannot write /nonexistent/page.html'
+run 1 eval --methods none --output new.jsonl --report missing-dir/page.html data.jsonl; says 'cannot write missing-dir/page.html'
 [ ! -e new.jsonl ] || fail "it asked first"
 cp data.jsonl data_before
 run 1 "${all[@]}" --report out.jsonl data.jsonl; says 'out.jsonl is the --output itself'
