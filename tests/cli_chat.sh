@@ -9,10 +9,19 @@ run 0 ask -q 'Where is the ship?' --max-tokens 5 --json a.txt; cp out ask
 printf 'Where is the ship?\nAnd the light?\n/again Where is the ship?\n/quit\nNever read\n' >questions
 stdin=questions run 0 chat --max-tokens 5 --json a.txt
 [ "$(wc -l <out)" = 3 ] || fail "not three answers"
-cp out chat.jsonl; cp ask ask.jsonl
+cp out chat.jsonl; head -2 out >usual.jsonl; cp ask ask.jsonl
 json chat.jsonl 'd[0]["answer"] == d[2]["answer"]' 'd[0]["selected"] == d[2]["selected"]' 'd[1]["tokens"]["context"] > d[0]["tokens"]["context"]' \
     'd[1]["tokens"]["recomputed"] == 0' 'd[1]["question"] == "And the light?"' 'd[2]["tokens"]["context"] == d[0]["tokens"]["context"]'
 [ "$(value ask 'd["answer"]')" = "$("$python" -c 'import json; print(json.loads(open("chat.jsonl").readline())["answer"])')" ] || fail "the first answer is not that of ask"
+
+# same_answers A B: the same answers over the same chunks.
+same_answers() {
+    "$python" - "$@" <<'P' || fail "other answers: $*"
+import json, sys
+a, b = ([(x["answer"], x["selected"], x["chunks"]) for x in map(json.loads, open(f))] for f in sys.argv[1:])
+assert a == b, (a, b)
+P
+}
 
 # For people: answers on standard output, a line about each on standard error, no prompt where nobody sees it.
 printf '/stats\n\n  \nWhere?\n/stats\nWhat else?\n' >questions
@@ -45,3 +54,17 @@ exec 9>&-
 # What does not fit is known before anything is prefilled.
 words 2000 2 >long.txt; echo 'Where?' >questions
 stdin=questions run 1 chat -s long_store --chunk 100 long.txt; says 'tokens of documents'; [ -z "$(find long_store -path '*chunks*' -name '*.gguf')" ] || fail "chunks were prefilled in vain"
+
+# Chunks that cannot be kept are a warning, as they are for ask: a limit that no chunk fits, and one on the size of files.
+printf 'Where is the ship?\nAnd the light?\n' >questions
+stdin=questions run 0 chat -s small --max-size 1K --max-tokens 5 --json a.txt; says 'a chunk could not be kept: '; same_answers usual.jsonl out
+got=0; (ulimit -f 4; "$bin" chat -s limited --max-tokens 5 --json a.txt >out 2>err <questions) || got=$?
+[ "$got" = 0 ] || fail "status $got under a limit on the size of files"
+says 'a chunk could not be kept: .*File too large'; same_answers usual.jsonl out
+# Where the limit holds some of the chunks, none is computed twice: that shows in how many were evicted.
+words 250 3 >more.txt; echo 'Where?' >questions
+stdin=questions run 0 chat -s whole --chunk 64 --max-tokens 2 --json more.txt
+n=$(find whole/chunks -name '*.gguf' | wc -l) size=$(find whole/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print int(n / 2) }')
+stdin=questions run 0 chat -s half --chunk 64 --max-size "$size" -v --max-tokens 2 --json more.txt
+evicted=$(sed -n 's/.*: evicted \([0-9]*\) chunks.*/\1/p' err | awk '{ n += $1 } END { print n + 0 }') left=$(find half/chunks -name '*.gguf' | wc -l)
+[ "$left" -lt "$n" ] && [ $((evicted + left)) = "$n" ] || fail "$evicted chunks were evicted and $left are left, of $n"

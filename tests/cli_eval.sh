@@ -23,6 +23,14 @@ grep -qE '^full +1.00 .* 100.0%$' means || fail "full prefill recomputes everyth
 # The chunks are those of the protocol: each passage alone, as ingest stores it; nothing is left to compute.
 run 0 ingest data.jsonl; says ': 0 chunks computed, 6 already stored'
 
+# Chunks that cannot be kept are a warning; the answers are the same.
+run 0 eval -s small --max-size 1K --methods none,infoflow --ratio 0.2 --output small.jsonl --limit 2 data.jsonl; says 'a chunk could not be kept: '
+"$python" - <<'P' || fail "other answers with a store that holds no chunk"
+import json
+a, b = ({(r["id"], r["method"]): (r["raw"], r["selected"]) for r in map(json.loads, open(f))} for f in ("out.jsonl", "small.jsonl"))
+assert len(b) == 4 and all(a[k] == v for k, v in b.items())
+P
+
 # A second run asks nothing; one more method asks only that; the means are over all.
 cp out.jsonl before
 run 0 eval --methods full,none,infoflow --ratio 0.2 --output out.jsonl data.jsonl; says '9 answers are in out.jsonl already'

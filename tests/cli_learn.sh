@@ -13,6 +13,9 @@ says '^learned from [0-9],[0-9]{3} tokens in [0-9]+ contexts, for chunks behind 
 cp "$place" first
 run 0 learn --chunk 100 --tokens 2000 --quiet -o again a.txt b.txt; [ ! -s err ] || fail "--quiet says something"; cmp again first || fail "what is learned differs from time to time"
 run 0 learn --chunk 100 --tokens 2000 --no-store -o again a.txt b.txt; cmp again first || fail "it depends on where chunks are"
+run 0 learn --chunk 100 --tokens 2000 -s small --max-size 1K -o again a.txt b.txt; says 'a chunk could not be kept: '; cmp again first || fail "what is learned depends on what is kept"
+got=0; (ulimit -f 16; "$bin" learn --chunk 100 --tokens 2000 -s limited -o /dev/null a.txt b.txt >out 2>err) || got=$?; [ "$got" = 0 ] || fail "status $got under a limit on the size of files"
+says 'a chunk could not be kept: .*File too large'
 
 # It is used where there is one, for methods of ours, and says so.
 ask a.txt b.txt; cp out with

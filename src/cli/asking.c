@@ -292,6 +292,16 @@ iflow_status context_fits(const session *s, const common_options *options, const
     return status;
 }
 
+bool context_is_kept(const session *s, const common_options *options, const document_chunks *chunks, size_t n_contexts) {
+    enum { A_TOKEN = 16, A_FILE = 4096, HEAD = 64 }; /* bytes besides the KV, at most; tokens of the head, about */
+    const size_t n_tokens = HEAD + (chunks->n_chunks ? chunks->start[chunks->n_chunks] : 0);
+    const iflow_model_info *m = &s->info;
+    const uint64_t n_values = 2 * (uint64_t)m->n_layer * (uint64_t)m->n_head_kv * (uint64_t)m->n_embd_head; /* K and V of a token */
+    const uint64_t n_kv = options->kv_type && strcmp(options->kv_type, "q8_0") == 0 ? n_values / 32 * 34 : n_values * 2;
+    return !s->store || !options->max_bytes ||
+           options->max_bytes / n_contexts >= n_tokens * (n_kv + A_TOKEN) + (chunks->n_chunks + 1) * A_FILE;
+}
+
 /* ---- The answer as it comes --------------------------------------------------------------------------------------------------------- */
 
 void stream_waiting(const context_documents *documents, bool off) {

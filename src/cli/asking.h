@@ -96,6 +96,10 @@ void context_documents_free(context_documents *documents);
 iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
                           char **why);
 
+/* Whether the store's limit (--max-size) has room for the KV of these chunks in so many contexts that prefill them differently. Where it
+ * has not, to compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
+bool context_is_kept(const session *s, const common_options *options, const document_chunks *chunks, size_t n_contexts);
+
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);
 

@@ -26,13 +26,15 @@ static const char commands[] = "/again QUESTION   ask from scratch: assemble, sc
                                "/help             this\n"
                                "/quit             end (so does the end of input)\n";
 
-/* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit is left to the library to refuse. */
+/* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
+ * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
 static iflow_status prefill(chat *c, const iflow_ask_params *params) {
     char *why = NULL;
     const bool fits =
         params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
     free(why);
-    return fits ? document_chunks_prefill(&c->documents.chunks, c->s.ctx) : IFLOW_OK;
+    return fits && context_is_kept(&c->s, &c->common, &c->documents.chunks, 1) ? document_chunks_prefill(&c->documents.chunks, c->s.ctx)
+                                                                               : IFLOW_OK;
 }
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */

@@ -76,24 +76,25 @@ static size_t chunk_length(const document_chunks *chunks, size_t i) {
     return chunks->start[i + 1] - chunks->start[i];
 }
 
-iflow_status document_chunk_prefill(const document_chunks *chunks, size_t i, iflow_context *ctx) {
+/* Computes the KV of chunk i, unless it is stored, and waits for another process that does. */
+static iflow_status prefill_chunk(const document_chunks *chunks, size_t i, iflow_context *ctx) {
     iflow_status status = IFLOW_E_BUSY;
     while (status == IFLOW_E_BUSY && !cli_interrupted()) {
         status = iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_length(chunks, i), NULL, NULL);
         if (status == IFLOW_E_BUSY)
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     }
-    return cli_interrupted() ? IFLOW_E_CANCELLED : status;
+    return status;
 }
 
 iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx) {
-    size_t longest = 0;
+    size_t longest = 0; /* goes first: what is refused because of its length is refused before anything was computed in vain */
     for (size_t i = 1; i < chunks->n_chunks; i++)
         longest = chunk_length(chunks, i) > chunk_length(chunks, longest) ? i : longest;
-    iflow_status status = chunks->n_chunks ? document_chunk_prefill(chunks, longest, ctx) : IFLOW_OK;
-    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
-        status = document_chunk_prefill(chunks, i, ctx);
-    return status;
+    iflow_status status = chunks->n_chunks ? prefill_chunk(chunks, longest, ctx) : IFLOW_OK;
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK && !cli_interrupted(); i++)
+        status = prefill_chunk(chunks, i, ctx);
+    return cli_interrupted() ? IFLOW_E_CANCELLED : IFLOW_OK;
 }
 
 iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx) {

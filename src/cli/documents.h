@@ -35,10 +35,9 @@ int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jso
                          document_chunks *out);
 /* Puts a chunk behind those that are there. */
 void document_chunks_add(document_chunks *chunks, const int32_t *tokens, size_t n);
-/* Computes the KV of chunk i, unless it is stored, and waits for another process that does. IFLOW_E_CANCELLED after an interrupt. */
-iflow_status document_chunk_prefill(const document_chunks *chunks, size_t i, iflow_context *ctx);
-/* Computes the KV of those that are not stored yet, one by one, the longest first: if that is refused, nothing was computed in vain. Waits
- * for those that another process computes. IFLOW_E_CANCELLED after an interrupt, which counts after one chunk at the latest. */
+/* Computes ahead the KV of those that are not stored yet, one by one, so that an interrupt counts after one chunk at the latest:
+ * IFLOW_E_CANCELLED. Waits for those that another process computes. The first other failure ends it and is not said (IFLOW_OK): what is
+ * missing afterwards is computed by the call that uses it, which goes on where a chunk cannot be kept, and says what is wrong. */
 iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx);
 /* Adds them all to a context. */
 iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx);

@@ -138,8 +138,8 @@ int eval_open_contexts(eval *e) {
     return CLI_OK;
 }
 
-/* Lays the question's text and passages into the contexts. Their KV is computed first, so that no method pays for it; and what does not fit
- * is known before. *why: of what does not, in place of the library's message. */
+/* Lays the question's text and passages into the contexts. Their KV is computed first, so that no method pays for it, unless it cannot be
+ * kept; and what does not fit is known before. *why: of what does not, in place of the library's message. */
 static iflow_status prepare(eval *e, const eval_question *question, char **why) {
     document_chunks chunks;
     iflow_ask_params params = e->params;
@@ -147,11 +147,15 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
     if (status == IFLOW_OK)
         status = context_fits(&e->s, &e->common, &chunks, &params, why);
+    size_t n_contexts = 0;
+    for (size_t c = 0; c < COUNT_OF(e->ctx); c++)
+        n_contexts += e->ctx[c] != NULL;
+    const bool ahead = status == IFLOW_OK && context_is_kept(&e->s, &e->common, &chunks, n_contexts);
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         if (!e->ctx[c])
             continue;
         iflow_context_clear(e->ctx[c]);
-        if (status == IFLOW_OK)
+        if (status == IFLOW_OK && ahead)
             status = document_chunks_prefill(&chunks, e->ctx[c]);
         if (status == IFLOW_OK)
             status = document_chunks_lay(&chunks, e->ctx[c]);

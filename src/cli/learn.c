@@ -49,16 +49,18 @@ static void shuffle(learning *l) {
 static iflow_status lay(learning *l) {
     const size_t most = (size_t)l->s.info.n_ctx_train / 2, wanted = length[l->n_contexts % COUNT_OF(length)];
     const size_t target = wanted < most ? wanted : most;
-    iflow_status status = IFLOW_OK;
+    document_chunks next = {0};
     iflow_context_clear(l->s.ctx);
     if (l->at + 2 > l->all.n_chunks)
         shuffle(l);
-    for (size_t n = 0, n_chunks = 0; status == IFLOW_OK && l->at < l->all.n_chunks && (n < target || n_chunks < 2); n_chunks++) {
+    while (l->at < l->all.n_chunks && (next.n_chunks < 2 || next.start[next.n_chunks] < target)) {
         const size_t chunk = l->order[l->at++];
-        n += chunk_length(l, chunk);
-        if ((status = document_chunk_prefill(&l->all, chunk, l->s.ctx)) == IFLOW_OK) /* one by one, so that an interrupt is heard */
-            status = iflow_context_add_tokens(l->s.ctx, l->all.token + l->all.start[chunk], chunk_length(l, chunk));
+        document_chunks_add(&next, l->all.token + l->all.start[chunk], chunk_length(l, chunk));
     }
+    iflow_status status = context_is_kept(&l->s, &l->common, &next, 1) ? document_chunks_prefill(&next, l->s.ctx) : IFLOW_OK;
+    if (status == IFLOW_OK)
+        status = document_chunks_lay(&next, l->s.ctx);
+    document_chunks_free(&next);
     return status;
 }
 
