@@ -137,7 +137,8 @@ IFLOW_API const char *iflow_architecture_name(size_t i);
 /* ---- Text --------------------------------------------------------------------------------------------------------------------------- */
 
 /* Tokenises UTF-8 text, adding nothing. parse_special: whether text like "<|im_end|>" becomes the control token (false for documents and
- * questions, which must not be able to forge a turn). E_FORMAT on invalid UTF-8, naming the offset. *tokens: iflow_free(). */
+ * questions, which must not be able to forge a turn). E_FORMAT on invalid UTF-8, naming the offset; E_UNSUPPORTED: a run of characters or
+ * digits that is too long for this model's tokenizer; E_ARG: more than 2^30 bytes. *tokens: iflow_free(). */
 IFLOW_API iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                                       size_t *n_tokens);
 /* The text of tokens, control tokens included, NUL-terminated; a token may hold part of a UTF-8 character. *text: iflow_free(). */
@@ -158,7 +159,7 @@ typedef struct iflow_pieces {
 
 /* Cuts a document into pieces of at most chunk_tokens tokens (0: 512; below 2^31), at the last paragraph end that fits, else sentence end,
  * else word, else character. The pieces joined are the text; white space at a cut stays with the piece before it. E_ARG on an empty
- * document, E_FORMAT on invalid UTF-8. */
+ * document, else as iflow_tokenize(). */
 IFLOW_API iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out);
 IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
 

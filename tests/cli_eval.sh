@@ -421,3 +421,16 @@ head -1 fits.out >first; need=$(value first 'd["tokens"]["context"] + d["tokens"
 run 1 eval -s exact_store --ctx "$need" --methods none -n 1 -o exact.out short.jsonl; says 'short.jsonl:1: question short: .* more than the context'
 [ "$(find exact_store -path '*chunks*' -name '*.gguf' | wc -l)" = 0 ] || fail "something was prefilled for a question that does not fit by one token"
 run 0 eval -s exact_store --ctx $((need + 1)) --alone --methods none -n 1 -o exact.out short.jsonl
+
+# A question whose numbers are none, or whose text this tokenizer does not do, is said to have failed; the next ones are asked.
+odd_model odd.gguf
+"$python" - <<'P'
+import json
+texts = {"odd": "A Z.", "digits": "7" * 20000, "good": "The sea is old.", "asked": "The ship is new."}
+with open("odd.jsonl", "w") as f:
+    for id, text in texts.items():
+        print(json.dumps({"id": id, "question": "Where is Z?" if id == "asked" else "Where?", "answers": ["x"], "passages": [text, "The lamp."]}), file=f)
+P
+run 1 eval -m odd.gguf --methods none,full,infoflow --fidelity -o odd_out.jsonl odd.jsonl
+says 'odd.jsonl:1: question odd, none: '; says 'odd.jsonl:2: question digits: a run of 20000 digits'; says 'odd.jsonl:4: question asked, infoflow: '
+json odd_out.jsonl '[(r["id"], r["method"]) for r in d] == [("good", m) for m in ("none", "full", "infoflow")]'

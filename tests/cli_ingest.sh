@@ -114,3 +114,56 @@ run 0 store list --json; json out 'len(d["documents"]) == 1' 'd["documents"][0][
 export INFOFLOW_STORE=$tmp/small
 run 0 ingest --chunk 100 --max-size 300K docs
 run 0 store list --json; json out '0 < d["bytes"] <= 300 * 1024'
+
+# A failure of one document is no failure of the next ones: numbers that are none, a text that this tokenizer does not do, a chunk too long.
+odd_model odd.gguf
+export INFOFLOW_STORE=$tmp/odd INFOFLOW_MODEL=odd.gguf
+mkdir mixed; words 60 1 >mixed/a.txt; echo 'A Z is in it.' >mixed/b.txt; printf '{"passages": ["%020000d"]}\n' 7 >mixed/c.jsonl; words 900 2 >mixed/d.txt; words 50 3 >mixed/e.txt
+run 1 ingest --chunk 2000 mixed; says 'b.txt: .*does not fit f16'; says 'c.jsonl:1: a run of 20000 digits'; says 'd.txt: .*longer than the context'; says '2 documents, .*; 3 failed'
+[ "$(sed 's/.*  //' out | tr '\n' ' ')" = 'mixed/a.txt mixed/e.txt ' ] || fail "not the documents that can be used"
+run 0 ask --chunk 500 -q 'Where?' -n 2 mixed/a.txt; rm mixed/b.txt mixed/d.txt
+run 0 ask -q 'Where?' -n 2 --json mixed; says 'c.jsonl:1: skipped, a run of 20000 digits'; json out '[x["name"] for x in d["documents"]] == ["mixed/a.txt", "mixed/e.txt"]'
+run 1 ask -q 'Where?' -n 2 mixed/c.jsonl; says 'c.jsonl:1: a run of 20000 digits'
+# Nor is it where it shows late: two processes that compute a chunk each are stopped, a third one waits for them, and they die.
+{ words 75 4; echo Z; words 75 5; } >z.txt; words 150 6 >late.txt; words 20 7 >early.txt
+"$python" - "$bin" z.txt late.txt early.txt <<'P' || fail "a document that waited was lost: $(cat second)"
+import fcntl, glob, os, signal, subprocess, sys, time
+command = [sys.argv[1], "ingest", "-s", "late", "--whole"]
+held, taken = [], set()
+def is_locked(path):
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+def stopped(name):  # while it has a claim; None: it was too fast
+    one = subprocess.Popen([*command, name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while one.poll() is None:
+        if set(glob.glob("late/tmp/*.claim")) - taken:
+            one.send_signal(signal.SIGSTOP)
+            time.sleep(0.01)
+            claim = set(glob.glob("late/tmp/*.claim")) - taken
+            if claim and is_locked(*claim):
+                taken.update(claim)
+                return one
+            one.send_signal(signal.SIGCONT)
+    for chunk in glob.glob("late/chunks/*/*.gguf"):
+        os.unlink(chunk)
+    return None
+for name in sys.argv[2:4]:
+    held.append(next(filter(None, (stopped(name) for _ in range(50)))))
+with open("second", "wb") as said:
+    last = subprocess.Popen([*command, *sys.argv[2:]], stdout=subprocess.PIPE, stderr=said)
+    while b"waiting for it" not in open("second", "rb").read():
+        assert last.poll() is None, "it did not wait"
+        time.sleep(0.02)
+    for one in held:
+        one.kill(), one.wait()
+    names = [line.split()[-1] for line in last.communicate()[0].decode().splitlines()]
+said = open("second").read()
+assert last.returncode == 1 and sorted(names) == ["early.txt", "late.txt"], (last.returncode, names)
+assert "; 1 failed" in said and "infoflow: z.txt: " in said, said
+P

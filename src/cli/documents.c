@@ -177,8 +177,13 @@ static void unusable(sources *list, bool named, const char *path, const char *wh
         skipped(list, path, why);
 }
 
+bool document_is_at_fault(iflow_status status) {
+    return status == IFLOW_E_FORMAT || status == IFLOW_E_ARG || status == IFLOW_E_CONTEXT || status == IFLOW_E_NOT_FINITE ||
+           status == IFLOW_E_UNSUPPORTED;
+}
+
 bool document_may_be_skipped(const document *doc, iflow_status status) {
-    return doc->found && (status == IFLOW_E_FORMAT || status == IFLOW_E_ARG);
+    return doc->found && document_is_at_fault(status);
 }
 
 void sources_skip(sources *list, const document *doc) {

@@ -77,6 +77,9 @@ typedef bool (*on_document)(document *doc, void *user);
  * if the list is lenient), and passed over. A lenient list of which nothing is left has failed. */
 void sources_read(sources *list, bool jsonl, on_document take, void *user);
 
+/* Whether a failure is one of the text that was given, so that another one may do; else the next one would meet it, too. */
+bool document_is_at_fault(iflow_status status);
+
 /* For what takes documents, where one turns out not to be usable: whether it may be passed over; says so, with the library's message, and
  * counts it. */
 bool document_may_be_skipped(const document *doc, iflow_status status);

@@ -150,6 +150,7 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
     size_t n_contexts = 0;
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++)
         n_contexts += e->ctx[c] != NULL;
+    bool warm = true;
     const bool ahead = status == IFLOW_OK && context_is_kept(&e->s, &e->common, &chunks, n_contexts);
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         if (!e->ctx[c])
@@ -159,10 +160,10 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
             status = document_chunks_prefill(&chunks, e->ctx[c]);
         if (status == IFLOW_OK)
             status = document_chunks_lay(&chunks, e->ctx[c]);
-        if (status == IFLOW_OK && !e->warm)
-            status = warm_up(e, e->ctx[c], question);
+        if (status == IFLOW_OK && !e->warm) /* what fails here fails below, where it is said of which method */
+            warm = warm_up(e, e->ctx[c], question) == IFLOW_OK && warm;
     }
-    e->warm = e->warm || status == IFLOW_OK;
+    e->warm = e->warm || (status == IFLOW_OK && warm);
     document_chunks_free(&chunks);
     return status;
 }
@@ -285,6 +286,10 @@ static iflow_status ask_full(eval *e, const eval_question *question) {
     iflow_status status = e->full ? IFLOW_OK : ask(e, question, &full, &e->full);
     if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted())
         status = replay_full(e, &full, &e->full_logits);
+    if (status != IFLOW_OK) { /* nothing is compared with numbers that were not computed */
+        free(e->full_logits);
+        e->full_logits = NULL;
+    }
     return status;
 }
 
@@ -315,7 +320,7 @@ static bool give_up(eval *e, const eval_question *question, const char *method, 
         cli_failed(status, what);
     free(what);
     e->n_failed++;
-    return status == IFLOW_E_CONTEXT || status == IFLOW_E_FORMAT || status == IFLOW_E_ARG;
+    return document_is_at_fault(status);
 }
 
 /* Asks one question of one variant and writes its record. False to stop. */

@@ -148,16 +148,11 @@ static bool record(ingest *in, const char *name, char *recorded, const document_
     return status == IFLOW_OK;
 }
 
-/* Failures that the next document would meet too. */
-static bool is_fatal(iflow_status status) {
-    return status != IFLOW_E_FORMAT && status != IFLOW_E_CONTEXT && status != IFLOW_E_ARG && status != IFLOW_E_NOT_FINITE;
-}
-
 /* Says that a document cannot be used; the rest goes on unless that is pointless. */
 static void give_up(ingest *in, iflow_status status, const char *name) {
     cli_failed(status, name);
     in->sources.n_failed++;
-    in->fatal = is_fatal(status);
+    in->fatal = !document_is_at_fault(status);
 }
 
 static bool ingest_document(document *doc, void *user) {
@@ -215,8 +210,8 @@ static void finish_waiting(ingest *in) {
     cli_signals(CLI_SIGNAL_GRACEFUL);
     for (size_t w = 0; w < in->n_waiting; w++) {
         waiting *doc = &in->waiting[w];
-        for (size_t i = 0; i < doc->chunks.n_chunks && !in->fatal; i++) {
-            iflow_status status = IFLOW_OK;
+        iflow_status status = IFLOW_OK;
+        for (size_t i = 0; i < doc->chunks.n_chunks && status == IFLOW_OK; i++) {
             while (!doc->id[i][0] && !cli_interrupted() && (status = prefill(in, &doc->chunks, i, i + 1, doc->id)) == IFLOW_E_BUSY) {
                 char *what = text_format("%s: waiting for another process", doc->name);
                 show_progress(in, 0, 0, what);
@@ -225,14 +220,13 @@ static void finish_waiting(ingest *in) {
             }
             if (cli_interrupted())
                 return;
-            if (status != IFLOW_OK) {
-                cli_failed(status, doc->name);
-                in->fatal = true;
-            }
         }
+        if (status == IFLOW_OK)
+            record(in, doc->name, doc->recorded, &doc->chunks, doc->id);
+        else
+            give_up(in, status, doc->name);
         if (in->fatal)
             return;
-        record(in, doc->name, doc->recorded, &doc->chunks, doc->id);
     }
 }
 

@@ -165,8 +165,9 @@ static iflow_status call_tokenize(tokenising *t, size_t stretch) {
         const iflow_status status =
             n_stack / page > n_pages / 2 * 3 ? iflow_fail_memory(n_stack) : iflow_on_stack(n_stack, run_tokenising, t);
         if (status) {
+            /* Other texts need no such stack: that is a limit on the text, not a machine out of memory. */
             return iflow_fail_in(
-                status,
+                IFLOW_E_UNSUPPORTED,
                 "a run of %zu characters is too long to be tokenised here (it takes a stack of %zu bytes; line ends or spaces "
                 "in it would do without)",
                 stretch, n_stack);

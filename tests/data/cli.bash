@@ -51,3 +51,21 @@ words() {
     awk -v n="$1" -v s="$2" 'BEGIN { srand(s); split("the sea a ship bright harbour went over old stone to light keeper and river of north wind small house", w, " ");
         for (i = 1; i <= n; i++) printf "%s%s", w[int(rand() * 20) + 1], i % 60 == 0 ? ".\n\n" : i % 12 == 0 ? ". " : " "; print "" }'
 }
+
+# odd_model FILE: a model whose tokenizer refuses a number of more than 10,000 digits, and whose KV of a text with a Z is not a number.
+odd_model() {
+    PYTHONDONTWRITEBYTECODE=1 "$python" - "$INFOFLOW_SOURCE/tests/reference" "$1" <<'P' || fail "no model $1"
+import dataclasses, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import make_models
+sound = make_models.tensors_of
+def odd(spec):
+    tensors = sound(spec)
+    tensors["token_embd.weight"][ord("Z")] = float("nan")
+    return tensors
+make_models.tensors_of = odd
+spec = next(s for s in make_models.SPECS if s.name == "llama-untied")
+make_models.write_model(dataclasses.replace(spec, pre="superbpe"), Path(sys.argv[2]))
+P
+}
