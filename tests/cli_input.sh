@@ -29,11 +29,11 @@ printf 'a text\0and more\n' >zero.txt; run 1 ask -q 'x' zero.txt; says 'zero.txt
 printf '\xff\xfea\0\0\0b\0' >zero16.txt; run 1 ask -q 'x' zero16.txt; says 'zero16.txt: not a text'
 printf '\xef\xbb\xbf' >only_bom.txt; run 1 ask -q 'x' only_bom.txt; says 'only_bom.txt: empty'
 # Across the blocks of 64 KiB in which files are read: each byte of a character falls on a boundary.
-printf '{"title":"t","text":"é𝄞é𝄞é𝄞"}\n' >short.jsonl; want=$(id short.jsonl)
+printf '{"title":"t","text":"é𝄞é𝄞é𝄞"}\n' >short.jsonl; cp short.jsonl name.jsonl; want=$(id name.jsonl)
 for shift in 0 1 2 3 4; do
     while read -r e spaces; do
-        { printf '\ufeff{"title":"t","text":%*s' $((spaces - 27 - shift)) ''; tail -c +21 short.jsonl; } | iconv -f UTF-8 -t "$e" >long.jsonl
-        [ "$(id long.jsonl)" = "$want" ] || fail "$e, shifted by $shift, is another text"
+        { printf '\ufeff{"title":"t","text":%*s' $((spaces - 27 - shift)) ''; tail -c +21 short.jsonl; } | iconv -f UTF-8 -t "$e" >name.jsonl
+        [ "$(id name.jsonl)" = "$want" ] || fail "$e, shifted by $shift, is another text"
     done <<'T'
 UTF-8 65536
 UTF-16LE 32768
@@ -42,7 +42,7 @@ done
 
 # ---- Lines: the same of JSON documents, data of eval, and questions of a chat.
 printf '{"id":"1","question":"Wo?","answers":["x"],"passages":["Das Café."]}\n{"id":"2","question":"Wann?","answers":["x"],"passages":["Die See, 𝄞."]}\n' >data.jsonl
-run 0 ingest --quiet data.jsonl; cp out ids
+cp data.jsonl name.jsonl; run 0 ingest --quiet name.jsonl; cp out ids
 variants() { # of a file FROM: the same lines in other encodings, named as v.*.jsonl
     { printf '\ufeff'; cat "$1"; } >v.bom.jsonl
     iconv -f UTF-8 -t UTF-16LE v.bom.jsonl >v.16.jsonl; iconv -f UTF-8 -t UTF-32BE v.bom.jsonl >v.32.jsonl
@@ -50,10 +50,10 @@ variants() { # of a file FROM: the same lines in other encodings, named as v.*.j
 }
 variants data.jsonl
 for v in v.*.jsonl; do
-    run 0 ingest --quiet "$v"; cmp -s out ids || fail "$v has other documents"
+    cp "$v" name.jsonl; run 0 ingest --quiet name.jsonl; cmp -s out ids || fail "$v has other documents"
     run 0 eval --methods none -n 1 -o "$v.out" "$v"; [ "$(wc -l <"$v.out")" = 2 ] || fail "$v has other questions"
 done
-cat v.bom.jsonl v.bom.jsonl >two.jsonl; run 0 ingest --quiet two.jsonl; [ "$(sort -u out | wc -l) $(wc -l <out)" = "2 4" ] || fail "a mark inside is not dropped"
+cat v.bom.jsonl v.bom.jsonl >two.jsonl; run 0 ingest --quiet two.jsonl; [ "$(cut -c35- out | tr '\n' ' ')" = "1 2 1 2 " ] || fail "a mark inside is not dropped"
 printf '{"text":"good"}\n{"text":"Caf\xe9"}\n{"text":"a\0b"}\n{"text":"good, too"}\n{"text":"caf\xc3' >bad.jsonl
 run 1 ingest bad.jsonl; [ "$(wc -l <out)" = 2 ] || fail "good lines were not taken"
 says 'bad.jsonl:2: not UTF-8 at byte 28 '; says 'bad.jsonl:3: not a text: byte 42 is zero'; says 'bad.jsonl:5: damaged UTF-8: .*middle of a character'
@@ -80,7 +80,7 @@ run 0 eval --methods none -n 1 -o fd.out <(cat data.jsonl)
 stdin=UTF-16LE.txt; run 0 ask --quiet -n 1 -q 'x' -; stdin=/dev/null
 mkfifo fifo
 for place in fifo /dev/tty0 /dev/null .; do
-    for arguments in "ask --profile $place -q x plain.txt" "ask --correction $place -q x plain.txt" "eval --methods none -o $place data.jsonl" "bench --correction $place"; do
+    for arguments in "ask --profile $place -q x plain.txt" "ask --correction $place -q x plain.txt" "eval --methods none -o $place data.jsonl" "bench -c 256 --correction $place"; do
         # shellcheck disable=SC2086
         timeout 20 "$bin" $arguments >out 2>err </dev/null && status=0 || status=$?
         [ "$status" = 1 ] || fail "status $status from: infoflow $arguments"

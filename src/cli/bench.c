@@ -352,8 +352,6 @@ int cli_bench(int argc, char **argv) {
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     if (b.correction && strcmp(b.correction, "none") == 0)
         b.correction = NULL;
-    if (b.correction && session_check_correction(b.correction) != CLI_OK)
-        return CLI_FAILED;
     b.quiet = common.quiet;
     b.behind = common.behind;
     b.exact = common.exact;

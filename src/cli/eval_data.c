@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- Questions ---------------------------------------------------------------------------------------------------------------------- */
@@ -295,18 +294,14 @@ const json_t *eval_records_find(const eval_records *records, const eval_key *key
     return record;
 }
 
-/* Opens a file to read ("rb") or to append ("ab"), which a pipe or a device is not: nothing waits for one. */
-static int open_regular(const char *path, const char *mode, FILE **out) {
+/* Opens a file to read ("rb") or to append ("ab"). */
+static int open_records(const char *path, const char *mode, FILE **out) {
     const bool reads = mode[0] == 'r';
-    const int fd = open(path, (reads ? O_RDONLY : O_WRONLY | O_APPEND | O_CREAT) | O_CLOEXEC | O_NONBLOCK, 0666);
-    struct stat file = {0};
-    const char *why = fd < 0 && errno != ENXIO ? strerror(errno) : NULL; /* ENXIO: a pipe that nobody reads */
-    if (!why && (fd < 0 || (fstat(fd, &file) == 0 && !S_ISREG(file.st_mode))))
-        why = S_ISDIR(file.st_mode) ? strerror(EISDIR) : "not a regular file";
-    if (!why && !(*out = fdopen(fd, mode)))
-        why = strerror(errno);
-    if (!why)
+    const char *why = NULL;
+    const int fd = open_regular(path, reads ? O_RDONLY : O_WRONLY | O_APPEND | O_CREAT, &why);
+    if (fd >= 0 && (*out = fdopen(fd, mode)))
         return CLI_OK;
+    why = why ? why : strerror(errno);
     cli_error("cannot %s %s: %s", reads ? "read" : "write", path, why);
     if (fd >= 0)
         close(fd);
@@ -314,7 +309,7 @@ static int open_regular(const char *path, const char *mode, FILE **out) {
 }
 
 int eval_records_append(const char *path, FILE **out) {
-    return open_regular(path, "ab", out);
+    return open_records(path, "ab", out);
 }
 
 int eval_records_read(const char *path, eval_records *out) {
@@ -326,7 +321,7 @@ int eval_records_read(const char *path, eval_records *out) {
     FILE *file = NULL;
     if (access(path, F_OK) != 0 && errno == ENOENT)
         return CLI_OK;
-    if (open_regular(path, "rb", &file) != CLI_OK)
+    if (open_records(path, "rb", &file) != CLI_OK)
         return CLI_FAILED;
     errno = 0;
     while (result == CLI_OK && (n = getline(&line, &capacity, file)) > 0) {

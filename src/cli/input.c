@@ -48,12 +48,24 @@ bool input_open(input *in, const char *path) {
     return true;
 }
 
+int open_regular(const char *path, int flags, const char **why) {
+    struct stat file = {0};
+    const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0666);
+    const bool known = fd >= 0 && fstat(fd, &file) == 0;
+    if (known && S_ISREG(file.st_mode))
+        return fd;
+    /* ENXIO: a pipe that nobody reads */
+    *why = known && S_ISDIR(file.st_mode) ? strerror(EISDIR) : known || errno == ENXIO ? "not a regular file" : strerror(errno);
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 bool input_open_regular(input *in, const char *path) {
-    struct stat file;
+    const char *why = NULL;
     *in = (input){.path = path, .name = path};
-    if ((in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0 || fstat(in->fd, &file) != 0)
-        return give_up(in, text_format("%s", strerror(errno)));
-    return S_ISREG(file.st_mode) || give_up(in, text_format("not a regular file"));
+    in->fd = open_regular(path, O_RDONLY, &why);
+    return in->fd >= 0 || give_up(in, text_format("%s", why));
 }
 
 void input_close(input *in) {

@@ -25,6 +25,10 @@ typedef struct input {
     bool binary; /* what is wrong is that this is no text at all */
 } input;
 
+/* Opens a regular file, by flags of open(2), and gives its descriptor; -1 with *why (static, until the next call). Nothing waits for a pipe
+ * or a device: they are refused. */
+int open_regular(const char *path, int flags, const char **why);
+
 /* Opens a file, or standard input for "-". False with `why`. Close it either way. */
 bool input_open(input *in, const char *path);
 /* The same where nothing but a regular file will do: a pipe or a device fails, and nothing waits for it. */

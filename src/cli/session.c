@@ -1,8 +1,8 @@
 /* session.c - the model, the store and the context that a command works with, opened from its common options. */
 #include "session.h"
 
-#include "input.h"
 #include "progress.h"
+#include "text.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -111,15 +111,6 @@ char *session_config_path(const char *directory, const char *fingerprint, const 
     return path;
 }
 
-int session_check_correction(const char *path) {
-    input in;
-    const bool exists = access(path, F_OK) == 0, ok = input_open_regular(&in, path);
-    if (!ok)
-        cli_error(exists ? "%s is no correction: %s" : "%s: %s", path, in.why);
-    input_close(&in);
-    return ok ? CLI_OK : CLI_FAILED;
-}
-
 /* The correction that the options mean; none at the default place is no failure. */
 static int load_correction(const common_options *options, session *s) {
     if (!options->correction || strcmp(options->correction, "none") == 0)
@@ -131,12 +122,9 @@ static int load_correction(const common_options *options, session *s) {
         return CLI_OK;
     }
     s->correction_path = path;
-    int result = session_check_correction(path);
-    if (result == CLI_OK) {
-        const iflow_status status = iflow_correction_load(path, s->model, &s->correction);
-        result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
-    }
-    if (result != CLI_OK) {
+    const iflow_status status = iflow_correction_load(path, s->model, &s->correction);
+    if (status != IFLOW_OK) {
+        cli_failed(status, NULL);
         cli_note("`infoflow learn` makes a correction; --correction none does without");
         return CLI_FAILED;
     }

@@ -40,10 +40,6 @@ int session_load_model(const command_usage *usage, const common_options *options
  * string. */
 char *session_config_path(const char *directory, const char *fingerprint, const char *ending);
 
-/* Whether a correction is a file that can be read, and not a pipe or a device that somebody would wait for. CLI_OK, or CLI_FAILED after a
- * message. */
-int session_check_correction(const char *path);
-
 /* Tokens a chunk may have: what --chunk or --whole say. */
 size_t session_chunk_tokens(const common_options *options);
 

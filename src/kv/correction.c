@@ -155,7 +155,9 @@ static iflow_status map_file(const char *path, iflow_blob *out) {
         return iflow_fail(errno == ENOENT ? IFLOW_E_NOT_FOUND : IFLOW_E_IO, "%s: %s", path, strerror(errno));
     }
     iflow_status status = IFLOW_OK;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size <= DIGITS) {
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+        status = iflow_fail(IFLOW_E_FORMAT, "%s is no correction: not a regular file", path);
+    } else if (st.st_size <= DIGITS) {
         status = iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
     } else if (!iflow_files_map_fd(fd, (size_t)st.st_size, false, out)) {
         status = iflow_fail(IFLOW_E_IO, "%s: cannot map: %s", path, strerror(errno));
