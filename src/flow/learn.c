@@ -134,7 +134,7 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
     if (!status && s->n > (size_t)ctx->n_ctx) {
         status = iflow_fail(IFLOW_E_CONTEXT,
                             "%zu tokens (%zu of them of the head) are more than the context of %d holds; learn from fewer at a time, or "
-                            "make the context larger (n_ctx)",
+                            "make the context larger",
                             s->n, s->n_head, ctx->n_ctx);
     }
     if (status) {
