@@ -41,7 +41,7 @@ extern "C" {
 #define IFLOW_API
 #endif
 
-#define IFLOW_VERSION "0.1.0"
+#define IFLOW_VERSION "0.2.0"
 
 /* ---- Status ------------------------------------------------------------------------------------------------------------------------- */
 
@@ -466,8 +466,8 @@ IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_par
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:
- * logits [n_tokens, n_vocab] are what each is predicted by. The context goes on from them. Costs a pass of n_tokens; nothing is repaired
- * again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT; E_NOT_FINITE. */
+ * logits [n_tokens, n_vocab] are what each is predicted by, and void on failure. The context goes on from them. Costs a pass of n_tokens;
+ * nothing is repaired again. E_ARG if nothing was asked before, or a token is none; E_CONTEXT; E_NOT_FINITE. */
 IFLOW_API iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits);
 
 /* How near next-token distributions are to full prefill's, at n_tokens places of a text. */

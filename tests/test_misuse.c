@@ -79,6 +79,17 @@ static int tear_down(void **state) {
     X("n is NULL", iflow_store_list_documents(store, &(iflow_document **){NULL}, NULL))                                                    \
     X("store is NULL", iflow_store_delete_document(NULL, "x"))                                                                             \
     X("no id", iflow_store_delete_document(store, NULL))                                                                                   \
+    X("store is NULL", iflow_store_verify_document(NULL, "x"))                                                                             \
+    X("no id", iflow_store_verify_document(store, NULL))                                                                                   \
+    X("no id", iflow_store_verify_document(store, "../../VERSION"))                                                                        \
+    X("store is NULL", iflow_store_verify_all(NULL, ignore_verified, NULL))                                                                \
+    X("on_verified is NULL", iflow_store_verify_all(store, NULL, NULL))                                                                    \
+    X("store is NULL", iflow_store_pin_document(NULL, "x", true))                                                                          \
+    X("no id", iflow_store_pin_document(store, NULL, true))                                                                                \
+    X("no id", iflow_store_pin_document(store, "../../VERSION", false))                                                                    \
+    X("needs a name", iflow_write_file(NULL, "x", 1, false))                                                                               \
+    X("needs a name", iflow_write_file("", "x", 1, false))                                                                                 \
+    X("its bytes", iflow_write_file("x", NULL, 1, false))                                                                                  \
     X("store is NULL", iflow_store_resolve(NULL, "0000", (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                        \
     X("no id", iflow_store_resolve(store, NULL, (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                                 \
     X("id is NULL", iflow_store_resolve(store, "0000", NULL, &(bool){false}))                                                              \
@@ -149,6 +160,11 @@ static iflow_status several(iflow_context *c, const int32_t *tokens, const size_
     char id[1][IFLOW_ID_SIZE];
     bool stored[1];
     return iflow_context_prefill_several(c, tokens, start, 1, ids ? id : NULL, was_stored ? stored : NULL);
+}
+
+static bool ignore_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+    (void)id, (void)is_document, (void)status, (void)message, (void)user;
+    return true;
 }
 
 static iflow_status learn_to(const char *path) {

@@ -1,6 +1,7 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "html.h"
 #include "input.h"
+#include "output.h"
 #include "profile.h"
 #include "progress.h"
 #include "text.h"
@@ -59,7 +60,8 @@ int cli_ask(int argc, char **argv) {
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(asking.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &asking, &common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &checking, asking.method)) != CLI_OK)
+        (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
+        (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK))
         return result;
 
     session s = {0};

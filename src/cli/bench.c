@@ -3,6 +3,7 @@
 #include "bench_measure.h"
 #include "bench_report.h"
 #include "options.h"
+#include "output.h"
 #include "progress.h"
 #include "report.h"
 #include "session.h"
@@ -342,6 +343,8 @@ int cli_bench(int argc, char **argv) {
         return result;
     if (svg && !(b.parts & BENCH_TTFT))
         return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
+    if (svg && (result = output_check("--svg", svg, OUTPUT_CHART)) != CLI_OK)
+        return result;
     if (!(b.parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
         if (lengths)
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");

@@ -1,6 +1,7 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, a choice at a time, and writes it down as its profile. */
 #include "calibrate_items.h"
 #include "eval_variants.h"
+#include "output.h"
 #include "profile.h"
 #include "progress.h"
 #include "report.h"
@@ -487,6 +488,8 @@ int cli_calibrate(int argc, char **argv) {
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
     if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+        return result;
+    if (c.output && (result = output_check("--output", c.output, OUTPUT_PROFILE)) != CLI_OK)
         return result;
     char *path = NULL;
     result = session_load_model(&usage, &c.common, &c.s);

@@ -3,6 +3,7 @@
 
 #include "eval_charts.h"
 #include "eval_picture.h"
+#include "output.h"
 #include "page.h"
 #include "svg.h"
 
@@ -108,6 +109,8 @@ int eval_report_check(const char *path, const char *data_path, const char *recor
                   is_same_file(path, data_path) ? "the data" : "the --output");
         return CLI_FAILED;
     }
+    if (output_check("--report", path, OUTPUT_PAGE) != CLI_OK)
+        return CLI_FAILED;
     const bool was_there = access(path, F_OK) == 0;
     FILE *file = fopen(path, "ab"); /* an earlier page stays until there is a new one */
     if (!file || fclose(file) != 0) {

@@ -50,7 +50,7 @@ int cli_info(int argc, char **argv) {
                                  "Prints the compute devices, the supported architectures and, with -m, a model's facts.",
                                  "  infoflow info -m model.gguf"};
     const option_spec spec[] = {
-        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: none)"},
+        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL, else none)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "device", "NAME", OPTION_DEVICE, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
         {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
@@ -67,7 +67,7 @@ int cli_info(int argc, char **argv) {
     session s = {0};
     profile found = {0};
     session_log(&options);
-    if (options.model)
+    if (options.model || environment("INFOFLOW_MODEL"))
         result = session_load_model(&usage, &options, &s);
     else
         result = CLI_OK;

@@ -1,5 +1,6 @@
 /* learn.c - `infoflow learn`: puts documents together into contexts of several lengths, and learns from them what reuse does to KV. */
 #include "documents.h"
+#include "output.h"
 #include "profile.h"
 #include "progress.h"
 #include "terminal.h"
@@ -98,8 +99,8 @@ static int learn(learning *l, const char *path) {
         return cli_failed(status, NULL);
     if (!l->common.quiet) {
         char *chunks = common_chunks(l->common.behind);
-        cli_note("learned from %s tokens in %zu contexts, for chunks %s, in %s", human_count(n), l->n_contexts, chunks,
-                 human_clock(now_seconds() - start));
+        cli_note("learned from %s tokens in %zu context%s, for chunks %s, in %s", human_count(n), l->n_contexts, plural(l->n_contexts),
+                 chunks, human_clock(now_seconds() - start));
         free(chunks);
     }
     if (printf("%s\n", visible(path)) < 0)
@@ -145,6 +146,8 @@ int cli_learn(int argc, char **argv) {
     if (first == argc)
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
     if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+        return result;
+    if (l.output && (result = output_check("--output", l.output, OUTPUT_CORRECTION)) != CLI_OK)
         return result;
     char *path = NULL;
     result = session_load_model(&usage, &l.common, &l.s);

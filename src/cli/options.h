@@ -152,7 +152,8 @@ char *common_chunks(int behind);
         {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"},                   \
         OPTION_ROW_EXACT(o)
 #define OPTION_ROWS_OUTPUT(o)                                                                                                              \
-    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings"}, {                                         \
+    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings; files that are left out are still named"},  \
+    {                                                                                                                                      \
         'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show the library's messages; twice: all of them"                          \
     }
 

@@ -67,7 +67,9 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     char more[64];
     print_cut(to, s, answer);
     fprintf(to, "\n");
-    snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
+    more[0] = '\0';
+    if (answer->n_chunks) /* a follow-up's context is what there was */
+        snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
     print_tokens(to, "context", answer->n_context, more);
     print_share(to, "reused", answer, answer->n_reused);
     if (answer->n_corrected && isfinite(answer->correction_held)) {

@@ -60,6 +60,9 @@ typedef enum iflow_context_warning { IFLOW_WARN_BEYOND = 1, IFLOW_WARN_PLAIN = 2
 /* Whether a warning is due: not where it was given before. */
 bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what);
 
+/* What else helps where something does not fit, as the end of a sentence: a larger context, if the model was trained for one; else "". */
+const char *iflow_context_larger(const iflow_context *ctx);
+
 /* Warns, once, where n_rows are more than the model was trained for. */
 void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows);
 

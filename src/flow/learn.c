@@ -134,7 +134,7 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
     if (!status && s->n > (size_t)ctx->n_ctx) {
         status = iflow_fail(IFLOW_E_CONTEXT,
                             "%zu tokens (%zu of them of the head) are more than the context of %d holds; learn from fewer at a time, or "
-                            "make the context larger (n_ctx)",
+                            "make the context larger",
                             s->n, s->n_head, ctx->n_ctx);
     }
     if (status) {
@@ -293,6 +293,9 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
 
 cleanup:
     lesson_free(&s);
+    if (status == IFLOW_E_NOT_FINITE) {
+        iflow_context_drop_rows(ctx);
+    }
     return status;
 }
 
@@ -396,21 +399,7 @@ iflow_status iflow_learner_write(const iflow_learner *learner, const char *path)
         regress(l, &l->layer[i], a, b, values.mean + i * n_out, values.map + i * n_out * n_out,
                 values.position + i * n_out * IFLOW_CORRECTION_FEATURES);
     }
-    const struct {
-        const char *name;
-        const float *value;
-        size_t n;
-    } part[] = {{"mean", values.mean, (n_layer - 1) * n_out},
-                {"effect of a place", values.position, (n_layer - 1) * n_out * IFLOW_CORRECTION_FEATURES}};
-    for (size_t i = 0; !status && i < sizeof part / sizeof *part; i++) {
-        const size_t at = iflow_finite_first(part[i].value, part[i].n);
-        status = at < part[i].n ? iflow_not_finite((double)part[i].value[at], "a %s that was learned", part[i].name) : IFLOW_OK;
-    }
-    for (size_t i = 0; !status && i < (n_layer - 1) * n_out * n_out; i++) {
-        const float value = ggml_fp16_to_fp32(values.map[i]);
-        status = isfinite(value) ? IFLOW_OK : iflow_not_finite((double)value, "an element of the map that was learned");
-    }
-    status = status ? status : iflow_correction_write(path, &values);
+    status = iflow_correction_write(path, &values); /* which says so where a number is not finite */
 
 cleanup:
     free(values.mean), free(values.map), free(values.position);

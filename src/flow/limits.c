@@ -55,7 +55,7 @@ iflow_status iflow_context_chunk_too_long(const iflow_context *ctx, size_t n_bef
         return iflow_fail(
             IFLOW_E_CONTEXT,
             "the context of %d tokens is too small for any chunk: %zu tokens stand before one while it is prefilled, so that at "
-            "least %zu are needed (n_ctx, --ctx)%s",
+            "least %zu are needed%s",
             ctx->n_ctx, n_before, n_before + 1,
             !text         ? ""
             : ctx->behind ? "; fewer where chunks are prefilled alone"
@@ -68,18 +68,22 @@ iflow_status iflow_context_chunk_too_long(const iflow_context *ctx, size_t n_bef
         n_tokens, n_before, ctx->n_ctx, (size_t)ctx->n_ctx - n_before);
 }
 
-bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what) {
-    const bool due = !(ctx->warned & what);
-    ctx->warned |= what;
-    return due;
-}
-
 /* context_length is what the model was trained for, with its rope scaling where that was so: files of linear scaling and of models that
  * were trained with YaRN name the extended length, and the one before as rope.scaling.original_context_length. Where YaRN was put on a
  * model without training, context_length can be the one before, and the scaling reaches further than it. */
 static size_t trained_for(const iflow_hparams *h) {
     const double scaled = h->rope.ext_factor > 0 ? (double)h->rope.n_ctx_orig / (double)h->rope.freq_scale : 0;
     return scaled <= h->n_ctx_train ? (size_t)h->n_ctx_train : scaled < IFLOW_MAX_CTX ? (size_t)(scaled + 0.5) : IFLOW_MAX_CTX;
+}
+
+const char *iflow_context_larger(const iflow_context *ctx) {
+    return (size_t)ctx->n_ctx < trained_for(&ctx->model->h) ? ", or make the context larger" : "";
+}
+
+bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what) {
+    const bool due = !(ctx->warned & what);
+    ctx->warned |= what;
+    return due;
 }
 
 void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows) {

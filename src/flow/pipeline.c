@@ -76,7 +76,7 @@ static iflow_status check_room(const run *r) {
                : iflow_fail(
                      IFLOW_E_CONTEXT,
                      "the context of %d is too small for the question with any document: %zu tokens of chat header and %zu of question "
-                     "need at least %zu (n_ctx, --ctx)",
+                     "need one of at least %zu tokens",
                      r->ctx->n_ctx, r->text.head.n, n_behind, least);
 }
 
@@ -92,9 +92,9 @@ static iflow_status lay_out(run *r) {
     const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
     if (n + n_behind >= (size_t)ctx->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT,
-                          "%zu tokens of documents and %zu of question are %zu more than the context of %d holds; leave out documents"
-                          ", or make the context larger (n_ctx, --ctx)",
-                          n, n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx);
+                          "%zu tokens of documents, %zu of the question and 1 of an answer are %zu more than the context of %d holds; "
+                          "leave out documents%s",
+                          n, n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx, iflow_context_larger(ctx));
     }
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;

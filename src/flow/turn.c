@@ -34,11 +34,11 @@ iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params 
     }
     const int before = ctx->turn.n_rows, n_pending = ctx->turn.pending >= 0, n = n_pending + (int)turn.n;
     if (before + n >= ctx->n_ctx) {
-        status =
-            iflow_fail(IFLOW_E_CONTEXT,
-                       "the conversation has %d tokens and the question %d, %d more than the context of %d holds; start again with fewer "
-                       "documents, or with a larger context (n_ctx, --ctx)",
-                       before, n, before + n + 1 - ctx->n_ctx, ctx->n_ctx);
+        status = iflow_fail(
+            IFLOW_E_CONTEXT,
+            "%d tokens of the conversation, %d of the question and 1 of an answer are %d more than the context of %d holds; start "
+            "again with fewer documents%s",
+            before, n, before + n + 1 - ctx->n_ctx, ctx->n_ctx, iflow_context_larger(ctx));
         goto cleanup;
     }
     iflow_context_warn_beyond(ctx, (size_t)(before + n));

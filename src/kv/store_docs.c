@@ -298,7 +298,7 @@ cleanup:
 }
 
 iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     iflow_document *document = NULL;
@@ -329,7 +329,7 @@ static bool is_held(iflow_store *store, iflow_document **list, size_t n, const c
 }
 
 iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     iflow_document *document = NULL, **list = NULL;
@@ -351,7 +351,7 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
 }
 
 iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     if (store->ops->is_pinned(store, id) && iflow_store_pin_document(store, id, false)) {

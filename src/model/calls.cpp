@@ -6,7 +6,6 @@
 #include <gguf.h>
 #include <llama.h>
 #include <new>
-#include <regex>
 
 namespace {
 
@@ -22,9 +21,6 @@ template <typename Call> void guard(iflow_call_error *error, Call call) noexcept
         call();
     } catch (const std::bad_alloc &) {
         note(error, IFLOW_E_MEMORY, "out of memory");
-    } catch (const std::regex_error &e) {
-        /* error_stack, error_space and error_complexity: std::regex gave up on a text */
-        note(error, e.code() == std::regex_constants::error_space ? IFLOW_E_MEMORY : IFLOW_E_UNSUPPORTED, e.what());
     } catch (const std::exception &e) {
         note(error, IFLOW_E_FORMAT, e.what());
     } catch (...) {

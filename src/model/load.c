@@ -70,9 +70,6 @@ iflow_status iflow_model_load(const char *path, const iflow_model_params *params
     iflow_status status = IFLOW_OK;
     iflow_parts parts = {0};
     iflow_model *model = NULL;
-    if (!path || !out) {
-        return iflow_fail(IFLOW_E_ARG, "loading a model needs its path and a place for it");
-    }
     model = calloc(1, sizeof *model);
     if (!model || !(model->path = iflow_strdup(path))) {
         status = iflow_fail_memory(sizeof *model);

@@ -222,27 +222,39 @@ static iflow_status tokenize_special(const iflow_model *model, const char *text,
     return iflow_tokenize(model, text, strlen(text), true, tokens, n_tokens);
 }
 
-/* Whether text is one control token of this vocabulary. */
-static bool is_token(const iflow_model *model, const char *text, int32_t *token) {
+/* *token: what text is, where it is one control token of this vocabulary, else -1. E_MEMORY. */
+static iflow_status find_token(const iflow_model *model, const char *text, int32_t *token) {
     int32_t out[2], n = 0;
     iflow_call_error error;
     iflow_call_tokenize(llama_model_get_vocab(model->vocab), text, (int32_t)strlen(text), out, 2, true, &n, &error);
     *token = !error.status && n == 1 ? out[0] : -1;
-    return *token >= 0;
+    return error.status == IFLOW_E_MEMORY ? iflow_call_failed(&error, text) : IFLOW_OK;
 }
 
 /* The tokens that stand before every chunk while it is prefilled: what the published method uses for each family. */
 static iflow_status find_sink(iflow_model *model, const struct gguf_context *gguf) {
-    static const char llama3[] = "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n", glm4[] = "[gMASK]<sop><|user|>\n";
+    static const struct {
+        const char *first, *second; /* control tokens by which a family is known */
+        const char *sink;
+    } family[] = {{"<|begin_of_text|>", "<|start_header_id|>", "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n"},
+                  {"[gMASK]", "<sop>", "[gMASK]<sop><|user|>\n"}};
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
-    int32_t token, other;
-    if (is_token(model, "<|begin_of_text|>", &token) && is_token(model, "<|start_header_id|>", &other)) {
-        return tokenize_special(model, llama3, &model->sink, &model->n_sink);
+    iflow_status status = IFLOW_OK;
+    int32_t token = -1;
+    for (size_t i = 0; i < sizeof family / sizeof *family; i++) {
+        int32_t other = -1;
+        if ((status = find_token(model, family[i].first, &token)) || (status = find_token(model, family[i].second, &other))) {
+            return status;
+        }
+        if (token >= 0 && other >= 0) {
+            return tokenize_special(model, family[i].sink, &model->sink, &model->n_sink);
+        }
     }
-    if (is_token(model, "[gMASK]", &token) && is_token(model, "<sop>", &other)) {
-        return tokenize_special(model, glm4, &model->sink, &model->n_sink);
+    token = -1;
+    if (model->arch->endoftext_sink && (status = find_token(model, "<|endoftext|>", &token))) {
+        return status;
     }
-    if (!model->arch->endoftext_sink || !is_token(model, "<|endoftext|>", &token)) {
+    if (token < 0) {
         /* libllama makes up a BOS for a vocabulary that names none, so the metadata decides. */
         token = gguf_find_key(gguf, "tokenizer.ggml.bos_token_id") >= 0 ? llama_vocab_bos(vocab) : llama_vocab_eos(vocab);
     }
@@ -323,8 +335,8 @@ iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, s
     return IFLOW_OK;
 }
 
-/* Renders messages through the template; NULL when libllama does not know it. */
-static char *render(const char *template, const struct llama_chat_message *message, size_t n) {
+/* Renders messages through the template; *out stays NULL where libllama does not know it. E_MEMORY. free(). */
+static iflow_status render(const char *template, const struct llama_chat_message *message, size_t n, char **out) {
     int32_t room = 256;
     for (size_t i = 0; i < n; i++) {
         room += (int32_t)strlen(message[i].content) * 2 + 256;
@@ -332,14 +344,18 @@ static char *render(const char *template, const struct llama_chat_message *messa
     for (;;) {
         char *text = malloc((size_t)room + 1);
         int32_t used = -1;
-        const iflow_status status = text ? iflow_call_template(template, message, n, text, room, &used) : IFLOW_E_MEMORY;
+        if (!text) {
+            return iflow_fail_memory((size_t)room + 1);
+        }
+        const iflow_status status = iflow_call_template(template, message, n, text, room, &used);
         if (!status && used >= 0 && used <= room) {
             text[used] = '\0';
-            return text;
+            *out = text;
+            return IFLOW_OK;
         }
         free(text);
         if (status || used < 0) {
-            return NULL;
+            return status == IFLOW_E_MEMORY ? status : IFLOW_OK;
         }
         room = used;
     }
@@ -398,11 +414,16 @@ static void rendering_free(rendering *r) {
     *r = (rendering){0};
 }
 
-/* system: the message as it is to be rendered; NULL: none. */
-static rendering render_turns(const char *template, const char *system) {
+/* system: the message as it is to be rendered; NULL: none. E_MEMORY. */
+static iflow_status render_turns(const char *template, const char *system, rendering *out) {
     const size_t skip = system ? 0 : 1;
     const struct llama_chat_message turns[] = {{"system", system}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
-    rendering r = {.one = render(template, turns + skip, 2 - skip), .two = render(template, turns + skip, 4 - skip)};
+    rendering r = {0};
+    iflow_status status = render(template, turns + skip, 2 - skip, &r.one);
+    if (status || (status = render(template, turns + skip, 4 - skip, &r.two))) {
+        rendering_free(&r);
+        return status;
+    }
     r.user = r.one ? strstr(r.one, user1) : NULL;
     r.answer = r.two ? strstr(r.two, answer1) : NULL;
     r.next = r.answer ? strstr(r.answer, user2) : NULL;
@@ -411,7 +432,8 @@ static rendering render_turns(const char *template, const char *system) {
     if (r.system && (r.system > r.user || strstr(r.system + 1, system_mark) || strstr(r.answer, system_mark))) {
         r.system = NULL;
     }
-    return r;
+    *out = r;
+    return IFLOW_OK;
 }
 
 static char *stripped(const char *text) {
@@ -457,12 +479,14 @@ iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflo
     if (status) {
         goto cleanup;
     }
-    if (template) {
-        r = render_turns(template, system ? mark : own);
+    if (template && (status = render_turns(template, system ? mark : own, &r))) {
+        goto cleanup;
     }
     if (system && r.whole && !r.system) {
         rendering_free(&r);
-        r = render_turns(template, NULL);
+        if ((status = render_turns(template, NULL, &r))) {
+            goto cleanup;
+        }
     }
     /* Qwen3 answers at once when its reasoning block is already closed. */
     const char *closed = r.whole && model->arch->thinks && strstr(template, "<think>") ? "<think>\n\n</think>\n\n" : "";

@@ -107,12 +107,14 @@ static void list_bufts(loader *l, bool no_repack) {
     add_buft(l, m->cpu, ggml_backend_dev_buffer_type(m->cpu));
 }
 
-/* Whether a device can use a weight from a buffer type: asked with the op it will be used in, on an empty buffer of that type. */
-static bool buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const slot *s,
-                     const iflow_model *m) {
+/* *can: whether a device can use a weight from a buffer type: asked with the op it will be used in, on an empty buffer of that type.
+ * E_MEMORY. */
+static iflow_status buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const slot *s,
+                             const iflow_model *m, bool *can) {
     struct ggml_context *ctx = NULL;
-    if (iflow_guard_context(ggml_tensor_overhead() * 8, &ctx)) {
-        return false;
+    const iflow_status status = iflow_guard_context(ggml_tensor_overhead() * 8, &ctx);
+    if (status) {
+        return status;
     }
     enum { N_ROWS = 512 };
     struct ggml_tensor *w = ggml_dup_tensor(ctx, weight), *op = NULL;
@@ -132,10 +134,10 @@ static bool buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, co
         break;
     }
     w->buffer = ggml_backend_buft_alloc_buffer(buft, 0);
-    const bool can = w->buffer && ggml_backend_dev_supports_op(dev, op);
+    *can = w->buffer && ggml_backend_dev_supports_op(dev, op);
     ggml_backend_buffer_free(w->buffer);
     ggml_free(ctx);
-    return can;
+    return IFLOW_OK;
 }
 
 /* The context that holds the tensors of a buffer type; its index is the buffer's too. -1 when out of memory. */
@@ -171,7 +173,12 @@ static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLO
     }
     /* Rows of the embeddings are looked up on the CPU, as libllama does: a GPU would hold them twice where they are tied. */
     for (int i = s->use == USE_ROWS ? l->first_cpu : 0; i < l->n_bufts; i++) {
-        if (buft_can(l->buft_dev[i], l->buft[i], t, s, l->model)) {
+        bool can = false;
+        const iflow_status status = buft_can(l->buft_dev[i], l->buft[i], t, s, l->model, &can);
+        if (status) {
+            return status;
+        }
+        if (can) {
             const int c = ctx_of(l, l->buft[i], of);
             if (c < 0) {
                 return iflow_fail_memory(ggml_tensor_overhead() * l->n_slots);

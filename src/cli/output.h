@@ -1,0 +1,13 @@
+/* output.h - files that the command writes where the user says: looked at before the work begins, and never somebody's own document. */
+#ifndef IFLOW_CLI_OUTPUT_H
+#define IFLOW_CLI_OUTPUT_H
+
+#include "cli.h"
+
+typedef enum output_kind { OUTPUT_PAGE, OUTPUT_CHART, OUTPUT_PROFILE, OUTPUT_CORRECTION } output_kind;
+
+/* Whether a file of a kind can go to path: there is none yet, or an empty one, or an earlier one of the same kind; a pipe or a device is
+ * written to. option: "--html", for messages. CLI_OK, or CLI_FAILED after a message. */
+int output_check(const char *option, const char *path, output_kind kind);
+
+#endif

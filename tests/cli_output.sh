@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Files that the command writes by name never take the place of somebody's own, and what cannot be written is said before the work begins.
+. "$(dirname "$0")/data/cli.bash"
+export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/llama.gguf
+words 60 1 >a.txt; cp a.txt own.txt; echo '<!DOCTYPE html><p>mine</p>' >own.html; echo '{"mine": 1}' >own.json; cp "$models/qwen2.gguf" own.gguf
+echo '<svg xmlns="http://www.w3.org/2000/svg"></svg>' >own.svg
+mkdir kept; cp own.* kept/
+
+refused() { # OPTION FILE ARGUMENT...
+    local option=$1 file=$2
+    shift 2
+    run 1 "$@" "$option" "$file"; says "^infoflow: $option $file would replace a file that is no .* of infoflow"
+    cmp -s "$file" "kept/$file" || fail "$file was changed by infoflow $*"
+    [ ! -s out ] || fail "an answer before $option was refused"
+}
+for own in own.txt own.html own.json own.gguf own.svg; do refused --html "$own" ask -q 'Where?' -n 1 a.txt; done
+refused --html own.txt ask -q 'Where?' -n 1 own.txt # the document itself
+for own in own.txt own.html own.json own.gguf; do
+    refused --output "$own" learn --tokens 1024 a.txt
+done
+for own in own.txt own.html own.json own.gguf; do
+    refused --output "$own" calibrate --limit 1 a.txt
+done
+echo '{"id": "q", "question": "Where?", "answers": ["here"], "passages": ["The ship is old."]}' >data.jsonl
+for own in own.txt own.html own.svg; do refused --report "$own" eval --methods none -n 1 -o records.jsonl data.jsonl; done
+for own in own.txt own.html own.svg; do refused --svg "$own" bench -c 64 --only ttft; done
+ln -s own.txt link.html; run 1 ask -q 'Where?' -n 1 a.txt --html link.html; says 'would replace'; cmp -s own.txt kept/own.txt || fail "a document was replaced through a link"
+
+# Its own are replaced, and so is an empty file; a page goes to a pipe, too.
+: >page.html
+for _ in 1 2; do run 0 ask -q 'Where?' -n 1 a.txt --html page.html; grep -q '^<!DOCTYPE html>' page.html || fail "no page"; done
+for _ in 1 2; do run 0 eval --methods none -n 1 -o records.jsonl --report report.html data.jsonl; done
+[ "$("$bin" ask -q 'Where?' -n 1 --quiet --html /dev/stderr a.txt 2>&1 >/dev/null | grep -c '^<!DOCTYPE html>')" = 1 ] || fail "no page through a pipe"
+
+# A directory, and a directory that is not there, before any answer.
+run 1 ask -q 'Where?' -n 1 a.txt --html kept; says 'kept is a directory'; [ ! -s out ] || fail "an answer first"
+run 1 ask -q 'Where?' -n 1 a.txt --html missing-dir/page.html; says 'cannot write missing-dir/page.html'; [ ! -s out ] || fail "an answer first"
