@@ -75,6 +75,9 @@ words 20 3 >short.txt
 run 1 learn short.txt; says '1 chunk; caches are put together from 2 on'
 run 1 learn --chunk 16 -o few short.txt; says 'are too few to learn from'; [ ! -e few ] || fail "something was learned from too little"
 run 1 learn missing.txt; says 'missing.txt'
+mkdir one two; printf 'a\0b' >one/zero.txt; : >two/empty.txt
+run 1 learn one two; says 'one/zero.txt: skipped'; says 'two/empty.txt: skipped'; says '^infoflow: none of the files in these 2 directories can be used$'
+run 1 learn one; says '^infoflow: one: none of its files can be used$'
 run 2 learn; says 'from which documents'
 run 2 learn --tokens 10 a.txt; says -- '--tokens takes'
 run 1 learn --chunk 100 --tokens 1024 -o /dev/full/x a.txt b.txt; says 'cannot write'

@@ -234,6 +234,7 @@ int sources_check(const command_usage *usage, char *const *operands, size_t n) {
 
 void sources_add(sources *list, const char *path) {
     list->operand = path;
+    list->n_operands++;
     struct stat file;
     if (strcmp(path, "-") == 0) {
         add_source(list, path, 0, true);
@@ -404,8 +405,13 @@ void sources_read(sources *list, bool jsonl, on_document take, void *user) {
     }
     if (list->n_noted > MAX_NOTES)
         cli_note("%s more skipped", human_count(list->n_noted - MAX_NOTES));
-    if (list->lenient && list->n && list->n_documents == 0 && list->n_failed == 0 && !r.stopped)
-        failed(list, list->operand, "none of its files can be used");
+    if (list->lenient && list->n && list->n_documents == 0 && list->n_failed == 0 && !r.stopped) {
+        if (list->n_operands == 1)
+            cli_error("%s: none of its files can be used", list->operand);
+        else /* which of them lie where, the notes say */
+            cli_error("none of the files in these %zu directories can be used", list->n_operands);
+        list->n_failed++;
+    }
 }
 
 /* ---- All of them -------------------------------------------------------------------------------------------------------------------- */

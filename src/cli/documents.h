@@ -59,7 +59,8 @@ typedef struct sources {
     size_t n_skipped, n_failed, n_documents;
     bool lenient; /* files that were found in a directory and cannot be used are skipped, not failed; set it first */
     size_t n_noted;
-    const char *operand; /* the last path that was added */
+    size_t n_operands;   /* paths that were added */
+    const char *operand; /* the last one */
 } sources;
 
 /* CLI_OK, or CLI_USAGE after a message: standard input is one document. */

@@ -50,7 +50,7 @@ bool input_open(input *in, const char *path) {
 
 int open_regular(const char *path, int flags, const char **why) {
     struct stat file = {0};
-    const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK, 0666);
+    const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
     const bool known = fd >= 0 && fstat(fd, &file) == 0;
     if (known && S_ISREG(file.st_mode))
         return fd;
