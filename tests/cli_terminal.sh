@@ -16,11 +16,13 @@ sys.exit(os.waitstatus_to_exitcode(status))
 P
     "$python" - "$tmp/out" <<'P' || fail "a control character reached the terminal: $*"
 import re, sys
-said = open(sys.argv[1], "rb").read().replace(b"\r\n", b"\n").replace(b"\r\x1b[K", b"").decode()
+said = re.sub(rb"\r+\n", b"\n", open(sys.argv[1], "rb").read()).replace(b"\r\x1b[K", b"").decode()
 bad = re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", said)
 sys.exit(f"{bad.group()!r} in {said!r}" if bad else 0)
 P
 }
+# has FILE: its bytes are in out.
+has() { "$python" -c 'import sys; a, b = (open(f, "rb").read() for f in sys.argv[1:]); sys.exit(a not in b)' "$1" out || fail "the bytes of $1 are not in it: $(cat -v out)"; }
 # plain FILE: no control character but line ends is in it.
 plain() { ! grep -qP '[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]' "$1" || fail "control characters in $1: $(cat -v "$1")"; }
 
@@ -57,10 +59,27 @@ printf 'Red \033[31mtext\033[0m, \302\2331m and a bell \a.\n' >ansi.txt
 run 0 ingest --quiet ansi.txt; id=$(cut -c1-32 out)
 run 0 store show -m "$INFOFLOW_MODEL" "$id"; tail -n +8 out | grep -qF "$(cat ansi.txt)" || fail "a pipe did not get the bytes"
 terminal store show -m "$INFOFLOW_MODEL" "$id"; prints 'Red \\x1b\[31mtext\\x1b\[0m, \\u009b1m and a bell \\x07\.'
-# Answers, in pieces: a model without sense says all kinds of bytes, if it is warm enough.
-stdin=/dev/null
-for seed in 2 3 4; do terminal ask --quiet --no-store -q 'x' -n 150 --temp 100 --seed $seed ansi.txt; done
-run 0 ask --quiet --no-store -q 'x' -n 150 --temp 100 --seed 3 ansi.txt; LC_ALL=C grep -qP '[\x01-\x08\x0b-\x1f]' out || fail "this answer proves nothing"
+# Every character that is shown, one after another, and those beside them, which are not.
+"$python" - <<'P'
+shown = [*range(1, 9), *range(11, 32), *range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+with open("all.txt", "w", encoding="utf-8", newline="") as f:
+    f.write("".join(f"a{chr(c)}z " for c in shown) + "\tb\r\n\xa0c\u2027d\u202fe\u2065f\u206ag\n")
+with open("all.shown", "w", encoding="utf-8", newline="") as f:
+    f.write("".join("a\\rz " if c == 13 else f"a\\x{c:02x}z " if c < 0x80 else f"a\\u{c:04x}z " for c in shown) + "\tb\r\n\xa0c\u2027d\u202fe\u2065f\u206ag\n")
+P
+run 0 ingest --quiet all.txt; id=$(cut -c1-32 out)
+run 0 store show -m "$INFOFLOW_MODEL" "$id"; has all.txt
+terminal store show -m "$INFOFLOW_MODEL" "$id"; tr -d '\r' <all.shown >expected; tr -d '\r' <out >said; cp said out; has expected
+# Answers, in pieces: a model without sense says all kinds of bytes, if it is warm enough. Which seed makes it do so is another processor's
+# matter, too.
+steers=
+for seed in $(seq 40); do
+    run 0 ask --quiet --no-store -q 'x' -n 150 --temp 100 --seed "$seed" ansi.txt
+    LC_ALL=C grep -qP '[\x01-\x08\x0b-\x1f]' out || continue
+    steers=$seed; break
+done
+[ "$steers" ] || fail "no answer of 40 has a control character: answers on a terminal are not tested"
+terminal ask --quiet --no-store -q 'x' -n 150 --temp 100 --seed "$steers" ansi.txt; prints '\\x[01][0-9a-f]'
 run 0 ask --no-store -q "$escape$bidi" -n 2 --json ansi.txt; plain out
 # A page has them shown, too.
 run 0 ask --quiet --no-store -q "q$escape$c1$bidi" -n 2 --html page.html "${names[@]}"; plain page.html
