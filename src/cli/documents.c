@@ -92,7 +92,7 @@ iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_contex
     for (size_t i = 1; i < chunks->n_chunks; i++)
         longest = chunk_length(chunks, i) > chunk_length(chunks, longest) ? i : longest;
     iflow_status status = chunks->n_chunks ? prefill_chunk(chunks, longest, ctx) : IFLOW_OK;
-    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK && !cli_interrupted(); i++)
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
         status = prefill_chunk(chunks, i, ctx);
     return cli_interrupted() ? IFLOW_E_CANCELLED : IFLOW_OK;
 }
