@@ -68,3 +68,14 @@ n=$(find whole/chunks -name '*.gguf' | wc -l) size=$(find whole/chunks -name '*.
 stdin=questions run 0 chat -s half --chunk 64 --max-size "$size" -v --max-tokens 2 --json more.txt
 evicted=$(sed -n 's/.*: evicted \([0-9]*\) chunks.*/\1/p' err | awk '{ n += $1 } END { print n + 0 }') left=$(find half/chunks -name '*.gguf' | wc -l)
 [ "$left" -lt "$n" ] && [ $((evicted + left)) = "$n" ] || fail "$evicted chunks were evicted and $left are left, of $n"
+
+# After numbers that are none, in a first question, a follow-up or one asked anew, the next question begins anew and is answered.
+odd_model odd.gguf
+printf 'Is it Z?\nWhere?\nIs it Z?\nWhere?\n/again Is it Z?\nWhere?\n%020000d\nWhy?\n' 7 >questions
+stdin=questions run 1 chat -m odd.gguf --no-store --max-tokens 3 --json a.txt; cp out odd.jsonl
+json odd.jsonl '[x["question"] for x in d] == ["Where?"] * 3 + ["Why?"]' 'd[0]["answer"] == d[1]["answer"] == d[2]["answer"]' 'd[3]["tokens"]["recomputed"] == 0'
+[ "$(grep -c 'is not a number' err)" = 3 ] || fail "three questions failed, and it was not said of each"
+says 'a run of 20000 digits'
+# A document whose KV is no number: every question says so.
+echo 'A Z.' >z.txt; printf 'Where?\nWhen?\n' >questions
+stdin=questions run 1 chat -m odd.gguf --no-store --max-tokens 3 --json a.txt z.txt; [ "$(grep -c '^infoflow: ' err)" = 2 ] && [ ! -s out ] || fail "not a message a question"
