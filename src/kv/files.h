@@ -28,6 +28,9 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out);
 /* "cannot <action> <dir>/<path>: <why>", as E_FULL, E_MEMORY or E_IO according to the errno value. */
 iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error);
 
+/* The same of a lock that cannot be had, saying so where the file system has no locks: a store does not do without. */
+iflow_status iflow_files_fail_lock(const iflow_files *files, const char *path, int error);
+
 /* What openat, unlinkat, renameat and fstatat do. -1 with errno. */
 int iflow_files_open_path(const iflow_files *files, const char *path, int flags);
 int iflow_files_unlink(const iflow_files *files, const char *path);

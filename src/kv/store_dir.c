@@ -16,8 +16,7 @@
  *  3. After a put or a prune, the chunks take no more than the limit it ran with (a prune: or no more than the pinned ones do).
  *  4. A file docs/ID.json is complete, and ID is an id.
  *  5. A file in pins/ is named by an id. Its chunk may be missing: one that was set aside is still pinned when it comes back.
- *  6. A file in tmp/ of such a name that nobody has locked is garbage. Who unlinks one holds its lock. Other files there are somebody's
- * own.
+ *  6. A file in tmp/ of such a name that nobody has locked is garbage. A process locks one before it unlinks it. Files of other names stay.
  *
  * store_dir_scan.c finds out what is there, evicts, and checks the invariants.
  *
@@ -67,7 +66,7 @@ static iflow_status lock_store(iflow_dir_store *store, int *fd) {
             return IFLOW_OK;
         }
         if (errno != EWOULDBLOCK) {
-            return iflow_files_fail(&store->files, "lock", "lock", errno);
+            return iflow_files_fail_lock(&store->files, "lock", errno);
         }
         const double waited = iflow_now_ms() - start;
         if (store->lock_timed_out || waited >= store->lock_end_ms) {
@@ -523,7 +522,7 @@ static iflow_status dir_claim(iflow_store *base, const char *id) {
                          : iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by another process", id);
     }
     if (fd < 0) {
-        return iflow_files_fail(&store->files, "lock", path, errno);
+        return iflow_files_fail_lock(&store->files, path, errno);
     }
     const int length = snprintf(pid, sizeof pid, "%-20ld\n", (long)getpid()); /* over a dead one's, which is as long */
     const bool ours = fstat(fd, &st) == 0 && st.st_nlink == 1;                /* not another name of somebody's file */
