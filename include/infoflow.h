@@ -191,6 +191,7 @@ typedef struct iflow_chunk_info {
     bool damaged;     /* the file cannot be read as this chunk: only id, n_bytes, used_at and pinned are known. iflow_store_verify() */
                       /* sets it aside */
     bool unsupported; /* sound, but of a format version that this library does not read: known are the same */
+    bool unreadable;  /* the file could not be read, for want of permission, say: known are the same. It is left where it is */
 } iflow_chunk_info;
 
 typedef struct iflow_document {
@@ -203,8 +204,9 @@ typedef struct iflow_document {
 } iflow_document;
 
 /* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
- * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY. E_ARG: the directory has
- * files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
+ * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY, which then wait 0.2 seconds
+ * until they get it. The file system must have locks (flock): without them whatever changes the store fails with E_IO. E_ARG: the directory
+ * has files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
 IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
 IFLOW_API void iflow_store_close(iflow_store *store);
 
@@ -214,12 +216,14 @@ IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **l
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
 /* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
- * bad/), as are files of its name in wrong directories: E_CORRUPT. E_UNSUPPORTED: of another format version; it is left. */
+ * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
+ * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version; it is
+ * left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
 /* The same for a document's record, not its chunks. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
-/* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong). Return false to stop.
- * What is found bad is no failure of this function. */
+/* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
+ * id of which files lay in wrong directories (E_FORMAT). Return false to stop. What is found bad is no failure of this function. */
 typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. */

@@ -412,7 +412,7 @@ static void test_every_call_fails(void **state) {
             iflow_status status = iflow_store_pin(store, id, true);
             status = status ? status : store->ops->claim(store, id);
             store->ops->release(store, id);
-            status = status ? status : store->ops->set_aside(store, id);
+            status = status ? status : store->ops->set_aside(store, id, NULL);
             done = fault.fail_in > 0;
             fault.fail_in = 0;
             assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);

@@ -271,8 +271,7 @@ static void test_linked_parts(void **state) {
         }
         snprintf(target, sizeof target, "outside%zu", i);
         char *before = tree(target);
-        FAILS(iflow_store_open(in_root("store"), NULL, &store), strcmp(parts[i], "VERSION") == 0 ? IFLOW_E_CORRUPT : IFLOW_E_FORMAT,
-              parts[i]);
+        FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_FORMAT, parts[i]);
         char *after = tree(target);
         assert_string_equal(before, after);
         free(before), free(after);
@@ -325,7 +324,7 @@ static void test_links_under_an_open_store(void **state) {
         iflow_store_pin(store, id, false);
         iflow_store_pin(store, id, true);
         iflow_store_verify(store, id);
-        store->ops->set_aside(store, id);
+        store->ops->set_aside(store, id, NULL);
         store->ops->prefetch(store, id);
         iflow_store_put_document(store, &doc);
         iflow_store_verify_document(store, doc.id);

@@ -300,8 +300,14 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     if (data == MAP_FAILED) {
         return false;
     }
-    *out = (iflow_blob){.data = data, .n_bytes = n_bytes, .mapped = true};
+    out->data = data;
+    out->n_bytes = n_bytes;
+    out->mapped = true;
     return true;
+}
+
+static iflow_blob file_of(const struct stat *st) {
+    return (iflow_blob){.dev = (uint64_t)st->st_dev, .ino = (uint64_t)st->st_ino};
 }
 
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st) {
@@ -313,26 +319,28 @@ iflow_status iflow_files_map(const iflow_files *files, const char *path, bool wh
         return IFLOW_E_NOT_FOUND;
     }
     if (fd < 0 && (errno == ELOOP || errno == ENXIO)) { /* a link; a socket */
+        if (iflow_files_stat(files, path, &own) == 0) {
+            *out = file_of(&own);
+        }
         return iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
     }
     if (fd < 0) {
-        const bool damaged = !touch && errno == EACCES;
-        status = iflow_files_fail(files, "open", path, errno);
-        return damaged ? IFLOW_E_CORRUPT : status;
+        return iflow_files_fail(files, "open", path, errno); /* of another user, say: that it may not be read says nothing against it */
     }
     st = st ? st : &own;
     if (fstat(fd, st) != 0) {
         status = iflow_files_fail(files, "stat", path, errno);
         goto cleanup;
     }
+    iflow_blob blob = file_of(st);
     if (!S_ISREG(st->st_mode)) {
+        *out = blob;
         status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
         goto cleanup;
     }
     if (touch) {
         touch_fd(fd);
     }
-    iflow_blob blob = {0};
     if (st->st_size > 0 && !iflow_files_map_fd(fd, (size_t)st->st_size, whole, &blob)) { /* an empty file cannot be mapped */
         status = iflow_files_fail(files, "map", path, errno);
         goto cleanup;

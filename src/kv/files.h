@@ -62,7 +62,7 @@ void iflow_files_unlink_locked(const iflow_files *files, const char *path, int f
 bool iflow_files_reap(const iflow_files *files, const char *path);
 
 /* Maps a regular file for reading. whole: all of it is wanted soon. st may be NULL. touch: marks it as used now. E_NOT_FOUND without a
- * message of its own; E_CORRUPT if it is no regular file, or, where it is only looked at (!touch), may not be read. */
+ * message of its own; E_CORRUPT if it is no regular file, and then *out says only which one; E_IO if it may not be read. */
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st);
 
 /* Has the kernel begin to read a file, if it is there. */

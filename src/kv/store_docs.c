@@ -102,13 +102,13 @@ static bool get_id(const json_t *value, char id[IFLOW_ID_SIZE]) {
     return true;
 }
 
-static iflow_status parse_document(const char *id, const iflow_buffer *text, iflow_document **out) {
+static iflow_status parse_document(const char *id, const iflow_blob *text, iflow_document **out) {
     iflow_status status = IFLOW_OK;
     json_error_t error;
     iflow_document *document = NULL;
     char actual[IFLOW_ID_SIZE];
     char *bytes = NULL;
-    json_t *record = json_loadb(text->text ? text->text : "", text->n, JSON_REJECT_DUPLICATES, &error);
+    json_t *record = json_loadb(text->data ? text->data : "", text->n_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!record) {
         status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record is no JSON: %s (line %d)", id, error.text, error.line);
         goto cleanup;
@@ -178,10 +178,10 @@ cleanup:
 }
 
 static iflow_status get_document(iflow_store *store, const char *id, iflow_document **out) {
-    iflow_buffer text = {0};
+    iflow_blob text = {0};
     iflow_status status = store->ops->get_record(store, id, &text);
     status = status ? status : parse_document(id, &text, out);
-    iflow_buffer_free(&text);
+    iflow_blob_free(&text);
     return status;
 }
 
@@ -302,14 +302,17 @@ iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
         return IFLOW_E_ARG;
     }
     iflow_document *document = NULL;
-    iflow_status status = get_document(store, id, &document);
+    iflow_blob text = {0};
+    iflow_status status = store->ops->get_record(store, id, &text);
+    status = status ? status : parse_document(id, &text, &document);
     if (status == IFLOW_E_FORMAT || status == IFLOW_E_CORRUPT) {
         char why[1024];
         snprintf(why, sizeof why, "%s", iflow_error_message());
-        const iflow_status aside = store->ops->set_aside_record(store, id);
+        const iflow_status aside = store->ops->set_aside_record(store, id, &text);
         status = aside ? iflow_fail(IFLOW_E_CORRUPT, "%s; %s", why, iflow_error_message())
                        : iflow_fail(IFLOW_E_CORRUPT, "%s; it was set aside", why);
     }
+    iflow_blob_free(&text);
     free_document(document);
     return status;
 }
