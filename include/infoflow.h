@@ -220,7 +220,7 @@ IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, i
  * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version; it is
  * left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
-/* The same for a document's record, not its chunks. */
+/* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). Return false to stop. What is found bad is no failure of this function. */
@@ -233,13 +233,17 @@ IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
- * name and model is replaced. Writes document->id and document->replaced. */
+ * name and model is replaced. Where that document is pinned, so are its new chunks then, and those that only it had before no longer;
+ * E_NOT_FOUND: one of them is not there to be pinned, and nothing changed. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
-/* Deletes the record and takes its pin off; chunks stay. */
+/* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
+ * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,
+ * and the log has a warning that they stay pinned. */
 IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
-/* Pins a document's chunks, all of which must be there, or takes the pins off those that no other document pinned by this function has. */
+/* Pins a document's chunks, all of which must be there (E_NOT_FOUND, and none is pinned), or takes the pins off those that no other
+ * document pinned by this function has. */
 IFLOW_API iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned);
 
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.

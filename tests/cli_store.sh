@@ -62,6 +62,14 @@ run 1 ask -q 'Where?' "$a"; says '[0-9a-f]{32}'
 run 0 store unpin "$b"; run 0 store prune --max-size 0 --json; json out 'd["deleted"] > 0 and d["bytes"] > 0'
 run 0 store list --json; json out 'd["chunks"] == [] and d["bytes"] == 0'
 
+# A pinned document that is ingested anew stays pinned, with its new chunks; the former ones can go.
+cp a.txt kept.txt; run 0 ingest --chunk 100 kept.txt; k=$(cut -c1-32 out); run 0 store pin "$k"
+words 110 7 >kept.txt; run 0 ingest --chunk 100 kept.txt; says 'replaced'; run 0 store prune --max-size 0; prints '^[1-9][0-9]* chunks? deleted'
+run 0 store list --json; json out 'len(d["chunks"]) > 1 and all(c["pinned"] for c in d["chunks"])' \
+    "[x for x in d['documents'] if x['id'] == '$k'][0]['missing_chunks'] == 0" \
+    "{c['id'] for c in d['chunks']} == set([x for x in d['documents'] if x['id'] == '$k'][0]['chunks'])"
+run 0 store delete "$k"; [ -z "$(ls store/pins)" ] || fail "pins are left of a document that was deleted"
+
 # Deleting a document leaves the chunks that another one has.
 run 0 ingest --chunk 100 a.txt b.txt
 printf '{"passages": ["One\\nfirst.", "Two\\nsecond."], "id": "p"}\n{"passages": ["One\\nfirst.", "Three\\nthird."], "id": "q"}\n' >p.jsonl

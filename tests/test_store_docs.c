@@ -1,6 +1,11 @@
 /* test_store_docs.c - documents of a store, their names and ids, those that share chunks. */
 #include "store_fixture.h"
 
+#include "kv/store_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
 /* ---- Records and names ----------------------------------------------------------------------------------------------------------------
  */
 
@@ -253,6 +258,98 @@ static void test_pins_of_shared_chunks(void **state) {
     close_checked(store);
 }
 
+/* A pinned document that comes to consist of other chunks: those are pinned, and of its former ones those are not that no other pinned
+ * document has. */
+static void test_pinned_document_changes(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[5][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE], b[IFLOW_ID_SIZE], copy[] = "a";
+    for (unsigned i = 0; i < 5; i++) {
+        put_seed(store, i, chunk[i]);
+    }
+    put_document(store, "a", chunk, 3, a); /* 0 1 2 */
+    put_document(store, "b", chunk, 1, b); /* 0 */
+    OK(iflow_store_pin_document(store, a, true));
+    OK(iflow_store_pin_document(store, b, true));
+    put_document(store, "a", chunk + 2, 2, a); /* 2 3 */
+    assert_true(is_pinned(store, chunk[0]) && is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    assert_false(is_pinned(store, chunk[1]) || is_pinned(store, chunk[4]));
+    OK(iflow_store_pin_document(store, b, false));
+    OK(iflow_store_prune(store, 0, NULL, NULL));
+    assert_true(store->ops->has(store, chunk[2]) && store->ops->has(store, chunk[3]));
+    assert_false(store->ops->has(store, chunk[0]) || store->ops->has(store, chunk[1]));
+    /* One that cannot be pinned: nothing changes. */
+    put_seed(store, 0, chunk[0]);
+    iflow_document missing = document_of(copy, chunk, 2); /* 0, and 1, which is gone */
+    FAILS(iflow_store_put_document(store, &missing), IFLOW_E_NOT_FOUND, "is pinned, but its chunks cannot be: chunk ");
+    assert_false(is_pinned(store, chunk[0]));
+    assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    OK(iflow_store_delete_document(store, a));
+    assert_int_equal(n_entries("store/pins"), 0);
+    /* One whose record was damaged: its new chunks are pinned, and that the former stay so is said. */
+    put_document(store, "a", chunk + 2, 1, a);
+    OK(iflow_store_pin_document(store, a, true));
+    OK(store->ops->put_record(store, a, "{", 1));
+    n_warnings = 0;
+    put_document(store, "a", chunk + 3, 1, a);
+    assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    assert_int_equal(n_warnings, 1);
+    assert_non_null(strstr(last_warning, "store unpin"));
+    close_checked(store);
+}
+
+/* A document is pinned as a whole or not at all; what was pinned before stays so. */
+static void test_pinned_whole_or_not_at_all(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[3][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE];
+    for (unsigned i = 0; i < 3; i++) {
+        put_seed(store, i, chunk[i]);
+    }
+    put_document(store, "a", chunk, 3, a);
+    OK(iflow_store_pin(store, chunk[1], true));
+    OK(iflow_store_delete(store, chunk[2]));
+    n_warnings = 0;
+    FAILS(iflow_store_pin_document(store, a, true), IFLOW_E_NOT_FOUND, chunk[2]);
+    assert_int_equal(n_entries("store/pins"), 1);
+    assert_true(is_pinned(store, chunk[1]));
+    assert_int_equal(n_warnings, 0);
+    close_checked(store);
+}
+
+/* Pins that cannot be taken off are no secret: a delete fails and leaves the record; where a damaged record no longer tells which chunks
+ * they are of, that is a warning. */
+static void test_pins_that_stay(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[1][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE];
+    put_seed(store, 1, chunk[0]);
+    put_document(store, "a", chunk, 1, a);
+    OK(iflow_store_pin_document(store, a, true));
+    ((iflow_dir_store *)store)->lock_end_ms = 20;
+    const int lock = open(in_root("store/lock"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    FAILS(iflow_store_delete_document(store, a), IFLOW_E_BUSY, "store/lock");
+    close(lock);
+    OK(iflow_store_verify_document(store, a));
+    assert_int_equal(n_entries("store/pins"), 2);
+    for (int verify = 0; verify < 2; verify++) {
+        OK(store->ops->put_record(store, a, "{", 1));
+        n_warnings = 0;
+        if (verify) {
+            OK(store->ops->pin_record(store, a, true));
+            FAILS(iflow_store_verify_document(store, a), IFLOW_E_CORRUPT, "it was set aside");
+        } else {
+            OK(iflow_store_delete_document(store, a));
+        }
+        assert_int_equal(n_warnings, 1);
+        assert_non_null(strstr(last_warning, "they stay pinned until they are unpinned by their own ids"));
+        assert_int_equal(n_entries("store/docs"), 0);
+        assert_true(is_pinned(store, chunk[0]));
+    }
+    close_checked(store);
+}
+
 /* A record that the first version wrote: its id goes by its chunks. */
 static void test_record_of_version_1(void **state) {
     (void)state;
@@ -292,7 +389,13 @@ static void test_record_of_version_1(void **state) {
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
-        TEST(test_documents),           TEST(test_bad_records_are_skipped), TEST(test_resolve), TEST(test_pins_of_shared_chunks),
+        TEST(test_documents),
+        TEST(test_bad_records_are_skipped),
+        TEST(test_resolve),
+        TEST(test_pins_of_shared_chunks),
+        TEST(test_pinned_document_changes),
+        TEST(test_pinned_whole_or_not_at_all),
+        TEST(test_pins_that_stay),
         TEST(test_record_of_version_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
