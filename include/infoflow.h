@@ -78,7 +78,9 @@ IFLOW_API const char *iflow_version(void);
 /* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
  * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of
  * the file that it replaces, or has those that the umask leaves. A symbolic link stays, and the file that it leads to is replaced. What is
- * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. E_FULL, E_IO, E_MEMORY, E_ARG. */
+ * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. So is, unless only_owner, a file that
+ * may be written to in a directory where it cannot be replaced (no permission, mounted by itself): then a failure can leave a part. On file
+ * systems without locks (flock) nothing is removed that killed processes left. E_FULL, E_IO, E_MEMORY, E_ARG. */
 IFLOW_API iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_bytes, bool only_owner);
 
 /* Frees an array or a string that the library handed out. */
@@ -190,6 +192,7 @@ typedef struct iflow_chunk_info {
     bool damaged;     /* the file cannot be read as this chunk: only id, n_bytes, used_at and pinned are known. iflow_store_verify() */
                       /* sets it aside */
     bool unsupported; /* sound, but of a format version that this library does not read: known are the same */
+    bool unreadable;  /* the file could not be read, for want of permission, say: known are the same. It is left where it is */
 } iflow_chunk_info;
 
 typedef struct iflow_document {
@@ -202,8 +205,9 @@ typedef struct iflow_document {
 } iflow_document;
 
 /* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
- * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY. E_ARG: the directory has
- * files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
+ * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY, which then wait 0.2 seconds
+ * until they get it. The file system must have locks (flock): without them whatever changes the store fails with E_IO. E_ARG: the directory
+ * has files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
 IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
 IFLOW_API void iflow_store_close(iflow_store *store);
 
@@ -213,12 +217,14 @@ IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **l
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
 /* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
- * bad/), as are files of its name in wrong directories: E_CORRUPT. E_UNSUPPORTED: of another format version; it is left. */
+ * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
+ * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version; it is
+ * left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
-/* The same for a document's record, not its chunks. */
+/* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
-/* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong). Return false to stop.
- * What is found bad is no failure of this function. */
+/* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
+ * id of which files lay in wrong directories (E_FORMAT). Return false to stop. What is found bad is no failure of this function. */
 typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. */
@@ -228,13 +234,17 @@ IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
- * name and model is replaced. Writes document->id and document->replaced. */
+ * name and model is replaced. Where that document is pinned, so are its new chunks then, and those that only it had before no longer;
+ * E_NOT_FOUND: one of them is not there to be pinned, and nothing changed. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
-/* Deletes the record and takes its pin off; chunks stay. */
+/* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
+ * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,
+ * and the log has a warning that they stay pinned. */
 IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
-/* Pins a document's chunks, all of which must be there, or takes the pins off those that no other document pinned by this function has. */
+/* Pins a document's chunks, all of which must be there (E_NOT_FOUND, and none is pinned), or takes the pins off those that no other
+ * document pinned by this function has. */
 IFLOW_API iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned);
 
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.

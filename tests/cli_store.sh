@@ -62,6 +62,14 @@ run 1 ask -q 'Where?' "$a"; says '[0-9a-f]{32}'
 run 0 store unpin "$b"; run 0 store prune --max-size 0 --json; json out 'd["deleted"] > 0 and d["bytes"] > 0'
 run 0 store list --json; json out 'd["chunks"] == [] and d["bytes"] == 0'
 
+# A pinned document that is ingested anew stays pinned, with its new chunks; the former ones can go.
+cp a.txt kept.txt; run 0 ingest --chunk 100 kept.txt; k=$(cut -c1-32 out); run 0 store pin "$k"
+words 110 7 >kept.txt; run 0 ingest --chunk 100 kept.txt; says 'replaced'; run 0 store prune --max-size 0; prints '^[1-9][0-9]* chunks? deleted'
+run 0 store list --json; json out 'len(d["chunks"]) > 1 and all(c["pinned"] for c in d["chunks"])' \
+    "[x for x in d['documents'] if x['id'] == '$k'][0]['missing_chunks'] == 0" \
+    "{c['id'] for c in d['chunks']} == set([x for x in d['documents'] if x['id'] == '$k'][0]['chunks'])"
+run 0 store delete "$k"; [ -z "$(ls store/pins)" ] || fail "pins are left of a document that was deleted"
+
 # Deleting a document leaves the chunks that another one has.
 run 0 ingest --chunk 100 a.txt b.txt
 printf '{"passages": ["One\\nfirst.", "Two\\nsecond."], "id": "p"}\n{"passages": ["One\\nfirst.", "Three\\nthird."], "id": "q"}\n' >p.jsonl
@@ -93,10 +101,10 @@ mkdir -p twins/chunks/zz; cp "$(sed -n 3p files)" twins/chunks/; truncate -s 30 
 run 0 store list; prints '^3 chunk files are damaged: `infoflow store verify`'; says "not listed: document $b"
 run 0 store list --json; json out 'd["damaged"] == 3' 'sum(c["damaged"] for c in d["chunks"]) == 3' \
     "d['bytes'] == $(find twins/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print n }')"
-run 1 store verify; prints "^$((n - 2 - 1)) chunks good, 3 bad: ingest their documents again, 1 document record bad"
-says 'header.s checksum is wrong; it was set aside'; says '100 bytes'; says 'wrong directory; it was set aside'; says "document $b: its record is no JSON"
+run 1 store verify; prints "^$((n - 2)) chunks good, 2 bad: ingest their documents again, 1 document record bad: ingest again, files of 1 chunk in wrong directories: set aside$"
+says 'header.s checksum is wrong; it was set aside'; says '100 bytes'; says 'wrong directory was set aside: chunks/'; says "document $b: its record is no JSON"
 [ "$(find twins/bad -type f | wc -l)" = 4 ] || fail "not all of it was set aside"
-run 0 store verify --json; json out "d == {'good': $((n - 2)), 'bad': [], 'unsupported': 0}"
+run 0 store verify --json; json out "d == {'good': $((n - 2)), 'bad': [], 'strays': [], 'failed': [], 'unsupported': 0}"
 run 0 ingest --chunk 100 a.txt b.txt; run 0 store verify --json; json out 'd["bad"] == []'
 run 0 store list --json; json out 'len(d["documents"]) == 2' 'all(x["missing_chunks"] == x["damaged_chunks"] == 0 for x in d["documents"])'
 
@@ -128,3 +136,14 @@ got=0; (ulimit -f 40; "$bin" ask -s limited -q 'Where?' --max-tokens 2 b.txt >ou
 [ "$got" = 0 ] || fail "status $got under a limit on the size of files"
 says 'a chunk could not be kept: .*File too large'; [ -z "$(ls -A limited/tmp)" ] || fail "a part of a chunk was left"
 got=0; (ulimit -f 40; "$bin" ingest -s limited b.txt >out 2>err) || got=$?; [ "$got" = 1 ] || fail "status $got from an ingest under a limit"; says 'File too large'
+
+# What cannot be checked is told as that, and left: a file where a directory of chunks was, a chunk that this user may not read (root may).
+run 0 ingest -s others a.txt; a=$(cut -c1-32 out); chunk=$(find others/chunks -name '*.gguf' | head -n 1); mv "${chunk%/*}" aside; : >"${chunk%/*}"
+run 1 store verify -s others "$a"; says 'Not a directory'; prints ' chunks? good, 1 could not be checked: left as it is$'
+run 1 store verify -s others --json "$a"; json out '[x["kind"] for x in d["failed"]] == ["chunk"]' 'd["bad"] == d["strays"] == []'
+rm "${chunk%/*}"; mv aside "${chunk%/*}"; run 0 store verify -s others
+if [ "$(id -u)" != 0 ]; then
+    chmod 0 "$chunk"; run 1 store verify -s others; says 'Permission denied'; prints ' 1 could not be checked: left as it is$'
+    run 0 store list -s others; prints '^1 chunk file cannot be read'
+    run 0 ask -s others -q 'Where?' --max-tokens 2 a.txt; says 'Permission denied; it is computed again'; [ -e "$chunk" ] || fail "a chunk that may not be read is gone"
+fi

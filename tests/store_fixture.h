@@ -151,6 +151,17 @@ static inline size_t put_seed(iflow_store *store, unsigned seed, char id[IFLOW_I
     return n_bytes;
 }
 
+/* Records a document of the tests' model. */
+static inline void put_document(iflow_store *store, const char *name, char (*chunks)[IFLOW_ID_SIZE], size_t n_chunks,
+                                char id[IFLOW_ID_SIZE]) {
+    char copy[64];
+    snprintf(copy, sizeof copy, "%s", name);
+    iflow_document document = {.name = copy, .chunk_id = chunks, .n_chunks = n_chunks, .n_tokens = 10 * n_chunks};
+    memcpy(document.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
+    OK(iflow_store_put_document(store, &document));
+    memcpy(id, document.id, sizeof document.id);
+}
+
 static inline void use(iflow_store *store, const char *id) {
     iflow_chunk *chunk = NULL;
     OK(iflow_store_get_chunk(store, id, &chunk));

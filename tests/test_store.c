@@ -120,7 +120,7 @@ static void test_put_and_get(void **state) {
     FAILS(iflow_store_delete(store, id), IFLOW_E_NOT_FOUND, id);
     FAILS(iflow_store_pin(store, id, true), IFLOW_E_NOT_FOUND, id);
     FAILS(iflow_store_pin(store, id, false), IFLOW_E_NOT_FOUND, id);
-    FAILS(store->ops->set_aside(store, id), IFLOW_E_NOT_FOUND, id);
+    FAILS(store->ops->set_aside(store, id, NULL), IFLOW_E_NOT_FOUND, id);
 
     OK(store->ops->put(store, id, &blob, false));
     OK(store->ops->put(store, id, &blob, false)); /* no-op */
@@ -219,7 +219,7 @@ static void test_ids_from_outside(void **state) {
                                       "0123456789abcdef0123456789abcde\n"};
     iflow_store *store = open_limited(0);
     iflow_blob blob = {0};
-    iflow_buffer text = {0};
+    iflow_blob text = {0};
     iflow_chunk_info info;
     iflow_chunk *chunk = NULL;
     for (size_t i = 0; i <= sizeof bad / sizeof bad[0]; i++) {
@@ -230,7 +230,7 @@ static void test_ids_from_outside(void **state) {
         FAILS(store->ops->get(store, id, &blob), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->put(store, id, &empty, false), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->claim(store, id), IFLOW_E_ARG, "is no id");
-        FAILS(store->ops->set_aside(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(store->ops->set_aside(store, id, NULL), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->put_record(store, id, "x", 1), IFLOW_E_ARG, "is no id");
         FAILS(store->ops->get_record(store, id, &text), IFLOW_E_ARG, "is no id");
         FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_ARG, "is no id");
@@ -238,7 +238,7 @@ static void test_ids_from_outside(void **state) {
         FAILS(iflow_store_verify(store, id), IFLOW_E_ARG, "is no id");
         FAILS(iflow_store_pin(store, id, true), IFLOW_E_ARG, "is no id");
         FAILS(iflow_store_delete(store, id), IFLOW_E_ARG, "is no id");
-        FAILS(iflow_store_delete_document(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_delete_document(store, id), IFLOW_E_ARG, id ? "is no id" : "id is NULL");
     }
     close_checked(store);
 }

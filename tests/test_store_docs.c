@@ -1,5 +1,10 @@
-/* test_store_docs.c - documents of a store, their names and ids, those that share chunks, and the verification of all that is there. */
+/* test_store_docs.c - documents of a store, their names and ids, those that share chunks. */
 #include "store_fixture.h"
+
+#include "kv/store_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
 
 /* ---- Records and names ----------------------------------------------------------------------------------------------------------------
  */
@@ -134,17 +139,17 @@ static void test_bad_records_are_skipped(void **state) {
         iflow_documents_free(list, n);
     }
     /* every truncation of a good record */
-    iflow_buffer text = {0};
+    iflow_blob text = {0};
     OK(store->ops->get_record(store, good.id, &text));
-    for (size_t i = 0; i < text.n; i++) {
+    for (size_t i = 0; i < text.n_bytes; i++) {
         n_warnings = 0;
-        OK(store->ops->put_record(store, good.id, text.text, i));
+        OK(store->ops->put_record(store, good.id, text.data, i));
         OK(iflow_store_list_documents(store, &list, &n));
         assert_int_equal(n, 0);
         assert_int_equal(n_warnings, 2);
         iflow_documents_free(list, n);
     }
-    iflow_buffer_free(&text);
+    iflow_blob_free(&text);
     OK(iflow_store_delete_document(store, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
     close_checked(store);
 }
@@ -208,15 +213,6 @@ static void test_resolve(void **state) {
 
 static const char fingerprint[] = "0123456789abcdef0123456789abcdef";
 
-static void put_document(iflow_store *store, const char *name, char (*chunks)[IFLOW_ID_SIZE], size_t n_chunks, char id[IFLOW_ID_SIZE]) {
-    char copy[64];
-    snprintf(copy, sizeof copy, "%s", name);
-    iflow_document document = {.name = copy, .chunk_id = chunks, .n_chunks = n_chunks, .n_tokens = 10 * n_chunks};
-    memcpy(document.fingerprint, fingerprint, sizeof fingerprint);
-    OK(iflow_store_put_document(store, &document));
-    memcpy(id, document.id, sizeof document.id);
-}
-
 static bool is_pinned(iflow_store *store, const char *id) {
     iflow_chunk_info info;
     OK(iflow_store_inspect(store, id, &info, NULL));
@@ -262,6 +258,98 @@ static void test_pins_of_shared_chunks(void **state) {
     close_checked(store);
 }
 
+/* A pinned document that comes to consist of other chunks: those are pinned, and of its former ones those are not that no other pinned
+ * document has. */
+static void test_pinned_document_changes(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[5][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE], b[IFLOW_ID_SIZE], copy[] = "a";
+    for (unsigned i = 0; i < 5; i++) {
+        put_seed(store, i, chunk[i]);
+    }
+    put_document(store, "a", chunk, 3, a); /* 0 1 2 */
+    put_document(store, "b", chunk, 1, b); /* 0 */
+    OK(iflow_store_pin_document(store, a, true));
+    OK(iflow_store_pin_document(store, b, true));
+    put_document(store, "a", chunk + 2, 2, a); /* 2 3 */
+    assert_true(is_pinned(store, chunk[0]) && is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    assert_false(is_pinned(store, chunk[1]) || is_pinned(store, chunk[4]));
+    OK(iflow_store_pin_document(store, b, false));
+    OK(iflow_store_prune(store, 0, NULL, NULL));
+    assert_true(store->ops->has(store, chunk[2]) && store->ops->has(store, chunk[3]));
+    assert_false(store->ops->has(store, chunk[0]) || store->ops->has(store, chunk[1]));
+    /* One that cannot be pinned: nothing changes. */
+    put_seed(store, 0, chunk[0]);
+    iflow_document missing = document_of(copy, chunk, 2); /* 0, and 1, which is gone */
+    FAILS(iflow_store_put_document(store, &missing), IFLOW_E_NOT_FOUND, "is pinned, but its chunks cannot be: chunk ");
+    assert_false(is_pinned(store, chunk[0]));
+    assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    OK(iflow_store_delete_document(store, a));
+    assert_int_equal(n_entries("store/pins"), 0);
+    /* One whose record was damaged: its new chunks are pinned, and that the former stay so is said. */
+    put_document(store, "a", chunk + 2, 1, a);
+    OK(iflow_store_pin_document(store, a, true));
+    OK(store->ops->put_record(store, a, "{", 1));
+    n_warnings = 0;
+    put_document(store, "a", chunk + 3, 1, a);
+    assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
+    assert_int_equal(n_warnings, 1);
+    assert_non_null(strstr(last_warning, "store unpin"));
+    close_checked(store);
+}
+
+/* A document is pinned as a whole or not at all; what was pinned before stays so. */
+static void test_pinned_whole_or_not_at_all(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[3][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE];
+    for (unsigned i = 0; i < 3; i++) {
+        put_seed(store, i, chunk[i]);
+    }
+    put_document(store, "a", chunk, 3, a);
+    OK(iflow_store_pin(store, chunk[1], true));
+    OK(iflow_store_delete(store, chunk[2]));
+    n_warnings = 0;
+    FAILS(iflow_store_pin_document(store, a, true), IFLOW_E_NOT_FOUND, chunk[2]);
+    assert_int_equal(n_entries("store/pins"), 1);
+    assert_true(is_pinned(store, chunk[1]));
+    assert_int_equal(n_warnings, 0);
+    close_checked(store);
+}
+
+/* Pins that cannot be taken off are no secret: a delete fails and leaves the record; where a damaged record no longer tells which chunks
+ * they are of, that is a warning. */
+static void test_pins_that_stay(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char chunk[1][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE];
+    put_seed(store, 1, chunk[0]);
+    put_document(store, "a", chunk, 1, a);
+    OK(iflow_store_pin_document(store, a, true));
+    ((iflow_dir_store *)store)->lock_end_ms = 20;
+    const int lock = open(in_root("store/lock"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    FAILS(iflow_store_delete_document(store, a), IFLOW_E_BUSY, "store/lock");
+    close(lock);
+    OK(iflow_store_verify_document(store, a));
+    assert_int_equal(n_entries("store/pins"), 2);
+    for (int verify = 0; verify < 2; verify++) {
+        OK(store->ops->put_record(store, a, "{", 1));
+        n_warnings = 0;
+        if (verify) {
+            OK(store->ops->pin_record(store, a, true));
+            FAILS(iflow_store_verify_document(store, a), IFLOW_E_CORRUPT, "it was set aside");
+        } else {
+            OK(iflow_store_delete_document(store, a));
+        }
+        assert_int_equal(n_warnings, 1);
+        assert_non_null(strstr(last_warning, "they stay pinned until they are unpinned by their own ids"));
+        assert_int_equal(n_entries("store/docs"), 0);
+        assert_true(is_pinned(store, chunk[0]));
+    }
+    close_checked(store);
+}
+
 /* A record that the first version wrote: its id goes by its chunks. */
 static void test_record_of_version_1(void **state) {
     (void)state;
@@ -298,207 +386,6 @@ static void test_record_of_version_1(void **state) {
     close_checked(store);
 }
 
-/* ---- Verification of all --------------------------------------------------------------------------------------------------------------
- */
-
-typedef struct finding {
-    char id[IFLOW_ID_SIZE];
-    bool is_document;
-    iflow_status status;
-    char message[512];
-} finding;
-
-static finding found[64];
-static size_t n_found;
-
-static bool note_finding(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
-    assert_true(n_found < 64 && (status == IFLOW_OK) == !message && user == found);
-    finding *f = &found[n_found++];
-    *f = (finding){.is_document = is_document, .status = status};
-    snprintf(f->id, sizeof f->id, "%s", id);
-    snprintf(f->message, sizeof f->message, "%s", message ? message : "");
-    return true;
-}
-
-/* What verification said of an id; the one that is not IFLOW_OK where there are several. */
-static const finding *finding_of(const char *id) {
-    const finding *f = NULL;
-    for (size_t i = 0; i < n_found; i++) {
-        f = strcmp(found[i].id, id) == 0 && (!f || found[i].status) ? &found[i] : f;
-    }
-    assert_non_null(f);
-    return f;
-}
-
-static void expect(const char *id, iflow_status status, const char *message) {
-    const finding *f = finding_of(id);
-    if (f->status != status || !strstr(f->message, message)) {
-        fail_msg("%s: %d, \"%s\" instead of %d, \"%s\"", id, (int)f->status, f->message, (int)status, message);
-    }
-}
-
-static void move(const char *from, const char *to) {
-    char path[8192];
-    snprintf(path, sizeof path, "%s", in_root(from));
-    assert_int_equal(rename(path, in_root(to)), 0);
-}
-
-/* A chunk file of a later format version, checksums right. */
-static void make_later(const char *path) {
-    static unsigned char bytes[1 << 16];
-    FILE *file = fopen(in_root(path), "r+b");
-    assert_non_null(file);
-    const size_t n = fread(bytes, 1, sizeof bytes, file);
-    uint64_t n_header;
-    char hex[IFLOW_ID_SIZE];
-    bytes[52] = 2;
-    memcpy(&n_header, bytes + 89, sizeof n_header);
-    memset(bytes + 141, '0', 32);
-    iflow_hash_hex(bytes, n_header, hex);
-    memcpy(bytes + 141, hex, 32);
-    rewind(file);
-    assert_int_equal(fwrite(bytes, 1, n, file), n);
-    fclose(file);
-}
-
-static void test_verify_all(void **state) {
-    (void)state;
-    enum { GOOD, HEADER, DATA, CUT, EMPTY, RENAMED, DIRECTORY, LINK, PIPE, STRAY, LATER, TOP, N };
-    iflow_store *store = open_limited(0);
-    char id[N][IFLOW_ID_SIZE], good[IFLOW_ID_SIZE], torn[IFLOW_ID_SIZE], unnamed[IFLOW_ID_SIZE], later[IFLOW_ID_SIZE], path[512], dir[256];
-    for (unsigned i = 0; i < N; i++) {
-        put_seed(store, i, id[i]);
-    }
-    put_document(store, "good", id, 2, good);
-    put_document(store, "torn", id, 3, torn);
-    put_document(store, "unnamed", id, 4, unnamed);
-    put_document(store, "later", id, 5, later);
-    flip_byte(chunk_file(id[HEADER]), 200);
-    flip_byte(chunk_file(id[DATA]), -1);
-    assert_int_equal(truncate(in_root(chunk_file(id[CUT])), 100), 0);
-    assert_int_equal(truncate(in_root(chunk_file(id[EMPTY])), 0), 0);
-    snprintf(path, sizeof path, "store/chunks/%.2s/00000000000000000000000000000000.gguf", id[RENAMED]);
-    char zeros[] = "00000000000000000000000000000000", from[256];
-    snprintf(dir, sizeof dir, "store/chunks/00");
-    mkdir(in_root(dir), 0700);
-    move(chunk_file(id[RENAMED]), "store/chunks/00/00000000000000000000000000000000.gguf");
-    assert_int_equal(unlink(in_root(chunk_file(id[DIRECTORY]))), 0);
-    assert_int_equal(mkdir(in_root(chunk_file(id[DIRECTORY])), 0700), 0);
-    snprintf(path, sizeof path, "%s/file", chunk_file(id[DIRECTORY]));
-    write_file(path, "of others");
-    move(chunk_file(id[LINK]), "elsewhere");
-    assert_int_equal(symlink("../../../elsewhere", in_root(chunk_file(id[LINK]))), 0);
-    assert_int_equal(unlink(in_root(chunk_file(id[PIPE]))), 0);
-    assert_int_equal(mkfifo(in_root(chunk_file(id[PIPE])), 0600), 0);
-    snprintf(dir, sizeof dir, "store/chunks/%s", strncmp(id[STRAY], "ff", 2) == 0 ? "fe" : "ff");
-    mkdir(in_root(dir), 0700);
-    snprintf(path, sizeof path, "%s/%s.gguf", dir, id[STRAY]);
-    snprintf(from, sizeof from, "%s", chunk_file(id[STRAY]));
-    move(from, path);
-    put_seed(store, STRAY, id[STRAY]); /* there is a sound one, too */
-    snprintf(path, sizeof path, "store/chunks/%s.gguf", id[TOP]);
-    snprintf(from, sizeof from, "%s", chunk_file(id[TOP]));
-    move(from, path);
-    make_later(chunk_file(id[LATER]));
-    snprintf(path, sizeof path, "store/docs/%s.json", torn);
-    assert_int_equal(truncate(in_root(path), 40), 0);
-    snprintf(path, sizeof path, "store/docs/%s.json", unnamed);
-    snprintf(from, sizeof from, "store/docs/%s.json", "11111111111111111111111111111111");
-    move(path, from);
-    snprintf(path, sizeof path, "store/docs/%s.json", later);
-    write_file(path, "{\"version\": 3}");
-    snprintf(path, sizeof path, "store/docs/%s.json", "22222222222222222222222222222222");
-    assert_int_equal(mkdir(in_root(path), 0700), 0);
-    write_file("store/docs/notes.json", "of others");
-    write_file("store/chunks/notes.gguf", "of others");
-
-    /* All of them are listed, each for what it is. */
-    iflow_chunk_info *list = NULL;
-    size_t n = 0, n_damaged = 0, n_later = 0;
-    OK(iflow_store_list(store, &list, &n));
-    assert_int_equal(n, N + 1);
-    for (size_t i = 0; i < n; i++) {
-        n_damaged += list[i].damaged;
-        n_later += list[i].unsupported;
-        assert_int_equal(list[i].n_tokens == 0, list[i].damaged || list[i].unsupported);
-        assert_non_null(list[i].type);
-    }
-    assert_int_equal(n_damaged, 9); /* the header tells nothing of the data */
-    assert_int_equal(n_later, 1);
-    iflow_free(list);
-
-    n_found = 0;
-    OK(iflow_store_verify_all(store, note_finding, found));
-    expect(id[GOOD], IFLOW_OK, "");
-    expect(id[HEADER], IFLOW_E_CORRUPT, "header's checksum is wrong; it was set aside");
-    expect(id[DATA], IFLOW_E_CORRUPT, "data's checksum is wrong; it was set aside");
-    expect(id[CUT], IFLOW_E_CORRUPT, "100 bytes");
-    expect(id[EMPTY], IFLOW_E_CORRUPT, "0 bytes");
-    expect(zeros, IFLOW_E_CORRUPT, id[RENAMED]);
-    expect(id[DIRECTORY], IFLOW_E_CORRUPT, "no regular file; it was set aside");
-    expect(id[LINK], IFLOW_E_CORRUPT, "no regular file; it was set aside");
-    expect(id[PIPE], IFLOW_E_CORRUPT, "no regular file; it was set aside");
-    expect(id[STRAY], IFLOW_E_CORRUPT, "wrong directory; it was set aside");
-    expect(id[TOP], IFLOW_E_CORRUPT, "wrong directory; it was set aside");
-    expect(id[LATER], IFLOW_E_UNSUPPORTED, "version 2");
-    expect(good, IFLOW_OK, "");
-    expect(torn, IFLOW_E_CORRUPT, "no JSON");
-    expect("11111111111111111111111111111111", IFLOW_E_CORRUPT, unnamed);
-    expect(later, IFLOW_E_UNSUPPORTED, "version 3");
-    expect("22222222222222222222222222222222", IFLOW_E_CORRUPT, "no regular file");
-    assert_int_equal(n_found, N + 5);
-    assert_true(finding_of(torn)->is_document && !finding_of(id[CUT])->is_document);
-
-    /* Afterwards all that is there is good, or left as it is; what was set aside is in bad/, that of others included. */
-    n_found = 0;
-    OK(iflow_store_verify_all(store, note_finding, found));
-    for (size_t i = 0; i < n_found; i++) {
-        assert_true(found[i].status == IFLOW_OK || found[i].status == IFLOW_E_UNSUPPORTED);
-    }
-    assert_int_equal(n_found, 5);
-    assert_int_equal(n_entries("store/bad"), 10 + 3);
-    snprintf(path, sizeof path, "store/bad/%s.gguf/file", id[DIRECTORY]);
-    assert_int_equal(access(in_root(path), F_OK), 0);
-    assert_int_equal(access(in_root("store/docs/notes.json"), F_OK), 0);
-    assert_int_equal(access(in_root("store/chunks/notes.gguf"), F_OK), 0);
-
-    /* A file and a directory of one name do not get into each other's way in bad/. */
-    put_seed(store, DIRECTORY, id[DIRECTORY]);
-    flip_byte(chunk_file(id[DIRECTORY]), -1);
-    FAILS(iflow_store_verify(store, id[DIRECTORY]), IFLOW_E_CORRUPT, "set aside");
-    assert_false(store->ops->has(store, id[DIRECTORY]));
-    iflow_store_close(store);
-}
-
-/* A chunk and a record that may not be read: verification says so, and they are out of the way. As nobody: root may read anything. */
-static void test_verify_unreadable(void **state) {
-    (void)state;
-    assert_int_equal(chmod(root, 0777), 0);
-    const pid_t pid = start_child();
-    if (pid == 0) {
-        char id[IFLOW_ID_SIZE], document[IFLOW_ID_SIZE], path[256];
-        if (getuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) {
-            _exit(1);
-        }
-        iflow_store *store = open_limited(0);
-        put_seed(store, 1, id);
-        put_document(store, "a", &id, 1, document);
-        snprintf(path, sizeof path, "store/docs/%s.json", document);
-        if (chmod(in_root(chunk_file(id)), 0) != 0 || chmod(in_root(path), 0) != 0) {
-            _exit(2);
-        }
-        n_found = 0;
-        OK(iflow_store_verify_all(store, note_finding, found));
-        expect(id, IFLOW_E_CORRUPT, "Permission denied; it was set aside");
-        expect(document, IFLOW_E_CORRUPT, "Permission denied; it was set aside");
-        assert_int_equal(n_found, 2);
-        assert_int_equal(n_entries("store/bad"), 2);
-        iflow_store_close(store);
-        _exit(0);
-    }
-    assert_int_equal(wait_for(pid), 0);
-}
-
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
@@ -506,9 +393,10 @@ int main(void) {
         TEST(test_bad_records_are_skipped),
         TEST(test_resolve),
         TEST(test_pins_of_shared_chunks),
+        TEST(test_pinned_document_changes),
+        TEST(test_pinned_whole_or_not_at_all),
+        TEST(test_pins_that_stay),
         TEST(test_record_of_version_1),
-        TEST(test_verify_all),
-        TEST(test_verify_unreadable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

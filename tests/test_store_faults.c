@@ -49,14 +49,7 @@ int mkdirat(int dir, const char *path, mode_t mode) {
     return fails_now() ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
 }
 
-static void (*before_flock)(void); /* called once: what another process does between an open and its lock */
-
 int flock(int fd, int operation) {
-    if (before_flock) {
-        void (*call)(void) = before_flock;
-        before_flock = NULL;
-        call();
-    }
     return fails_now() ? -1 : (int)syscall(SYS_flock, fd, operation);
 }
 
@@ -325,158 +318,6 @@ static void test_killed_writer_leaves_whole_chunks(void **state) {
     }
 }
 
-static void test_live_writer_is_not_pruned(void **state) {
-    (void)state;
-    iflow_store *store = open_limited(0);
-    int ready[2], done[2];
-    assert_int_equal(pipe(ready), 0);
-    assert_int_equal(pipe(done), 0);
-    char id[IFLOW_ID_SIZE];
-    iflow_blob blob = {0};
-    make_chunk(1, id, &blob);
-    iflow_blob_free(&blob);
-    const pid_t pid = start_child();
-    if (pid == 0) {
-        char byte;
-        close(ready[0]), close(done[1]);
-        const int failed = store->ops->claim(store, id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || read(done[0], &byte, 1) != 1;
-        _exit(failed);
-    }
-    char byte;
-    close(ready[1]), close(done[0]); /* so that the read ends with the child */
-    assert_int_equal(read(ready[0], &byte, 1), 1);
-    OK(iflow_store_prune(store, 0, NULL, NULL));
-    iflow_store *second = open_limited(0);
-    iflow_store_close(second);
-    assert_int_equal(n_entries("store/tmp"), 1);
-    char number[32];
-    snprintf(number, sizeof number, "process %ld", (long)pid);
-    FAILS(store->ops->claim(store, id), IFLOW_E_BUSY, number);
-    assert_int_equal(write(done[1], "x", 1), 1);
-    assert_int_equal(wait_for(pid), 0); /* died without a release */
-    OK(store->ops->claim(store, id));
-    store->ops->release(store, id);
-    assert_int_equal(n_entries("store/tmp"), 0);
-    close(ready[0]), close(done[1]);
-    close_checked(store);
-}
-
-/* Who waits for a lock whose holder unlinks the file must not end up with the lock of a file that nobody can find. */
-static void test_lock_of_an_unlinked_file(void **state) {
-    (void)state;
-    iflow_files files;
-    OK(iflow_files_open(&files, root, false, false));
-    const int fd = iflow_files_lock(&files, "lock");
-    assert_true(fd >= 0);
-    const pid_t pid = start_child();
-    if (pid == 0) {
-        close(fd);
-        int own;
-        while ((own = iflow_files_lock(&files, "lock")) < 0 && errno == EWOULDBLOCK) {
-        }
-        _exit(own < 0 || access(in_root("lock"), F_OK) != 0 || iflow_files_lock(&files, "lock") >= 0 || errno != EWOULDBLOCK);
-    }
-    usleep(100000); /* it waits by now; if not, it has not opened the file yet, and this shows nothing but passes */
-    iflow_files_unlink_locked(&files, "lock", fd);
-    assert_int_equal(wait_for(pid), 0);
-    iflow_files_close(&files);
-}
-
-static iflow_store *giver, *taker;
-static const char contested[] = "00000000000000000000000000000001";
-
-static void change_hands(void) {
-    giver->ops->release(giver, contested);
-    OK(taker->ops->claim(taker, contested));
-}
-
-/* A prune opens a claim; before it locks it, its holder gives it back and another takes it: that one's must stay. */
-static void test_claim_changes_hands_under_a_prune(void **state) {
-    (void)state;
-    iflow_store *store = open_limited(0);
-    giver = open_limited(0);
-    taker = open_limited(0);
-    OK(giver->ops->claim(giver, contested));
-    iflow_files files;
-    OK(iflow_files_open(&files, in_root("store"), false, false));
-    before_flock = change_hands;
-    assert_false(iflow_files_reap(&files, "tmp/00000000000000000000000000000001.claim"));
-    assert_null(before_flock);
-    assert_int_equal(n_entries("store/tmp"), 1);
-    FAILS(store->ops->claim(store, contested), IFLOW_E_BUSY, contested);
-    iflow_store_close(giver);
-    iflow_store_close(taker);
-    iflow_files_close(&files);
-    close_checked(store);
-}
-
-static void test_claims(void **state) {
-    (void)state;
-    iflow_store *store = open_limited(0), *other = open_limited(0);
-    const char *a = "00000000000000000000000000000001", *b = "00000000000000000000000000000002";
-    store->ops->release(store, a); /* not claimed: nothing */
-    OK(store->ops->claim(store, a));
-    FAILS(store->ops->claim(store, a), IFLOW_E_BUSY, a);
-    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
-    other->ops->release(other, a); /* not its own: nothing */
-    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
-    OK(other->ops->claim(other, b));
-    store->ops->release(store, a);
-    OK(other->ops->claim(other, a));
-    iflow_store_close(other); /* gives its claims back */
-    OK(store->ops->claim(store, a));
-    OK(store->ops->claim(store, b));
-    store->ops->release(store, b);
-    store->ops->release(store, a);
-    close_checked(store);
-}
-
-/* Processes take turns at one claim; a file that they all add to shows whether two ever had it at once. */
-static void test_claim_excludes(void **state) {
-    (void)state;
-    enum { WORKERS = 4, TURNS = 1500 };
-    const char *id = "00000000000000000000000000000001";
-    iflow_store *first = open_limited(0);
-    pid_t pids[WORKERS];
-    write_file("count", "0");
-    for (int w = 0; w < WORKERS; w++) {
-        pids[w] = start_child();
-        if (pids[w] == 0) {
-            iflow_store *store = open_limited(0);
-            for (int i = 0; i < TURNS;) {
-                const iflow_status status = store->ops->claim(store, id);
-                if (status == IFLOW_OK) {
-                    int count = -1;
-                    FILE *file = fopen(in_root("count"), "r+");
-                    if (!file || fscanf(file, "%d", &count) != 1 || fseek(file, 0, SEEK_SET) != 0 || fprintf(file, "%d", count + 1) < 1 ||
-                        fclose(file) != 0) {
-                        _exit(1);
-                    }
-                    i++;
-                    store->ops->release(store, id);
-                } else if (status != IFLOW_E_BUSY) {
-                    _exit(2);
-                }
-                if (i % 4 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no claim */
-                    _exit(3);
-                }
-            }
-            iflow_store_close(store);
-            _exit(0);
-        }
-    }
-    for (int w = 0; w < WORKERS; w++) {
-        assert_int_equal(wait_for(pids[w]), 0);
-    }
-    int count = -1;
-    FILE *file = fopen(in_root("count"), "r");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%d", &count), 1);
-    fclose(file);
-    assert_int_equal(count, WORKERS * TURNS);
-    close_checked(first);
-}
-
 /* ---- When space ends ---------------------------------------------------------------------------------------------------------------- */
 
 /* A file may grow to 3,000 bytes: the first write is short, the next fails. */
@@ -571,7 +412,7 @@ static void test_every_call_fails(void **state) {
             iflow_status status = iflow_store_pin(store, id, true);
             status = status ? status : store->ops->claim(store, id);
             store->ops->release(store, id);
-            status = status ? status : store->ops->set_aside(store, id);
+            status = status ? status : store->ops->set_aside(store, id, NULL);
             done = fault.fail_in > 0;
             fault.fail_in = 0;
             assert_int_equal(status, done ? IFLOW_OK : errors[e].expected);
@@ -649,11 +490,6 @@ int main(void) {
         TEST(test_created_by_many),
         TEST(test_killed_writer),
         TEST(test_killed_writer_leaves_whole_chunks),
-        TEST(test_live_writer_is_not_pruned),
-        TEST(test_lock_of_an_unlinked_file),
-        TEST(test_claim_changes_hands_under_a_prune),
-        TEST(test_claims),
-        TEST(test_claim_excludes),
         TEST(test_short_write),
         TEST(test_writes_in_pieces),
         TEST(test_every_call_fails),

@@ -79,6 +79,24 @@ int iflow_make_dir(int dir, const char *name, bool only_owner) {
     return 0;
 }
 
+int iflow_make_dirs(const char *path, bool only_owner) {
+    char *part = iflow_strdup(path);
+    if (!part) {
+        return ENOMEM;
+    }
+    int error = 0;
+    for (char *slash = strchr(part + 1, '/'); slash && (!error || error == EEXIST); slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        error = iflow_make_dir(AT_FDCWD, part, only_owner);
+        *slash = '/';
+    }
+    if (!error || error == EEXIST) {
+        error = iflow_make_dir(AT_FDCWD, part, only_owner);
+    }
+    free(part);
+    return error == EEXIST ? 0 : error;
+}
+
 /* ---- Locks -------------------------------------------------------------------------------------------------------------------------- */
 
 int iflow_try_lock(int fd) {
@@ -87,6 +105,10 @@ int iflow_try_lock(int fd) {
         result = flock(fd, LOCK_EX | LOCK_NB);
     } while (result != 0 && errno == EINTR);
     return result == 0 ? 0 : errno;
+}
+
+bool iflow_lacks_locks(int error) {
+    return error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP;
 }
 
 bool iflow_is_named(int dir, const char *name, int fd) {
@@ -124,11 +146,12 @@ int iflow_temp_create(int dir, const char *prefix, const char *suffix, bool only
             return errno;
         }
         const int error = iflow_try_lock(temp->fd);
-        if (error && error != EWOULDBLOCK) {
+        temp->lock_error = iflow_lacks_locks(error) ? error : 0;
+        if (error && error != EWOULDBLOCK && !temp->lock_error) {
             iflow_temp_discard(dir, temp);
             return error;
         }
-        if (!error && iflow_is_named(dir, temp->name, temp->fd)) {
+        if (error != EWOULDBLOCK && iflow_is_named(dir, temp->name, temp->fd)) {
             return 0;
         }
         close(temp->fd); /* being reaped between creation and lock: that one's by now */
@@ -203,7 +226,7 @@ int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, 
     iflow_temp temp = {.fd = -1};
     snprintf(prefix, sizeof prefix, ".%.*s", (int)PART_LENGTH, name);
     reap_parts(dir, prefix);
-    int error = iflow_temp_create(dir, prefix, PART_SUFFIX, only_owner, &temp);
+    int error = iflow_temp_create(dir, prefix, PART_SUFFIX, only_owner || like, &temp);
     if (error) {
         return error;
     }
@@ -270,7 +293,7 @@ static int output_of(const struct stat *st) {
     return -1;
 }
 
-/* Into what is there: a pipe, a device, a terminal; a file in a directory that we may not write to. */
+/* Into what is there: a pipe, a device, a terminal; a file in a directory that we may not write to. Not whole or not at all. */
 static int write_in_place(const char *path, const struct stat *st, const void *bytes, size_t n_bytes) {
     const int output = output_of(st);
     if (output >= 0) {
@@ -324,7 +347,9 @@ iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_byte
     error = error ? error : find_place(&at);
     if (!error) {
         error = iflow_publish(at.dir, at.name, bytes, n_bytes, only_owner, at.exists ? &at.st : NULL);
-        if (at.exists && (error == EACCES || error == EPERM || error == EROFS || error == EBUSY)) { /* EBUSY: mounted there */
+        /* In a file that others may read from the moment it is opened, nothing is written that is for its owner alone. */
+        if (at.exists && !only_owner &&
+            (error == EACCES || error == EPERM || error == EROFS || error == EBUSY)) { /* EBUSY: mounted there */
             error = write_in_place(at.path, &at.st, bytes, n_bytes);
         }
     }

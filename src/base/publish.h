@@ -22,9 +22,13 @@ int iflow_sync(int fd);
 int iflow_create(int dir, const char *name, bool only_owner);
 /* The same for a directory; one that is there is left as it is (EEXIST). */
 int iflow_make_dir(int dir, const char *name, bool only_owner);
+/* mkdir -p: a directory and those above it, as far as they are not there. */
+int iflow_make_dirs(const char *path, bool only_owner);
 
 /* Locks against all other descriptors, in this process or another, or fails with EWOULDBLOCK. A process's death unlocks. */
 int iflow_try_lock(int fd);
+/* Whether an error of iflow_try_lock() says that the file system has no locks. */
+bool iflow_lacks_locks(int error);
 /* Whether a name still means the open file. Whoever unlinks a file that is locked by rule holds its lock, so the answer stays true. */
 bool iflow_is_named(int dir, const char *name, int fd);
 /* Unlinks a regular file that nobody has locked; whether it did. */
@@ -32,13 +36,15 @@ bool iflow_reap(int dir, const char *name);
 
 #define IFLOW_TEMP_SIZE 256
 
-/* A file in the making, under the name PREFIX.PID.NUMBER and a suffix. It is locked, so that nobody takes it for a dead process's. */
+/* A file in the making, under the name PREFIX.PID.NUMBER and a suffix. It is locked, so that nobody takes it for a dead process's. Where
+ * the file system has no locks, it is not; nobody can lock it to reap it there either. */
 typedef struct iflow_temp {
-    int fd; /* below 0: none */
+    int fd;         /* below 0: none */
+    int lock_error; /* why it is not locked; 0: it is */
     char name[IFLOW_TEMP_SIZE];
 } iflow_temp;
 
-/* Creates and locks one. */
+/* Creates one, and locks it where the file system has locks. */
 int iflow_temp_create(int dir, const char *prefix, const char *suffix, bool only_owner, iflow_temp *temp);
 /* Whether a name is of this form, so that it is ours to reap. */
 bool iflow_temp_is_name(const char *name, const char *prefix, const char *suffix);
@@ -48,8 +54,9 @@ int iflow_temp_fill(int dir, iflow_temp *temp, const void *bytes, size_t n_bytes
 int iflow_temp_publish(int dir, iflow_temp *temp, int to_dir, const char *to);
 void iflow_temp_discard(int dir, iflow_temp *temp);
 
-/* A whole file under a name in a directory, by a temporary one beside it; takes what killed processes left of the same first. A link of
- * that name is replaced, not followed. like: whose owner and permissions it gets where that can be; NULL: this process's. */
+/* Writes a whole file under a name in a directory, by a temporary one beside it. First it removes the temporary files of that name that
+ * killed processes left. A link of that name is replaced, not followed. like: whose owner and permissions the file gets where that can be;
+ * until then it is its owner's alone. NULL: this process's. */
 int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, bool only_owner, const struct stat *like);
 
 #endif

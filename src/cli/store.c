@@ -82,7 +82,7 @@ static sum sum_document(const shelf *f, const iflow_document *doc) {
         out.n_damaged += chunk->damaged;
         out.used_at = chunk->used_at > out.used_at ? chunk->used_at : out.used_at;
         out.pinned = out.pinned && chunk->pinned;
-        out.type = chunk->damaged ? out.type : chunk->type;
+        out.type = chunk->damaged || chunk->unreadable ? out.type : chunk->type;
     }
     out.pinned = out.pinned && out.n_missing < doc->n_chunks;
     return out;
@@ -120,11 +120,11 @@ static const char *age(int64_t used_at) {
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b}", "id", chunk->id, "model", chunk->fingerprint,
-                     "tokens", chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv", chunk->n_embd_kv,
-                     "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes", (json_int_t)chunk->n_bytes,
-                     "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged, "unsupported",
-                     chunk->unsupported);
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b, s:b}", "id", chunk->id, "model",
+                     chunk->fingerprint, "tokens", chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv",
+                     chunk->n_embd_kv, "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes",
+                     (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged,
+                     "unsupported", chunk->unsupported, "unreadable", chunk->unreadable);
 }
 
 static json_t *document_json(const shelf *f, const iflow_document *doc) {
@@ -179,7 +179,7 @@ static int run_list(shelf *f) {
         return list_json(f);
     if (f->n_documents)
         qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
-    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0;
+    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0, n_unreadable = 0;
     printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
     for (size_t i = 0; i < f->n_documents; i++) {
         const iflow_document *doc = f->document[i];
@@ -198,6 +198,7 @@ static int run_list(shelf *f) {
         n_pinned += f->chunk[i].pinned;
         n_damaged += f->chunk[i].damaged;
         n_unsupported += f->chunk[i].unsupported;
+        n_unreadable += f->chunk[i].unreadable;
     }
     printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
            human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
@@ -208,6 +209,8 @@ static int run_list(shelf *f) {
     if (n_unsupported)
         printf("%s chunk file%s of a format version that this program does not read\n", human_count(n_unsupported),
                n_unsupported == 1 ? " is" : "s are");
+    if (n_unreadable)
+        printf("%s chunk file%s cannot be read: `infoflow store verify` says why\n", human_count(n_unreadable), plural(n_unreadable));
     return CLI_OK;
 }
 
@@ -309,7 +312,9 @@ static int run_show(shelf *f, char **operand, size_t n, bool tokens) {
 
 /* What a verification came to. */
 typedef struct findings {
-    json_t *bad;
+    json_t *bad;    /* chunks and records that were found damaged, or not at all */
+    json_t *strays; /* ids of which files lay in wrong directories */
+    json_t *failed; /* what could not be checked */
     size_t n_good, n_bad, n_bad_documents, n_unsupported;
 } findings;
 
@@ -323,8 +328,14 @@ static bool note_verified(const char *id, bool is_document, iflow_status status,
         out->n_unsupported++;
         return !cli_interrupted();
     }
-    *(is_document ? &out->n_bad_documents : &out->n_bad) += 1;
-    json_array_append_new(out->bad,
+    json_t *list = out->failed;
+    if (status == IFLOW_E_FORMAT) {
+        list = out->strays;
+    } else if (status == IFLOW_E_CORRUPT || status == IFLOW_E_NOT_FOUND) {
+        list = out->bad;
+        *(is_document ? &out->n_bad_documents : &out->n_bad) += 1;
+    }
+    json_array_append_new(list,
                           json_pack("{s:s, s:s, s:o}", "id", id, "kind", is_document ? "document" : "chunk", "reason", json_text(message)));
     return !cli_interrupted();
 }
@@ -346,12 +357,16 @@ static int verify_operand(const shelf *f, const char *operand, findings *out) {
         const char *chunk = is_document ? doc->chunk_id[c] : id;
         status = iflow_store_verify(f->s.store, chunk);
         note_verified(chunk, false, status, iflow_error_message(), out);
+        if (status == IFLOW_E_FORMAT) { /* files of its name in wrong directories, which are gone from there now; and the chunk itself? */
+            status = iflow_store_verify(f->s.store, chunk);
+            note_verified(chunk, false, status, iflow_error_message(), out);
+        }
     }
     return CLI_OK;
 }
 
 static int run_verify(shelf *f, char **operand, size_t n) {
-    findings out = {.bad = json_array()};
+    findings out = {.bad = json_array(), .strays = json_array(), .failed = json_array()};
     int result = CLI_OK;
     for (size_t i = 0; i < n; i++)
         result = verify_operand(f, operand[i], &out) == CLI_OK ? result : CLI_FAILED;
@@ -359,20 +374,28 @@ static int run_verify(shelf *f, char **operand, size_t n) {
         const iflow_status status = iflow_store_verify_all(f->s.store, note_verified, &out);
         result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
     }
+    const size_t n_strays = json_array_size(out.strays), n_failed = json_array_size(out.failed);
     if (f->json) {
-        dump(json_pack("{s:I, s:O, s:I}", "good", (json_int_t)out.n_good, "bad", out.bad, "unsupported", (json_int_t)out.n_unsupported));
+        dump(json_pack("{s:I, s:O, s:O, s:O, s:I}", "good", (json_int_t)out.n_good, "bad", out.bad, "strays", out.strays, "failed",
+                       out.failed, "unsupported", (json_int_t)out.n_unsupported));
     } else {
         printf("%s chunk%s good", human_count(out.n_good), plural(out.n_good));
         if (out.n_bad)
             printf(", %s bad: ingest their documents again", human_count(out.n_bad));
         if (out.n_bad_documents)
             printf(", %s document record%s bad: ingest again", human_count(out.n_bad_documents), plural(out.n_bad_documents));
+        if (n_strays)
+            printf(", files of %s chunk%s in wrong directories: set aside", human_count(n_strays), plural(n_strays));
+        if (n_failed)
+            printf(", %s could not be checked: left as %s", human_count(n_failed), n_failed == 1 ? "it is" : "they are");
         if (out.n_unsupported)
             printf(", %s of another version: left as %s", human_count(out.n_unsupported), out.n_unsupported == 1 ? "it is" : "they are");
         putchar('\n');
     }
     json_decref(out.bad);
-    return out.n_bad || out.n_bad_documents ? CLI_FAILED : result;
+    json_decref(out.strays);
+    json_decref(out.failed);
+    return out.n_bad || out.n_bad_documents || n_strays || n_failed ? CLI_FAILED : result;
 }
 
 static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
@@ -455,7 +478,9 @@ static const command_usage action[] = {
      "  infoflow store show 3fa94c --tokens -m model.gguf"},
     {"store verify", "[OPTION]... [ID]...",
      "Reads chunks whole and checks their checksums and numbers, and the records of documents.\n"
-     "Without an ID: all files that are there. A bad one is reported and set aside, so that it is computed again; exit status 1 then.",
+     "Without an ID: all files that are there. A bad one is reported and set aside, so that it is computed again, and so is one in a wrong "
+     "directory. One that cannot be read is\n"
+     "reported and left. Exit status 1 in all these cases.",
      "  infoflow store verify"},
     {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
     {"store unpin", "[OPTION]... ID...", "Takes pins off again, but for chunks that another pinned document has.",

@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-/* Then a chunk is computed here as well: the process that has it in hand may have been stopped. */
+/* After this time a chunk that another process has claimed is computed here as well: that process may have been stopped. */
 enum { IFLOW_BUSY_PATIENCE_MS = 30000 };
 
 typedef struct iflow_busy_entry {

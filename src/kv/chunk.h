@@ -9,6 +9,8 @@ typedef struct iflow_blob {
     const void *data;
     size_t n_bytes;
     bool mapped; /* munmap, not free */
+    uint64_t dev,
+        ino; /* a file of a store: which one, among those that come and go under its name; it is not another's while it is mapped */
 } iflow_blob;
 
 void iflow_blob_free(iflow_blob *blob);

@@ -15,17 +15,11 @@ iflow_status iflow_files_fail(const iflow_files *files, const char *action, cons
     return iflow_fail(iflow_errno_status(error), "cannot %s %s%s%s: %s", action, files->dir, path[0] ? "/" : "", path, strerror(error));
 }
 
-/* mkdir -p; path is changed while it works and is as before at the end. 0 or errno. */
-static int make_parents(char *path, bool only_owner) {
-    int error = 0;
-    for (char *slash = strchr(path + 1, '/'); slash && !error; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        error = iflow_make_dir(AT_FDCWD, path, only_owner);
-        *slash = '/';
-        error = error == EEXIST ? 0 : error;
-    }
-    error = error ? error : iflow_make_dir(AT_FDCWD, path, only_owner);
-    return error == EEXIST ? 0 : error;
+iflow_status iflow_files_fail_lock(const iflow_files *files, const char *path, int error) {
+    return iflow_lacks_locks(error)
+               ? iflow_fail(IFLOW_E_IO, "cannot lock %s/%s: %s: a store has to be in a file system with working locks (flock)", files->dir,
+                            path, strerror(error))
+               : iflow_files_fail(files, "lock", path, error);
 }
 
 iflow_status iflow_files_open(iflow_files *files, const char *dir, bool create, bool shared) {
@@ -36,7 +30,7 @@ iflow_status iflow_files_open(iflow_files *files, const char *dir, bool create, 
     }
     files->root = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (files->root < 0 && errno == ENOENT && create) {
-        const int error = make_parents(files->dir, !shared);
+        const int error = iflow_make_dirs(dir, !shared);
         if (error) {
             status = iflow_files_fail(files, "create", "", error);
             goto cleanup;
@@ -258,6 +252,11 @@ iflow_status iflow_files_write_temp(const iflow_files *files, const char *tag, c
     int error = iflow_temp_create(tmp, tag, "", !files->shared, temp);
     if (error) {
         status = fail_temp(files, "create", temp, error);
+    } else if (temp->lock_error) { /* an opening or pruning process of another machine, where locks work, would take it for garbage */
+        char path[IFLOW_TEMP_SIZE + 8];
+        snprintf(path, sizeof path, "tmp/%s", temp->name);
+        status = iflow_files_fail_lock(files, path, temp->lock_error);
+        iflow_temp_discard(tmp, temp);
     } else if ((error = iflow_temp_fill(tmp, temp, bytes, n_bytes))) {
         status = fail_temp(files, "write", temp, error);
     }
@@ -301,8 +300,14 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     if (data == MAP_FAILED) {
         return false;
     }
-    *out = (iflow_blob){.data = data, .n_bytes = n_bytes, .mapped = true};
+    out->data = data;
+    out->n_bytes = n_bytes;
+    out->mapped = true;
     return true;
+}
+
+static iflow_blob file_of(const struct stat *st) {
+    return (iflow_blob){.dev = (uint64_t)st->st_dev, .ino = (uint64_t)st->st_ino};
 }
 
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st) {
@@ -314,26 +319,28 @@ iflow_status iflow_files_map(const iflow_files *files, const char *path, bool wh
         return IFLOW_E_NOT_FOUND;
     }
     if (fd < 0 && (errno == ELOOP || errno == ENXIO)) { /* a link; a socket */
+        if (iflow_files_stat(files, path, &own) == 0) {
+            *out = file_of(&own);
+        }
         return iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
     }
     if (fd < 0) {
-        const bool damaged = !touch && errno == EACCES;
-        status = iflow_files_fail(files, "open", path, errno);
-        return damaged ? IFLOW_E_CORRUPT : status;
+        return iflow_files_fail(files, "open", path, errno); /* of another user, say: that it may not be read says nothing against it */
     }
     st = st ? st : &own;
     if (fstat(fd, st) != 0) {
         status = iflow_files_fail(files, "stat", path, errno);
         goto cleanup;
     }
+    iflow_blob blob = file_of(st);
     if (!S_ISREG(st->st_mode)) {
+        *out = blob;
         status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
         goto cleanup;
     }
     if (touch) {
         touch_fd(fd);
     }
-    iflow_blob blob = {0};
     if (st->st_size > 0 && !iflow_files_map_fd(fd, (size_t)st->st_size, whole, &blob)) { /* an empty file cannot be mapped */
         status = iflow_files_fail(files, "map", path, errno);
         goto cleanup;

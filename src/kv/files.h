@@ -28,6 +28,9 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out);
 /* "cannot <action> <dir>/<path>: <why>", as E_FULL, E_MEMORY or E_IO according to the errno value. */
 iflow_status iflow_files_fail(const iflow_files *files, const char *action, const char *path, int error);
 
+/* The same of a lock that cannot be had, saying so where the file system has no locks: a store does not do without. */
+iflow_status iflow_files_fail_lock(const iflow_files *files, const char *path, int error);
+
 /* What openat, unlinkat, renameat and fstatat do. -1 with errno. */
 int iflow_files_open_path(const iflow_files *files, const char *path, int flags);
 int iflow_files_unlink(const iflow_files *files, const char *path);
@@ -59,7 +62,7 @@ void iflow_files_unlink_locked(const iflow_files *files, const char *path, int f
 bool iflow_files_reap(const iflow_files *files, const char *path);
 
 /* Maps a regular file for reading. whole: all of it is wanted soon. st may be NULL. touch: marks it as used now. E_NOT_FOUND without a
- * message of its own; E_CORRUPT if it is no regular file, or, where it is only looked at (!touch), may not be read. */
+ * message of its own; E_CORRUPT if it is no regular file, and then *out says only which one; E_IO if it may not be read. */
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st);
 
 /* Has the kernel begin to read a file, if it is there. */

@@ -59,13 +59,10 @@ static iflow_status decode_or_set_aside(iflow_store *store, const char *id, iflo
         status = iflow_chunk_decode(blob, id, name, out);
     }
     if (status == IFLOW_E_CORRUPT) {
-        char *why = iflow_strdup(iflow_error_message());
-        const iflow_status aside = store->ops->set_aside(store, id);
-        if (aside && aside != IFLOW_E_NOT_FOUND) { /* not found: another process was faster */
-            iflow_log(IFLOW_LOG_WARN, "%s", iflow_error_message());
-        }
-        iflow_fail(status, "%s%s", why ? why : "corrupt chunk file", aside ? "" : "; it was set aside");
-        free(why);
+        char why[1024];
+        snprintf(why, sizeof why, "%s", iflow_error_message());
+        const iflow_status aside = store->ops->set_aside(store, id, blob);
+        iflow_fail(status, "%s; %s", why, aside ? iflow_error_message() : "it was set aside");
     }
     iflow_blob_free(blob);
     return status;
@@ -77,25 +74,31 @@ iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chu
     return decode_or_set_aside(store, id, &blob, status, out);
 }
 
-iflow_status iflow_store_verify(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
+/* The chunk itself, whatever else is named like it. */
+static iflow_status verify_chunk(iflow_store *store, const char *id) {
     iflow_blob blob = {0};
     iflow_chunk *chunk = NULL;
     iflow_status status = store->ops->peek(store, id, &blob); /* looking after a store is no use of its chunks */
     status = decode_or_set_aside(store, id, &blob, status, &chunk);
     iflow_chunk_free(chunk);
-    if (!status || status == IFLOW_E_NOT_FOUND || status == IFLOW_E_CORRUPT) {
-        char why[1024];
-        snprintf(why, sizeof why, "%s", iflow_error_message());
-        const iflow_status stray = store->ops->sweep(store, id);
-        if (stray != IFLOW_E_NOT_FOUND) {
-            return stray;
-        }
-        iflow_fail(status, "%s", why);
-    }
     return status;
+}
+
+iflow_status iflow_store_verify(iflow_store *store, const char *id) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
+    char why[1024] = "";
+    const iflow_status status = verify_chunk(store, id);
+    if (status == IFLOW_E_ARG) {
+        return status;
+    }
+    snprintf(why, sizeof why, "%s", status ? iflow_error_message() : "");
+    const iflow_status strays = store->ops->sweep(store, id);
+    if (strays == IFLOW_E_NOT_FOUND) {
+        return status ? iflow_fail(status, "%s", why) : IFLOW_OK;
+    }
+    return !status || status == IFLOW_E_NOT_FOUND ? strays : iflow_fail(status, "%s; %s", why, iflow_error_message());
 }
 
 iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user) {
@@ -112,9 +115,14 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     status = status ? status : store->ops->list_records(store, &ids[1], &n[1]);
     for (int kind = 0; kind < 2 && !status; kind++) {
         for (size_t i = 0; i < n[kind] && go_on; i++) {
-            const iflow_status found = kind ? iflow_store_verify_document(store, ids[kind][i]) : iflow_store_verify(store, ids[kind][i]);
-            if (found != IFLOW_E_NOT_FOUND) { /* not found: evicted or deleted meanwhile */
-                go_on = on_verified(ids[kind][i], kind == 1, found, found ? iflow_error_message() : NULL, user);
+            const char *id = ids[kind][i];
+            const iflow_status found = kind ? iflow_store_verify_document(store, id) : verify_chunk(store, id);
+            if (found != IFLOW_E_NOT_FOUND) { /* not found: evicted or deleted meanwhile, or only in a wrong directory */
+                go_on = on_verified(id, kind == 1, found, found ? iflow_error_message() : NULL, user);
+            }
+            const iflow_status strays = kind || !go_on ? IFLOW_E_NOT_FOUND : store->ops->sweep(store, id);
+            if (strays != IFLOW_E_NOT_FOUND) {
+                go_on = on_verified(id, false, strays, iflow_error_message(), user);
             }
         }
     }

@@ -9,7 +9,7 @@
 
 typedef struct iflow_store_ops {
     void (*close)(iflow_store *store);
-    /* E_NOT_FOUND; E_IO. Marks the chunk as used. */
+    /* E_NOT_FOUND; E_CORRUPT: no regular file, and *out says only which one; E_IO. Marks the chunk as used. */
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
     /* The same for looking, not using: the order of eviction stays as it is. */
     iflow_status (*peek)(iflow_store *store, const char *id, iflow_blob *out);
@@ -21,15 +21,17 @@ typedef struct iflow_store_ops {
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
-    /* Sets a bad chunk aside, out of readers' sight. */
-    iflow_status (*set_aside)(iflow_store *store, const char *id);
-    /* Sets aside what is named by the id and lies where no reader looks: E_CORRUPT, naming it; E_NOT_FOUND, without a message: nothing. */
+    /* Sets a bad chunk aside, out of readers' sight, if it is still the file that get or peek gave (NULL: whatever it is). E_NOT_FOUND
+     * where it is not: another process has removed it, or published the chunk again. */
+    iflow_status (*set_aside)(iflow_store *store, const char *id, const iflow_blob *judged);
+    /* Sets aside all that is named by the id and lies where no reader looks: E_FORMAT, naming it; E_NOT_FOUND, without a message: nothing.
+     */
     iflow_status (*sweep)(iflow_store *store, const char *id);
     iflow_status (*pin)(iflow_store *store, const char *id, bool pinned);
     /* The same of a document as a whole, which keeps nothing from being evicted by itself; and whether one of either kind is there. */
     iflow_status (*pin_record)(iflow_store *store, const char *id, bool pinned);
     bool (*is_pinned)(iflow_store *store, const char *id);
-    /* All that change a chunk or a pin give E_BUSY where another process has held the store for seconds. */
+    /* All that change a chunk, its pin or a record's text give E_BUSY where another process has held the store for seconds. */
     /* Claims the computing of a chunk for this process: E_BUSY while another live process (or thread) has it. The claim of a dead process
      * is void. Ask has() again once claimed: its last holder may just have published it. */
     iflow_status (*claim)(iflow_store *store, const char *id);
@@ -43,9 +45,9 @@ typedef struct iflow_store_ops {
     iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
     /* Small named records (documents), published as atomically. */
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
-    iflow_status (*get_record)(iflow_store *store, const char *id, iflow_buffer *out);
+    iflow_status (*get_record)(iflow_store *store, const char *id, iflow_blob *out); /* as peek; E_CORRUPT also where it is too large */
     iflow_status (*remove_record)(iflow_store *store, const char *id);
-    iflow_status (*set_aside_record)(iflow_store *store, const char *id);
+    iflow_status (*set_aside_record)(iflow_store *store, const char *id, const iflow_blob *judged);
     iflow_status (*list_records)(iflow_store *store, char (**ids)[IFLOW_ID_SIZE], size_t *n); /* *ids: free() */
 } iflow_store_ops;
 

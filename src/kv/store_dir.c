@@ -1,7 +1,8 @@
 /* store_dir.c - the embedded store: chunks and records as files of one directory, shared by any number of processes.
  *
  *     VERSION            "infoflow-store 1\n"
- *     lock               empty; locked (flock) while chunks are published, evicted, deleted or pinned
+ *     lock               empty; locked (flock) while chunks are published, evicted, deleted, set aside or pinned, and records published
+ *                        or set aside
  *     shared             empty; where it is, what is created is as the umask has it, else its owner's alone
  *     chunks/ab/ID.gguf  the chunk whose id begins with ab
  *     docs/ID.json       records
@@ -16,8 +17,7 @@
  *  3. After a put or a prune, the chunks take no more than the limit it ran with (a prune: or no more than the pinned ones do).
  *  4. A file docs/ID.json is complete, and ID is an id.
  *  5. A file in pins/ is named by an id. Its chunk may be missing: one that was set aside is still pinned when it comes back.
- *  6. A file in tmp/ of such a name that nobody has locked is garbage. Who unlinks one holds its lock. Other files there are somebody's
- * own.
+ *  6. A file in tmp/ of such a name that nobody has locked is garbage. A process locks one before it unlinks it. Files of other names stay.
  *
  * store_dir_scan.c finds out what is there, evicts, and checks the invariants.
  *
@@ -36,7 +36,9 @@
 #define CLAIM_SUFFIX ".claim"
 
 enum { MAX_ASIDE = 16 };     /* names tried in bad/ */
+enum { NAMED_STRAYS = 5 };   /* in a message */
 enum { LOCK_PAUSE_MS = 10 }; /* the lock is held for milliseconds */
+enum { LOCK_AGAIN_MS = 200 };
 
 /* ---- Paths -------------------------------------------------------------------------------------------------------------------------- */
 
@@ -56,31 +58,33 @@ static iflow_status chunk_not_found(const iflow_dir_store *store, const char *id
     return iflow_fail(IFLOW_E_NOT_FOUND, "chunk %s is not in the store %s", id, store->files.dir);
 }
 
-/* Against all that publish, evict, delete and pin. Given back by close(). E_BUSY after some time: whoever has it may have been stopped. */
-static iflow_status lock_store(iflow_dir_store *store, int *fd) {
+iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock) {
     const double start = iflow_now_ms();
+    /* A lock that somebody had for so long is not waited for as long again by each operation; short uses of it are. */
+    const bool again = store->lock_timed_out && store->lock_end_ms > LOCK_AGAIN_MS;
+    const double end_ms = again ? LOCK_AGAIN_MS : store->lock_end_ms;
     bool warned = false;
     for (long pause_ns = 250000;; pause_ns = pause_ns < LOCK_PAUSE_MS * 500000L ? pause_ns * 2 : LOCK_PAUSE_MS * 1000000L) {
-        *fd = iflow_files_lock(&store->files, "lock");
-        if (*fd >= 0) {
+        *lock = iflow_files_lock(&store->files, "lock");
+        if (*lock >= 0) {
             store->lock_timed_out = false;
             return IFLOW_OK;
         }
         if (errno != EWOULDBLOCK) {
-            return iflow_files_fail(&store->files, "lock", "lock", errno);
+            return iflow_files_fail_lock(&store->files, "lock", errno);
         }
         const double waited = iflow_now_ms() - start;
-        if (store->lock_timed_out || waited >= store->lock_end_ms) {
+        if (waited >= end_ms) {
             store->lock_timed_out = true;
             return iflow_fail(
                 IFLOW_E_BUSY,
                 "the store %s has been locked by another process for %.3g s; one that was stopped or hangs has %s/lock open: let "
                 "it go on, or end it",
-                store->files.dir, store->lock_end_ms / 1e3, store->files.dir);
+                store->files.dir, end_ms / 1e3, store->files.dir);
         }
         if (!warned && waited >= store->lock_warn_ms) {
             iflow_log(IFLOW_LOG_WARN, "waiting for another process, which has locked the store %s, up to %.3g s", store->files.dir,
-                      store->lock_end_ms / 1e3);
+                      end_ms / 1e3);
             warned = true;
         }
         nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
@@ -111,7 +115,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
     size_t n = 0;
     uint64_t bytes = 0;
     int lock;
-    iflow_status status = lock_store(store, &lock);
+    iflow_status status = iflow_dir_lock(store, &lock);
     if (status) {
         return status;
     }
@@ -190,7 +194,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     if (status) {
         return status;
     }
-    status = lock_store(store, &lock);
+    status = iflow_dir_lock(store, &lock);
     if (status || (!replace && dir_has(base, id))) {
         goto cleanup;
     }
@@ -256,8 +260,9 @@ static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_ent
                              .n_bytes = entry->n_bytes,
                              .used_at = entry->used_ns / 1000000000,
                              .pinned = iflow_dir_is_pinned(store, entry->id),
-                             .damaged = status != IFLOW_E_UNSUPPORTED,
-                             .unsupported = status == IFLOW_E_UNSUPPORTED};
+                             .damaged = status != IFLOW_E_UNSUPPORTED && status != IFLOW_E_IO,
+                             .unsupported = status == IFLOW_E_UNSUPPORTED,
+                             .unreadable = status == IFLOW_E_IO};
     memcpy(info.id, entry->id, sizeof info.id);
     return info;
 }
@@ -338,7 +343,7 @@ cleanup:
 /* Checks an id and takes the store's lock, for what changes the chunk of that id. */
 static iflow_status lock_for(iflow_dir_store *store, const char *id, int *lock) {
     const iflow_status status = iflow_dir_check_id(id);
-    return status ? status : lock_store(store, lock);
+    return status ? status : iflow_dir_lock(store, lock);
 }
 
 static iflow_status dir_remove(iflow_store *base, const char *id) {
@@ -367,9 +372,17 @@ cleanup:
     return status;
 }
 
-/* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno. */
-int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix) {
+int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix, const iflow_blob *judged) {
     int error = 0;
+    struct stat st;
+    if (judged) {
+        if (iflow_files_stat(&store->files, path, &st) != 0) {
+            return errno;
+        }
+        if ((uint64_t)st.st_dev != judged->dev || (uint64_t)st.st_ino != judged->ino) {
+            return ESTALE;
+        }
+    }
     for (int i = 0; i < MAX_ASIDE; i++) {
         char bad[IFLOW_FILES_PATH_SIZE], number[16] = "";
         if (i) {
@@ -387,7 +400,7 @@ int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const c
     return error;
 }
 
-static iflow_status dir_set_aside(iflow_store *base, const char *id) {
+static iflow_status dir_set_aside(iflow_store *base, const char *id, const iflow_blob *judged) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
     char path[IFLOW_FILES_PATH_SIZE];
@@ -396,8 +409,10 @@ static iflow_status dir_set_aside(iflow_store *base, const char *id) {
         return status;
     }
     iflow_dir_chunk_path(id, path);
-    const int error = iflow_dir_move_aside(store, path, id, ".gguf");
-    if (error) {
+    const int error = iflow_dir_move_aside(store, path, id, ".gguf", judged);
+    if (error == ESTALE) {
+        status = iflow_fail(IFLOW_E_NOT_FOUND, "chunk %s was published again meanwhile: that file stays", id);
+    } else if (error) {
         status =
             error == ENOENT && !dir_has(base, id) ? chunk_not_found(store, id) : iflow_files_fail(&store->files, "set aside", path, error);
     }
@@ -407,16 +422,16 @@ static iflow_status dir_set_aside(iflow_store *base, const char *id) {
 
 static iflow_status dir_sweep(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
-    char right[IFLOW_FILES_PATH_SIZE], path[IFLOW_FILES_PATH_SIZE];
+    char right[IFLOW_FILES_PATH_SIZE], path[IFLOW_FILES_PATH_SIZE], moved[NAMED_STRAYS * IFLOW_FILES_PATH_SIZE] = "";
     struct stat st;
+    size_t n = 0, n_moved = 0;
+    int lock = -1;
     iflow_status status = iflow_dir_check_id(id);
     if (status) {
         return status;
     }
-    status = IFLOW_E_NOT_FOUND;
     iflow_dir_chunk_path(id, right);
-    for (int i = 0; i <= 256 && status == IFLOW_E_NOT_FOUND; i++) { /* chunks/00 to chunks/ff, and chunks itself */
-        int lock;
+    for (int i = 0; i <= 256; i++) { /* chunks/00 to chunks/ff, and chunks itself */
         char part[16] = "";
         if (i < 256) {
             snprintf(part, sizeof part, "/%02x", (unsigned)i);
@@ -425,16 +440,27 @@ static iflow_status dir_sweep(iflow_store *base, const char *id) {
         if (strcmp(path, right) == 0 || iflow_files_stat(&store->files, path, &st) != 0) {
             continue;
         }
-        if ((status = lock_store(store, &lock))) {
+        if (lock < 0 && (status = iflow_dir_lock(store, &lock))) {
             break;
         }
-        const int error = iflow_dir_move_aside(store, path, id, ".gguf");
-        close(lock);
-        status = error ? iflow_files_fail(&store->files, "set aside", path, error)
-                       : iflow_fail(IFLOW_E_CORRUPT, "chunk %s: the file %s/%s lay in a wrong directory; it was set aside", id,
-                                    store->files.dir, path);
+        const int error = iflow_dir_move_aside(store, path, id, ".gguf", NULL);
+        if (error && error != ENOENT) { /* ENOENT: another process was faster */
+            status = iflow_files_fail(&store->files, "set aside", path, error);
+        } else if (!error && n_moved++ < NAMED_STRAYS) {
+            n += (size_t)snprintf(moved + n, sizeof moved - n, " %s", path);
+        }
     }
-    return status;
+    if (lock >= 0) {
+        close(lock);
+    }
+    if (n_moved) {
+        char why[1024] = "";
+        snprintf(why, sizeof why, "%s%s", status ? "; " : "", status ? iflow_error_message() : "");
+        status =
+            iflow_fail(status ? status : IFLOW_E_FORMAT, "chunk %s: in the store %s, what lay in a wrong directory was set aside:%s%s%s",
+                       id, store->files.dir, moved, n_moved > NAMED_STRAYS ? " ..." : "", why);
+    }
+    return status || n_moved ? status : IFLOW_E_NOT_FOUND;
 }
 
 static iflow_status add_pin(const iflow_dir_store *store, const char *path) {
@@ -523,7 +549,7 @@ static iflow_status dir_claim(iflow_store *base, const char *id) {
                          : iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by another process", id);
     }
     if (fd < 0) {
-        return iflow_files_fail(&store->files, "lock", path, errno);
+        return iflow_files_fail_lock(&store->files, path, errno);
     }
     const int length = snprintf(pid, sizeof pid, "%-20ld\n", (long)getpid()); /* over a dead one's, which is as long */
     const bool ours = fstat(fd, &st) == 0 && st.st_nlink == 1;                /* not another name of somebody's file */

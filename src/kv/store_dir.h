@@ -18,7 +18,7 @@ typedef struct iflow_dir_store {
     iflow_files files;
     uint64_t max_bytes;
     double lock_warn_ms, lock_end_ms; /* waiting for the store's lock: when that is said, and when it ends */
-    atomic_bool lock_timed_out;       /* nobody waits again before the lock was got once */
+    atomic_bool lock_timed_out;       /* then the next ones wait only shortly, until the lock was got once */
     pthread_mutex_t mutex;            /* guards the claims; everything else is constant or in the file system */
     iflow_dir_claim *claims;
     size_t n_claims, claims_capacity;
@@ -42,8 +42,12 @@ bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id);
 bool iflow_dir_is_temp_name(const char *name);
 /* Removes what a dead process left in tmp/ under such a name. user: the store. */
 iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name);
-/* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno. */
-int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix);
+/* Locks the store against all that publish, evict, delete, set aside and pin. *lock: close(). E_BUSY after some time: whoever has it may
+ * have been stopped. */
+iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock);
+/* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno; ESTALE: it is not the one that was
+ * judged (NULL: any). The store is locked. */
+int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix, const iflow_blob *judged);
 /* E_NOT_FOUND, without a message of its own, if there is no VERSION. */
 iflow_status iflow_dir_check_version(const iflow_dir_store *store);
 
@@ -76,9 +80,9 @@ iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id
 iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
 /* The records' part of the store's operations. */
 iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes);
-iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_buffer *out);
+iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob *out);
 iflow_status iflow_dir_remove_record(iflow_store *base, const char *id);
-iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id);
+iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const iflow_blob *judged);
 iflow_status iflow_dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n);
 
 /* Keeps bad/ from growing without end. The store is locked. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_RECORD_BYTES ((size_t)64 << 20)
 
@@ -19,6 +20,7 @@ static iflow_status record_not_found(const iflow_dir_store *store, const char *i
 iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes) {
     iflow_dir_store *store = iflow_dir_of(base);
     iflow_temp temp = {.fd = -1};
+    int lock;
     char name[IFLOW_FILES_PATH_SIZE];
     iflow_status status = iflow_dir_check_id(id);
     if (status) {
@@ -31,30 +33,33 @@ iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char 
     if (status) {
         return status;
     }
+    status = iflow_dir_lock(store, &lock); /* against those who set a damaged one aside */
+    if (status) {
+        iflow_files_discard_temp(&store->files, &temp);
+        return status;
+    }
     snprintf(name, sizeof name, "%s.json", id);
-    return iflow_files_publish(&store->files, &temp, "docs", name);
+    status = iflow_files_publish(&store->files, &temp, "docs", name);
+    close(lock);
+    return status;
 }
 
-iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_buffer *out) {
+iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob *out) {
     iflow_dir_store *store = iflow_dir_of(base);
-    iflow_blob blob = {0};
     char path[IFLOW_FILES_PATH_SIZE];
     iflow_status status = iflow_dir_check_id(id);
     if (status) {
         return status;
     }
     record_path(id, path);
-    status = iflow_files_map(&store->files, path, false, false, &blob, NULL);
+    status = iflow_files_map(&store->files, path, false, false, out, NULL);
     if (status) {
         return status == IFLOW_E_NOT_FOUND ? record_not_found(store, id) : status;
     }
-    if (blob.n_bytes > MAX_RECORD_BYTES) {
-        status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s has %zu bytes, a record has at most %zu", store->files.dir, path, blob.n_bytes,
+    if (out->n_bytes > MAX_RECORD_BYTES) {
+        status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s has %zu bytes, a record has at most %zu", store->files.dir, path, out->n_bytes,
                             MAX_RECORD_BYTES);
-    } else {
-        status = iflow_buffer_add(out, blob.data, blob.n_bytes);
     }
-    iflow_blob_free(&blob);
     return status;
 }
 
@@ -72,16 +77,26 @@ iflow_status iflow_dir_remove_record(iflow_store *base, const char *id) {
     return IFLOW_OK;
 }
 
-iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id) {
-    const iflow_dir_store *store = iflow_dir_of(base);
+iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const iflow_blob *judged) {
+    iflow_dir_store *store = iflow_dir_of(base);
+    int lock;
     char path[IFLOW_FILES_PATH_SIZE];
-    const iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_dir_check_id(id);
+    status = status ? status : iflow_dir_lock(store, &lock);
     if (status) {
         return status;
     }
     record_path(id, path);
-    const int error = iflow_dir_move_aside(store, path, id, ".json");
-    return error == ENOENT ? record_not_found(store, id) : error ? iflow_files_fail(&store->files, "set aside", path, error) : IFLOW_OK;
+    const int error = iflow_dir_move_aside(store, path, id, ".json", judged);
+    if (error == ENOENT) {
+        status = record_not_found(store, id);
+    } else if (error == ESTALE) {
+        status = iflow_fail(IFLOW_E_NOT_FOUND, "document %s was recorded again meanwhile: that record stays", id);
+    } else if (error) {
+        status = iflow_files_fail(&store->files, "set aside", path, error);
+    }
+    close(lock);
+    return status;
 }
 
 typedef struct id_list {

@@ -23,6 +23,9 @@ iflow_status iflow_dir_check_version(const iflow_dir_store *store) {
     char text[32] = "";
     const size_t prefix = sizeof VERSION_TEXT - 1;
     iflow_status status = iflow_files_map(&store->files, "VERSION", false, false, &blob, NULL);
+    if (status == IFLOW_E_CORRUPT) { /* of a chunk that would be */
+        return iflow_fail(IFLOW_E_FORMAT, "%s/VERSION is no regular file: a store's is one of its own", store->files.dir);
+    }
     if (status) {
         return status;
     }

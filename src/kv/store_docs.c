@@ -102,13 +102,13 @@ static bool get_id(const json_t *value, char id[IFLOW_ID_SIZE]) {
     return true;
 }
 
-static iflow_status parse_document(const char *id, const iflow_buffer *text, iflow_document **out) {
+static iflow_status parse_document(const char *id, const iflow_blob *text, iflow_document **out) {
     iflow_status status = IFLOW_OK;
     json_error_t error;
     iflow_document *document = NULL;
     char actual[IFLOW_ID_SIZE];
     char *bytes = NULL;
-    json_t *record = json_loadb(text->text ? text->text : "", text->n, JSON_REJECT_DUPLICATES, &error);
+    json_t *record = json_loadb(text->data ? text->data : "", text->n_bytes, JSON_REJECT_DUPLICATES, &error);
     if (!record) {
         status = iflow_fail(IFLOW_E_FORMAT, "document %s: its record is no JSON: %s (line %d)", id, error.text, error.line);
         goto cleanup;
@@ -178,10 +178,10 @@ cleanup:
 }
 
 static iflow_status get_document(iflow_store *store, const char *id, iflow_document **out) {
-    iflow_buffer text = {0};
+    iflow_blob text = {0};
     iflow_status status = store->ops->get_record(store, id, &text);
     status = status ? status : parse_document(id, &text, out);
-    iflow_buffer_free(&text);
+    iflow_blob_free(&text);
     return status;
 }
 
@@ -221,12 +221,99 @@ static char *record_text(const iflow_document *document, const char *id, const c
     return text;
 }
 
+/* ---- Pins --------------------------------------------------------------------------------------------------------------------------- */
+
+static bool has_chunk(const iflow_document *document, const char *chunk) {
+    for (size_t c = 0; c < document->n_chunks; c++) {
+        if (strcmp(document->chunk_id[c], chunk) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether another document that was pinned as a whole has the chunk. */
+static bool is_held(iflow_store *store, iflow_document **list, size_t n, const char *except, const char *chunk) {
+    for (size_t d = 0; d < n; d++) {
+        if (strcmp(list[d]->id, except) != 0 && has_chunk(list[d], chunk) && store->ops->is_pinned(store, list[d]->id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes back what pin_chunks() did to the first n chunks. The failure that made it necessary stays the last one. */
+static iflow_status pin_back(iflow_store *store, const iflow_document *document, const bool *was_pinned, size_t n, iflow_status failure) {
+    char why[1024];
+    snprintf(why, sizeof why, "%s", iflow_error_message());
+    for (size_t c = 0; c < n; c++) {
+        const iflow_status status = was_pinned[c] ? IFLOW_OK : store->ops->pin(store, document->chunk_id[c], false);
+        if (status && status != IFLOW_E_NOT_FOUND) {
+            iflow_log(IFLOW_LOG_WARN, "chunk %s stays pinned, though its document is not (%s): unpin it by its id", document->chunk_id[c],
+                      iflow_error_message());
+        }
+    }
+    return iflow_fail(failure, "%s", why);
+}
+
+/* Pins a document's chunks: all of them, or none. *was_pinned [n_chunks]: which of them were before; free() it. E_NOT_FOUND. */
+static iflow_status pin_chunks(iflow_store *store, const iflow_document *document, bool **was_pinned) {
+    iflow_status status = IFLOW_OK;
+    size_t n = 0;
+    bool *was = iflow_calloc(document->n_chunks, sizeof *was);
+    if (!was) {
+        return iflow_fail_memory(document->n_chunks * sizeof *was);
+    }
+    for (; !status && n < document->n_chunks; n++) {
+        was[n] = store->ops->is_pinned(store, document->chunk_id[n]);
+        status = store->ops->pin(store, document->chunk_id[n], true);
+    }
+    if (status) {
+        status = pin_back(store, document, was, n, status);
+        free(was);
+        return status;
+    }
+    *was_pinned = was;
+    return IFLOW_OK;
+}
+
+/* The record of a pinned document was replaced: the pins of the chunks that only it had go. */
+static void unpin_former(iflow_store *store, const iflow_document *before, const iflow_document *now, const char *id) {
+    iflow_document **list = NULL;
+    size_t n = 0;
+    iflow_status status = iflow_store_list_documents(store, &list, &n);
+    for (size_t c = 0; c < before->n_chunks; c++) {
+        const char *chunk = before->chunk_id[c];
+        if (has_chunk(now, chunk) || is_held(store, list, n, id, chunk)) {
+            continue;
+        }
+        const iflow_status unpinned = status ? status : store->ops->pin(store, chunk, false);
+        if (unpinned && unpinned != IFLOW_E_NOT_FOUND) {
+            iflow_log(IFLOW_LOG_WARN, "document %s no longer has chunk %s, which stays pinned (%s): unpin it by its id", id, chunk,
+                      iflow_error_message());
+        }
+    }
+    iflow_documents_free(list, n);
+}
+
+/* The record that says which chunks a pinned document has is damaged; what is wrong with it is the last message. */
+static void warn_pins_stay(const char *id, const char *why) {
+    iflow_log(
+        IFLOW_LOG_WARN,
+        "document %s was pinned, and its record no longer tells its chunks (%s): they stay pinned until they are unpinned by their own "
+        "ids, as `infoflow store unpin CHUNK` does",
+        id, why);
+}
+
+/* ---- Putting ------------------------------------------------------------------------------------------------------------------------ */
+
 iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document) {
     if (IFLOW_MISSING(store) || IFLOW_MISSING(document) || (document->n_chunks && IFLOW_MISSING(document->chunk_id))) {
         return IFLOW_E_ARG;
     }
     char id[IFLOW_ID_SIZE];
     char *text = NULL;
+    bool *was_pinned = NULL;
     iflow_document *before = NULL;
     const char *name = document->name ? document->name : "";
     iflow_status status = check_document(document, name);
@@ -234,19 +321,40 @@ iflow_status iflow_store_put_document(iflow_store *store, iflow_document *docume
     if (status) {
         return status;
     }
-    status = get_document(store, id, &before);
-    if (status == IFLOW_E_MEMORY) {
-        return status;
+    const iflow_status got = get_document(store, id, &before);
+    if (got == IFLOW_E_MEMORY) {
+        return got;
+    }
+    const bool pinned = store->ops->is_pinned(store, id);
+    const bool same = before && before->n_chunks == document->n_chunks &&
+                      memcmp(before->chunk_id, document->chunk_id, document->n_chunks * sizeof document->chunk_id[0]) == 0;
+    if (pinned && got && got != IFLOW_E_NOT_FOUND) {
+        warn_pins_stay(id, iflow_error_message());
+    }
+    if (pinned && !same) { /* first, so that they are not evicted before they are */
+        status = pin_chunks(store, document, &was_pinned);
+        if (status) {
+            iflow_fail_in(status, "document %s is pinned, but its chunks cannot be", id);
+            goto cleanup;
+        }
     }
     text = record_text(document, id, name);
     status = text ? store->ops->put_record(store, id, text, strlen(text)) : iflow_fail_memory(document->n_chunks * IFLOW_ID_SIZE);
-    if (!status) {
-        memcpy(document->id, id, sizeof id);
-        document->replaced =
-            before && (before->n_chunks != document->n_chunks ||
-                       memcmp(before->chunk_id, document->chunk_id, document->n_chunks * sizeof document->chunk_id[0]) != 0);
+    if (status) {
+        if (was_pinned) {
+            status = pin_back(store, document, was_pinned, document->n_chunks, status);
+        }
+        goto cleanup;
     }
+    if (was_pinned && before) {
+        unpin_former(store, before, document, id);
+    }
+    memcpy(document->id, id, sizeof id);
+    document->replaced = before && !same;
+
+cleanup:
     free_document(before);
+    free(was_pinned);
     free(text);
     return status;
 }
@@ -302,30 +410,22 @@ iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
         return IFLOW_E_ARG;
     }
     iflow_document *document = NULL;
-    iflow_status status = get_document(store, id, &document);
+    iflow_blob text = {0};
+    iflow_status status = store->ops->get_record(store, id, &text);
+    status = status ? status : parse_document(id, &text, &document);
     if (status == IFLOW_E_FORMAT || status == IFLOW_E_CORRUPT) {
         char why[1024];
         snprintf(why, sizeof why, "%s", iflow_error_message());
-        const iflow_status aside = store->ops->set_aside_record(store, id);
+        const iflow_status aside = store->ops->set_aside_record(store, id, &text);
+        if (!aside && store->ops->is_pinned(store, id)) {
+            warn_pins_stay(id, why);
+        }
         status = aside ? iflow_fail(IFLOW_E_CORRUPT, "%s; %s", why, iflow_error_message())
                        : iflow_fail(IFLOW_E_CORRUPT, "%s; it was set aside", why);
     }
+    iflow_blob_free(&text);
     free_document(document);
     return status;
-}
-
-/* ---- Pins --------------------------------------------------------------------------------------------------------------------------- */
-
-/* Whether another document that was pinned as a whole has the chunk. */
-static bool is_held(iflow_store *store, iflow_document **list, size_t n, const char *except, const char *chunk) {
-    for (size_t d = 0; d < n; d++) {
-        for (size_t c = 0; c < list[d]->n_chunks; c++) {
-            if (strcmp(list[d]->chunk_id[c], chunk) == 0 && strcmp(list[d]->id, except) != 0 && store->ops->is_pinned(store, list[d]->id)) {
-                return true;
-            }
-        }
-    }
-    return false;
 }
 
 iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned) {
@@ -333,18 +433,25 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
         return IFLOW_E_ARG;
     }
     iflow_document *document = NULL, **list = NULL;
+    bool *was_pinned = NULL;
     size_t n = 0;
     iflow_status status = get_document(store, id, &document);
-    if (!status && !pinned) {
+    if (!status && pinned) {
+        status = pin_chunks(store, document, &was_pinned);
+    } else if (!status) {
         status = iflow_store_list_documents(store, &list, &n);
     }
-    for (size_t c = 0; !status && c < document->n_chunks; c++) {
-        if (pinned || !is_held(store, list, n, id, document->chunk_id[c])) {
-            status = store->ops->pin(store, document->chunk_id[c], pinned);
-            status = !pinned && status == IFLOW_E_NOT_FOUND ? IFLOW_OK : status; /* evicted, and without a pin */
+    for (size_t c = 0; !status && !pinned && c < document->n_chunks; c++) {
+        if (!is_held(store, list, n, id, document->chunk_id[c])) {
+            status = store->ops->pin(store, document->chunk_id[c], false);
+            status = status == IFLOW_E_NOT_FOUND ? IFLOW_OK : status; /* evicted, and without a pin */
         }
     }
     status = status ? status : store->ops->pin_record(store, id, pinned);
+    if (status && was_pinned) {
+        status = pin_back(store, document, was_pinned, document->n_chunks, status);
+    }
+    free(was_pinned);
     free_document(document);
     iflow_documents_free(list, n);
     return status;
@@ -354,9 +461,11 @@ iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
     if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
-    if (store->ops->is_pinned(store, id) && iflow_store_pin_document(store, id, false)) {
-        iflow_log(IFLOW_LOG_DEBUG, "document %s keeps its pins: %s", id, iflow_error_message()); /* a damaged record goes all the same */
+    iflow_status status = store->ops->is_pinned(store, id) ? iflow_store_pin_document(store, id, false) : IFLOW_OK;
+    if (status == IFLOW_E_FORMAT || status == IFLOW_E_CORRUPT || status == IFLOW_E_UNSUPPORTED) { /* such a record goes all the same */
+        warn_pins_stay(id, iflow_error_message());
+        status = IFLOW_OK;
     }
-    const iflow_status status = store->ops->remove_record(store, id);
+    status = status ? status : store->ops->remove_record(store, id);
     return status ? status : store->ops->pin_record(store, id, false);
 }

@@ -168,27 +168,15 @@ cleanup:
     return known;
 }
 
-/* Makes a directory and those above it, for this user alone. What goes wrong shows when it is opened. */
-static void make_dirs(char *path) {
-    for (char *at = path + 1; *at; at++) {
-        if (*at == '/') {
-            *at = '\0';
-            mkdir(path, 0700);
-            *at = '/';
-        }
-    }
-    mkdir(path, 0700);
-}
-
 /* 0, or why it cannot be kept, as errno. */
 static int remember(const memory *m, const char *hex) {
     char *text = whole_text(m, hex);
     if (!text) {
         return ENOMEM;
     }
-    make_dirs(m->dir);
-    const int dir = open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = dir < 0 ? errno : iflow_publish(dir, m->name, text, strlen(text), true, NULL);
+    int error = iflow_make_dirs(m->dir, true);
+    const int dir = error ? -1 : open(m->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    error = error ? error : dir < 0 ? errno : iflow_publish(dir, m->name, text, strlen(text), true, NULL);
     if (dir >= 0) {
         close(dir);
     }
