@@ -37,7 +37,7 @@ char *support_make_dir(void) {
     return dir;
 }
 
-iflow_model *support_edited_model(const char *name, support_edit edit, const void *user) {
+iflow_status support_load_edited(const char *name, support_edit edit, const void *user, iflow_model **out) {
     struct gguf_context *gguf = gguf_init_from_file(support_tiny_model(name), (struct gguf_init_params){.no_alloc = true});
     FILE *file = fopen(support_tiny_model(name), "rb");
     assert_non_null(gguf);
@@ -55,11 +55,16 @@ iflow_model *support_edited_model(const char *name, support_edit edit, const voi
     assert_non_null(file);
     assert_int_equal(fwrite(data, 1, n, file), n);
     assert_int_equal(fclose(file), 0);
-    iflow_model *model = NULL;
-    assert_ok(iflow_model_load(path, NULL, &model));
+    const iflow_status status = iflow_model_load(path, NULL, out);
     free(data);
     free(path);
     support_remove_dir(dir);
+    return status;
+}
+
+iflow_model *support_edited_model(const char *name, support_edit edit, const void *user) {
+    iflow_model *model = NULL;
+    assert_ok(support_load_edited(name, edit, user, &model));
     return model;
 }
 

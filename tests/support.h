@@ -24,6 +24,7 @@ const char *support_tiny_model(const char *name);
 /* A tiny model that is loaded with other metadata or weights: edit gets both, data being the tensors' at their offsets in gguf.
  * iflow_model_free(). */
 typedef void (*support_edit)(struct gguf_context *gguf, char *data, const void *user);
+iflow_status support_load_edited(const char *name, support_edit edit, const void *user, iflow_model **out);
 iflow_model *support_edited_model(const char *name, support_edit edit, const void *user);
 
 /* A new empty directory under TMPDIR; support_remove_dir deletes it and all in it. */

@@ -18,7 +18,7 @@ static void assert_not_finite(iflow_status status, const char *word) {
     }
 }
 
-/* What is done to a tensor of f32: every value is multiplied, or the middle one becomes NaN. */
+/* What is done to a tensor of f32: every value is multiplied. */
 typedef struct damage {
     const char *model, *tensor;
     float factor;
@@ -33,7 +33,7 @@ static void do_damage(struct gguf_context *gguf, char *data, const void *user) {
     for (size_t i = 0; i < n; i++, at += sizeof(float)) {
         float value = 0;
         memcpy(&value, at, sizeof value);
-        value = !isnan(what->factor) ? value * what->factor : i == n / 2 ? NAN : value;
+        value *= what->factor;
         memcpy(at, &value, sizeof value);
     }
 }
@@ -57,15 +57,15 @@ static iflow_ask_params ask_params(iflow_method method) {
     return params;
 }
 
-/* A model whose weights are damaged or whose KV does not fit f16, by every method. Whoever meets it first says so: who makes a chunk, too.
+/* A model whose weights are far too large or whose KV does not fit f16, by every method. Whoever meets it first says so: who makes a chunk,
+ * too.
  */
 static void test_broken_models(void **state) {
     (void)state;
     static const damage what[] = {
         {"llama", "blk.0.attn_k.weight", 1e6F},      {"llama", "blk.1.attn_k.weight", 2e4F}, {"llama", "blk.3.attn_k.weight", 1e6F},
         {"llama", "blk.0.attn_v.weight", 1e6F},      {"llama", "blk.3.attn_v.weight", 2e4F}, {"qwen2", "blk.3.attn_k.bias", 1e6F},
-        {"qwen3", "blk.3.attn_k_norm.weight", 1e6F}, {"llama", "blk.2.attn_q.weight", NAN},  {"llama", "blk.2.attn_k.weight", NAN},
-        {"llama", "output_norm.weight", NAN},        {"llama", "output_norm.weight", 1e38F},
+        {"qwen3", "blk.3.attn_k_norm.weight", 1e6F}, {"llama", "output_norm.weight", 1e38F},
     };
     for (size_t i = 0; i < sizeof what / sizeof *what; i++) {
         iflow_model *model = support_edited_model(what[i].model, do_damage, &what[i]);

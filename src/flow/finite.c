@@ -32,11 +32,13 @@ iflow_status iflow_not_finite(double value, const char *format, ...) {
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    /* f16 ends at 65,504, and nothing else in a pass is that narrow. */
-    return iflow_fail(IFLOW_E_NOT_FINITE,
-                      "%s is %s: a weight of the model is damaged (fetch its file again), or its keys or values do not fit f16, which KV "
-                      "is kept in (use another model)",
-                      what, isnan(value) ? "not a number" : "infinite");
+    /* Weights were looked at when the model was loaded, chunks and corrections for what is not finite, but not for what is too large. f16
+     * ends at 65,504, and nothing else in a pass is that narrow. */
+    return iflow_fail(
+        IFLOW_E_NOT_FINITE,
+        "%s is %s: the model's keys or values do not fit f16, which KV is kept in (use another model), or a stored chunk or a "
+        "correction has numbers that are far too large (prefill or learn again)",
+        what, isnan(value) ? "not a number" : "infinite");
 }
 
 iflow_status iflow_finite_logits(const char *stage, size_t position, const float *logits, size_t n_vocab) {

@@ -2,12 +2,15 @@
 #include "model/identity.h"
 
 #include "base/publish.h"
+#include "model/numbers.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,6 +197,12 @@ static bool is_young(struct timespec time, struct timespec began) {
     return time.tv_sec >= began.tv_sec - YOUNG_SECONDS;
 }
 
+/* Whether a file lies in memory alone: such file systems don't change its times when it is written to through a mapping. */
+static bool is_in_memory(int fd) {
+    struct statfs fs;
+    return fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
 /* Whether what the file system says of the files, now, can tell a later change. */
 static bool can_be_told(const iflow_parts *parts, struct timespec began, bool *future) {
     *future = false;
@@ -202,7 +211,8 @@ static bool can_be_told(const iflow_parts *parts, struct timespec began, bool *f
         struct stat now;
         *future = *future || is_future(then->st_mtim, began) || is_future(then->st_ctim, began);
         if (fstat(parts->part[i].fd, &now) || now.st_size != then->st_size || now.st_ctim.tv_sec != then->st_ctim.tv_sec ||
-            now.st_ctim.tv_nsec != then->st_ctim.tv_nsec || is_young(then->st_mtim, began) || is_young(then->st_ctim, began)) {
+            now.st_ctim.tv_nsec != then->st_ctim.tv_nsec || is_young(then->st_mtim, began) || is_young(then->st_ctim, began) ||
+            is_in_memory(parts->part[i].fd)) {
             return false;
         }
     }
@@ -214,6 +224,15 @@ static void warn_forgotten(const iflow_parts *parts, const memory *m, const char
               parts->part[0].path, m->dir ? m->dir : "a cache directory", why, (unsigned long long)parts->n_bytes);
 }
 
+/* Writes to a shared mapping show in a file's times only where they meet a page that is not waiting to be written already. */
+static void sync_parts(const iflow_parts *parts) {
+    for (size_t i = 0; i < parts->n; i++) {
+        if (fsync(parts->part[i].fd) != 0) {
+            iflow_log(IFLOW_LOG_DEBUG, "%s: cannot be synced: %s", parts->part[i].path, strerror(errno));
+        }
+    }
+}
+
 iflow_status iflow_identity(const iflow_parts *parts, const iflow_model_params *params, char hex[IFLOW_ID_SIZE]) {
     memory m;
     struct timespec began;
@@ -221,8 +240,10 @@ iflow_status iflow_identity(const iflow_parts *parts, const iflow_model_params *
     if (status || (m.dir && recall(&m, hex))) {
         goto cleanup;
     }
+    sync_parts(parts);
     clock_gettime(CLOCK_REALTIME, &began);
-    if ((status = hash_parts(parts, params, hex))) {
+    /* What is remembered stands for weights that were looked at, too. */
+    if ((status = hash_parts(parts, params, hex)) || (status = iflow_numbers_check(parts))) {
         goto cleanup;
     }
     if (!m.dir && !(params->cache_dir && !params->cache_dir[0])) {
