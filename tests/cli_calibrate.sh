@@ -127,7 +127,7 @@ run 2 calibrate; says 'by what'
 run 2 calibrate --questions q.jsonl docs; says 'exclude one another'
 echo short >one.txt; run 1 calibrate --no-store one.txt; says '1 chunk; caches are put together from 2 on'
 run 1 calibrate --no-store --questions missing.jsonl; says 'missing.jsonl'
-mkdir x; run 1 calibrate "${fast[@]}" --limit 1 --no-store -o x docs; says 'cannot write x'; [ "$(ls)" = "$(ls | grep -v '^x\.[0-9]')" ] || fail "half a profile stays"
+mkdir x; run 1 calibrate "${fast[@]}" --limit 1 --no-store -o x docs; says 'x is a directory'; [ "$(ls)" = "$(ls | grep -v '^x\.[0-9]')" ] || fail "half a profile stays"
 
 # A question that does not fit is left out, and said to be.
 "$python" -c 'import json; print(json.dumps({"id": "long", "question": "Where?", "answers": ["x"], "passages": ["the sea is old and the lamp is red " * 60] * 9}))' | cat - q.jsonl >long_q.jsonl

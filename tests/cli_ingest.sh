@@ -22,7 +22,7 @@ run 0 ingest --chunk 100 docs
 says ': 0 chunks computed, [0-9]+ already stored'
 cmp -s out first || fail "other ids the second time"
 run 0 ingest --chunk 100 docs/b.txt; grep -qF "$(cat out)" first || fail "another id for the file alone"
-run 0 ingest --chunk 50 docs/b.txt; says '[1-9][0-9]* chunks computed'; grep -qF "$(cut -c1-32 out)" first || fail "another id for other chunks"; says 'docs/b.txt: replaced, it consisted of other chunks before'
+run 0 ingest --chunk 50 docs/b.txt; says '[1-9][0-9]* chunks computed'; grep -qF "$(cut -c1-32 out)" first || fail "another id for other chunks"; says 'docs/b.txt: replaced; its earlier chunks stay'
 run 0 ingest --whole docs/sub/c.md; says ": (1 chunk computed|0 chunks computed, 1 already)"; run 1 ingest --whole docs/b.txt; says "docs/b.txt: .*longer than the context"
 run 0 ingest --kv-type q8_0 --chunk 100 docs/b.txt; says '[1-9][0-9]* chunks? computed'
 

@@ -46,7 +46,7 @@ iflow_status iflow_fail(iflow_status status, const char *format, ...) {
 }
 
 iflow_status iflow_fail_memory(size_t n_bytes) {
-    return iflow_fail(IFLOW_E_MEMORY, "out of memory: %zu bytes are not to be had", n_bytes);
+    return iflow_fail(IFLOW_E_MEMORY, "out of memory: cannot allocate %zu bytes", n_bytes);
 }
 
 bool iflow_missing(const char *function, const char *name, const void *pointer) {

@@ -20,7 +20,7 @@ int cli_ask(int argc, char **argv) {
         "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
         "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
         "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
-        "computed and kept there. Files in a directory that are no texts are left out with a note. The answer goes to standard\n"
+        "computed and kept there. Files in a directory that are not text are skipped with a note. The answer goes to standard\n"
         "output as it comes, the report to standard error.",
         "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
     const option_spec spec[] = {

@@ -67,7 +67,7 @@ ask_options ask_options_default(void);
         '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
     }
 
-/* CLI_OK, or CLI_USAGE after a message on options that contradict one another or say nothing to any of these methods. */
+/* CLI_OK, or CLI_USAGE after a message on options that contradict one another or that none of these methods uses. */
 int ask_options_check(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
                       size_t n_methods);
 

@@ -409,10 +409,10 @@ static int answer_items(calibrate *c) {
     }
     c->items.n = n;
     if (n < n_all && n)
-        cli_note("%zu question%s left out: full prefill says nothing to them, or they do not fit", n_all - n, plural(n_all - n));
+        cli_note("%zu question%s left out: full prefill gives no answer to them, or they do not fit", n_all - n, plural(n_all - n));
     if (n)
         return CLI_OK;
-    cli_error("full prefill says nothing to any of the %zu questions, or they do not fit; there is nothing to measure by", n_all);
+    cli_error("full prefill gives no answer to any of the %zu questions, or they do not fit: nothing can be measured", n_all);
     return CLI_FAILED;
 }
 

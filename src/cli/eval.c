@@ -147,9 +147,9 @@ int cli_eval(int argc, char **argv) {
         "some depth of a long text. Passages are prefilled before the clock runs.\n"
         "\n"
         "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
-        "the differences to full prefill, paired by question. What the output file has already, of the same question, passages,\n"
-        "answers and settings, is not asked again, so that an interrupted run goes on. Records of earlier versions do not say\n"
-        "what they are of: they stay, and are asked again.",
+        "the differences to full prefill, paired by question. A question is not asked again if the output file has a record\n"
+        "of it with the same passages, answers and settings, so an interrupted run can continue. Records of earlier versions do\n"
+        "not contain these: they stay, and their questions are asked again.",
         "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(e.common),

@@ -139,7 +139,7 @@ static bool record(ingest *in, const char *name, char *recorded, const document_
         fflush(stdout);
         in->n_documents++;
         if (doc.replaced && !in->options.quiet)
-            cli_note("%s: replaced, it consisted of other chunks before; those stay until they are pruned", clean);
+            cli_note("%s: replaced; its earlier chunks stay in the store until they are pruned", clean);
     } else {
         cli_failed(status, name);
         in->fatal = true;

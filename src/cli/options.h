@@ -138,8 +138,8 @@ char *common_chunks(int behind);
      "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"},                              \
     {                                                                                                                                      \
         '\0', "shared", NULL, OPTION_FLAG, &(o).shared, 0, 0,                                                                              \
-            "let others use the store, too, from now on: what is put there has the permissions that the umask leaves (default: only its "  \
-            "owner may read it)"                                                                                                           \
+            "share the store with other users, from now on: new files get the permissions that the umask allows (default: only the owner " \
+            "can read them)"                                                                                                               \
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \
     {                                                                                                                                      \
@@ -152,8 +152,7 @@ char *common_chunks(int behind);
         {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"},                   \
         OPTION_ROW_EXACT(o)
 #define OPTION_ROWS_OUTPUT(o)                                                                                                              \
-    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings; files that are left out are still named"},  \
-    {                                                                                                                                      \
+    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings; skipped files are still named"}, {          \
         'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show the library's messages; twice: all of them"                          \
     }
 

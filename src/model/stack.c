@@ -55,7 +55,7 @@ iflow_status iflow_on_stack(size_t n_bytes, void (*call)(void *user), void *user
     } else {
         const int error = run_on(map + page, n_bytes, &(job){.call = call, .user = user});
         if (error) {
-            status = iflow_fail(IFLOW_E_MEMORY, "no thread with a stack of %zu bytes is to be had: %s", n_bytes, strerror(error));
+            status = iflow_fail(IFLOW_E_MEMORY, "cannot start a thread with a stack of %zu bytes: %s", n_bytes, strerror(error));
         }
     }
     munmap(map, n_bytes + page);
