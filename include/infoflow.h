@@ -23,7 +23,9 @@
  * left for E_MEMORY.
  *
  * Ownership. What a function hands out through `T **out` is the caller's, to be freed by the free function of its type; plain arrays and
- * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it. */
+ * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it.
+ *
+ * A process that is forked from one that has asked with several threads can ask with one thread only: E_BACKEND. */
 #ifndef INFOFLOW_H
 #define INFOFLOW_H
 
@@ -380,7 +382,7 @@ typedef enum iflow_score_text {
 } iflow_score_text;
 
 /* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end). Return false to stop.
- */
+ * The context that answers cannot be used meanwhile: E_ARG; iflow_context_clear() does nothing then, and it must not be freed. */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
 typedef struct iflow_ask_params {

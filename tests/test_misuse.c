@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static iflow_model *model;
 static iflow_store *store;
@@ -329,9 +331,72 @@ static void test_extremes(void **state) {
     iflow_context_free(wide);
 }
 
+/* The context is used while it answers. */
+static bool use_it(const char *text, void *user) {
+    iflow_answer *answer = NULL;
+    const iflow_ask_params params = ask_params();
+    const int32_t token = 1;
+    int *n_refused = user;
+    (void)text;
+    *n_refused += iflow_context_ask(ctx, &params, &answer) == IFLOW_E_ARG && strstr(iflow_error_message(), "is answering") != NULL;
+    *n_refused += iflow_context_follow_up(ctx, &params, &answer) == IFLOW_E_ARG;
+    *n_refused += iflow_context_add_tokens(ctx, &token, 1) == IFLOW_E_ARG;
+    *n_refused += iflow_context_add_text(ctx, "x", 1, 0) == IFLOW_E_ARG;
+    *n_refused += iflow_context_prefill(ctx, &token, 1, NULL, NULL) == IFLOW_E_ARG;
+    *n_refused += iflow_context_replay(ctx, &token, 1, &(float){0}) == IFLOW_E_ARG;
+    iflow_context_clear(ctx);
+    return true;
+}
+
+static void test_use_while_answering(void **state) {
+    (void)state;
+    iflow_answer *alone = NULL, *used = NULL;
+    int n_refused = 0;
+    iflow_ask_params params = ask_params();
+    assert_ok(iflow_context_add_text(ctx, "The sea is old.", 15, 0));
+    params.forced = (const int32_t[]){'A', 'B'};
+    params.n_forced = 2;
+    assert_ok(iflow_context_ask(ctx, &params, &alone));
+    params.on_text = use_it;
+    params.user = &n_refused;
+    assert_ok(iflow_context_ask(ctx, &params, &used));
+    assert_int_equal(n_refused, 12);
+    assert_string_equal(alone->text, used->text);
+    params.on_text = NULL;
+    iflow_answer_free(used);
+    assert_ok(iflow_context_ask(ctx, &params, &used)); /* the chunks are still there */
+    iflow_answer_free(alone);
+    iflow_answer_free(used);
+    iflow_context_clear(ctx);
+}
+
+/* A child of a process whose threads have computed has none of them. */
+static void test_fork(void **state) {
+    (void)state;
+    iflow_context *threads = NULL;
+    iflow_answer *answer = NULL;
+    const iflow_ask_params params = ask_params();
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 2}, &threads));
+    assert_ok(iflow_context_add_text(threads, "The sea is old.", 15, 0));
+    assert_ok(iflow_context_ask(threads, &params, &answer));
+    iflow_answer_free(answer);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(30);
+        const iflow_status status = iflow_context_ask(threads, &params, &answer);
+        _exit(status == IFLOW_E_BACKEND && strstr(iflow_error_message(), "forked") ? 0 : 1);
+    }
+    int how = 0;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    iflow_context_free(threads);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_arguments), cmocka_unit_test(test_quiet_ones),
-                                       cmocka_unit_test(test_context_params), cmocka_unit_test(test_ask_params),
-                                       cmocka_unit_test(test_extremes)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_arguments),  cmocka_unit_test(test_quiet_ones), cmocka_unit_test(test_context_params),
+        cmocka_unit_test(test_ask_params), cmocka_unit_test(test_extremes),   cmocka_unit_test(test_use_while_answering),
+        cmocka_unit_test(test_fork)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

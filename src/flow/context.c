@@ -86,7 +86,7 @@ void iflow_context_free(iflow_context *ctx) {
 }
 
 void iflow_context_clear(iflow_context *ctx) {
-    if (!ctx) {
+    if (!ctx || ctx->answering) {
         return;
     }
     for (size_t i = 0; i < ctx->n_chunks; i++) {
@@ -462,7 +462,7 @@ static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, 
 iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
                                            char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
     iflow_status status = IFLOW_OK;
-    if (IFLOW_MISSING(ctx) ||
+    if (IFLOW_UNUSABLE(ctx) ||
         (n_chunks && (IFLOW_MISSING(tokens) || IFLOW_MISSING(start) || IFLOW_MISSING(ids) || IFLOW_MISSING(was_stored)))) {
         return IFLOW_E_ARG;
     }
@@ -515,7 +515,7 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
 iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
     char ids[1][IFLOW_ID_SIZE];
     bool stored = false;
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(tokens)) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens)) {
         return IFLOW_E_ARG;
     }
     const iflow_status status = iflow_context_prefill_several(ctx, tokens, (size_t[]){0, n_tokens}, 1, ids, &stored);
@@ -541,7 +541,7 @@ static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens,
 }
 
 iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens) {
-    if (IFLOW_MISSING(ctx) || (n_tokens && IFLOW_MISSING(tokens)) || iflow_context_check_count("a chunk", n_tokens)) {
+    if (IFLOW_UNUSABLE(ctx) || (n_tokens && IFLOW_MISSING(tokens)) || iflow_context_check_count("a chunk", n_tokens)) {
         return IFLOW_E_ARG;
     }
     int32_t *copy = iflow_calloc(n_tokens, sizeof *copy);
@@ -577,7 +577,7 @@ static iflow_status check_origin(const iflow_context *ctx, const iflow_chunk_inf
 }
 
 iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(id)) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(id)) {
         return IFLOW_E_ARG;
     }
     if (!ctx->store) {
@@ -608,7 +608,7 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
 }
 
 iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens) {
-    if (IFLOW_MISSING(ctx) || (n_bytes && IFLOW_MISSING(text))) {
+    if (IFLOW_UNUSABLE(ctx) || (n_bytes && IFLOW_MISSING(text))) {
         return IFLOW_E_ARG;
     }
     if (n_bytes > INT32_MAX) { /* as iflow_cut says, but before the end is looked at */

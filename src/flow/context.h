@@ -44,6 +44,7 @@ struct iflow_context {
     size_t n_chunks, chunk_capacity;
     iflow_chunk **memory; /* chunks kept where there is no store */
     size_t n_memory, memory_capacity;
+    bool answering;  /* on_text is being called */
     unsigned warned; /* what this context has warned of, each once: bits of iflow_context_warning */
     /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
     struct {
@@ -56,6 +57,11 @@ struct iflow_context {
 };
 
 typedef enum iflow_context_warning { IFLOW_WARN_BEYOND = 1, IFLOW_WARN_PLAIN = 2, IFLOW_WARN_NO_PLACE = 4 } iflow_context_warning;
+
+/* Whether a context cannot be used: it is NULL, or on_text is being called by its answer. The message names function and reason. Use:
+ * if (IFLOW_UNUSABLE(ctx)) { return IFLOW_E_ARG; } */
+#define IFLOW_UNUSABLE(ctx) iflow_context_unusable(__func__, (ctx))
+bool iflow_context_unusable(const char *function, const iflow_context *ctx);
 
 /* Whether a warning is due: not where it was given before. */
 bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what);

@@ -80,7 +80,7 @@ static iflow_status of_tokens(iflow_context *ctx, const iflow_answer *answer, if
 }
 
 iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *params, const iflow_answer *answer, iflow_fidelity *out) {
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(answer) || IFLOW_MISSING(out) ||
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(answer) || IFLOW_MISSING(out) ||
         (answer->n_generated && IFLOW_MISSING(answer->token))) {
         return IFLOW_E_ARG;
     }

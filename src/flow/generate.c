@@ -91,7 +91,9 @@ static iflow_status stream(making *m, bool *go_on) {
     }
     memcpy(piece, m->text.text + m->streamed, n - m->streamed);
     piece[n - m->streamed] = '\0';
+    m->ctx->answering = true;
     *go_on = m->params->on_text(piece, m->params->user);
+    m->ctx->answering = false;
     free(piece);
     m->streamed = n;
     return IFLOW_OK;

@@ -264,6 +264,9 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     }
     iflow_learner *l = learner;
     iflow_context *ctx = l->ctx;
+    if (IFLOW_UNUSABLE(ctx)) {
+        return IFLOW_E_ARG;
+    }
     if (ctx->n_chunks < 2) {
         return iflow_fail(IFLOW_E_ARG, "a context of %zu chunk%s has nothing to learn from: at least 2 are needed", ctx->n_chunks,
                           ctx->n_chunks == 1 ? "" : "s");

@@ -76,6 +76,15 @@ static size_t trained_for(const iflow_hparams *h) {
     return scaled <= h->n_ctx_train ? (size_t)h->n_ctx_train : scaled < IFLOW_MAX_CTX ? (size_t)(scaled + 0.5) : IFLOW_MAX_CTX;
 }
 
+bool iflow_context_unusable(const char *function, const iflow_context *ctx) {
+    if (ctx && ctx->answering) {
+        iflow_fail(IFLOW_E_ARG, "%s: the context is answering; call it when on_text has returned and the answer is there", function);
+    } else if (!ctx) {
+        iflow_fail(IFLOW_E_ARG, "%s: ctx is NULL", function);
+    }
+    return !ctx || ctx->answering;
+}
+
 const char *iflow_context_larger(const iflow_context *ctx) {
     return (size_t)ctx->n_ctx < trained_for(&ctx->model->h) ? ", or make the context larger" : "";
 }

@@ -485,7 +485,7 @@ static void warn_of_template(run *r) {
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
     run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;
     }
     iflow_status status = iflow_params_check(ctx, params, true);

@@ -11,7 +11,7 @@
 
 iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
     const double start = iflow_now_ms();
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;
     }
     iflow_status status = iflow_params_check(ctx, params, false);
@@ -87,7 +87,7 @@ cleanup:
 }
 
 iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
-    if (IFLOW_MISSING(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
         return IFLOW_E_ARG;
     }
     if (!ctx->turn.n_rows) {

@@ -5,8 +5,10 @@
 
 #include <assert.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ggml's attention works on blocks of keys; the same graph then serves 256 decoding steps. libllama pads its cache the same way. */
 enum { KV_PAD = 256 };
@@ -118,7 +120,25 @@ static void fill(struct ggml_tensor *input, const void *values) {
     ggml_backend_tensor_set(input, values, 0, ggml_nbytes(input));
 }
 
+/* The threads of a process are not there in one that is forked from it, which would wait for them for ever. */
+static iflow_status check_process(const iflow_engine *e) {
+    static _Atomic(pid_t) owner; /* the process that computed with several threads first; 0: none */
+    const pid_t own = getpid();
+    pid_t expected = 0;
+    if (e->n_threads > 1 && !atomic_compare_exchange_strong(&owner, &expected, own) && expected != own) {
+        return iflow_fail(
+            IFLOW_E_BACKEND,
+            "this process was forked from one that had computed with several threads, which are not here: start a new program, "
+            "or give 1 thread");
+    }
+    return IFLOW_OK;
+}
+
 static iflow_status compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
+    const iflow_status status = check_process(e);
+    if (status) {
+        return status;
+    }
     switch (ggml_backend_sched_graph_compute(e->sched, cgraph)) {
     case GGML_STATUS_SUCCESS:
         return IFLOW_OK;

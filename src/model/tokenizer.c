@@ -470,6 +470,7 @@ static iflow_status split(const rendering *r, const char *system, const char *cl
 
 iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out) {
     const char *template = llama_model_chat_template(model->vocab, NULL);
+    template = template &&strchr(template, '\x01') ? NULL : template; /* one that has marks of ours is none that anybody knows */
     /* The template's own message is rendered, as a part of the template. */
     char *own = template && !system ? iflow_chat_own_system(template) : NULL, *mark = iflow_format("\t%s\t", system_mark);
     system = system && system[0] ? system : NULL;
