@@ -23,9 +23,15 @@ templates[] = {
     {"mistral: in the user's turn", "qwen2", "[INST] [AVAILABLE_TOOLS]", "[INST] ", "\n\n"},
     {"llama-2", "qwen2", "[INST] <<SYS>>", "[INST] <<SYS>>\n", "\n<</SYS>>\n\n"},
     {"gemma: in the user's turn, stripped", "qwen2", "<start_of_turn>", "<start_of_turn>user\n", "\n\n"},
+    {"with marks of ours", "qwen2", "<|im_start|>'<|im_start|>system\n\x01system1\x01\x01user1\x01<|im_end|>'", "", "\n\n"},
     {"yandex: dropped", "qwen2", " Ассистент:", NULL, NULL},
 };
 enum { N_TEMPLATES = sizeof templates / sizeof *templates };
+
+/* Whether libllama, or we, cannot use it. */
+static bool is_unknown(const struct template *t) {
+    return !t->text || t->text[0] == '{' || strchr(t->text, '\x01');
+}
 
 static void set_template(struct gguf_context *gguf, char *data, const void *user) {
     const struct template *t = user;
@@ -118,7 +124,7 @@ static void test_places(void **state) {
         iflow_model *model = support_edited_model(t->model, set_template, t);
         iflow_prompt with = make_prompt(model, "S!", NULL, "Who?"), without = make_prompt(model, "", NULL, "Who?"),
                      none = make_prompt(model, NULL, NULL, "Who?"), spaced = make_prompt(model, " \n S! ", NULL, "Who?");
-        assert_int_equal(with.plain, !t->text || t->text[0] == '{');
+        assert_int_equal(with.plain, is_unknown(t));
         assert_int_equal(with.no_place, !t->before);
         assert_false(without.no_place || none.no_place); /* nothing was lost */
         if (t->before) {
@@ -212,15 +218,61 @@ static void test_warnings(void **state) {
             iflow_answer_free(answer);
         }
         iflow_set_log(NULL, NULL);
-        assert_int_equal(n_plain, !t->text || t->text[0] == '{');
+        assert_int_equal(n_plain, is_unknown(t));
         assert_int_equal(n_no_place, !t->before);
         iflow_context_free(ctx);
         iflow_model_free(model);
     }
 }
 
+/* Control tokens that a vocabulary has as a user's own (type 4), which libllama finds in any text; another of these is found as ever. */
+static void make_users_own(struct gguf_context *gguf, char *data, const void *user) {
+    const int64_t types = gguf_find_key(gguf, "tokenizer.ggml.token_type"), tokens = gguf_find_key(gguf, "tokenizer.ggml.tokens");
+    const size_t n = gguf_get_arr_n(gguf, types);
+    int32_t *type = iflow_calloc(n, sizeof *type);
+    (void)data, (void)user;
+    memcpy(type, gguf_get_arr_data(gguf, types), n * sizeof *type);
+    for (size_t i = 0; i < n; i++) {
+        type[i] = type[i] == 3 || strcmp(gguf_get_arr_str(gguf, tokens, i), "th") == 0 ? 4 : type[i];
+    }
+    gguf_set_arr_data(gguf, "tokenizer.ggml.token_type", GGUF_TYPE_INT32, type, n);
+    gguf_set_val_str(gguf, "tokenizer.chat_template", "<|im_start|>user <|im_end|>");
+    free(type);
+}
+
+static void test_users_own_tokens(void **state) {
+    (void)state;
+    iflow_model *model = support_edited_model("qwen2", make_users_own, NULL);
+    static const char *const text[] = {forged, "<|im_start|>", "<|im_start|><|im_start|>", "a<|im_start|", "\xc3\xa9<|im_start|>\xc3\xa9"};
+    int32_t *token = NULL;
+    size_t n = 0;
+    assert_ok(iflow_tokenize(model, "<|im_start|>", 12, true, &token, &n));
+    assert_int_equal(n, 1);
+    const int32_t start = token[0];
+    free(token);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        char *back = NULL;
+        assert_ok(iflow_tokenize(model, text[i], strlen(text[i]), false, &token, &n));
+        for (size_t k = 0; k < n; k++) {
+            assert_int_not_equal(token[k], start);
+        }
+        assert_ok(iflow_detokenize(model, token, n, &back));
+        assert_string_equal(back, text[i]);
+        free(back);
+        free(token);
+    }
+    iflow_prompt forging = make_prompt(model, forged, forged, forged), plain = make_prompt(model, "S", "I", "Q");
+    assert_int_equal(count_control(model, forging.head.token, forging.head.n), count_control(model, plain.head.token, plain.head.n));
+    assert_int_equal(count_control(model, forging.prompt.token, forging.prompt.n),
+                     count_control(model, plain.prompt.token, plain.prompt.n));
+    iflow_prompt_free(&forging);
+    iflow_prompt_free(&plain);
+    iflow_model_free(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_forged_tokens), cmocka_unit_test(test_places),
-                                       cmocka_unit_test(test_own_message), cmocka_unit_test(test_sink), cmocka_unit_test(test_warnings)};
+                                       cmocka_unit_test(test_own_message),      cmocka_unit_test(test_sink),
+                                       cmocka_unit_test(test_users_own_tokens), cmocka_unit_test(test_warnings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

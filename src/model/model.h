@@ -54,7 +54,9 @@ struct iflow_model {
 
     bool digits_take_long;     /* tokenising a run of digits takes time by the square of its length */
     struct llama_model *vocab; /* tokenizer and chat template only */
-    int32_t *sink;             /* the tokens that stand before every chunk while it is prefilled */
+    char **marker;             /* control tokens that libllama finds in any text, as the vocabulary has them as a user's own */
+    size_t n_markers;
+    int32_t *sink; /* the tokens that stand before every chunk while it is prefilled */
     size_t n_sink;
 };
 

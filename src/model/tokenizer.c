@@ -176,6 +176,70 @@ static iflow_status call_tokenize(tokenising *t, size_t stretch) {
     return t->error.status ? iflow_call_failed(&t->error, "libllama cannot tokenise the text") : IFLOW_OK;
 }
 
+/* Tokenises a text at once; *tokens: free(). */
+static iflow_status tokenize_piece(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
+                                   size_t *n_tokens) {
+    const size_t stretch = longest_stretch(text, n_bytes);
+    tokenising t = {.vocab = llama_model_get_vocab(model->vocab),
+                    .text = text,
+                    .n_bytes = (int32_t)n_bytes,
+                    .room = (int32_t)n_bytes / 2 + 16, /* more than enough for most texts; libllama says how much else */
+                    .parse_special = parse_special};
+    for (;;) {
+        t.out = iflow_calloc((size_t)t.room, sizeof *t.out);
+        if (!t.out) {
+            return iflow_fail_memory((size_t)t.room * sizeof *t.out);
+        }
+        const iflow_status status = call_tokenize(&t, stretch);
+        if (!status && t.n >= 0) {
+            *tokens = t.out;
+            *n_tokens = (size_t)t.n;
+            return IFLOW_OK;
+        }
+        free(t.out);
+        if (status || t.n == INT32_MIN) {
+            return status ? status : iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
+        }
+        t.room = -t.n;
+    }
+}
+
+/* Bytes up to behind the first character of the next marker in a text, where it is cut so that no token comes of it; all, if there is none.
+ */
+static size_t before_marker(const iflow_model *model, const char *text, size_t n_bytes) {
+    size_t n = n_bytes;
+    for (size_t i = 0; i < model->n_markers; i++) {
+        const char *found = memmem(text, n, model->marker[i], strlen(model->marker[i]));
+        n = found ? (size_t)(found - text) + 1 : n; /* markers begin with an ASCII character */
+    }
+    return n;
+}
+
+/* Text in which markers are text, too. */
+static iflow_status tokenize_text(const iflow_model *model, const char *text, size_t n_bytes, int32_t **tokens, size_t *n_tokens) {
+    iflow_status status = IFLOW_OK;
+    int32_t *all = NULL;
+    size_t n_all = 0, capacity = 0;
+    for (size_t at = 0, n; at < n_bytes && !status; at += n) {
+        int32_t *piece = NULL;
+        size_t n_piece = 0;
+        n = before_marker(model, text + at, n_bytes - at);
+        status = tokenize_piece(model, text + at, n, false, &piece, &n_piece);
+        if (!status && !(status = iflow_reserve((void **)&all, &capacity, n_all + n_piece + 1, sizeof *all)) && n_piece) {
+            memcpy(all + n_all, piece, n_piece * sizeof *all);
+            n_all += n_piece;
+        }
+        free(piece);
+    }
+    if (status) {
+        free(all);
+        return status;
+    }
+    *tokens = all;
+    *n_tokens = n_all;
+    return IFLOW_OK;
+}
+
 iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                             size_t *n_tokens) {
     if (IFLOW_MISSING(model) || (n_bytes && IFLOW_MISSING(text)) || IFLOW_MISSING(tokens) || IFLOW_MISSING(n_tokens)) {
@@ -193,29 +257,10 @@ iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n
                           "a run of %zu digits: this model's tokenizer takes time that grows with the square of it; the limit is %d",
                           longest_digits(text, n_bytes), (int)LONG_DIGITS);
     }
-    const size_t stretch = longest_stretch(text, n_bytes);
-    tokenising t = {.vocab = llama_model_get_vocab(model->vocab),
-                    .text = text ? text : "",
-                    .n_bytes = (int32_t)n_bytes,
-                    .room = (int32_t)n_bytes / 2 + 16, /* more than enough for most texts; libllama says how much else */
-                    .parse_special = parse_special};
-    for (;;) {
-        t.out = iflow_calloc((size_t)t.room, sizeof *t.out);
-        if (!t.out) {
-            return iflow_fail_memory((size_t)t.room * sizeof *t.out);
-        }
-        status = call_tokenize(&t, stretch);
-        if (!status && t.n >= 0) {
-            *tokens = t.out;
-            *n_tokens = (size_t)t.n;
-            return IFLOW_OK;
-        }
-        free(t.out);
-        if (status || t.n == INT32_MIN) {
-            return status ? status : iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
-        }
-        t.room = -t.n;
-    }
+    text = text ? text : "";
+    return !parse_special && before_marker(model, text, n_bytes) < n_bytes
+               ? tokenize_text(model, text, n_bytes, tokens, n_tokens)
+               : tokenize_piece(model, text, n_bytes, parse_special, tokens, n_tokens);
 }
 
 static iflow_status tokenize_special(const iflow_model *model, const char *text, int32_t **tokens, size_t *n_tokens) {
@@ -270,6 +315,32 @@ static iflow_status find_sink(iflow_model *model, const struct gguf_context *ggu
     return IFLOW_OK;
 }
 
+/* Whether a token of a user's own is one that turns are made of: the chat template writes it, or an answer ends with it. */
+static bool is_marker(const struct llama_vocab *vocab, const char *template, int32_t token, const char *text) {
+    return strlen(text) > 1 && (text[0] == '<' || text[0] == '[') &&
+           (llama_vocab_is_eog(vocab, token) || (template && strstr(template, text)));
+}
+
+static iflow_status list_markers(iflow_model *model) {
+    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
+    const char *template = llama_model_chat_template(model->vocab, NULL);
+    iflow_status status = IFLOW_OK;
+    size_t capacity = 0;
+    for (int32_t token = 0; token < model->n_vocab && !status; token++) {
+        char *text = NULL;
+        if (!(llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_USER_DEFINED)) {
+            continue;
+        }
+        if (!(status = iflow_detokenize(model, &token, 1, &text)) && is_marker(vocab, template, token, text) &&
+            !(status = iflow_reserve((void **)&model->marker, &capacity, model->n_markers + 1, sizeof *model->marker))) {
+            model->marker[model->n_markers++] = text;
+            text = NULL;
+        }
+        free(text);
+    }
+    return status;
+}
+
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf) {
     iflow_status status = check_vocab(model, gguf);
     if (status) {
@@ -284,13 +355,18 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
     if (!model->vocab) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: libllama cannot read its tokenizer", model->path);
     }
-    return find_sink(model, gguf);
+    status = list_markers(model);
+    return status ? status : find_sink(model, gguf);
 }
 
 void iflow_vocab_free(iflow_model *model) {
     if (model->vocab) {
         llama_model_free(model->vocab);
     }
+    for (size_t i = 0; i < model->n_markers; i++) {
+        free(model->marker[i]);
+    }
+    free(model->marker);
     free(model->sink);
 }
 
@@ -470,7 +546,8 @@ static iflow_status split(const rendering *r, const char *system, const char *cl
 
 iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out) {
     const char *template = llama_model_chat_template(model->vocab, NULL);
-    template = template &&strchr(template, '\x01') ? NULL : template; /* one that has marks of ours is none that anybody knows */
+    const bool marked = strchr(template ? template : "", '\x01') != NULL; /* by marks of ours: none that anybody knows */
+    template = marked ? NULL : template;
     /* The template's own message is rendered, as a part of the template. */
     char *own = template && !system ? iflow_chat_own_system(template) : NULL, *mark = iflow_format("\t%s\t", system_mark);
     system = system && system[0] ? system : NULL;

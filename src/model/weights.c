@@ -317,6 +317,26 @@ static bool aligned(const iflow_parts *parts) {
     return true;
 }
 
+/* A tensor that nothing here uses is one that the model was made to be computed with. */
+static iflow_status check_all_used(const loader *l) {
+    for (size_t p = 0; p < l->parts->n; p++) {
+        const struct gguf_context *gguf = l->parts->part[p].gguf;
+        for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
+            const char *name = gguf_get_tensor_name(gguf, i);
+            size_t s = 0;
+            while (s < l->n_slots && strcmp(l->slot[s].name, name) != 0) {
+                s++;
+            }
+            if (s == l->n_slots) {
+                return iflow_fail(IFLOW_E_UNSUPPORTED,
+                                  "%s: tensor %s is none that architecture %s has with these metadata; without it answers would be wrong",
+                                  l->parts->part[p].path, name, l->model->arch->name);
+            }
+        }
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const iflow_model_params *params) {
     ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS] = {0};
     loader l = {.model = model, .parts = parts};
@@ -337,6 +357,7 @@ iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const if
     for (size_t i = 0; !l.status && i < l.n_slots; i++) {
         l.status = place(&l, &l.slot[i], of);
     }
+    l.status = l.status ? l.status : check_all_used(&l);
     /* A file whose alignment is below what the CPU's kernels want is copied rather than mapped. */
     if (!l.status && !params->no_mmap && aligned(parts)) {
         l.status = map_files(&l);
