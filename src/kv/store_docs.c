@@ -458,7 +458,7 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
 }
 
 iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id)) {
+    if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
     }
     iflow_status status = store->ops->is_pinned(store, id) ? iflow_store_pin_document(store, id, false) : IFLOW_OK;
