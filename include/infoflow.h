@@ -237,7 +237,8 @@ IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes,
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
  * name and model is replaced. Where that document is pinned, so are its new chunks then, and those that only it had before no longer;
- * E_NOT_FOUND: one of them is not there to be pinned, and nothing changed. Writes document->id and document->replaced. */
+ * E_NOT_FOUND: one of them is not there to be pinned, and nothing changed. E_IO also where there is a record that may not be read: it
+ * stays. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);

@@ -306,6 +306,10 @@ static void test_unreadable(void **state) {
         size_t n = 0;
         become_nobody();
         iflow_store *store = open_limited(0), *second = NULL;
+        struct stat before, after;
+        iflow_blob blob = {0};
+        iflow_document record = {.name = (char[]){"a"}, .chunk_id = &id, .n_chunks = 1, .fingerprint = "0123456789abcdef0123456789abcdef"};
+        make_chunk(1, id, &blob);
         put_seed(store, 1, id);
         put_document(store, "a", &id, 1, document);
         snprintf(path, sizeof path, "store/docs/%s.json", document);
@@ -320,7 +324,15 @@ static void test_unreadable(void **state) {
         assert_int_equal(n, 1);
         assert_true(list[0].unreadable && !list[0].damaged && !list[0].unsupported && list[0].n_bytes > 0);
         iflow_free(list);
-        assert_int_equal(n_entries("store/bad"), 0);
+        /* Nor is either replaced. */
+        assert_int_equal(stat(in_root(chunk_file(id)), &before), 0);
+        FAILS(store->ops->put(store, id, &blob, true), IFLOW_E_IO, "Permission denied");
+        OK(store->ops->put(store, id, &blob, false));
+        assert_int_equal(stat(in_root(chunk_file(id)), &after), 0);
+        assert_int_equal(before.st_ino, after.st_ino);
+        FAILS(iflow_store_put_document(store, &record), IFLOW_E_IO, "Permission denied");
+        iflow_blob_free(&blob);
+        assert_int_equal(n_entries("store/tmp") + n_entries("store/bad"), 0);
         assert_int_equal(chmod(in_root(chunk_file(id)), 0600) | chmod(in_root(path), 0600), 0);
         n_found = 0;
         OK(iflow_store_verify_all(store, note_finding, found));

@@ -16,8 +16,8 @@ typedef struct iflow_store_ops {
     /* Says that the chunk will be got soon: a store may begin to read it. Nothing waits for that, and no failure of it is one. */
     void (*prefetch)(iflow_store *store, const char *id);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
-     * unless it is to be replaced (by one that knows more of the same chunk). Evicts to the limit first. E_FULL (disk or limit), E_IO;
-     * then nothing was published. */
+     * unless it is to be replaced (by one that knows more of the same chunk); one that may not be read is not (E_IO). Evicts to the limit
+     * first. E_FULL (disk or limit), E_IO; then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);

@@ -168,6 +168,21 @@ static bool dir_has(iflow_store *base, const char *id) {
     return iflow_files_exists(&iflow_dir_of(base)->files, path);
 }
 
+/* Whether the chunk that is to be replaced may be read at all: what it knows cannot be told otherwise, and it may be another user's. E_IO.
+ */
+static iflow_status check_replaced(const iflow_dir_store *store, const char *id) {
+    char path[IFLOW_FILES_PATH_SIZE];
+    iflow_dir_chunk_path(id, path);
+    const int fd = iflow_files_open_path(&store->files, path, O_RDONLY | O_NONBLOCK);
+    if (fd < 0 && (errno == EACCES || errno == EPERM)) {
+        return iflow_files_fail(&store->files, "replace", path, errno);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return IFLOW_OK;
+}
+
 static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob *blob, bool replace) {
     iflow_dir_store *store = iflow_dir_of(base);
     int lock = -1;
@@ -198,11 +213,12 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     if (status || (!replace && dir_has(base, id))) {
         goto cleanup;
     }
-    if (store->max_bytes) {
+    status = replace ? check_replaced(store, id) : IFLOW_OK;
+    if (!status && store->max_bytes) {
         status = iflow_dir_evict(store, store->max_bytes - blob->n_bytes, id, &n_deleted, &n_bytes);
-        if (status) {
-            goto cleanup;
-        }
+    }
+    if (status) {
+        goto cleanup;
     }
     if (n_deleted) {
         iflow_log(IFLOW_LOG_INFO, "store %s: evicted %zu chunks (%llu bytes) for chunk %s", store->files.dir, n_deleted,

@@ -322,7 +322,7 @@ iflow_status iflow_store_put_document(iflow_store *store, iflow_document *docume
         return status;
     }
     const iflow_status got = get_document(store, id, &before);
-    if (got == IFLOW_E_MEMORY) {
+    if (got == IFLOW_E_MEMORY || got == IFLOW_E_IO) { /* E_IO: it may not be read, say, and be another user's */
         return got;
     }
     const bool pinned = store->ops->is_pinned(store, id);
