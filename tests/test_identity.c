@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -107,7 +108,11 @@ static int files_in(const char *path) {
     return n_files;
 }
 
-static const char *const old_names[] = {"bytes", "remembered", "malformed", "left", "unwritable", "future", "grows", "cancelled"};
+static const char *const old_names[] = {"bytes", "remembered", "malformed", "left", "unwritable", "future", "grows", "cancelled", "mapped"};
+
+/* Of the file of that name: what another program has mapped to write to it, and has written to. */
+static unsigned char *mapped;
+static size_t n_mapped;
 
 /* Makes the models that are to be old, and waits once for all. */
 static int make_dir(void **state) {
@@ -120,6 +125,16 @@ static int make_dir(void **state) {
         if (strcmp(old_names[i], "future") == 0) {
             const struct timespec future = {.tv_sec = time(NULL) + 100000};
             assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){future, future}, 0), 0);
+        }
+        if (strcmp(old_names[i], "mapped") == 0) {
+            const int fd = open(path, O_RDWR | O_CLOEXEC);
+            struct stat st;
+            assert_true(fd >= 0 && fstat(fd, &st) == 0);
+            n_mapped = (size_t)st.st_size;
+            mapped = mmap(NULL, n_mapped, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+            assert_ptr_not_equal(mapped, MAP_FAILED);
+            close(fd);
+            mapped[n_mapped - 4] ^= 1;
         }
     }
     wait_until_old(path);
@@ -291,6 +306,23 @@ static void test_malformed(void **state) {
     free(path);
 }
 
+/* A program that has the file mapped writes to a page again that it had written to before: its times stay unless the page was written out
+ * meanwhile. */
+static void test_mapped(void **state) {
+    (void)state;
+    char *path = path_in_dir("mapped"), *cache = path_in_dir("mapped.cache"), hex[IFLOW_ID_SIZE];
+    assert_ok(load(path, cache, hex));
+    assert_identity_is_hash(path, hex);
+    for (int i = 0; i < 2; i++) {
+        mapped[n_mapped - 4] ^= 2;
+        assert_ok(load(path, cache, hex));
+        assert_identity_is_hash(path, hex);
+    }
+    munmap(mapped, n_mapped);
+    free(cache);
+    free(path);
+}
+
 /* What a killed process left of an entry goes when the entry is written again, and one that another process writes now is left alone. */
 static void test_left_behind(void **state) {
     (void)state;
@@ -416,13 +448,10 @@ static void test_cancelled_and_replaced(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_byte),
-        cmocka_unit_test(test_remembered),
-        cmocka_unit_test(test_malformed),
-        cmocka_unit_test(test_left_behind),
-        cmocka_unit_test(test_unwritable),
-        cmocka_unit_test(test_changing),
-        cmocka_unit_test(test_cancelled_and_replaced),
+        cmocka_unit_test(test_every_byte),  cmocka_unit_test(test_remembered),
+        cmocka_unit_test(test_malformed),   cmocka_unit_test(test_mapped),
+        cmocka_unit_test(test_left_behind), cmocka_unit_test(test_unwritable),
+        cmocka_unit_test(test_changing),    cmocka_unit_test(test_cancelled_and_replaced),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
