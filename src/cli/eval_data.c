@@ -174,31 +174,23 @@ void eval_data_free(eval_data *data) {
 
 /* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
 
-static const uint64_t FNV_BASIS = 0xCBF29CE484222325U;
-
-static uint64_t hash_on(uint64_t hash, const char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001B3U;
-    return hash;
-}
-
 uint64_t eval_hash(const char *string) {
-    return hash_on(FNV_BASIS, string, strlen(string));
+    return text_hash(TEXT_HASH, string, strlen(string));
 }
 
 /* Their number and, with its NUL, each of them: no two lists run together. */
 static uint64_t hash_list(uint64_t hash, const char *const *list, size_t n) {
     char count[24];
     const int length = snprintf(count, sizeof count, "%zu", n);
-    hash = hash_on(hash, count, (size_t)length + 1);
+    hash = text_hash(hash, count, (size_t)length + 1);
     for (size_t i = 0; i < n; i++)
-        hash = hash_on(hash, list[i], strlen(list[i]) + 1);
+        hash = text_hash(hash, list[i], strlen(list[i]) + 1);
     return hash;
 }
 
 void eval_question_digest(eval_question *q) {
     const char *whole = q->text ? q->text : "";
-    uint64_t hash = hash_list(FNV_BASIS, &q->question, 1);
+    uint64_t hash = hash_list(TEXT_HASH, &q->question, 1);
     hash = hash_list(hash, q->answer, q->n_answers);
     hash = hash_list(hash, &whole, q->text ? 1 : 0);
     hash = hash_list(hash, q->passage, q->n_passages);
