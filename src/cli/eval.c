@@ -124,12 +124,10 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {.common = common_options_asking(),
-              .asking = ask_options_default(),
-              .methods = "full,none,infoflow",
-              .ratios = "0.15",
-              .protocol = "paper",
-              .gate = gate_default()};
+    static eval e = {.methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"}; /* too much for a small stack */
+    e.common = common_options_asking();
+    e.asking = ask_options_default();
+    e.gate = gate_default();
     profile_options profiling = {0};
     char *methods = NULL, *ratios = NULL; /* of a profile */
     e.asking.max_tokens = 0;              /* the protocol's */
