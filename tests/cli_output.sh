@@ -56,6 +56,9 @@ done
 timeout 20 "$bin" eval --methods none -o records.jsonl --report fifo missing.jsonl >out 2>err </dev/null && status=0 || status=$?; [ "$status" = 1 ] || fail "status $status: it waits for a reader"
 run 1 bench -c 64 --only ttft --svg gone/new.svg; says 'cannot write gone/new.svg'
 for command in learn calibrate; do ln -sf gone/new lost; run 1 $command -o lost a.txt; says '--output: cannot write lost: there is no directory gone/'; done
+# Where they go by default is looked at, too.
+mkdir -p config/infoflow; : >config/infoflow/profiles; : >config/infoflow/corrections
+for command in learn calibrate; do XDG_CONFIG_HOME=$tmp/config run 1 $command a.txt; says "^infoflow: --output: cannot write $tmp/config/infoflow/.*: Not a directory"; [ ! -s out ] || fail "$command went to work"; done
 if [ "$EUID" != 0 ]; then
     mkdir closed; : >closed/there; chmod 500 closed
     for command in learn calibrate; do for file in new deep/new there; do run 1 $command -o closed/$file a.txt; says "cannot write closed/$file: the directory closed/: Permission denied"; done; done

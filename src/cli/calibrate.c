@@ -1,6 +1,7 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, a choice at a time, and writes it down as its profile. */
 #include "calibrate_items.h"
 #include "eval_variants.h"
+#include "input.h"
 #include "output.h"
 #include "profile.h"
 #include "progress.h"
@@ -422,9 +423,16 @@ static int answer_items(calibrate *c) {
 /* Whether the profile that the other commands use was measured on more questions, where these are too few to choose by: it stays unless it
  * is named. Says so. */
 static bool is_outweighed(const calibrate *c, const char *path) {
-    json_t *root = c->output || c->items.n >= PROFILE_MIN_QUESTIONS ? NULL : json_load_file(path, 0, NULL);
+    input in;
+    text content = {0};
+    if (c->output || c->items.n >= PROFILE_MIN_QUESTIONS)
+        return false;
+    const bool is_read = input_open_regular(&in, path) && input_all(&in, &content);
+    json_t *root = is_read ? json_loadb(content.bytes, content.n, 0, NULL) : NULL;
     const json_int_t n = json_integer_value(json_object_get(root, "n_questions"));
     json_decref(root);
+    text_free(&content);
+    input_close(&in);
     if (n <= (json_int_t)c->items.n)
         return false;
     cli_error(
@@ -522,6 +530,8 @@ int cli_calibrate(int argc, char **argv) {
             result =
                 options_wrong(&usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
+    if (result == CLI_OK && !c.output) /* not found out after hours */
+        result = output_check("--output", path, OUTPUT_PROFILE);
     cli_last_word("interrupted; nothing was written\n");
     if (result == CLI_OK)
         result = open_contexts(&usage, &c);

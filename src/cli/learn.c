@@ -169,6 +169,8 @@ int cli_learn(int argc, char **argv) {
             result =
                 options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
+    if (result == CLI_OK && !l.output)
+        result = output_check("--output", path, OUTPUT_CORRECTION);
     if (result == CLI_OK) /* chunks as `ask` will want them */
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     if (result == CLI_OK)
