@@ -58,7 +58,18 @@ run 0 calibrate "${fast[@]}" --limit 6 --quiet -o again.json docs; [ ! -s err ] 
 # From questions; few of them keep the defaults.
 printf '{"id": "1", "question": "Where is the ship?", "answers": ["sea"], "passages": ["%s", "%s"]}\n' "$(words 40 8 | tr '\n' ' ')" "$(words 40 9 | tr '\n' ' ')" >q.jsonl
 run 0 calibrate "${fast[@]}" --no-store -o few.json --questions q.jsonl; prints 'Fewer than 6 questions tell nothing apart'
+prints 'the ratio 0.15, too'; ! grep -qE 'trusted|None of' out || fail "one question says what can be trusted"
+json few.json 'd["ratio"] == 0.15' 'd["trusted_ratio"] is None'
 json few.json 'd["n_questions"] == 1' 'd["method"] == "infoflow"' 'd["score_layers"] is None' "d['behind'] == $usual"
+
+run 0 ask -q x "${fast[@]}" --max-tokens 1 --profile few.json docs; ! grep -q warning err || fail "one question warns"
+# What was measured on more questions is replaced by fewer only where it is named.
+run 1 calibrate "${fast[@]}" --no-store --questions q.jsonl; says "$place was measured on 6 questions and stays"; cmp -s "$place" p.json || fail "a good profile was replaced"
+[ ! -s out ] || fail "something was measured for nothing"
+run 0 calibrate "${fast[@]}" --no-store -o "$place" --questions q.jsonl; json "$place" 'd["n_questions"] == 1'
+run 0 info -m "$INFOFLOW_MODEL"; prints 'of too few questions to say which ratio can be trusted'
+run 0 calibrate "${fast[@]}" --no-store --questions q.jsonl
+cp p.json "$place"
 
 # A profile fills in what is not given, and only that.
 profile() { # METHOD SCORE LAYERS BEHIND RATIO TRUSTED
@@ -112,6 +123,10 @@ profile full norm null 0 0.4 0.3 >bad.json; bad 'method'
 profile infoflow nrom null 0 0.4 0.3 >bad.json; bad 'score'
 profile infoflow norm '[0, 99]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
 profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'behind'
+profile infoflow norm null 4294967298 0.4 0.3 >bad.json; bad 'behind'
+profile infoflow norm null -4294967294 0.4 0.3 >bad.json; bad 'behind'
+profile infoflow norm null 0 0.4 0.3 | sed 's/"version": 2/"version": 4294967298/' >bad.json; bad 'version'
+profile infoflow norm '[4294967296]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
 profile infoflow norm '[]' 0 0.4 0.3 >bad.json; bad 'score_layers'
 profile infoflow norm null 0 1.4 0.3 >bad.json; bad 'ratio'
 profile infoflow norm null 0 0.4 '"x"' >bad.json; bad 'trusted_ratio'

@@ -52,6 +52,39 @@ run 1 eval --methods none --output notes data.jsonl; says 'notes:1: not a record
 printf 'my notes without an end' >notes; cp notes copy
 run 1 eval --methods none --output notes data.jsonl; cmp -s notes copy || fail "a file that is not ours was changed"
 
+# Only what an interruption left of a record is cut off, and the data are never the output. What is whole without a line end stays.
+printf '{"id":"q1","question":"Who?","answers":["x"],"passages":["a b c."]}' >mine.jsonl; cp mine.jsonl copy
+ln mine.jsonl hard.jsonl; ln -s mine.jsonl soft.jsonl
+for output in mine.jsonl ./mine.jsonl hard.jsonl soft.jsonl; do
+    run 1 eval --no-store --methods none -n 4 -o $output mine.jsonl; says "^infoflow: --output $output is the data itself"
+done
+stdin=mine.jsonl run 1 eval --no-store --methods none -n 4 -o mine.jsonl -; says 'is the data itself'
+cmp -s mine.jsonl copy || fail "the data were changed"
+while IFS= read -r own; do
+    printf '%s' "$own" >own.jsonl; cp own.jsonl copy
+    run 1 eval --methods none --output own.jsonl data.jsonl; says 'own.jsonl:1: not a record'; cmp -s own.jsonl copy || fail "$own was changed"
+    { head -n 1 before; printf '%s' "$own"; } >own.jsonl; cp own.jsonl copy
+    case $own in '{'|'{"id":"q1'|'{"id":"q1"') continue;; esac # after one of ours it may be another
+    run 1 eval --methods none --output own.jsonl data.jsonl; says 'own.jsonl:2: not a record'; cmp -s own.jsonl copy || fail "$own was changed"
+done <<'T'
+{
+{"id":"q1
+{"id":"q1"
+{"id":"q1","question":"Who?","answers":["x"],"passages":["a b c."]}
+{"id":"q1","question":"Who?","ans
+{"id":"q1","method":7}
+{"id":"q1","method":"none"} and more
+{ "id": "q1", "method": "no
+T
+for n in 1 10 40; do
+    { head -n 1 before; sed -n 2p before | head -c $n; } >cut.jsonl; run 0 eval --methods none --output cut.jsonl data.jsonl; says 'cut.jsonl:2: a record cut short'
+    json cut.jsonl 'len(d) == 4'
+done
+head -n 1 before | head -c 60 >cut.jsonl; run 0 eval --methods none --output cut.jsonl data.jsonl; says 'cut.jsonl:1: a record cut short'; json cut.jsonl 'len(d) == 3'
+head -n 3 before | head -c -1 >unended.jsonl; run 0 eval --methods none --output unended.jsonl data.jsonl; says '1 answers are in unended.jsonl already'; json unended.jsonl 'len(d) == 5'
+# A key that comes twice says nothing certain.
+printf '{"id":"1","id":"2","question":"Who?","answers":["x"],"passages":["a."]}\n' >twice.jsonl; run 1 eval --methods none -o o twice.jsonl; says 'twice.jsonl:1: not JSON: duplicate object key'
+
 # Malformed lines are named, the others are asked, the status is 1.
 { sed -n 1p data.jsonl; echo 'not json'; echo '{"id": "x"}'; echo '{"id": "y", "question": "q", "answers": "one", "passages": ["p"]}'
   echo '{"question": "q", "answers": ["a"], "passages": ["p"]}'; echo '{"id": "z", "question": "q", "answers": ["a"], "passages": []}'

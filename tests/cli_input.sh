@@ -28,6 +28,39 @@ printf 'The caf\xc3' >half.txt; run 1 ask -q 'x' half.txt; says 'half.txt: damag
 printf 'a text\0and more\n' >zero.txt; run 1 ask -q 'x' zero.txt; says 'zero.txt: not a text: byte 6 is zero'
 printf '\xff\xfea\0\0\0b\0' >zero16.txt; run 1 ask -q 'x' zero16.txt; says 'zero16.txt: not a text'
 printf '\xef\xbb\xbf' >only_bom.txt; run 1 ask -q 'x' only_bom.txt; says 'only_bom.txt: empty'
+# UTF-16 of scripts without zero bytes in their characters: the way out is the right one, or, where that is unsure, one of those named.
+way_out() { run 1 ask -q 'x' "$1"; says "$1: not .*iconv -f $2 -t UTF-8 $1"; }
+for e in UTF-16LE UTF-16BE; do
+    while IFS= read -r line; do
+        echo "$line" | iconv -f UTF-8 -t $e >script.txt; way_out script.txt $e; ! grep -q WINDOWS err || fail "wrong advice for '$line' in $e"
+        printf '%s' "$line" | iconv -f UTF-8 -t $e >script.txt; way_out script.txt $e
+    done <<'T'
+Корабль стоит в гавани, а море тихо.
+Корабль
+船停在港口里,大海很安静。看守人点燃了灯光。
+船🚢は港にあります。
+배는 항구에 있고 바다는 조용하다.
+Το πλοίο είναι στο λιμάνι.
+السفينة في الميناء
+T
+    printf '{"text":"船停在港口里"}\n' | iconv -f UTF-8 -t $e >script.jsonl; run 1 ingest script.jsonl; says "not UTF-8 but $e"
+    printf '船停在港口里大海很安静看守人点燃了灯光' | iconv -f UTF-8 -t $e >script.txt; way_out script.txt $e; way_out script.txt WINDOWS-1252
+done
+while read -r e line; do printf '%s\n' "$line" | iconv -f UTF-8 -t "$e" >script.txt; way_out script.txt WINDOWS-1252; ! grep -q 'UTF-16' err || fail "$e is taken for UTF-16"; done <<'T'
+LATIN1 Le café est déjà fermé à côté de l'hôtel où l'été a été passé.
+LATIN1 é
+CP1251 Корабль стоит в гавани, а море тихо.
+GBK 船停在港口里,大海很安静。看守人点燃了灯光。
+T
+head -c 4000 "$BASH" >binary.txt; run 1 ask -q 'x' binary.txt; says 'not a text: byte [0-9]+ is zero$'
+
+# A small stack is enough.
+for arguments in "ask -q x -n 1 plain.txt" "ingest -s thin plain.txt" "eval --methods none,infoflow -n 1 -o thin.out thin.jsonl" "calibrate -o thin.json --questions thin.jsonl"; do
+    echo '{"id":"1","question":"Who?","answers":["x"],"passages":["a b c.","d e f."]}' >thin.jsonl
+    # shellcheck disable=SC2086
+    (ulimit -s 64; "$bin" $arguments >out 2>err </dev/null) || fail "status $? with a small stack from: infoflow $arguments"
+done
+
 # Across the blocks of 64 KiB in which files are read: each byte of a character falls on a boundary.
 printf '{"title":"t","text":"é𝄞é𝄞é𝄞"}\n' >short.jsonl; cp short.jsonl name.jsonl; want=$(id name.jsonl)
 for shift in 0 1 2 3 4; do

@@ -35,3 +35,34 @@ for _ in 1 2; do run 0 eval --methods none -n 1 -o records.jsonl --report report
 # A directory, and a directory that is not there, before any answer.
 run 1 ask -q 'Where?' -n 1 a.txt --html kept; says 'kept is a directory'; [ ! -s out ] || fail "an answer first"
 run 1 ask -q 'Where?' -n 1 a.txt --html missing-dir/page.html; says 'cannot write missing-dir/page.html'; [ ! -s out ] || fail "an answer first"
+
+# To look makes, opens and removes nothing: a link that leads nowhere yet stays, and a pipe gets its page at the end.
+asked() { echo "ask -q Where? -n 1 a.txt --html"; }
+evaluated() { rm -f records.jsonl; echo "eval --methods none -n 1 -o records.jsonl data.jsonl --report"; }
+for command in asked evaluated; do
+    # shellcheck disable=SC2046 # words
+    {
+        rm -f far/new.html; mkdir -p far; ln -sf far/new.html new.html
+        run 0 $($command) new.html; [ -L new.html ] && grep -q '^<!DOCTYPE html>' far/new.html || fail "no page through a link that led nowhere"
+        ln -sf gone/new.html lost.html; run 1 $($command) lost.html; says 'cannot write lost.html: there is no directory gone/'; [ -L lost.html ] || fail "a link was removed"
+        ln -sf loop.html loop.html; run 1 $($command) loop.html; says 'cannot write loop.html: '; [ -L loop.html ] || fail "a link was removed"
+        rm -f fifo; mkfifo fifo; timeout 60 cat fifo >piped & reader=$!
+        timeout 60 "$bin" $($command) fifo >out 2>err </dev/null || fail "no page into a pipe: $(cat err)"
+        wait $reader || fail "the pipe was not ended"; grep -q '^<!DOCTYPE html>' piped || fail "no page came through the pipe"
+        run 1 $($command) a.txt/page.html; says 'cannot write a.txt/page.html: '
+    }
+done
+# Nobody reads the pipe, and the question cannot be asked: nothing waits for a reader.
+timeout 20 "$bin" eval --methods none -o records.jsonl --report fifo missing.jsonl >out 2>err </dev/null && status=0 || status=$?; [ "$status" = 1 ] || fail "status $status: it waits for a reader"
+run 1 bench -c 64 --only ttft --svg gone/new.svg; says 'cannot write gone/new.svg'
+for command in learn calibrate; do ln -sf gone/new lost; run 1 $command -o lost a.txt; says '--output: cannot write lost: there is no directory gone/'; done
+# Where they go by default is looked at, too.
+mkdir -p config/infoflow; : >config/infoflow/profiles; : >config/infoflow/corrections
+for command in learn calibrate; do XDG_CONFIG_HOME=$tmp/config run 1 $command a.txt; says "^infoflow: --output: cannot write $tmp/config/infoflow/.*: Not a directory"; [ ! -s out ] || fail "$command went to work"; done
+if [ "$EUID" != 0 ]; then
+    mkdir closed; : >closed/there; chmod 500 closed
+    for command in learn calibrate; do for file in new deep/new there; do run 1 $command -o closed/$file a.txt; says "cannot write closed/$file: the directory closed/: Permission denied"; done; done
+    run 1 ask -q 'Where?' -n 1 a.txt --html closed/new.html; says 'Permission denied'; [ ! -s out ] || fail "an answer first"
+    run 0 ask -q 'Where?' -n 1 a.txt --html closed/there # written in place
+    chmod 700 closed; chmod 0 page.html; run 1 ask -q 'Where?' -n 1 a.txt --html page.html; says 'cannot read page.html'
+fi

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -52,8 +53,11 @@ static int do_job(const bench *b, const job *j, json_t *out) {
     return CLI_FAILED;
 }
 
-_Noreturn static void be_child(const bench *b, const job *j, int to) {
+_Noreturn static void be_child(const bench *b, const job *j, int to, pid_t parent) {
     cli_signals(CLI_SIGNAL_IMMEDIATE);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read what it measures */
+    if (getppid() != parent)
+        _exit(CLI_FAILED);
     progress_start(b->quiet);
     json_t *out = json_object();
     int status = do_job(b, j, out);
@@ -65,7 +69,7 @@ _Noreturn static void be_child(const bench *b, const job *j, int to) {
 }
 
 static void read_all(int from, text *out) {
-    char part_of_it[4096];
+    char part_of_it[1024];
     ssize_t n = 0;
     enum { LOOK_MS = 200 }; /* a signal between the question for it and the wait would be missed */
     while (!cli_interrupted()) {
@@ -107,10 +111,10 @@ static int in_process(const bench *b, const job *j, json_t *out, uint64_t *peak_
         cli_error("cannot make a pipe: %s", strerror(errno));
         return CLI_FAILED;
     }
-    const pid_t child = fork();
+    const pid_t parent = getpid(), child = fork();
     if (child == 0) {
         close(ends[0]);
-        be_child(b, j, ends[1]);
+        be_child(b, j, ends[1], parent);
     }
     close(ends[1]);
     if (child < 0) {
@@ -364,16 +368,19 @@ int cli_bench(int argc, char **argv) {
     json_t *out = json_object();
     const char *temporary = environment("TMPDIR");
     b.place = common.store ? common.store : temporary ? temporary : "/tmp";
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* the directory is removed whatever happens */
+    signal(SIGPIPE, SIG_IGN);         /* an output that nobody reads is a write that fails */
     char *dir = make_dir(b.place);
     result = CLI_FAILED;
     if (!dir)
         goto cleanup;
     b.dir = dir;
-    cli_signals(CLI_SIGNAL_GRACEFUL); /* the directory is removed whatever happens */
-    if ((result = in_process(&b, &(job){.kind = JOB_FACTS}, out, NULL)) == CLI_OK && (result = check(&b, out, !lengths)) == CLI_OK &&
-        (result = measure(&b, out)) == CLI_OK)
-        result = show(out, json, svg);
+    result = in_process(&b, &(job){.kind = JOB_FACTS}, out, NULL);
+    if (result == CLI_OK && (result = check(&b, out, !lengths)) == CLI_OK)
+        result = measure(&b, out);
     cold_remove(dir);
+    if (result == CLI_OK)
+        result = show(out, json, svg);
 cleanup:
     json_decref(out);
     free(dir);

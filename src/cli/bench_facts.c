@@ -17,14 +17,16 @@ enum { PROBE = 16 };
 /* The value of the first line of /proc/cpuinfo that begins with a key; NULL if none does. */
 static char *cpuinfo(const char *key) {
     FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[8192], *value = NULL;
-    while (file && !value && fgets(line, sizeof line, file)) {
+    char *line = NULL, *value = NULL;
+    size_t capacity = 0;
+    while (file && !value && getline(&line, &capacity, file) > 0) {
         const char *colon = strchr(line, ':');
         if (colon && strncmp(line, key, strlen(key)) == 0)
             value = text_format("%.*s", (int)strcspn(colon + 1 + (colon[1] == ' '), "\n"), colon + 1 + (colon[1] == ' '));
     }
     if (file)
         fclose(file);
+    free(line);
     return value;
 }
 

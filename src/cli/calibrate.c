@@ -1,6 +1,7 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, a choice at a time, and writes it down as its profile. */
 #include "calibrate_items.h"
 #include "eval_variants.h"
+#include "input.h"
 #include "output.h"
 #include "profile.h"
 #include "progress.h"
@@ -14,10 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-/* An agreement that is trusted; the KL that stands for none (a token held impossible makes it infinite); and how many questions it takes to
- * tell settings apart at all: of fewer, all lie on one side too often by chance. */
+/* An agreement that is trusted, and the KL that stands for none (a token held impossible makes it infinite). */
 static const double TRUSTED = 0.9, MOST_KL = 100;
-enum { MIN_QUESTIONS = 6, MAX_SETS = 5, N_SCORES = 5, N_METHODS = 4, MAX_MEASURED = 32 };
+enum { MAX_SETS = 5, N_SCORES = 5, N_METHODS = 4, MAX_MEASURED = 32 };
 static const double search_ratio[] = {0.05, 0.1, 0.15, 0.2, 0.3, 0.5};
 
 typedef struct layer_set {
@@ -189,7 +189,7 @@ static iflow_status try_all(calibrate *c, const char *stage, const setting *othe
             difference[q] = m->kl[q] - was->kl[q];
         m->difference = stats_bootstrap(difference, n_items);
         m->compared = true;
-        if (n_items >= MIN_QUESTIONS && m->difference.high < 0 && m->difference.mean < least) {
+        if (n_items >= PROFILE_MIN_QUESTIONS && m->difference.high < 0 && m->difference.mean < least) {
             least = m->difference.mean;
             winner = index;
         }
@@ -324,11 +324,12 @@ static void print_verdict(const calibrate *c, const size_t index[COUNT_OF(search
     char *name = name_of(c, best);
     printf("\nIt asks best with: %s.\n", name);
     free(name);
-    if (c->items.n < MIN_QUESTIONS)
-        printf("Fewer than %d questions tell nothing apart: the defaults stay.\n", MIN_QUESTIONS);
-    else
-        puts("A setting (*) replaced the one before only where the 95% interval of the difference in KL, paired by question, is below "
-             "zero.");
+    if (c->items.n < PROFILE_MIN_QUESTIONS) {
+        printf("Fewer than %d questions tell nothing apart: the defaults stay, the ratio %g, too.\n", PROFILE_MIN_QUESTIONS, ratio);
+        return;
+    }
+    puts("A setting (*) replaced the one before only where the 95% interval of the difference in KL, paired by question, is below "
+         "zero.");
     const bool any = trusted < COUNT_OF(search_ratio);
     const size_t at = any ? trusted : COUNT_OF(search_ratio) - 1;
     const double agreement = mean_of(c->done[index[at]].top1, c->items.n);
@@ -353,11 +354,13 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     const size_t n = COUNT_OF(search_ratio);
     const double usual = iflow_ask_default_params().ratio;
     size_t trusted = n; /* a ratio is if it and all above it agree well enough: one that does by luck is not */
-    while (trusted > 0 && mean_of(c->done[index[trusted - 1]].top1, c->items.n) >= TRUSTED)
+    while (c->items.n >= PROFILE_MIN_QUESTIONS && trusted > 0 && mean_of(c->done[index[trusted - 1]].top1, c->items.n) >= TRUSTED)
         trusted--;
     setting what = c->done[c->best].what;
     /* Less than the default is not recomputed unasked: a few questions show what is needed better than what can be spared. */
     what.ratio = trusted == n ? search_ratio[n - 1] : search_ratio[trusted] > usual ? search_ratio[trusted] : usual;
+    if (c->items.n < PROFILE_MIN_QUESTIONS)
+        what.ratio = usual;
 
     size_t n_tokens = 0;
     for (size_t i = 0; i < c->items.n; i++)
@@ -380,6 +383,7 @@ static int finish(const calibrate *c, const char *path, const size_t index[COUNT
     }
     json_object_set_new(root, "measured", table);
     print_verdict(c, index, trusted, what.ratio);
+    cli_last_word(NULL);
     const int result = profile_write(path, root);
     if (result == CLI_OK)
         printf("Written to %s\n", visible(path));
@@ -416,7 +420,30 @@ static int answer_items(calibrate *c) {
     return CLI_FAILED;
 }
 
+/* Whether the profile that the other commands use was measured on more questions, where these are too few to choose by: it stays unless it
+ * is named. Says so. */
+static bool is_outweighed(const calibrate *c, const char *path) {
+    input in;
+    text content = {0};
+    if (c->output || c->items.n >= PROFILE_MIN_QUESTIONS)
+        return false;
+    const bool is_read = input_open_regular(&in, path) && input_all(&in, &content);
+    json_t *root = is_read ? json_loadb(content.bytes, content.n, 0, NULL) : NULL;
+    const json_int_t n = json_integer_value(json_object_get(root, "n_questions"));
+    json_decref(root);
+    text_free(&content);
+    input_close(&in);
+    if (n <= (json_int_t)c->items.n)
+        return false;
+    cli_error(
+        "%s was measured on %s questions and stays: fewer than %d, here %zu, tell nothing apart. Give more, or --output with its name",
+        path, human_count((uint64_t)n), PROFILE_MIN_QUESTIONS, c->items.n);
+    return true;
+}
+
 static int run(calibrate *c, const char *path) {
+    if (is_outweighed(c, path))
+        return CLI_FAILED;
     size_t index[COUNT_OF(search_ratio)] = {0};
     const size_t n_ratios = COUNT_OF(search_ratio), n_repairs = c->s.correction ? 2 : 1,
                  n_settings = 2 + n_repairs + c->n_sets - 1 + N_SCORES - 1 + N_METHODS - 1 + n_ratios - 1;
@@ -427,6 +454,8 @@ static int run(calibrate *c, const char *path) {
                  c->items.n, n_settings, c->s.correction ? "the correction and without " : "", c->n_sets, N_SCORES, N_METHODS, n_ratios);
     c->started = now_seconds();
     int result = answer_items(c);
+    if (result == CLI_OK && is_outweighed(c, path)) /* now that some were left out */
+        result = CLI_FAILED;
     if (result != CLI_OK)
         return result;
     c->n_to_run = c->n_run + c->items.n * n_settings;
@@ -450,7 +479,8 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
 }
 
 int cli_calibrate(int argc, char **argv) {
-    calibrate c = {.common = common_options_asking(), .limit = 12};
+    static calibrate c = {.limit = 12}; /* too much for a small stack */
+    c.common = common_options_asking();
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
         "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"
@@ -462,7 +492,8 @@ int cli_calibrate(int argc, char **argv) {
         "the correction of `infoflow learn` or none, drift or none, scoring layers, score, method, at the default ratio; a choice\n"
         "replaces the default only where the 95% interval of the difference in KL, paired by question, is below zero. The best is\n"
         "then measured at ratios 0.05 to 0.5; trusted is the least of them from which on all agree by at least 0.9. The profile's\n"
-        "ratio is that one or the default, whichever is more; 0.5 if none is trusted.",
+        "ratio is that one or the default, whichever is more; 0.5 if none is trusted. Fewer than 6 questions change no default, and\n"
+        "replace a profile of more only where --output names it.",
         "  infoflow calibrate -m model.gguf --questions hotpot.jsonl\n  infoflow calibrate -m model.gguf reports/"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(c.common),
@@ -499,6 +530,9 @@ int cli_calibrate(int argc, char **argv) {
             result =
                 options_wrong(&usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
+    if (result == CLI_OK && !c.output) /* not found out after hours */
+        result = output_check("--output", path, OUTPUT_PROFILE);
+    cli_last_word("interrupted; nothing was written\n");
     if (result == CLI_OK)
         result = open_contexts(&usage, &c);
     progress_start(c.common.quiet);

@@ -13,6 +13,7 @@
 
 static volatile sig_atomic_t interrupted;
 static volatile sig_atomic_t graceful;
+static const char *volatile last_word;
 
 /* A message is a line, whatever the names in it are. */
 static void print_message(const char *prefix, const char *format, va_list arguments) {
@@ -61,14 +62,17 @@ int cli_finish(int status) {
 }
 
 static void on_signal(int number) {
-    (void)number;
-    if (!graceful || interrupted) {
-        static const char newline = '\n';
-        ssize_t ignored = write(STDERR_FILENO, &newline, 1);
+    if (!graceful || (interrupted && number != SIGHUP)) { /* a terminal that goes may say so twice */
+        ssize_t ignored = write(STDERR_FILENO, "\n", 1);
+        ignored = last_word ? write(STDERR_FILENO, last_word, strlen(last_word)) : ignored;
         (void)ignored;
         _exit(CLI_INTERRUPTED);
     }
     interrupted = 1;
+}
+
+void cli_last_word(const char *line) {
+    last_word = line;
 }
 
 void cli_signals(cli_signal_mode mode) {
@@ -77,6 +81,9 @@ void cli_signals(cli_signal_mode mode) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    struct sigaction was = {0};
+    if (sigaction(SIGHUP, NULL, &was) == 0 && was.sa_handler != SIG_IGN) /* else it was started by nohup, to stay */
+        sigaction(SIGHUP, &action, NULL);
 }
 
 bool cli_interrupted(void) {

@@ -41,10 +41,13 @@ int cli_failed(iflow_status status, const char *what);
 /* Flushes standard output; a failed write is an error like any other. Gives status, or CLI_FAILED. */
 int cli_finish(int status);
 
-/* SIGINT and SIGTERM. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and a dead process's claims are
- * void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the process. */
+/* SIGINT, SIGTERM and SIGHUP, unless that is ignored. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and
+ * a dead process's claims are void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the
+ * process. */
 typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL } cli_signal_mode;
 void cli_signals(cli_signal_mode mode);
+/* A line, with its end, that is said where a signal ends the process; NULL: none (the default). The string stays. */
+void cli_last_word(const char *line);
 bool cli_interrupted(void);
 /* Lowers the flag again and says whether it was up. */
 bool cli_take_interrupt(void);

@@ -76,24 +76,34 @@ static size_t chunk_length(const document_chunks *chunks, size_t i) {
     return chunks->start[i + 1] - chunks->start[i];
 }
 
-/* Computes the KV of chunk i, unless it is stored, and waits for another process that does. */
+/* Computes the KV of chunk i, unless it is stored. IFLOW_E_BUSY: another process does. */
 static iflow_status prefill_chunk(const document_chunks *chunks, size_t i, iflow_context *ctx) {
-    iflow_status status = IFLOW_E_BUSY;
-    while (status == IFLOW_E_BUSY && !cli_interrupted()) {
-        status = iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_length(chunks, i), NULL, NULL);
-        if (status == IFLOW_E_BUSY)
-            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-    }
-    return status;
+    return iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_length(chunks, i), NULL, NULL);
 }
 
 iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx) {
-    size_t longest = 0; /* goes first: what is refused because of its length is refused before anything was computed in vain */
+    size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
     for (size_t i = 1; i < chunks->n_chunks; i++)
-        longest = chunk_length(chunks, i) > chunk_length(chunks, longest) ? i : longest;
-    iflow_status status = chunks->n_chunks ? prefill_chunk(chunks, longest, ctx) : IFLOW_OK;
-    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
+        first = chunk_length(chunks, i) > chunk_length(chunks, first) ? i : first;
+    /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
+    bool *busy = must_alloc(chunks->n_chunks + 1, sizeof *busy);
+    iflow_status status = IFLOW_OK;
+    for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY) && !cli_interrupted(); n++) {
+        const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
         status = prefill_chunk(chunks, i, ctx);
+        busy[i] = status == IFLOW_E_BUSY;
+    }
+    status = status == IFLOW_E_BUSY ? IFLOW_OK : status;
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK && !cli_interrupted();) {
+        status = busy[i] ? prefill_chunk(chunks, i, ctx) : IFLOW_OK;
+        if (status == IFLOW_E_BUSY) {
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+            status = IFLOW_OK;
+        } else {
+            i++;
+        }
+    }
+    free(busy);
     return cli_interrupted() ? IFLOW_E_CANCELLED : IFLOW_OK;
 }
 
@@ -352,7 +362,7 @@ static void refuse_line(reading *r, size_t line, const char *why) {
 static void take_line(reading *r, size_t number, const text *line) {
     json_error_t error;
     const char *why = NULL;
-    json_t *object = json_loadb(line->bytes, line->n, 0, &error);
+    json_t *object = json_loadb(line->bytes, line->n, JSON_REJECT_DUPLICATES, &error);
     document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
     if (doc) {
         give(r, doc, number, (uint64_t)line->n + 1);

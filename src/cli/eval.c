@@ -1,6 +1,7 @@
 /* eval.c - `infoflow eval`: methods and ratios on a question set, by the paper's protocol or as `infoflow ask` asks. */
 #include "eval_report.h"
 #include "eval_run.h"
+#include "output.h"
 #include "progress.h"
 #include "text.h"
 
@@ -123,12 +124,10 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
 }
 
 int cli_eval(int argc, char **argv) {
-    eval e = {.common = common_options_asking(),
-              .asking = ask_options_default(),
-              .methods = "full,none,infoflow",
-              .ratios = "0.15",
-              .protocol = "paper",
-              .gate = gate_default()};
+    static eval e = {.methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"}; /* too much for a small stack */
+    e.common = common_options_asking();
+    e.asking = ask_options_default();
+    e.gate = gate_default();
     profile_options profiling = {0};
     char *methods = NULL, *ratios = NULL; /* of a profile */
     e.asking.max_tokens = 0;              /* the protocol's */
@@ -242,16 +241,20 @@ int cli_eval(int argc, char **argv) {
     if (result != CLI_OK)
         return result;
 
-    /* The data and the records first: their faults show before minutes were spent. */
+    /* The files first: their faults show before minutes were spent. */
     bool malformed = false;
-    if (!e.needle)
+    if (!e.needle && same_file(argv[first], e.output)) {
+        cli_error("--output %s is the data itself; give the records a file of their own", e.output);
+        result = CLI_FAILED;
+    }
+    if (result == CLI_OK && e.report)
+        result = eval_report_check(e.report, argv[first], e.output);
+    if (result == CLI_OK && !e.needle)
         result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
     if (result == CLI_OK && !e.needle)
         result = choose_questions(&e, shard, n_shards);
     if (result == CLI_OK)
         result = eval_records_read(e.output, &e.records);
-    if (result == CLI_OK && e.report)
-        result = eval_report_check(e.report, argv[first], e.output);
     if (result == CLI_OK)
         result = session_load_model(&usage, &e.common, &e.s);
     if (result == CLI_OK)

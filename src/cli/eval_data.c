@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -144,7 +145,7 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
         if (input_failed(&in) || (got > 0 && is_blank(line.bytes, line.n)))
             continue;
         const char *why = got < 0 ? in.why : NULL;
-        json_t *object = got > 0 ? json_loadb(line.bytes, line.n, 0, &error) : NULL;
+        json_t *object = got > 0 ? json_loadb(line.bytes, line.n, JSON_REJECT_DUPLICATES, &error) : NULL;
         if (object && eval_data_add(out, object, in.line, seen, &why))
             continue;
         cli_error("%s:%zu: %s%s", path, in.line, why ? "" : "not JSON: ", why ? why : error.text);
@@ -173,31 +174,23 @@ void eval_data_free(eval_data *data) {
 
 /* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
 
-static const uint64_t FNV_BASIS = 0xCBF29CE484222325U;
-
-static uint64_t hash_on(uint64_t hash, const char *bytes, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001B3U;
-    return hash;
-}
-
 uint64_t eval_hash(const char *string) {
-    return hash_on(FNV_BASIS, string, strlen(string));
+    return text_hash(TEXT_HASH, string, strlen(string));
 }
 
 /* Their number and, with its NUL, each of them: no two lists run together. */
 static uint64_t hash_list(uint64_t hash, const char *const *list, size_t n) {
     char count[24];
     const int length = snprintf(count, sizeof count, "%zu", n);
-    hash = hash_on(hash, count, (size_t)length + 1);
+    hash = text_hash(hash, count, (size_t)length + 1);
     for (size_t i = 0; i < n; i++)
-        hash = hash_on(hash, list[i], strlen(list[i]) + 1);
+        hash = text_hash(hash, list[i], strlen(list[i]) + 1);
     return hash;
 }
 
 void eval_question_digest(eval_question *q) {
     const char *whole = q->text ? q->text : "";
-    uint64_t hash = hash_list(FNV_BASIS, &q->question, 1);
+    uint64_t hash = hash_list(TEXT_HASH, &q->question, 1);
     hash = hash_list(hash, q->answer, q->n_answers);
     hash = hash_list(hash, &whole, q->text ? 1 : 0);
     hash = hash_list(hash, q->passage, q->n_passages);
@@ -264,6 +257,7 @@ static const char *string_or_empty(const json_t *object, const char *name) {
 }
 
 void eval_records_add(eval_records *records, json_t *record) {
+    const json_int_t distractors = json_integer_value(json_object_get(record, "distractors"));
     const eval_key key = {.id = string_or_empty(record, "id"),
                           .method = string_or_empty(record, "method"),
                           .score = string_or_empty(record, "score"),
@@ -273,7 +267,7 @@ void eval_records_add(eval_records *records, json_t *record) {
                           .settings = string_or_empty(record, "settings"),
                           .digest = string_or_empty(record, "digest"),
                           .ratio = json_number_value(json_object_get(record, "ratio")),
-                          .distractors = (int)json_integer_value(json_object_get(record, "distractors"))};
+                          .distractors = distractors >= 0 && distractors <= INT_MAX ? (int)distractors : -1};
     if (!records->by_key)
         records->by_key = json_object();
     if (!key.method[0])
@@ -309,7 +303,50 @@ static int open_records(const char *path, const char *mode, FILE **out) {
 }
 
 int eval_records_append(const char *path, FILE **out) {
-    return open_records(path, "ab", out);
+    FILE *file = NULL;
+    int result = access(path, F_OK) == 0 ? open_records(path, "rb", &file) : CLI_OK;
+    const bool unended = file && fseek(file, -1, SEEK_END) == 0 && getc(file) != '\n';
+    if (file)
+        fclose(file);
+    if (result == CLI_OK)
+        result = open_records(path, "ab", out);
+    if (result == CLI_OK && unended)
+        putc('\n', *out); /* a failure shows when the file is closed */
+    return result;
+}
+
+static bool is_record(const json_t *object) {
+    return json_is_string(json_object_get(object, "id")) && json_is_string(json_object_get(object, "method"));
+}
+
+/* Whether a line begins as report_dump writes a record, as far as it goes. *whole: it goes on until no other file would begin so. */
+static bool begins_as_record(const char *line, size_t n, bool *whole) {
+    static const char id[] = "{\"id\":\"", method[] = "\",\"method\":\"";
+    size_t at = sizeof id - 1, length = sizeof method - 1;
+    *whole = false;
+    if (n < at)
+        return memcmp(line, id, n) == 0;
+    if (memcmp(line, id, at) != 0)
+        return false;
+    while (at < n && line[at] != '"')
+        at += line[at] == '\\' ? 2 : 1;
+    if (at >= n)
+        return true;
+    *whole = n - at >= length;
+    return memcmp(line + at, method, *whole ? length : n - at) == 0;
+}
+
+/* Whether the last line of a file is what an interruption left of a record: it is cut off, so it must not be somebody's own. Before it are
+ * n_records of ours. */
+static bool is_cut_short(const char *line, size_t n, size_t n_records) {
+    bool whole = false;
+    if (line[n - 1] == '\n' || !begins_as_record(line, n, &whole) || (n_records == 0 && !whole))
+        return false;
+    json_error_t error;
+    json_t *object = json_loadb(line, n, JSON_DISABLE_EOF_CHECK, &error);
+    const bool is_json = object || json_error_code(&error) == json_error_out_of_memory;
+    json_decref(object);
+    return !is_json;
 }
 
 int eval_records_read(const char *path, eval_records *out) {
@@ -325,26 +362,22 @@ int eval_records_read(const char *path, eval_records *out) {
         return CLI_FAILED;
     errno = 0;
     while (result == CLI_OK && (n = getline(&line, &capacity, file)) > 0) {
-        number++;
         json_error_t error;
-        json_t *record = json_loadb(line, (size_t)n, 0, &error);
-        bool whole = line[n - 1] == '\n';
-        /* Only what begins like a record of ours is cut off: the file could be the user's own, named by mistake. */
-        static const char beginning[] = "{\"id\":\"";
-        bool ours = memcmp(line, beginning, (size_t)n < sizeof beginning - 1 ? (size_t)n : sizeof beginning - 1) == 0;
-        if (whole && json_is_string(json_object_get(record, "id")) && json_is_string(json_object_get(record, "method"))) {
+        json_t *record = json_loadb(line, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+        if (is_record(record)) {
             eval_records_add(out, record);
             good += n;
-        } else if (!whole && ours) {
-            cli_note("%s:%zu: a record cut short by an interruption; it is asked again", path, number);
+        } else if (is_cut_short(line, (size_t)n, number)) {
+            cli_note("%s:%zu: a record cut short by an interruption; it is asked again", path, number + 1);
             if (truncate(path, good) != 0) {
                 cli_error("cannot write %s: %s", path, strerror(errno));
                 result = CLI_FAILED;
             }
         } else {
-            cli_error("%s:%zu: not a record of infoflow eval; give another --output", path, number);
+            cli_error("%s:%zu: not a record of infoflow eval; give another --output", path, number + 1);
             result = CLI_FAILED;
         }
+        number++;
         json_decref(record);
     }
     if (ferror(file)) {

@@ -7,13 +7,10 @@
 #include "page.h"
 #include "svg.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 /* Questions shown, and of these the first with their tokens: beyond, a browser becomes slow. */
 enum { MAX_QUESTIONS = 500, MAX_PICTURES = 30 };
@@ -98,28 +95,12 @@ static const char script[] =
 
 /* ---- Before asking ------------------------------------------------------------------------------------------------------------------ */
 
-static bool is_same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 int eval_report_check(const char *path, const char *data_path, const char *records_path) {
-    if (is_same_file(path, data_path) || is_same_file(path, records_path) || strcmp(path, records_path) == 0) {
-        cli_error("--report %s is %s itself; give the page a file of its own", path,
-                  is_same_file(path, data_path) ? "the data" : "the --output");
-        return CLI_FAILED;
-    }
-    if (output_check("--report", path, OUTPUT_PAGE) != CLI_OK)
-        return CLI_FAILED;
-    const bool was_there = access(path, F_OK) == 0;
-    FILE *file = fopen(path, "ab"); /* an earlier page stays until there is a new one */
-    if (!file || fclose(file) != 0) {
-        cli_error("cannot write %s: %s", path, strerror(errno));
-        return CLI_FAILED;
-    }
-    if (!was_there)
-        remove(path);
-    return CLI_OK;
+    const bool is_data = data_path && same_file(data_path, path);
+    if (!is_data && !same_file(path, records_path))
+        return output_check("--report", path, OUTPUT_PAGE);
+    cli_error("--report %s is %s itself; give the page a file of its own", path, is_data ? "the data" : "the --output");
+    return CLI_FAILED;
 }
 
 /* ---- Tables ------------------------------------------------------------------------------------------------------------------------- */

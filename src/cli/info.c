@@ -97,7 +97,10 @@ int cli_info(int argc, char **argv) {
             printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), found.method, found.ratio, chunks,
                    found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
             free(chunks);
-            printf(found.trusted < 0 ? "; no ratio was trusted\n" : "; trusted from ratio %g on\n", found.trusted);
+            printf(found.trusted < 0 && found.few ? "; of too few questions to say which ratio can be trusted\n"
+                   : found.trusted < 0            ? "; no ratio was trusted\n"
+                                                  : "; trusted from ratio %g on\n",
+                   found.trusted);
         }
     }
 cleanup:

@@ -5,9 +5,11 @@
 #include "terminal.h"
 #include "text.h"
 
+#include <inttypes.h>
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* A document whose chunks are not all there yet, because another process computes some of them. */
@@ -105,23 +107,39 @@ static bool take_name(ingest *in, const char *name, const char *path, size_t lin
     return same;
 }
 
-/* The name that a document is recorded by: documents of the same name in different places are different ones. */
+/* Of what comes through a pipe or standard input, where the next one may be another by the same name: the name is told apart by what it
+ * says, so that none replaces another. No path of a file begins so. */
+static char *passing_name(const document *doc, bool titled) {
+    const char *from = doc->source ? "pipe" : "stdin";
+    uint64_t hash = TEXT_HASH;
+    for (size_t i = 0; i < doc->n_parts; i++) {
+        hash = text_hash(hash, doc->part[i], doc->part_bytes[i]);
+        hash = text_hash(hash, &doc->passages, sizeof doc->passages); /* parts do not run together */
+    }
+    return titled ? text_format("%s/%s #%016" PRIx64, from, doc->name, hash) : text_format("%s #%016" PRIx64, from, hash);
+}
+
+/* The name that a document is recorded by: documents of the same name in different places are different ones. A line's begins with its
+ * file's path as if that were a directory: no file has such a path. */
 static char *recorded_name(ingest *in, const document *doc) {
-    char *untitled = doc->source ? text_format("%s:%zu", doc->source, doc->line) : NULL;
-    char *resolved = doc->source ? realpath(doc->source, NULL) : NULL, *name;
-    if (!resolved) /* standard input; or a pipe, which has no path */
-        name = text_format("%s", doc->name);
-    else if (!doc->line)
+    struct stat file;
+    char *untitled = text_format("%s:%zu", doc->source ? doc->source : "stdin", doc->line);
+    char *resolved = doc->source ? realpath(doc->source, NULL) : NULL, *name = NULL;
+    const bool titled = doc->line && strcmp(doc->name, untitled) != 0;
+    if (!resolved || stat(resolved, &file) != 0 || !S_ISREG(file.st_mode)) {
+        name = passing_name(doc, titled);
+        goto cleanup;
+    }
+    if (!doc->line)
         name = text_format("%s", resolved);
-    else if (strcmp(doc->name, untitled) == 0)
-        name = text_format("%s:%zu", resolved, doc->line);
     else
-        name = text_format("%s:%s", resolved, doc->name);
-    while (!take_name(in, name, resolved ? resolved : doc->source ? doc->source : "", doc->line)) { /* a title that comes twice */
+        name = titled ? text_format("%s/%s", resolved, doc->name) : text_format("%s/%zu", resolved, doc->line);
+    while (!take_name(in, name, resolved, doc->line)) { /* a title that comes twice */
         char *longer = text_format("%s:%zu", name, doc->line);
         free(name);
         name = longer;
     }
+cleanup:
     free(untitled);
     free(resolved);
     return name;
@@ -138,7 +156,7 @@ static bool record(ingest *in, const char *name, char *recorded, const document_
         printf("%s  %s\n", doc.id, visible(clean));
         fflush(stdout);
         in->n_documents++;
-        if (doc.replaced && !in->options.quiet)
+        if (doc.replaced)
             cli_note("%s: replaced; its earlier chunks stay in the store until they are pruned", clean);
     } else {
         cli_failed(status, name);
@@ -257,8 +275,10 @@ int cli_ingest(int argc, char **argv) {
         "Computes the KV caches of documents, once, and keeps them in the store. PATH is a file, a directory (its text\n"
         "files, recursively) or - for standard input. A .jsonl file has a document a line: {\"text\": ...}, {\"context\": ...}\n"
         "or {\"passages\": [...]} (each passage a chunk, as `infoflow eval` wants them), with an optional \"title\" or \"id\".\n"
-        "Prints each document's id and name. What is stored already is not computed again, so an interrupted run goes on\n"
-        "where it stopped, and several processes may work on the same documents.",
+        "Prints each document's id and name. A file is recorded by its path, a line by PATH/TITLE or PATH/LINE; what comes from\n"
+        "standard input or a pipe by what it says, so that none replaces another. What is stored already is not\n"
+        "computed again, so that an interrupted run goes on where it stopped, and several processes may work on the same\n"
+        "documents.",
         "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(in.options),

@@ -114,6 +114,85 @@ static const char *unmarked(const text *raw) {
     return NULL;
 }
 
+static uint32_t unit_at(const unsigned char *b, size_t size, bool big) {
+    uint32_t c = 0;
+    for (size_t i = 0; i < size; i++)
+        c |= (uint32_t)b[big ? i : size - 1 - i] << 8 * (size - 1 - i);
+    return c;
+}
+
+/* Whether people write with it: a character of UTF-16 in the blocks of the living scripts. *certain: it hardly comes about
+ * by chance. */
+static bool is_written(uint32_t c, bool *certain) {
+    static const struct {
+        uint16_t first, last;
+    } block[] = {{'\t', '\r'},     {' ', '~'},       {0xA0, 0x17FF},   {0x1E00, 0x1FFF}, {0x2010, 0x206F}, {0x20A0, 0x20CF},
+                 {0x2100, 0x23FF}, {0x2500, 0x26FF}, {0x3000, 0x30FF}, {0x3400, 0x9FFF}, {0xAC00, 0xD7A3}, {0xFF01, 0xFFEE}};
+    *certain = *certain || c == ' ' || c == '\n' || c == 0x3000 || c == 0x3001 || c == 0x3002 || c == 0xFF0C ||
+               (c >= 0x100 && c < 0x900); /* half of it would be a control character */
+    for (size_t i = 0; i < COUNT_OF(block); i++)
+        if (c >= block[i].first && c <= block[i].last)
+            return true;
+    return false;
+}
+
+/* How many of the first bytes' characters are written ones, if they are taken for UTF-16; 0: they cannot be. */
+static size_t count_written(const unsigned char *b, size_t n, bool big, bool *certain) {
+    size_t n_written = 0, n_all = 0;
+    for (size_t at = 0; at + 2 <= n; at += 2, n_all++) {
+        const uint32_t c = unit_at(b + at, 2, big);
+        if (c >= 0xDC00 && c < 0xE000)
+            return 0;
+        if (c >= 0xD800 && c < 0xDC00) {
+            const uint32_t low = at + 4 <= n ? unit_at(b + at + 2, 2, big) : 0xDC00;
+            if (low < 0xDC00 || low >= 0xE000)
+                return 0;
+            at += 2;
+            n_written++;
+        } else {
+            n_written += is_written(c, certain);
+        }
+    }
+    return n_written * 20 >= n_all * 19 ? n_written : 0;
+}
+
+/* Whether the bytes at odd and at even places are much the same ones, as in all encodings of a byte or two a character. */
+static bool is_even(const unsigned char *b, size_t n) {
+    size_t count[2][256] = {{0}}, common = 0;
+    for (size_t i = 0; i < n; i++)
+        count[i % 2][b[i]]++;
+    for (size_t i = 0; i < 256; i++)
+        common += count[0][i] < count[1][i] ? count[0][i] : count[1][i];
+    return common * 4 >= n; /* half of either's */
+}
+
+/* Whether bytes could begin a text in UTF-8: no zero, no control character, nothing damaged. */
+static bool may_be_utf8(const char *bytes, size_t n) {
+    for (size_t i = 0; i < n;) {
+        const int length = text_utf8_length(bytes + i, n - i);
+        const unsigned char c = (unsigned char)bytes[i];
+        if (length == 0 || (c < ' ' && !(c >= '\t' && c <= '\r') && c != '\033'))
+            return false;
+        i += length > 0 ? (size_t)length : n - i;
+    }
+    return true;
+}
+
+/* UTF-16 without a mark of a script whose characters have no zero bytes. Sets what it may be; true if it can hardly be anything else. */
+static bool guess_utf16(input *in) {
+    const unsigned char *b = (const unsigned char *)in->raw.bytes;
+    const size_t n = (in->raw.n < 1024 ? in->raw.n : 1024) & ~(size_t)1;
+    bool certain[2] = {false, false};
+    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.bytes, n))
+        return false;
+    const size_t little = count_written(b, n, false, &certain[0]), big = count_written(b, n, true, &certain[1]);
+    if (!little && !big)
+        return false;
+    in->maybe = big > little ? "UTF-16BE" : "UTF-16LE";
+    in->swapped = little && big ? (big > little ? "UTF-16LE" : "UTF-16BE") : NULL;
+    return !in->swapped && certain[big > little];
+}
+
 /* Finds out from the first bytes. False if they are of an encoding that has to be named. */
 static bool recognise(input *in) {
     static const struct {
@@ -135,14 +214,9 @@ static bool recognise(input *in) {
             return true;
         }
     const char *name = unmarked(&in->raw);
+    if (!name && guess_utf16(in))
+        name = in->maybe;
     return !name || give_up(in, with_way_out(in, name, text_format("not UTF-8 but %s, it seems, without a byte-order mark;", name)));
-}
-
-static uint32_t unit_at(const unsigned char *b, size_t size, bool big) {
-    uint32_t c = 0;
-    for (size_t i = 0; i < size; i++)
-        c |= (uint32_t)b[big ? i : size - 1 - i] << 8 * (size - 1 - i);
-    return c;
 }
 
 static void add_character(text *out, uint32_t c) {
@@ -197,16 +271,16 @@ static ssize_t read_block(input *in, char *block) {
 
 /* Reads on; `ended` at the end. False if that cannot be. */
 static bool fill(input *in) {
-    char block[BLOCK];
+    char *block = must_alloc(BLOCK, 1); /* a stack may be small */
     const ssize_t n = read_block(in, block);
+    if (n >= 0)
+        text_add(in->encoding == INPUT_UTF8 ? &in->ready : &in->raw, block, (size_t)n);
+    free(block);
     if (n < 0)
         return give_up(in, text_format("%s", strerror(errno)));
     in->ended = n == 0;
-    if (in->encoding == INPUT_UTF8) {
-        text_add(&in->ready, block, (size_t)n);
+    if (in->encoding == INPUT_UTF8)
         return true;
-    }
-    text_add(&in->raw, block, (size_t)n);
     if (in->encoding == INPUT_UNKNOWN) {
         /* A mark may come in pieces, but somebody who types waits for an answer to a line. */
         const bool may_be_mark = in->raw.n < 4 && (!memchr(in->raw.bytes, '\n', in->raw.n) || memchr("\xEF\xFE\xFF", in->raw.bytes[0], 4));
@@ -223,6 +297,14 @@ static bool fill(input *in) {
     return convert(in);
 }
 
+/* The same with what it may be, if that is UTF-16. */
+static char *with_guess(const input *in, char *what) {
+    char *maybe = text_format("%s; it may be %s%s%s without a byte-order mark: then", what, in->maybe, in->swapped ? " or " : "",
+                              in->swapped ? in->swapped : "");
+    free(what);
+    return with_way_out(in, in->maybe, maybe);
+}
+
 /* Why bytes that begin at an offset of the source are no text; NULL if they are. `last`: nothing follows. */
 static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset, bool last) {
     const bool is_source = in->encoding == INPUT_UTF8; /* else it was checked where it was converted */
@@ -231,14 +313,19 @@ static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset,
         const unsigned char c = (unsigned char)bytes[i];
         if (c == '\0') {
             in->binary = true;
-            return is_source ? text_format("not a text: byte %" PRIu64 " is zero", offset + i)
-                             : text_format("not a text: it has a zero character");
+            char *zero = is_source ? text_format("not a text: byte %" PRIu64 " is zero", offset + i)
+                                   : text_format("not a text: it has a zero character");
+            return in->maybe ? with_guess(in, zero) : zero;
         }
         if (length < 0 && last)
             return text_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
-        if (length <= 0)
-            return with_way_out(in, "WINDOWS-1252",
-                                text_format("not UTF-8 at byte %" PRIu64 " (0x%02x); if it is Latin-1 or the like,", offset + i, c));
+        if (length <= 0) {
+            char *what = text_format("not UTF-8 at byte %" PRIu64 " (0x%02x)", offset + i, c);
+            what = in->maybe ? with_guess(in, what) : what;
+            char *else_latin = text_format("%s; if it is Latin-1 or the like,", what);
+            free(what);
+            return with_way_out(in, "WINDOWS-1252", else_latin);
+        }
         i += (size_t)length;
     }
     return NULL;

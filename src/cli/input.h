@@ -17,10 +17,11 @@ typedef struct input {
     /* The reader's own. */
     int fd;
     input_encoding encoding;
-    text raw, ready;      /* read; converted and not handed out yet, from `taken` on */
-    size_t taken, looked; /* of ready: up to here there is no line feed */
-    uint64_t raw_at;      /* of the source, where raw begins */
-    uint64_t offset;      /* of the source, where ready begins, if it is UTF-8 */
+    text raw, ready;             /* read; converted and not handed out yet, from `taken` on */
+    size_t taken, looked;        /* of ready: up to here there is no line feed */
+    uint64_t raw_at;             /* of the source, where raw begins */
+    uint64_t offset;             /* of the source, where ready begins, if it is UTF-8 */
+    const char *maybe, *swapped; /* what it may be instead, of the first bytes: UTF-16 of either order; NULL: nothing says so */
     bool ended, cr_ends;
     bool binary; /* what is wrong is that this is no text at all */
 } input;

@@ -65,6 +65,17 @@ static iflow_status lay(learning *l) {
     return status;
 }
 
+/* Computes the chunks of all contexts ahead, so that those which another process has in hand are waited for together. */
+static iflow_status prefill(learning *l) {
+    document_chunks next = {0};
+    for (size_t i = 0; i < l->all.n_chunks && (!next.n_chunks || next.start[next.n_chunks] < (size_t)l->tokens); i++)
+        document_chunks_add(&next, l->all.token + l->all.start[l->order[i]], chunk_length(l, l->order[i]));
+    const iflow_status status =
+        l->s.store && context_is_kept(&l->s, &l->common, &next, 1) ? document_chunks_prefill(&next, l->s.ctx) : IFLOW_OK;
+    document_chunks_free(&next);
+    return status;
+}
+
 static int learn(learning *l, const char *path) {
     const double start = now_seconds();
     const size_t n_all = l->all.start[l->all.n_chunks], wanted = (size_t)l->tokens;
@@ -77,6 +88,7 @@ static int learn(learning *l, const char *path) {
     iflow_status status = iflow_learner_new(l->s.ctx, &l->learner);
     size_t n = 0;
     cli_signals(CLI_SIGNAL_GRACEFUL);
+    status = status == IFLOW_OK ? prefill(l) : status;
     while (status == IFLOW_OK && n < wanted && l->round <= MAX_ROUNDS && !cli_interrupted()) {
         progress_show((double)n / (double)wanted, n ? (now_seconds() - start) / (double)n * (double)(wanted - n) : -1, "learning", "");
         if ((status = lay(l)) == IFLOW_OK && (status = iflow_learner_add(l->learner)) == IFLOW_OK) {
@@ -157,6 +169,8 @@ int cli_learn(int argc, char **argv) {
             result =
                 options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
+    if (result == CLI_OK && !l.output)
+        result = output_check("--output", path, OUTPUT_CORRECTION);
     if (result == CLI_OK) /* chunks as `ask` will want them */
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     if (result == CLI_OK)

@@ -40,26 +40,97 @@ static char *directory_of(const char *path) {
     return slash ? text_format("%.*s", (int)(slash + 1 - path), path) : text_format(".");
 }
 
+/* Where the links lead that path is, also where nothing is there yet: that file is written, and they stay. A new string. */
+static char *follow(const char *path) {
+    enum { MAX_LINKS = 40, MAX_TARGET = 4096 };
+    char *at = text_format("%s", path), *target = must_alloc(MAX_TARGET, 1);
+    ssize_t n = 0;
+    for (int i = 0; i < MAX_LINKS && (n = readlink(at, target, MAX_TARGET - 1)) > 0; i++) {
+        const char *slash = target[0] == '/' ? NULL : strrchr(at, '/');
+        char *next = text_format("%.*s%.*s", slash ? (int)(slash + 1 - at) : 0, at, (int)n, target);
+        free(at);
+        at = next;
+    }
+    free(target);
+    return at;
+}
+
+/* Whether something can be written into the nearest directory above that is there; made: directories that lack are made. A new message, or
+ * NULL. */
+static char *unwritable(const char *path, bool made) {
+    char *directory = directory_of(path), *why = NULL;
+    while (made && access(directory, F_OK) != 0 && errno == ENOENT) {
+        size_t n = strlen(directory);
+        while (n > 1 && directory[n - 1] == '/')
+            directory[--n] = '\0';
+        char *above = directory_of(directory);
+        free(directory);
+        directory = above;
+    }
+    if (access(directory, F_OK) != 0)
+        why = errno == ENOENT ? text_format("there is no directory %s", directory) : text_format("%s: %s", directory, strerror(errno));
+    else if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+        why = text_format("the directory %s: %s", directory, strerror(errno));
+    free(directory);
+    return why;
+}
+
+/* Why a file that is there cannot be replaced; a new message, or NULL. */
+static char *unreplaceable(const char *path, const struct stat *file, output_kind kind) {
+    const bool is_public = kind == OUTPUT_PAGE || kind == OUTPUT_CHART; /* written in place where the directory refuses */
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+        return text_format("%s", strerror(errno));
+    if (!S_ISREG(file->st_mode))
+        return S_ISSOCK(file->st_mode) ? text_format("it is a socket") : NULL;
+    char *real = follow(path), *why = is_public ? NULL : unwritable(real, false);
+    free(real);
+    return why;
+}
+
+bool same_file(const char *a, const char *b) {
+    struct stat x, y;
+    const bool both = (strcmp(a, "-") == 0 ? fstat(STDIN_FILENO, &x) : stat(a, &x)) == 0 && stat(b, &y) == 0;
+    return strcmp(a, b) == 0 || (both && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
+}
+
 int output_check(const char *option, const char *path, output_kind kind) {
-    int result = CLI_OK;
-    struct stat file = {0};
-    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); /* a pipe that nobody writes to must not hold us up */
-    if (fd >= 0 && fstat(fd, &file) == 0 && S_ISREG(file.st_mode) && !is_ours(fd, kind)) {
+    struct stat file = {0}, link = {0};
+    char *why = NULL;
+    int result = CLI_FAILED;
+    const bool exists = stat(path, &file) == 0;
+    const int error = exists ? 0 : errno;
+    /* Only what is a file is opened: to open a pipe would end it for who reads it. */
+    const int fd = exists && S_ISREG(file.st_mode) ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    if (exists && S_ISDIR(file.st_mode)) {
+        cli_error("%s %s is a directory: give the name of a file", option, path);
+        goto cleanup;
+    }
+    if (exists && S_ISREG(file.st_mode) && fd < 0) {
+        cli_error("%s: cannot read %s, so that it would be replaced unseen: %s", option, path, strerror(errno));
+        goto cleanup;
+    }
+    if (fd >= 0 && !is_ours(fd, kind)) {
         cli_error("%s %s would replace a file that is no %s of infoflow: give another name, or delete the file first", option, path,
                   known[kind].name);
-        result = CLI_FAILED;
-    } else if (fd >= 0 && S_ISDIR(file.st_mode)) {
-        cli_error("%s %s is a directory: give the name of a file", option, path);
-        result = CLI_FAILED;
-    } else if (fd < 0 && errno == ENOENT && (kind == OUTPUT_PAGE || kind == OUTPUT_CHART)) { /* the others make their directories */
-        char *directory = directory_of(path);
-        if (access(directory, F_OK) != 0) {
-            cli_error("%s: cannot write %s: there is no directory %s", option, path, directory);
-            result = CLI_FAILED;
-        }
-        free(directory);
+        goto cleanup;
     }
+    if (exists) {
+        why = unreplaceable(path, &file, kind);
+    } else if (error == ENOENT) {
+        const bool is_link = lstat(path, &link) == 0; /* pages and charts lie where somebody looks; the others make directories */
+        char *real = follow(path);
+        why = unwritable(real, !is_link && (kind == OUTPUT_PROFILE || kind == OUTPUT_CORRECTION));
+        free(real);
+    } else {
+        why = text_format("%s", strerror(error));
+    }
+    if (why)
+        cli_error("%s: cannot write %s: %s", option, path, why);
+    else
+        result = CLI_OK;
+cleanup:
     if (fd >= 0)
         close(fd);
+    free(why);
     return result;
 }

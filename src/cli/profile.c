@@ -43,13 +43,13 @@ static const char *read_member(json_t *root, const char *name, const char *forma
 static const char *read_root(const iflow_model_info *model, profile *out) {
     static char range[64];
     json_t *const root = out->root, *layers = NULL, *trusted = NULL, *correction = NULL;
-    int version = 0;
+    json_int_t version = 0, behind = 0, n_questions = PROFILE_MIN_QUESTIONS;
     const char *fingerprint = "", *why = NULL;
     iflow_method method;
     iflow_score score;
     if (!json_is_object(root))
         return "it is no JSON object";
-    if ((why = read_member(root, "version", "{s:i}", &version)))
+    if ((why = read_member(root, "version", "{s:I}", &version)))
         return why;
     if (version != PROFILE_VERSION)
         return "its version is another one's";
@@ -57,7 +57,8 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if ((why = read_member(root, "fingerprint", "{s:s}", (void *)&fingerprint)) ||
         (why = read_member(root, "method", "{s:s}", (void *)&out->method)) ||
         (why = read_member(root, "score", "{s:s}", (void *)&out->score)) ||
-        (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) || (why = read_member(root, "behind", "{s:i}", &out->behind)) ||
+        (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) || (why = read_member(root, "behind", "{s:I}", &behind)) ||
+        (why = read_member(root, "n_questions", "{s?I}", &n_questions)) ||
         (why = read_member(root, "correction", "{s?o}", (void *)&correction)) ||
         (why = read_member(root, "correct", "{s?b}", &out->correct)) || (why = read_member(root, "drift", "{s?b}", &out->drift)) ||
         (why = read_member(root, "ratio", "{s:F}", &out->ratio)) || (why = read_member(root, "trusted_ratio", "{s:o}", (void *)&trusted)))
@@ -70,7 +71,9 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
         return "\"method\" is none that goes by a ratio";
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
         return "\"score\" is none";
-    if (out->behind < 0 || out->behind > IFLOW_MAX_BEHIND) {
+    out->behind = (int)behind;
+    out->few = n_questions < PROFILE_MIN_QUESTIONS;
+    if (behind < 0 || behind > IFLOW_MAX_BEHIND) {
         snprintf(range, sizeof range, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
         return range;
     }
@@ -166,7 +169,7 @@ void profile_warn(const profile *p, const ask_options *asking) {
     if (!p->path || iflow_method_from_name(asking->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL)
         return;
     const double ratio = !iflow_method_has_ratio(method) ? 0 : asking->coverage > 0 ? asking->max_ratio : asking->ratio;
-    if (p->trusted < 0)
+    if (p->trusted < 0 && !p->few)
         cli_error("warning: by %s this model agreed well enough with full prefill at no ratio that was tried; --verify checks answers",
                   p->path);
     else if (ratio < p->trusted - 1e-9)

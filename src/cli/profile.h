@@ -25,7 +25,8 @@ typedef struct profile_options {
         '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile, and no correction that is not named"       \
     }
 
-enum { PROFILE_VERSION = 2 };
+/* MIN_QUESTIONS: it takes so many to tell settings apart at all; of fewer, all lie on one side too often by chance. */
+enum { PROFILE_VERSION = 2, PROFILE_MIN_QUESTIONS = 6 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */
@@ -34,6 +35,7 @@ typedef struct profile {
     const char *correction; /* the id of the one that it was measured with; "": with none; NULL: that is not known */
     layer_list layers;      /* n 0: the default's */
     int behind;
+    bool few;              /* it was measured on too few questions to say which ratio is trusted */
     int correct, drift;    /* 0: it is nearer to full prefill without */
     double ratio, trusted; /* trusted negative: no ratio is */
 } profile;

@@ -43,7 +43,8 @@ static double quantile(const double *sorted, size_t n, double share) {
 }
 
 stats_mean stats_bootstrap(const double *value, size_t n) {
-    double mean[STATS_RESAMPLES], sum = 0;
+    static double mean[STATS_RESAMPLES]; /* too much for a small stack; the command has one thread */
+    double sum = 0;
     uint64_t state = SEED;
     for (size_t i = 0; i < n; i++)
         sum += value[i];

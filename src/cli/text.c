@@ -120,6 +120,12 @@ char *text_utf8(const char *bytes, size_t n_bytes) {
     return out.bytes;
 }
 
+uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i++)
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001B3U;
+    return hash;
+}
+
 size_t text_columns(const char *string) {
     size_t n = 0;
     for (; *string; string++)

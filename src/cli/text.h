@@ -34,6 +34,10 @@ char *text_utf8(const char *bytes, size_t n_bytes);
 /* Characters in a string, as a terminal's columns. */
 size_t text_columns(const char *string);
 
+/* FNV-1a, of bytes behind those that gave `hash`; TEXT_HASH is that of none. */
+static const uint64_t TEXT_HASH = 0xCBF29CE484222325U;
+uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes);
+
 /* "12.3 MiB", "2,113", "3 hours ago", "1:05". Each call has one of eight static buffers, so that a printf can hold several. */
 const char *human_bytes(uint64_t n_bytes);
 const char *human_count(uint64_t n);
