@@ -176,7 +176,8 @@ typedef struct iflow_store iflow_store;
 typedef struct iflow_store_params {
     uint64_t max_bytes; /* of chunk files; 0: no limit. Least recently used chunks go first, pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
-    bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves; else it */
+    bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
+                        /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
                         /* is its owner's alone */
 } iflow_store_params;
 

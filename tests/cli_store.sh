@@ -121,6 +121,8 @@ export INFOFLOW_STORE=$tmp/private/kv XDG_CACHE_HOME=$tmp/cache
 run 0 ingest a.txt; [ -z "$(find private -perm /077)" ] || fail "others may read: $(find private -perm /077)"
 run 0 ingest --shared -s everybody a.txt; [ -z "$(find everybody ! -perm -044)" ] || fail "others may not read: $(find everybody ! -perm -044)"
 run 0 ingest -s everybody b.txt; [ -z "$(find everybody ! -perm -044)" ] || fail "what comes later is not shared"
+run 0 ingest -s later a.txt; run 0 ingest -s later --shared b.txt; [ -z "$(find later ! -perm -044)" ] || fail "others may not read: $(find later ! -perm -044)"
+says 'others cannot get to it: .* has mode 0700'
 unset INFOFLOW_STORE; run 0 ingest a.txt; [ -z "$(find cache -perm /077)" ] || fail "others may read the usual store"
 
 # A store is not made among files of others, and nothing of theirs goes.

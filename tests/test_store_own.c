@@ -439,19 +439,69 @@ static void test_who_may_read(void **state) {
         }
         umask(before);
     }
-    /* One that is there becomes shared from then on; what is there stays as it is. */
-    iflow_store *store = open_limited(0);
-    char id[IFLOW_ID_SIZE];
+}
+
+/* A private store that becomes shared is opened to others as a whole, as far as the umask goes; what is not the store's own stays. */
+static void test_private_becomes_shared(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE], twin[IFLOW_ID_SIZE], from[8192];
     struct stat st;
-    put_seed(store, 1, id);
-    iflow_store_close(store);
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true, .must_exist = true}, &store));
-    assert_int_equal(stat(in_root(chunk_file(id)), &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    const mode_t before = umask(022);
+    iflow_store *store = open_limited(0), *second = NULL;
+    fill(store);
     put_seed(store, 2, id);
-    assert_int_equal(stat(in_root(chunk_file(id)), &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0644);
-    close_checked(store);
+    flip_byte(chunk_file(id), -1);
+    FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, "set aside");
+    check_modes("store", 0700, 0600);
+    umask(077);
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    iflow_store_close(second);
+    check_modes("store", 0700, 0600); /* which leaves nothing */
+    umask(027);
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true, .must_exist = true}, &second));
+    iflow_store_close(second);
+    check_modes("store", 0750, 0640);
+    n_warnings = 0;
+    umask(022);
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    iflow_store_close(second);
+    assert_int_equal(n_warnings, 1); /* a directory that is not as the store makes it stays */
+    assert_non_null(strstr(last_warning, "/store has mode 0750; `chmod o+x` lets them in"));
+    assert_int_equal(chmod(in_root("store"), 0755), 0);
+    check_modes("store", 0755, 0644);
+    n_warnings = 0;
+    iflow_store_close(store);
+
+    /* A second name, a link, and files under names that are not the store's. */
+    const char *const theirs[] = {"store/notes", "store/docs/notes.json", "store/tmp/notes", "store/bad/notes", "store/chunks/notes.gguf"};
+    make_dir("outside"), write_file("outside/file", "mine");
+    assert_int_equal(chmod(in_root("outside/file"), 0600) | chmod(in_root("outside"), 0700), 0);
+    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
+        write_file(theirs[i], "mine"), assert_int_equal(chmod(in_root(theirs[i]), 0600), 0);
+    }
+    store = open_limited(0);
+    put_seed(store, 3, twin);
+    assert_int_equal(chmod(in_root(chunk_file(twin)), 0600), 0);
+    snprintf(from, sizeof from, "%s", in_root(chunk_file(twin)));
+    assert_int_equal(link(from, in_root("outside/twin")), 0);
+    assert_int_equal(symlink("../outside/file", in_root("store/pins/00000000000000000000000000000003")), 0);
+    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    iflow_store_close(second);
+    assert_int_equal(n_warnings, 1);
+    assert_non_null(strstr(last_warning, "others still may not read 1 of its files"));
+    assert_true(stat(in_root("outside/twin"), &st) == 0 && (st.st_mode & 0777) == 0600);
+    assert_true(stat(in_root("outside/file"), &st) == 0 && (st.st_mode & 0777) == 0600);
+    for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
+        assert_true(stat(in_root(theirs[i]), &st) == 0 && (st.st_mode & 0777) == 0600);
+    }
+    iflow_store_close(store);
+
+    /* A directory that others may not enter, above it or its own and given, is named. */
+    make_dir("closed"), assert_int_equal(chmod(in_root("closed"), 0700), 0);
+    OK(iflow_store_open(in_root("closed"), &(iflow_store_params){.shared = true}, &store));
+    iflow_store_close(store);
+    assert_non_null(strstr(last_warning, "/closed has mode 0700; `chmod go+x` lets them in"));
+    umask(before);
 }
 
 /* ---- Limits ---------------------------------------------------------------------------------------------------------------------------
@@ -502,9 +552,9 @@ static void test_file_size_limit(void **state) {
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
-        TEST(test_synced_before_renamed), TEST(test_not_among_files_of_others), TEST(test_creation_goes_on), TEST(test_tmp_of_a_store),
-        TEST(test_linked_parts),          TEST(test_links_under_an_open_store), TEST(test_linked_files),     TEST(test_who_may_read),
-        TEST(test_file_size_limit),
+        TEST(test_synced_before_renamed),  TEST(test_not_among_files_of_others), TEST(test_creation_goes_on), TEST(test_tmp_of_a_store),
+        TEST(test_linked_parts),           TEST(test_links_under_an_open_store), TEST(test_linked_files),     TEST(test_who_may_read),
+        TEST(test_private_becomes_shared), TEST(test_file_size_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

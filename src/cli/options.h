@@ -138,7 +138,7 @@ char *common_chunks(int behind);
      "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"},                              \
     {                                                                                                                                      \
         '\0', "shared", NULL, OPTION_FLAG, &(o).shared, 0, 0,                                                                              \
-            "share the store with other users, from now on: new files get the permissions that the umask allows (default: only the owner " \
+            "share the store with other users, from now on: its files get the permissions that the umask allows (default: only the owner " \
             "can read them)"                                                                                                               \
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \

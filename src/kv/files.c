@@ -161,6 +161,14 @@ static int open_or_create(const iflow_files *files, const char *path, int flags)
     return fd;
 }
 
+int iflow_files_create(const iflow_files *files, const char *path, mode_t mode) {
+    const char *leaf;
+    const int dir = parent_of(files, path, &leaf);
+    const int fd = dir < 0 ? -1 : openat(dir, leaf, O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+    leave(files, dir);
+    return fd;
+}
+
 bool iflow_files_make_empty(const iflow_files *files, const char *path) {
     const int fd = open_or_create(files, path, O_PATH);
     if (fd >= 0) {

@@ -41,6 +41,8 @@ bool iflow_files_exists(const iflow_files *files, const char *path);
 
 /* Creates a directory unless it is there. E_FORMAT if something else is. */
 iflow_status iflow_files_make_dir(const iflow_files *files, const char *path);
+/* Creates a file that is not there, with what the umask leaves of a mode. A descriptor, or -1 with errno. */
+int iflow_files_create(const iflow_files *files, const char *path, mode_t mode);
 /* Creates an empty file unless it is there: whether there is one; errno says why not. */
 bool iflow_files_make_empty(const iflow_files *files, const char *path);
 

@@ -25,6 +25,7 @@ typedef struct iflow_dir_store {
 } iflow_dir_store;
 
 #define IFLOW_DIR_VERSION_TAG "version" /* of VERSION in the making */
+#define IFLOW_DIR_SHARED      "shared"
 
 extern const iflow_store_ops iflow_dir_ops;
 
@@ -37,6 +38,8 @@ iflow_status iflow_dir_check_id(const char *id);
 void iflow_dir_chunk_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]);
 /* The id in a name ID + suffix; false if it is not of this form. */
 bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID_SIZE]);
+/* Whether a name in chunks/ is one of the directories there. */
+bool iflow_dir_is_chunk_dir(const char *name);
 bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id);
 /* Whether a name in tmp/ is one that this program gives: no other is ever removed. */
 bool iflow_dir_is_temp_name(const char *name);
@@ -84,6 +87,11 @@ iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob 
 iflow_status iflow_dir_remove_record(iflow_store *base, const char *id);
 iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const iflow_blob *judged);
 iflow_status iflow_dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n);
+
+/* Gives what the store made of its own, and belongs to this user, the permissions that the umask leaves: none is taken away. existed: it
+ * is no new store, and its directory is one of them, if that is its owner's alone. A warning where others still cannot read something or,
+ * if it is shared for the first time, reach it. */
+iflow_status iflow_dir_share(const iflow_dir_store *store, bool existed, bool first);
 
 /* Keeps bad/ from growing without end. The store is locked. */
 void iflow_dir_trim_bad(const iflow_dir_store *store);

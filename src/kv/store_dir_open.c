@@ -8,7 +8,6 @@
 
 #define LAYOUT_VERSION 1
 #define VERSION_TEXT   "infoflow-store "
-#define SHARED         "shared"
 
 enum { LOCK_WARN_MS = 1000, LOCK_END_MS = 10000 };
 
@@ -16,7 +15,7 @@ static const struct {
     const char *name;
     bool is_dir;
 } parts[] = {{"tmp", true}, {"chunks", true},   {"docs", true},  {"pins", true},
-             {"bad", true}, {"VERSION", false}, {"lock", false}, {SHARED, false}};
+             {"bad", true}, {"VERSION", false}, {"lock", false}, {IFLOW_DIR_SHARED, false}};
 
 iflow_status iflow_dir_check_version(const iflow_dir_store *store) {
     iflow_blob blob = {0};
@@ -105,12 +104,21 @@ static iflow_status check_layout(const iflow_dir_store *store) {
 
 /* Whether others may use the store: where it says so, and from now on where that is wanted. */
 static iflow_status set_shared(iflow_dir_store *store, bool wanted) {
-    const bool is = iflow_files_exists(&store->files, SHARED);
-    store->files.shared = is || wanted;
-    if (!is && wanted && !iflow_files_make_empty(&store->files, SHARED)) {
-        return iflow_files_fail(&store->files, "create", SHARED, errno);
+    store->files.shared = iflow_files_exists(&store->files, IFLOW_DIR_SHARED) || wanted;
+    if (wanted && !iflow_files_make_empty(&store->files, IFLOW_DIR_SHARED)) {
+        return iflow_files_fail(&store->files, "create", IFLOW_DIR_SHARED, errno);
     }
     return IFLOW_OK;
+}
+
+static iflow_status make_parts(const iflow_dir_store *store) {
+    iflow_status status = IFLOW_OK;
+    for (size_t i = 0; !status && i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].is_dir && !iflow_files_exists(&store->files, parts[i].name)) {
+            status = iflow_files_make_dir(&store->files, parts[i].name);
+        }
+    }
+    return status;
 }
 
 iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out) {
@@ -133,15 +141,16 @@ iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *par
         goto cleanup;
     }
     status = iflow_dir_check_version(store);
-    if (status == IFLOW_E_NOT_FOUND) {
+    const bool existed = status != IFLOW_E_NOT_FOUND; /* else its directory may be one that somebody made as it is to be */
+    if (!existed) {
         status = create ? create_layout(store) : iflow_fail(IFLOW_E_NOT_FOUND, "%s is no store: it has no file VERSION", dir);
     }
     status = status ? status : check_layout(store);
+    const bool first = !iflow_files_exists(&store->files, IFLOW_DIR_SHARED);
     status = status ? status : set_shared(store, params && params->shared);
-    for (size_t i = 0; !status && i < sizeof parts / sizeof parts[0]; i++) {
-        if (parts[i].is_dir && !iflow_files_exists(&store->files, parts[i].name)) {
-            status = iflow_files_make_dir(&store->files, parts[i].name);
-        }
+    status = status ? status : make_parts(store);
+    if (!status && params && params->shared) {
+        status = iflow_dir_share(store, existed, first);
     }
     if (!status) {
         status = iflow_files_walk(&store->files, "tmp", iflow_dir_visit_temp,

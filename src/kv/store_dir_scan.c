@@ -57,7 +57,7 @@ static iflow_status visit_file(void *user, const char *dir, const char *name) {
     return status;
 }
 
-static bool is_chunk_dir(const char *name) {
+bool iflow_dir_is_chunk_dir(const char *name) {
     return strlen(name) == 2 && strspn(name, "0123456789abcdef") == 2;
 }
 
@@ -68,7 +68,7 @@ static iflow_status visit_chunk_dir(void *user, const char *dir, const char *nam
     if (s->misplaced && strlen(name) > 2) {
         return visit_file(user, dir, name);
     }
-    if (!is_chunk_dir(name) || (!s->misplaced && s->prefix && strncmp(name, s->prefix, strnlen(s->prefix, 2)) != 0)) {
+    if (!iflow_dir_is_chunk_dir(name) || (!s->misplaced && s->prefix && strncmp(name, s->prefix, strnlen(s->prefix, 2)) != 0)) {
         return IFLOW_OK;
     }
     snprintf(path, sizeof path, "%.16s/%.2s", dir, name);
@@ -205,7 +205,7 @@ static iflow_status check_chunk(void *user, const char *dir, const char *name) {
 static iflow_status check_chunk_dir(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
-    if (!is_chunk_dir(name)) {
+    if (!iflow_dir_is_chunk_dir(name)) {
         return violated(store, 2, dir, name, "not named by the first two digits of an id");
     }
     snprintf(path, sizeof path, "%.16s/%.2s", dir, name);
