@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#define INTERRUPTED "interrupted; the same command goes on where this one stopped"
+
 /* A document whose chunks are not all there yet, because another process computes some of them. */
 typedef struct waiting {
     char *name, *recorded; /* as it was given, and as it is recorded */
@@ -307,15 +309,17 @@ int cli_ingest(int argc, char **argv) {
         goto cleanup;
     for (int i = first; i < argc; i++)
         sources_add(&in.sources, argv[i]);
+    cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
     progress_start(in.options.quiet);
     sources_read(&in.sources, jsonl, ingest_document, &in);
     if (!in.fatal && !cli_interrupted())
         finish_waiting(&in);
     progress_end();
+    cli_last_word(NULL);
     if (!in.options.quiet)
         summarise(&in);
     if (cli_interrupted()) {
-        cli_note("interrupted; the same command goes on where this one stopped");
+        cli_note(INTERRUPTED);
         result = CLI_INTERRUPTED;
     } else if (in.fatal || in.sources.n_failed) {
         result = CLI_FAILED;
