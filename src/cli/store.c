@@ -385,7 +385,7 @@ static int run_verify(shelf *f, char **operand, size_t n) {
         if (out.n_bad_documents)
             printf(", %s document record%s bad: ingest again", human_count(out.n_bad_documents), plural(out.n_bad_documents));
         if (n_strays)
-            printf(", files of %s chunk%s in wrong directories: set aside", human_count(n_strays), plural(n_strays));
+            printf(", files of %s chunk%s in wrong places: set aside", human_count(n_strays), plural(n_strays));
         if (n_failed)
             printf(", %s could not be checked: left as %s", human_count(n_failed), n_failed == 1 ? "it is" : "they are");
         if (out.n_unsupported)
@@ -462,12 +462,13 @@ static int run_prune(shelf *f) {
     size_t n_deleted = 0;
     uint64_t n_bytes = 0;
     iflow_status status = iflow_store_prune(f->s.store, f->options.max_bytes, &n_deleted, &n_bytes);
-    if (status != IFLOW_OK)
-        return cli_failed(status, NULL);
-    if (f->json)
-        return dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
+    int result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL); /* what could go has gone all the same */
+    if (f->json) {
+        int dumped = dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
+        return result == CLI_OK ? dumped : result;
+    }
     printf("%s chunk%s deleted, %s\n", human_count(n_deleted), plural(n_deleted), human_bytes(n_bytes));
-    return CLI_OK;
+    return result;
 }
 
 /* ---- Dispatch ----------------------------------------------------------------------------------------------------------------------- */
