@@ -205,6 +205,7 @@ typedef struct iflow_document {
     char (*chunk_id)[IFLOW_ID_SIZE];
     size_t n_chunks, n_tokens;
     bool replaced; /* put: there was a record of this name with other chunks */
+    bool pinned;   /* list: it was pinned as a whole, so that pins of its chunks are its own */
 } iflow_document;
 
 /* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's

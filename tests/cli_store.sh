@@ -25,6 +25,7 @@ run 0 store show "$chunk" --tokens; grep -qE '^[0-9]+( [0-9]+)+$' out || fail "n
 run 1 store show abc; says '4'
 run 1 store show ffffffffffff; says 'ffffffffffff'
 run 1 store show xyzw; says 'xyzw'
+for action in show verify pin unpin delete; do run 1 store $action mill.txt; says '"mill.txt" is no id: .*; `infoflow store list` shows them$'; done
 
 # A chunk with a flipped byte, a truncated one and an empty one are found, set aside, and computed again by the next ask.
 run 0 store verify; prints "^$n chunks good$"
@@ -80,6 +81,13 @@ run 1 store show "$p"; says "$p"
 run 0 store delete "$q" "$a"; run 0 store list; prints '^1 document; '
 run 0 store verify
 run 1 store delete "$q"; says "$q"
+
+# A chunk that was pinned by itself stays when its document goes, which is said; a document's own pins go with it.
+run 0 ingest -s pinned --chunk 100 a.txt; a=$(cut -c1-32 out); run 0 store show -s pinned --json "$a"; n=$(value out 'len(d["chunks"])')
+c=$(value out 'd["chunks"][-1]'); run 0 store pin -s pinned "$c"; run 0 store delete -s pinned "$a"
+prints "^$a  deleted, $((n - 1)) chunks?, .*; 1 chunk stays, it is pinned$"; run 0 store show -s pinned "$c"; prints '^pinned +yes'
+run 0 store delete -s pinned "$c"
+run 0 ingest -s pinned --chunk 100 a.txt; run 0 store pin -s pinned "$a"; run 0 store delete -s pinned "$a"; prints "^$a  deleted, $n chunks, [^;]*$"
 
 # The same text under two names is two documents that share chunks: each can be deleted by itself, the chunks go with the last one, at once too.
 export INFOFLOW_STORE=$tmp/twins
