@@ -157,7 +157,7 @@ if [ "$(id -u)" != 0 ]; then
     chmod 0 "$chunk"; run 1 store verify -s others; says 'Permission denied'; prints ' 1 could not be checked: left as it is$'
     run 0 store list -s others; prints '^1 chunk file cannot be read'
     run 0 ask -s others -q 'Where?' --max-tokens 2 a.txt; says 'Permission denied; it is computed again'; [ -e "$chunk" ] || fail "a chunk that may not be read is gone"
-    chmod 600 "$chunk"; chmod 0 "${chunk%/*}"
+    chmod 600 "$chunk"; run 0 ingest -s others --chunk 100 a.txt b.txt; chmod 0 "${chunk%/*}"
     run 1 store verify -s others; says 'Permission denied'; prints '^[1-9][0-9]* chunks? good, 1 could not be checked: left as it is$'
     run 0 store list -s others; says 'warning: .*Permission denied: the chunks there are left out'
     run 1 store prune -s others --max-size 0; prints '^[1-9][0-9]* chunks? deleted'; chmod 700 "${chunk%/*}"
