@@ -205,6 +205,7 @@ typedef struct iflow_document {
     char (*chunk_id)[IFLOW_ID_SIZE];
     size_t n_chunks, n_tokens;
     bool replaced; /* put: there was a record of this name with other chunks */
+    bool pinned;   /* list: it was pinned as a whole, so that pins of its chunks are its own */
 } iflow_document;
 
 /* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
@@ -227,13 +228,17 @@ IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
 /* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
- * id of which files lay in wrong directories (E_FORMAT). Return false to stop. What is found bad is no failure of this function. */
+ * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
+ * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
+ * claim does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
+ * this function; it fails at its end where it could not list something. */
 typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
-/* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. */
+/* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. What cannot be
+ * deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same

@@ -25,6 +25,7 @@ run 0 store show "$chunk" --tokens; grep -qE '^[0-9]+( [0-9]+)+$' out || fail "n
 run 1 store show abc; says '4'
 run 1 store show ffffffffffff; says 'ffffffffffff'
 run 1 store show xyzw; says 'xyzw'
+for action in show verify pin unpin delete; do run 1 store $action mill.txt; says '"mill.txt" is no id: .*; `infoflow store list` shows them$'; done
 
 # A chunk with a flipped byte, a truncated one and an empty one are found, set aside, and computed again by the next ask.
 run 0 store verify; prints "^$n chunks good$"
@@ -81,6 +82,13 @@ run 0 store delete "$q" "$a"; run 0 store list; prints '^1 document; '
 run 0 store verify
 run 1 store delete "$q"; says "$q"
 
+# A chunk that was pinned by itself stays when its document goes, which is said; a document's own pins go with it.
+run 0 ingest -s pinned --chunk 100 a.txt; a=$(cut -c1-32 out); run 0 store show -s pinned --json "$a"; n=$(value out 'len(d["chunks"])')
+c=$(value out 'd["chunks"][-1]'); run 0 store pin -s pinned "$c"; run 0 store delete -s pinned "$a"
+prints "^$a  deleted, $((n - 1)) chunks?, .*; 1 chunk stays, it is pinned$"; run 0 store show -s pinned "$c"; prints '^pinned +yes'
+run 0 store delete -s pinned "$c"
+run 0 ingest -s pinned --chunk 100 a.txt; run 0 store pin -s pinned "$a"; run 0 store delete -s pinned "$a"; prints "^$a  deleted, $n chunks, [^;]*$"
+
 # The same text under two names is two documents that share chunks: each can be deleted by itself, the chunks go with the last one, at once too.
 export INFOFLOW_STORE=$tmp/twins
 mkdir -p dir; cp a.txt twin.txt; cp a.txt dir/a.txt; printf '\nMore.\n' | cat a.txt - >longer.txt
@@ -101,7 +109,7 @@ mkdir -p twins/chunks/zz; cp "$(sed -n 3p files)" twins/chunks/; truncate -s 30 
 run 0 store list; prints '^3 chunk files are damaged: `infoflow store verify`'; says "not listed: document $b"
 run 0 store list --json; json out 'd["damaged"] == 3' 'sum(c["damaged"] for c in d["chunks"]) == 3' \
     "d['bytes'] == $(find twins/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print n }')"
-run 1 store verify; prints "^$((n - 2)) chunks good, 2 bad: ingest their documents again, 1 document record bad: ingest again, files of 1 chunk in wrong directories: set aside$"
+run 1 store verify; prints "^$((n - 2)) chunks good, 2 bad: ingest their documents again, 1 document record bad: ingest again, files of 1 chunk in wrong places: set aside$"
 says 'header.s checksum is wrong; it was set aside'; says '100 bytes'; says 'wrong directory was set aside: chunks/'; says "document $b: its record is no JSON"
 [ "$(find twins/bad -type f | wc -l)" = 4 ] || fail "not all of it was set aside"
 run 0 store verify --json; json out "d == {'good': $((n - 2)), 'bad': [], 'strays': [], 'failed': [], 'unsupported': 0}"
@@ -143,9 +151,14 @@ got=0; (ulimit -f 40; "$bin" ingest -s limited b.txt >out 2>err) || got=$?; [ "$
 run 0 ingest -s others a.txt; a=$(cut -c1-32 out); chunk=$(find others/chunks -name '*.gguf' | head -n 1); mv "${chunk%/*}" aside; : >"${chunk%/*}"
 run 1 store verify -s others "$a"; says 'Not a directory'; prints ' chunks? good, 1 could not be checked: left as it is$'
 run 1 store verify -s others --json "$a"; json out '[x["kind"] for x in d["failed"]] == ["chunk"]' 'd["bad"] == d["strays"] == []'
-rm "${chunk%/*}"; mv aside "${chunk%/*}"; run 0 store verify -s others
+run 1 store verify -s others; says 'is no directory: it was set aside as bad/chunks\.'; prints ', 1 bad: ingest their documents again'
+run 0 ingest -s others a.txt; run 0 store verify -s others; chunk=$(find others/chunks -name '*.gguf' | head -n 1)
 if [ "$(id -u)" != 0 ]; then
     chmod 0 "$chunk"; run 1 store verify -s others; says 'Permission denied'; prints ' 1 could not be checked: left as it is$'
     run 0 store list -s others; prints '^1 chunk file cannot be read'
     run 0 ask -s others -q 'Where?' --max-tokens 2 a.txt; says 'Permission denied; it is computed again'; [ -e "$chunk" ] || fail "a chunk that may not be read is gone"
+    chmod 600 "$chunk"; run 0 ingest -s others --chunk 100 a.txt b.txt; chmod 0 "${chunk%/*}"
+    run 1 store verify -s others; says 'Permission denied'; prints '^[1-9][0-9]* chunks? good, 1 could not be checked: left as it is$'
+    run 0 store list -s others; says 'warning: .*Permission denied: the chunks there are left out'
+    run 1 store prune -s others --max-size 0; prints '^[1-9][0-9]* chunks? deleted'; chmod 700 "${chunk%/*}"
 fi

@@ -345,6 +345,111 @@ static void test_unreadable(void **state) {
     assert_int_equal(wait_for(pid), 0);
 }
 
+/* What stands where a directory of chunks, a pin or a claim belongs and is none goes to bad/, links unfollowed, and nothing there is
+ * replaced; the store then takes the chunk again. */
+static void test_misfits(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    char id[IFLOW_ID_SIZE], other[IFLOW_ID_SIZE], path[256], name[64], digits[3];
+    put_seed(store, 1, id);
+    put_seed(store, 2, other);
+    assert_true(strncmp(id, other, 2) != 0);
+    snprintf(digits, sizeof digits, "%.2s", id);
+    assert_int_equal(mkdir(in_root("outside"), 0700), 0);
+    for (int link = 0; link < 2; link++) {
+        snprintf(path, sizeof path, "store/chunks/%s", digits);
+        if (link) {
+            assert_int_equal(unlink(in_root(chunk_file(id))) | rmdir(in_root(path)), 0);
+            assert_int_equal(symlink("../../outside", in_root(path)), 0);
+        } else {
+            move(path, "outside/chunks");
+            write_file(path, "of others");
+        }
+        snprintf(path, sizeof path, "store/pins/%s", other);
+        assert_int_equal(mkdir(in_root(path), 0700), 0);
+        snprintf(path, sizeof path, "store/tmp/%s.claim", id);
+        assert_int_equal(mkdir(in_root(path), 0700), 0);
+        n_found = 0;
+        OK(iflow_store_verify_all(store, note_finding, found));
+        expect(digits, IFLOW_E_CORRUPT, "is no directory: it was set aside as bad/chunks.");
+        expect(other, IFLOW_E_FORMAT, "and the pin made anew");
+        expect(id, IFLOW_E_FORMAT, ".claim is no regular file");
+        assert_int_equal(n_found, 4);
+        assert_true(store->ops->is_pinned(store, other));
+        assert_int_equal(n_entries("store/bad"), 3 * (size_t)(link + 1));
+        OK(iflow_store_pin(store, other, false));
+        OK(store->ops->claim(store, id));
+        store->ops->release(store, id);
+        put_seed(store, 1, id);
+        n_found = 0;
+        OK(iflow_store_verify_all(store, note_finding, found));
+        assert_true(n_found == 2 && !found[0].status && !found[1].status);
+    }
+    snprintf(name, sizeof name, "store/bad/chunks.%s", digits);
+    FILE *file = fopen(in_root(name), "r");
+    assert_non_null(file);
+    assert_true(fgets(path, sizeof path, file) && strcmp(path, "of others") == 0);
+    fclose(file);
+    assert_int_equal(n_entries("outside"), 1);
+    close_checked(store);
+}
+
+/* A directory of chunks that may not be read keeps nobody from the others; pins that may not be read are taken to be there. */
+static void test_unreadable_directory(void **state) {
+    (void)state;
+    static const mode_t modes[] = {0, 0400, 0300};
+    assert_int_equal(chmod(root, 0777), 0);
+    const pid_t pid = start_child();
+    if (pid == 0) {
+        char id[3][IFLOW_ID_SIZE], path[256], digits[3];
+        iflow_chunk_info *list = NULL;
+        size_t n = 0, n_bytes = 0;
+        uint64_t bytes = 0;
+        become_nobody();
+        iflow_store *store = open_limited(0);
+        for (unsigned i = 0; i < 3; i++) {
+            n_bytes = put_seed(store, i, id[i]);
+        }
+        assert_true(strncmp(id[0], id[1], 2) != 0 && strncmp(id[0], id[2], 2) != 0);
+        OK(iflow_store_pin(store, id[1], true));
+        snprintf(digits, sizeof digits, "%.2s", id[0]);
+        snprintf(path, sizeof path, "store/chunks/%s", digits);
+        for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+            assert_int_equal(chmod(in_root(path), modes[i]), 0);
+            n_found = n_warnings = 0;
+            OK(iflow_store_verify_all(store, note_finding, found));
+            assert_int_equal(n_found, 3);
+            expect(digits, IFLOW_E_IO, "Permission denied");
+            expect(id[1], IFLOW_OK, ""), expect(id[2], IFLOW_OK, "");
+            assert_int_equal(n_warnings, 0);
+            iflow_store *second = open_limited(0);
+            for (int again = 0; again < 2; again++) {
+                OK(iflow_store_list(second, &list, &n));
+                assert_int_equal(n, 2);
+                iflow_free(list);
+            }
+            assert_int_equal(n_warnings, 1);
+            iflow_store_close(second);
+        }
+        assert_int_equal(chmod(in_root("store/pins"), 0), 0);
+        FAILS(iflow_store_prune(store, 0, &n, &bytes), IFLOW_E_IO, "Permission denied");
+        assert_true(n == 0 && bytes == 0);
+        assert_int_equal(chmod(in_root("store/pins"), 0700), 0);
+        FAILS(iflow_store_prune(store, 0, &n, &bytes), IFLOW_E_IO, "Permission denied");
+        assert_true(n == 1 && bytes == n_bytes && store->ops->has(store, id[1]));
+        /* So is one of which nothing may be deleted. */
+        put_seed(store, 2, id[2]);
+        assert_int_equal(chmod(in_root(path), 0500), 0);
+        use(store, id[2]);
+        FAILS(iflow_store_prune(store, 0, &n, &bytes), IFLOW_E_IO, "cannot delete");
+        assert_true(n == 1 && !store->ops->has(store, id[2]));
+        assert_int_equal(chmod(in_root(path), 0700), 0);
+        iflow_store_close(store);
+        _exit(0);
+    }
+    assert_int_equal(wait_for(pid), 0);
+}
+
 static struct {
     iflow_store *store;
     iflow_blob chunk;
@@ -397,7 +502,8 @@ static void test_published_again(void **state) {
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
-        TEST(test_verify_all), TEST(test_strays), TEST(test_locked), TEST(test_unreadable), TEST(test_published_again),
+        TEST(test_verify_all),           TEST(test_strays),          TEST(test_locked), TEST(test_unreadable), TEST(test_misfits),
+        TEST(test_unreadable_directory), TEST(test_published_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

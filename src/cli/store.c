@@ -96,13 +96,23 @@ typedef struct target {
     size_t n_chunks;
 } target;
 
+/* Resolves an operand, and says where ids are to be found if it is none. */
+static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLOW_ID_SIZE], bool *is_document) {
+    const iflow_status status = iflow_store_resolve(f->s.store, operand, id, is_document);
+    const size_t length = strlen(operand);
+    if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length))
+        cli_error("%s; `infoflow store list` shows them", iflow_error_message());
+    else if (status != IFLOW_OK)
+        cli_failed(status, NULL);
+    return status;
+}
+
 /* The target points into itself: it must stay where it is. */
 static int resolve(const shelf *f, const char *operand, target *out) {
     bool is_document = false;
     *out = (target){0};
-    iflow_status status = iflow_store_resolve(f->s.store, operand, out->id, &is_document);
-    if (status != IFLOW_OK)
-        return cli_failed(status, NULL);
+    if (resolve_id(f, operand, out->id, &is_document) != IFLOW_OK)
+        return CLI_FAILED;
     out->document = is_document ? find_document(f, out->id) : NULL;
     if (is_document && !out->document) {
         cli_error("document %s is no longer in the store", out->id);
@@ -344,9 +354,9 @@ static bool note_verified(const char *id, bool is_document, iflow_status status,
 static int verify_operand(const shelf *f, const char *operand, findings *out) {
     char id[IFLOW_ID_SIZE];
     bool is_document = false;
-    iflow_status status = iflow_store_resolve(f->s.store, operand, id, &is_document);
-    if (status != IFLOW_OK)
-        return cli_failed(status, NULL);
+    if (resolve_id(f, operand, id, &is_document) != IFLOW_OK)
+        return CLI_FAILED;
+    iflow_status status = IFLOW_OK;
     const iflow_document *doc = is_document ? find_document(f, id) : NULL;
     if (is_document) {
         status = iflow_store_verify_document(f->s.store, id);
@@ -385,7 +395,7 @@ static int run_verify(shelf *f, char **operand, size_t n) {
         if (out.n_bad_documents)
             printf(", %s document record%s bad: ingest again", human_count(out.n_bad_documents), plural(out.n_bad_documents));
         if (n_strays)
-            printf(", files of %s chunk%s in wrong directories: set aside", human_count(n_strays), plural(n_strays));
+            printf(", files of %s chunk%s in wrong places: set aside", human_count(n_strays), plural(n_strays));
         if (n_failed)
             printf(", %s could not be checked: left as %s", human_count(n_failed), n_failed == 1 ? "it is" : "they are");
         if (out.n_unsupported)
@@ -420,10 +430,23 @@ static bool used_elsewhere(const shelf *f, const iflow_document *except, const c
     return false;
 }
 
+/* Whether a chunk is pinned by itself, not with the document that is deleted. */
+static bool pinned_by_itself(const shelf *f, const target *t, const char *id) {
+    const iflow_chunk_info *chunk = find_chunk(f, id);
+    return t->document && !t->document->pinned && chunk && chunk->pinned;
+}
+
+static bool came_before(const target *t, size_t c) {
+    for (size_t i = 0; i < c; i++)
+        if (strcmp(t->chunk[i], t->chunk[c]) == 0)
+            return true;
+    return false;
+}
+
 static int run_delete(shelf *f, char **operand, size_t n) {
     for (size_t i = 0; i < n; i++) {
         target t;
-        size_t n_deleted = 0;
+        size_t n_deleted = 0, n_pinned = 0;
         uint64_t n_bytes = 0;
         int result = resolve(f, operand[i], &t);
         if (result != CLI_OK)
@@ -432,6 +455,10 @@ static int run_delete(shelf *f, char **operand, size_t n) {
             const iflow_chunk_info *chunk = find_chunk(f, t.chunk[c]);
             if (t.document && used_elsewhere(f, t.document, t.chunk[c]))
                 continue;
+            if (pinned_by_itself(f, &t, t.chunk[c])) {
+                n_pinned += !came_before(&t, c);
+                continue;
+            }
             iflow_status status = iflow_store_delete(f->s.store, t.chunk[c]);
             if (status == IFLOW_OK) {
                 n_deleted++;
@@ -445,7 +472,10 @@ static int run_delete(shelf *f, char **operand, size_t n) {
             if (status != IFLOW_OK)
                 return cli_failed(status, NULL);
         }
-        printf("%s  deleted, %zu chunk%s, %s\n", t.id, n_deleted, plural(n_deleted), human_bytes(n_bytes));
+        printf("%s  deleted, %zu chunk%s, %s", t.id, n_deleted, plural(n_deleted), human_bytes(n_bytes));
+        if (n_pinned)
+            printf("; %zu chunk%s, %s pinned", n_pinned, n_pinned == 1 ? " stays" : "s stay", n_pinned == 1 ? "it is" : "they are");
+        putchar('\n');
         iflow_free(f->chunk); /* the next operand may share chunks with this one */
         iflow_documents_free(f->document, f->n_documents);
         f->chunk = NULL;
@@ -462,12 +492,13 @@ static int run_prune(shelf *f) {
     size_t n_deleted = 0;
     uint64_t n_bytes = 0;
     iflow_status status = iflow_store_prune(f->s.store, f->options.max_bytes, &n_deleted, &n_bytes);
-    if (status != IFLOW_OK)
-        return cli_failed(status, NULL);
-    if (f->json)
-        return dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
+    int result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL); /* what could go has gone all the same */
+    if (f->json) {
+        int dumped = dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
+        return result == CLI_OK ? dumped : result;
+    }
     printf("%s chunk%s deleted, %s\n", human_count(n_deleted), plural(n_deleted), human_bytes(n_bytes));
-    return CLI_OK;
+    return result;
 }
 
 /* ---- Dispatch ----------------------------------------------------------------------------------------------------------------------- */
@@ -485,7 +516,8 @@ static const command_usage action[] = {
     {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
     {"store unpin", "[OPTION]... ID...", "Takes pins off again, but for chunks that another pinned document has.",
      "  infoflow store unpin 3fa94c"},
-    {"store delete", "[OPTION]... ID...", "Deletes chunks, or documents with those of their chunks that no other document has.",
+    {"store delete", "[OPTION]... ID...",
+     "Deletes chunks, or documents with those of their chunks that no other document has and that were not pinned by themselves.",
      "  infoflow store delete 3fa94c"},
     {"store prune", "[OPTION]...",
      "Deletes least recently used, unpinned chunks until the rest fits --max-size, and files that dead processes left.",

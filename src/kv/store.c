@@ -111,9 +111,19 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     char(*ids[2])[IFLOW_ID_SIZE] = {NULL, NULL};
     size_t n[2] = {0, 0};
     bool go_on = true;
-    iflow_status status = store->ops->find(store, NULL, &ids[0], &n[0]);
-    status = status ? status : store->ops->list_records(store, &ids[1], &n[1]);
-    for (int kind = 0; kind < 2 && !status; kind++) {
+    /* What cannot be listed keeps nothing else from being verified; it is the failure of the whole at the end. */
+    char why[1024] = "";
+    iflow_status status = IFLOW_OK;
+    for (int step = 0; step < 3 && go_on; step++) {
+        const iflow_status failed = step == 0   ? store->ops->sweep_misfits(store, on_verified, user, &go_on)
+                                    : step == 1 ? store->ops->find(store, NULL, &ids[0], &n[0])
+                                                : store->ops->list_records(store, &ids[1], &n[1]);
+        if (failed && !status) {
+            snprintf(why, sizeof why, "%s", iflow_error_message());
+            status = failed;
+        }
+    }
+    for (int kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < n[kind] && go_on; i++) {
             const char *id = ids[kind][i];
             const iflow_status found = kind ? iflow_store_verify_document(store, id) : verify_chunk(store, id);
@@ -128,7 +138,7 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     }
     free(ids[0]);
     free(ids[1]);
-    return status;
+    return status ? iflow_fail(status, "%s", why) : IFLOW_OK;
 }
 
 iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned) {
@@ -152,10 +162,8 @@ iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n
     size_t n = 0;
     uint64_t bytes = 0;
     const iflow_status status = store->ops->prune(store, max_bytes, &n, &bytes);
-    if (!status) {
-        *(n_deleted ? n_deleted : &n) = n;
-        *(n_bytes ? n_bytes : &bytes) = bytes;
-    }
+    *(n_deleted ? n_deleted : &n) = n;
+    *(n_bytes ? n_bytes : &bytes) = bytes;
     return status;
 }
 

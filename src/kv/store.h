@@ -27,6 +27,9 @@ typedef struct iflow_store_ops {
     /* Sets aside all that is named by the id and lies where no reader looks: E_FORMAT, naming it; E_NOT_FOUND, without a message: nothing.
      */
     iflow_status (*sweep)(iflow_store *store, const char *id);
+    /* Finds what stands where the store has something of its own and is something else, sets it aside and calls on_verified for each, as
+     * iflow_store_verify_all() says; also for directories that cannot be read. *go_on: what on_verified returned. */
+    iflow_status (*sweep_misfits)(iflow_store *store, iflow_on_verified on_verified, void *user, bool *go_on);
     iflow_status (*pin)(iflow_store *store, const char *id, bool pinned);
     /* The same of a document as a whole, which keeps nothing from being evicted by itself; and whether one of either kind is there. */
     iflow_status (*pin_record)(iflow_store *store, const char *id, bool pinned);
@@ -42,6 +45,7 @@ typedef struct iflow_store_ops {
     iflow_status (*stat)(iflow_store *store, const char *id, iflow_chunk_info *info);
     /* Ids that begin with prefix, sound or not. *ids: free() */
     iflow_status (*find)(iflow_store *store, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n);
+    /* Adds to what it counts, on failure too. */
     iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
     /* Small named records (documents), published as atomically. */
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);

@@ -8,7 +8,7 @@
  *     docs/ID.json       records
  *     pins/ID            empty; the chunk is not evicted; or a document's id: it was pinned as a whole
  *     tmp/               files in the making (ID.PID.N, version.PID.N) and claims (ID.claim), each locked by the process it belongs to
- *     bad/ID.gguf        chunks set aside; bad/ID.json: records
+ *     bad/ID.gguf        chunks set aside; bad/ID.json: records; bad/chunks.ab, bad/pins.ID, bad/tmp.ID.claim: what stood in their places
  *
  * Invariants, which iflow_store_dir_check() checks:
  *  1. VERSION states the version of this layout.
@@ -112,21 +112,14 @@ iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name)
 
 static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_store *store = iflow_dir_of(base);
-    size_t n = 0;
-    uint64_t bytes = 0;
     int lock;
     iflow_status status = iflow_dir_lock(store, &lock);
     if (status) {
         return status;
     }
-    status = iflow_dir_evict(store, max_bytes, NULL, &n, &bytes);
+    status = iflow_dir_evict(store, max_bytes, NULL, n_deleted, n_bytes);
     close(lock);
-    if (status) {
-        return status;
-    }
-    *n_deleted = n;
-    *n_bytes = bytes;
-    return iflow_files_walk(&store->files, "tmp", iflow_dir_visit_temp, store);
+    return status ? status : iflow_files_walk(&store->files, "tmp", iflow_dir_visit_temp, store);
 }
 
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
@@ -284,7 +277,7 @@ static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_ent
 }
 
 static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t *n) {
-    const iflow_dir_store *store = iflow_dir_of(base);
+    iflow_dir_store *store = iflow_dir_of(base);
     iflow_dir_scan s = {0};
     iflow_chunk_info *infos = NULL;
     size_t n_infos = 0;
@@ -292,6 +285,7 @@ static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t 
     if (status) {
         goto cleanup;
     }
+    iflow_dir_warn_unread(store, &s);
     infos = iflow_calloc(s.n, sizeof infos[0]);
     if (!infos) {
         status = iflow_fail_memory(s.n * sizeof infos[0]);
@@ -336,6 +330,7 @@ static iflow_status dir_find(iflow_store *base, const char *prefix, char (**ids)
     if (status) {
         goto cleanup;
     }
+    iflow_dir_warn_unread(iflow_dir_of(base), &s);
     found = iflow_calloc(s.n, sizeof found[0]);
     if (!found) {
         status = iflow_fail_memory(s.n * sizeof found[0]);
@@ -631,6 +626,7 @@ const iflow_store_ops iflow_dir_ops = {
     .remove = dir_remove,
     .set_aside = dir_set_aside,
     .sweep = dir_sweep,
+    .sweep_misfits = iflow_dir_sweep_misfits,
     .pin = dir_pin,
     .pin_record = dir_pin_record,
     .is_pinned = dir_is_pinned,

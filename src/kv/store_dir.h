@@ -18,6 +18,7 @@ typedef struct iflow_dir_store {
     iflow_files files;
     uint64_t max_bytes;
     double lock_warn_ms, lock_end_ms; /* waiting for the store's lock: when that is said, and when it ends */
+    atomic_bool told_unread;          /* that a directory of chunks cannot be read: said once */
     atomic_bool lock_timed_out;       /* then the next ones wait only shortly, until the lock was got once */
     pthread_mutex_t mutex;            /* guards the claims; everything else is constant or in the file system */
     iflow_dir_claim *claims;
@@ -69,24 +70,32 @@ typedef struct iflow_dir_scan {
     bool misplaced;     /* those too */
     iflow_dir_entry *entries;
     size_t n, capacity;
+    size_t n_unread; /* directories that could not be read, which are left out, and what is wrong with the first */
+    char why[1024];
 } iflow_dir_scan;
 
 /* All chunks whose ids begin with prefix (NULL: all), least recently used first. misplaced: whatever is named like one as well.
  * s->entries: free(), on failure too. */
 iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *prefix, bool misplaced, iflow_dir_scan *s);
 
+void iflow_dir_warn_unread(iflow_dir_store *store, const iflow_dir_scan *s);
+
 /* Deletes a chunk's file if it is there. The store is locked. */
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id);
 /* Deletes least recently used, unpinned chunks until at most max_bytes remain, or only pinned ones do. For a chunk about to be published
  * (incoming; else NULL) it must come to that: E_FULL otherwise, and nothing is deleted; one that it replaces is neither counted nor
- * deleted. Adds to what it counts. The store is locked. */
-iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
+ * deleted. What cannot be deleted is passed over: a failure for incoming where there is no room then, else in any case. Adds to what it
+ * counts, on failure too. The store is locked. */
+iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
 /* The records' part of the store's operations. */
 iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes);
 iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob *out);
 iflow_status iflow_dir_remove_record(iflow_store *base, const char *id);
 iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const iflow_blob *judged);
 iflow_status iflow_dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n);
+
+/* Of the store's operations; records are looked at one by one. */
+iflow_status iflow_dir_sweep_misfits(iflow_store *base, iflow_on_verified on_verified, void *user, bool *go_on);
 
 /* Gives what the store made of its own, and belongs to this user, the permissions that the umask leaves: none is taken away. existed: it
  * is no new store, and its directory is one of them, if that is its owner's alone. A warning where others still cannot read something or,

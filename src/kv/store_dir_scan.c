@@ -23,8 +23,9 @@ bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID
 
 bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id) {
     char path[IFLOW_FILES_PATH_SIZE];
+    struct stat st;
     snprintf(path, sizeof path, "pins/%s", id);
-    return iflow_files_exists(&store->files, path);
+    return iflow_files_stat(&store->files, path, &st) == 0 || errno != ENOENT; /* where it cannot be told, nothing is to be lost */
 }
 
 /* ---- Scanning ----------------------------------------------------------------------------------------------------------------------- */
@@ -62,7 +63,7 @@ bool iflow_dir_is_chunk_dir(const char *name) {
 }
 
 static iflow_status visit_chunk_dir(void *user, const char *dir, const char *name) {
-    const iflow_dir_scan *s = user;
+    iflow_dir_scan *s = user;
     struct stat st;
     char path[IFLOW_FILES_PATH_SIZE];
     if (s->misplaced && strlen(name) > 2) {
@@ -77,7 +78,14 @@ static iflow_status visit_chunk_dir(void *user, const char *dir, const char *nam
                   S_ISLNK(st.st_mode) ? " but a symbolic link" : "");
         return IFLOW_OK;
     }
-    return iflow_files_walk(&s->store->files, path, visit_file, user);
+    const iflow_status status = iflow_files_walk(&s->store->files, path, visit_file, user);
+    if (status != IFLOW_E_IO) {
+        return status;
+    }
+    if (s->n_unread++ == 0) { /* the rest is as good as it would be without it */
+        snprintf(s->why, sizeof s->why, "%s", iflow_error_message());
+    }
+    return IFLOW_OK;
 }
 
 static int by_use(const void *a, const void *b) {
@@ -97,6 +105,13 @@ iflow_status iflow_dir_scan_chunks(const iflow_dir_store *store, const char *pre
     return status;
 }
 
+void iflow_dir_warn_unread(iflow_dir_store *store, const iflow_dir_scan *s) {
+    if (s->n_unread && !atomic_exchange(&store->told_unread, true)) {
+        iflow_log(IFLOW_LOG_WARN, "%s: the chunks there are left out%s", s->why,
+                  s->n_unread > 1 ? ", and so are those of other directories" : "");
+    }
+}
+
 /* ---- Bounding ----------------------------------------------------------------------------------------------------------------------- */
 
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id) {
@@ -106,13 +121,21 @@ iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id
                                                                            : iflow_files_fail(&store->files, "delete", path, errno);
 }
 
-iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
+iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_scan s = {0};
     uint64_t total = 0, pinned = 0;
     bool *pins = NULL;
+    char why[1024] = "";
+    iflow_status failed = IFLOW_OK; /* of what could not be deleted, or looked at: the others go all the same */
     iflow_status status = iflow_dir_scan_chunks(store, NULL, false, &s);
     if (status) {
         goto cleanup;
+    }
+    if (s.n_unread && !incoming) { /* a prune says so at its end */
+        failed = IFLOW_E_IO;
+        snprintf(why, sizeof why, "%s", s.why);
+    } else {
+        iflow_dir_warn_unread(store, &s);
     }
     size_t n = 0;
     for (size_t i = 0; i < s.n; i++) {
@@ -144,16 +167,25 @@ iflow_status iflow_dir_evict(const iflow_dir_store *store, uint64_t max_bytes, c
         if (pins[i]) {
             continue;
         }
-        status = iflow_dir_unlink_chunk(store, s.entries[i].id);
-        if (status) {
-            goto cleanup;
+        const iflow_status unlinked = iflow_dir_unlink_chunk(store, s.entries[i].id);
+        if (unlinked) {
+            snprintf(why, sizeof why, "%s", iflow_error_message());
+            failed = unlinked;
+            continue;
         }
         total -= s.entries[i].n_bytes;
         ++*n_deleted;
         *n_bytes += s.entries[i].n_bytes;
     }
 
+    if (incoming && total > max_bytes) {
+        status = iflow_fail(failed, "%s: there is no room for chunk %s", why, incoming);
+    }
+
 cleanup:
+    if (!status && failed && !incoming) {
+        status = iflow_fail(failed, "%s", why);
+    }
     free(pins);
     free(s.entries);
     return status;

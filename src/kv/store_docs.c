@@ -384,6 +384,7 @@ iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***li
     for (size_t i = 0; i < n_ids; i++) {
         status = get_document(store, ids[i], &documents[n_documents]);
         if (!status) {
+            documents[n_documents]->pinned = store->ops->is_pinned(store, ids[i]);
             n_documents++;
         } else if (status == IFLOW_E_MEMORY) {
             goto cleanup;
