@@ -168,7 +168,7 @@ static int add_stored_document(adding *a, const char *id) {
         if (strcmp(doc->id, id) != 0)
             continue;
         if (strcmp(doc->fingerprint, a->s->info.fingerprint) != 0) {
-            cli_error("%s (%s) was ingested with another model; ingest it with this one", id, doc->name);
+            cli_error("%s (%s) was ingested with another model, or by a version before 0.2; ingest it with this one", id, doc->name);
             return CLI_FAILED;
         }
         for (size_t i = 0; i < doc->n_chunks; i++) {

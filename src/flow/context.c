@@ -561,9 +561,11 @@ iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens,
 /* That a stored chunk is one of this context's model, and computed in the class that the model is loaded for. */
 static iflow_status check_origin(const iflow_context *ctx, const iflow_chunk_info *info) {
     if (strcmp(info->fingerprint, ctx->model->fingerprint) != 0) {
-        return iflow_fail(IFLOW_E_ARG,
-                          "chunk %s was prefilled with another model (fingerprint %.8s, this one is %.8s); ingest its document with %s",
-                          info->id, info->fingerprint, ctx->model->fingerprint, ctx->model->path);
+        return iflow_fail(
+            IFLOW_E_ARG,
+            "chunk %s was prefilled with another model, or by a version before 0.2 (fingerprint %.8s, this one is %.8s); ingest its "
+            "document with %s",
+            info->id, info->fingerprint, ctx->model->fingerprint, ctx->model->path);
     }
     if (info->exact != ctx->model->exact) {
         return iflow_fail(IFLOW_E_ARG,
