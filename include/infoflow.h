@@ -110,7 +110,7 @@ typedef struct iflow_model_params {
      * directory, made as needed. NULL: infoflow/identities in $XDG_CACHE_HOME or else ~/.cache. "": nothing is remembered. That it can't
      * be is a warning in the log. Not remembered is a file that changed in the last seconds. */
     const char *cache_dir;
-    iflow_on_progress on_progress; /* of that reading, every 64 MiB; NULL: none */
+    iflow_on_progress on_progress; /* of that reading, and then of looking whether weights are finite; NULL: none */
     void *progress_user;
 } iflow_model_params;
 
@@ -127,7 +127,7 @@ typedef struct iflow_model_info {
 /* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
  * defaults. E_NOT_FOUND (a part, too), E_IO (also where a file changes meanwhile), E_FORMAT (not a GGUF, truncated, a tensor missing or of
  * a wrong shape, a part of another model), E_ARG (another part than the first), E_UNSUPPORTED (architecture, tensor type, device),
- * E_MEMORY, E_CANCELLED (by on_progress). */
+ * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress). */
 IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
 IFLOW_API void iflow_model_free(iflow_model *model);
 /* Strings inside belong to the model. */

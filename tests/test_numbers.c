@@ -53,7 +53,7 @@ static void test_every_type(void **state) {
         const size_t start = write_tensor(path, (enum ggml_type)type);
         iflow_parts parts;
         assert_ok(iflow_parts_open(path, &parts));
-        assert_ok(iflow_numbers_check(&parts));
+        assert_ok(iflow_numbers_check(&parts, &(iflow_model_params){0}));
         const int fd = open(path, O_WRONLY | O_CLOEXEC);
         assert_true(fd >= 0);
         const size_t last = start + (N_BLOCKS * N_ROWS - 1) * n_bytes;
@@ -62,7 +62,7 @@ static void test_every_type(void **state) {
             block[at] = block[at + 1] = 0xff;
             const size_t place = at % 2 ? start : last;
             assert_int_equal(pwrite(fd, block, n_bytes, (off_t)place), n_bytes);
-            const iflow_status status = iflow_numbers_check(&parts);
+            const iflow_status status = iflow_numbers_check(&parts, &(iflow_model_params){0});
             if (status != (block_finite((enum ggml_type)type, block) ? IFLOW_OK : IFLOW_E_NOT_FINITE)) {
                 fail_msg("%s, byte %zu: status %d", ggml_type_name((enum ggml_type)type), at, (int)status);
             }
@@ -74,7 +74,7 @@ static void test_every_type(void **state) {
             memset(block, 0, n_bytes);
             assert_int_equal(pwrite(fd, block, n_bytes, (off_t)place), n_bytes);
         }
-        assert_ok(iflow_numbers_check(&parts));
+        assert_ok(iflow_numbers_check(&parts, &(iflow_model_params){0}));
         close(fd);
         iflow_parts_close(&parts);
         n_types++;

@@ -75,7 +75,7 @@ int session_open_store(const command_usage *usage, const common_options *options
 static bool on_reading(const char *what, uint64_t done, uint64_t total, void *user) {
     const double *start = user, seconds = now_seconds() - *start, share = total ? (double)done / (double)total : 1;
     char *rate = text_format("%s of %s", human_bytes(done), human_bytes(total));
-    char *doing = text_format("reading %s for its identity, once", what);
+    char *doing = text_format("reading %s, once", what);
     progress_show(share, share > 0 ? seconds / share - seconds : -1, rate, doing);
     free(rate);
     free(doing);

@@ -243,11 +243,12 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     if (!graph->product || (own && !graph->attention)) {
         return iflow_fail_memory(n_products * sizeof *graph->product + n_attentions * sizeof *graph->attention);
     }
-    const iflow_status status =
-        iflow_guard_context(n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), &graph->ctx);
+    struct ggml_context *ctx = NULL;
+    const iflow_status status = iflow_guard_context(n_nodes * ggml_tensor_overhead() + ggml_graph_overhead_custom(n_nodes, false), &ctx);
     if (status) {
         return status;
     }
+    graph->ctx = ctx;
     assert(shape->n > 0 && shape->n_kv > 0 && shape->n_kv <= rows->n_rows && shape->n_out <= shape->n);
     assert(rows->k[0]->ne[0] == model->n_embd_kv && rows->k[0]->ne[1] == rows->n_rows);
 

@@ -243,7 +243,7 @@ iflow_status iflow_identity(const iflow_parts *parts, const iflow_model_params *
     sync_parts(parts);
     clock_gettime(CLOCK_REALTIME, &began);
     /* What is remembered stands for weights that were looked at, too. */
-    if ((status = hash_parts(parts, params, hex)) || (status = iflow_numbers_check(parts))) {
+    if ((status = hash_parts(parts, params, hex)) || (status = iflow_numbers_check(parts, params))) {
         goto cleanup;
     }
     if (!m.dir && !(params->cache_dir && !params->cache_dir[0])) {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READ_BYTES = 1 << 18, MAX_SCALES = 2 };
+enum { READ_BYTES = 1 << 18, PROGRESS_BYTES = 64 << 20, MAX_SCALES = 2 };
 
 /* Where a block's scales lie, f16 each; -1: there is no more. Types that are not here are looked at number by number. */
 static const struct {
@@ -90,8 +90,9 @@ static iflow_status check_tensor(const iflow_part *part, int64_t i, unsigned cha
     return IFLOW_OK;
 }
 
-iflow_status iflow_numbers_check(const iflow_parts *parts) {
+iflow_status iflow_numbers_check(const iflow_parts *parts, const iflow_model_params *params) {
     iflow_status status = IFLOW_OK;
+    uint64_t done = 0, told = 0;
     enum { MOST_NUMBERS_A_BYTE = 8 }; /* a bit each would be that */
     unsigned char *bytes = malloc(READ_BYTES);
     float *values = iflow_calloc((size_t)READ_BYTES * MOST_NUMBERS_A_BYTE, sizeof *values);
@@ -101,6 +102,13 @@ iflow_status iflow_numbers_check(const iflow_parts *parts) {
     for (size_t p = 0; p < parts->n && !status; p++) {
         for (int64_t i = 0; i < gguf_get_n_tensors(parts->part[p].gguf) && !status; i++) {
             status = check_tensor(&parts->part[p], i, bytes, values);
+            done += gguf_get_tensor_size(parts->part[p].gguf, i);
+            if (!status && params->on_progress && (done - told >= PROGRESS_BYTES || done == parts->n_tensor_bytes)) {
+                told = done;
+                status = params->on_progress("weights", done, parts->n_tensor_bytes, params->progress_user)
+                             ? IFLOW_OK
+                             : iflow_fail(IFLOW_E_CANCELLED, "model %s: looking at its weights was cancelled", parts->part[p].path);
+            }
         }
     }
     free(bytes);

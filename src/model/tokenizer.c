@@ -566,6 +566,7 @@ iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflo
             goto cleanup;
         }
     }
+    r.system = system ? r.system : NULL;
     /* Qwen3 answers at once when its reasoning block is already closed. */
     const char *closed = r.whole && model->arch->thinks && strstr(template, "<think>") ? "<think>\n\n</think>\n\n" : "";
     if ((status = split(&r, system, closed, &chat))) {
