@@ -9,6 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A group's own directory. */
+static char *dir;
+
+static inline int fixture_make_dir(void **state) {
+    (void)state;
+    dir = support_make_dir();
+    return 0;
+}
+
+static inline int fixture_remove_dir(void **state) {
+    (void)state;
+    support_remove_dir(dir);
+    return 0;
+}
+
 /* The bytes of a file; free(). */
 static inline char *fixture_read(const char *path, size_t *n) {
     FILE *file = fopen(path, "rb");
@@ -25,8 +40,8 @@ static inline char *fixture_read(const char *path, size_t *n) {
 }
 
 /* Writes a file and gives its path; free(). */
-static inline char *fixture_write(const char *dir, const char *name, const char *bytes, size_t n) {
-    char *path = iflow_format("%s/%s", dir, name);
+static inline char *fixture_write(const char *in, const char *name, const char *bytes, size_t n) {
+    char *path = iflow_format("%s/%s", in, name);
     assert_non_null(path);
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
@@ -36,9 +51,9 @@ static inline char *fixture_write(const char *dir, const char *name, const char 
 }
 
 /* A copy of a tiny model; free(). */
-static inline char *fixture_copy(const char *dir, const char *name, const char *model) {
+static inline char *fixture_copy(const char *in, const char *name, const char *model) {
     size_t n = 0;
-    char *bytes = fixture_read(support_tiny_model(model), &n), *path = fixture_write(dir, name, bytes, n);
+    char *bytes = fixture_read(support_tiny_model(model), &n), *path = fixture_write(in, name, bytes, n);
     free(bytes);
     return path;
 }

@@ -10,15 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static char *dir;
-
-static int remove_dir(void **state) {
-    (void)state;
-    iflow_set_log(NULL, NULL);
-    support_remove_dir(dir);
-    return 0;
-}
-
 /* ---- What a load says and does ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t n_read; /* bytes that the last load hashed: progress is called at its end at least */
@@ -453,5 +444,5 @@ int main(void) {
         cmocka_unit_test(test_left_behind), cmocka_unit_test(test_unwritable),
         cmocka_unit_test(test_changing),    cmocka_unit_test(test_cancelled_and_replaced),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, make_dir, fixture_remove_dir);
 }

@@ -5,20 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *dir;
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = support_make_dir();
-    return 0;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    support_remove_dir(dir);
-    return 0;
-}
-
 static void assert_truncation_refused(const char *bytes, size_t n) {
     char *path = fixture_write(dir, "truncated.gguf", bytes, n);
     fixture_refused(path, IFLOW_E_FORMAT, 0, NULL);
@@ -368,5 +354,5 @@ int main(void) {
                                        cmocka_unit_test(test_not_a_file),   cmocka_unit_test(test_unsupported),
                                        cmocka_unit_test(test_bad_metadata), cmocka_unit_test(test_ways_to_load),
                                        cmocka_unit_test(test_mutations),    cmocka_unit_test(test_own_system)};
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, fixture_make_dir, fixture_remove_dir);
 }

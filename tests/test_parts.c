@@ -5,20 +5,6 @@
 
 enum { N_PARTS = 3 };
 
-static char *dir;
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = support_make_dir();
-    return 0;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    support_remove_dir(dir);
-    return 0;
-}
-
 static char *part_path(const char *name, int no, int count) {
     char *path = iflow_format("%s/%s-%05d-of-%05d.gguf", dir, name, no + 1, count);
     assert_non_null(path);
@@ -232,5 +218,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_as_whole), cmocka_unit_test(test_identity),
                                        cmocka_unit_test(test_bad_parts), cmocka_unit_test(test_other_part_given),
                                        cmocka_unit_test(test_numbers)};
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, fixture_make_dir, fixture_remove_dir);
 }

@@ -8,20 +8,6 @@
 #include <time.h>
 #include <unistd.h>
 
-static char *dir;
-
-static int make_dir(void **state) {
-    (void)state;
-    dir = support_make_dir();
-    return 0;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    support_remove_dir(dir);
-    return 0;
-}
-
 /* A tiny model with another pre-tokenizer (NULL: its own) or kind of tokenizer (NULL: its own). */
 static iflow_model *load_with(const char *pre, const char *kind) {
     const char *name = support_tiny_model("llama");
@@ -314,5 +300,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_same_tokens), cmocka_unit_test(test_models),
                                        cmocka_unit_test(test_long_runs),   cmocka_unit_test(test_cut),
                                        cmocka_unit_test(test_refused),     cmocka_unit_test(test_exceptions)};
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, fixture_make_dir, fixture_remove_dir);
 }
