@@ -79,3 +79,21 @@ says 'a run of 20000 digits'
 # A document whose KV is no number: every question says so.
 echo 'A Z.' >z.txt; printf 'Where?\nWhen?\n' >questions
 stdin=questions run 1 chat -m odd.gguf --no-store --max-tokens 3 --json a.txt z.txt; [ "$(grep -c '^infoflow: ' err)" = 2 ] && [ ! -s out ] || fail "not a message a question"
+
+# A signal that ends the process ends the chat, in the middle of an answer as well; only SIGINT stops the answer alone.
+for signal in TERM HUP; do
+    mkfifo "lines.$signal"; "$bin" chat -m "$models/llama.gguf" --no-store -n 900 a.txt <"lines.$signal" >out 2>err & chat=$!
+    exec 9>"lines.$signal"; echo 'Where?' >&9
+    for _ in $(seq 200); do [ -s out ] && break; sleep 0.05; done
+    kill -"$signal" $chat; echo 'And where?' >&9 || true
+    status=0; wait $chat || status=$?; exec 9>&-
+    [ $status = 130 ] || fail "status $status after SIG$signal"
+done
+# A model that is written to while it is in use gives no answer and no chunk.
+cp "$models/llama.gguf" used.gguf; mkfifo lines.used
+"$bin" chat -m used.gguf -s used_store -n 2 a.txt <lines.used >out 2>err & chat=$!
+exec 9>lines.used; echo 'Where?' >&9
+for _ in $(seq 200); do [ -s out ] && break; sleep 0.05; done
+words 20 9 >late.txt; cp "$models/llama-untied.gguf" used.gguf; echo '/again Who?' >&9; exec 9>&-
+status=0; wait $chat || status=$?
+[ $status = 1 ] && grep -q 'used.gguf: its file was written to while it is in use' err || fail "an answer of other weights"

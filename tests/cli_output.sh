@@ -66,3 +66,22 @@ if [ "$EUID" != 0 ]; then
     run 0 ask -q 'Where?' -n 1 a.txt --html closed/there # written in place
     chmod 700 closed; chmod 0 page.html; run 1 ask -q 'Where?' -n 1 a.txt --html page.html; says 'cannot read page.html'
 fi
+
+# Others' files that look like ours, the documents themselves, records that are not there yet, and a file that comes while it works.
+echo '{"version": 1, "fingerprint": "ab", "precious": true}' >look.json; cp look.json kept/
+refused --output look.json calibrate --limit 1 a.txt
+"$python" - "$INFOFLOW_MODEL" named.gguf <<'P'
+import gguf, sys
+r = gguf.GGUFReader(sys.argv[1]); w = gguf.GGUFWriter(sys.argv[2], "llama"); w.add_name("infoflow-correction")
+for t in r.tensors: w.add_tensor(t.name, t.data, raw_shape=t.data.shape, raw_dtype=t.tensor_type)
+w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
+P
+cp named.gguf kept/; refused --output named.gguf learn --tokens 1024 a.txt
+run 0 ask -q 'Where?' -n 1 a.txt --html notes.html; echo 'my notes' >>notes.html; cp notes.html kept/
+run 1 ask -q 'Where?' -n 1 notes.html --html ./notes.html; says 'is a document of this question'; cmp -s notes.html kept/notes.html || fail "notes are lost"
+run 1 eval --methods none -n 1 -o new.jsonl --report ./new.jsonl data.jsonl; says 'is the --output itself'
+ln -s linked.jsonl link; run 1 eval --methods none -n 1 -o link --report linked.jsonl data.jsonl; says 'is the --output itself'
+mkfifo questions; "$bin" ask -q 'Where?' -n 1 --html late.html questions >out 2>err & asking=$!
+exec 9>questions; echo 'my notes' >late.html; words 30 5 >&9; exec 9>&-
+status=0; wait $asking || status=$?
+[ $status = 1 ] && grep -q 'would replace' err && grep -q 'my notes' late.html || fail "a file that came meanwhile was replaced"

@@ -63,6 +63,12 @@ int cli_ask(int argc, char **argv) {
         (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
         (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK))
         return result;
+    for (int i = first; html && i < argc; i++) { /* an earlier page, too, may have been written on since */
+        if (same_place(argv[i], html)) {
+            cli_error("--html %s is a document of this question: give the page a file of its own", html);
+            return CLI_FAILED;
+        }
+    }
 
     session s = {0};
     context_documents documents = {0};
@@ -109,7 +115,8 @@ int cli_ask(int argc, char **argv) {
             verdict_print(stderr, &checked, answer);
         profile_print(stderr, &found);
     }
-    if (html && html_write(html, &s, &documents, question, answer) != CLI_OK)
+    /* Looked at again: a file may have come there while the answer was made. */
+    if (html && (output_check("--html", html, OUTPUT_PAGE) != CLI_OK || html_write(html, &s, &documents, question, answer) != CLI_OK))
         result = CLI_FAILED;
 cleanup:
     iflow_answer_free(answer);

@@ -277,7 +277,8 @@ static int show(const json_t *out, bool json, const char *svg) {
     if (svg) {
         text chart = {0};
         bench_svg(out, &chart);
-        result = write_file(svg, chart.bytes, chart.n, false);
+        result = output_check("--svg", svg, OUTPUT_CHART); /* again: a file may have come there meanwhile */
+        result = result == CLI_OK ? write_file(svg, chart.bytes, chart.n, false) : result;
         text_free(&chart);
     }
     if (json)

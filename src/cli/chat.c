@@ -149,13 +149,13 @@ static int talk(chat *c) {
         }
         if (got > 0 && take_line(c, line.bytes, &end) != CLI_OK)
             result = CLI_FAILED;
-        if (ferror(stdout))
+        if (ferror(stdout) || cli_ended())
             break;
     }
     text_free(&line);
     input_close(&in);
     /* On a terminal the user saw what failed and went on; a script wants to know. */
-    return c->terminal ? CLI_OK : result;
+    return cli_ended() ? CLI_INTERRUPTED : c->terminal ? CLI_OK : result;
 }
 
 int cli_chat(int argc, char **argv) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t ended; /* by a signal that means the process, not what it is doing */
 static volatile sig_atomic_t graceful;
 static const char *volatile last_word;
 
@@ -69,6 +70,7 @@ static void on_signal(int number) {
         _exit(CLI_INTERRUPTED);
     }
     interrupted = 1;
+    ended = ended || number != SIGINT;
 }
 
 void cli_last_word(const char *line) {
@@ -88,6 +90,10 @@ void cli_signals(cli_signal_mode mode) {
 
 bool cli_interrupted(void) {
     return interrupted != 0;
+}
+
+bool cli_ended(void) {
+    return ended != 0;
 }
 
 bool cli_take_interrupt(void) {

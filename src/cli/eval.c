@@ -77,7 +77,7 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     eval_summary summary = eval_summary_make(series, e->n_variants, e->n_questions);
     eval_summary_print(&summary);
     verify_print_summary(&summary, e->gate.least);
-    if (e->report)
+    if (e->report && (result = output_check("--report", e->report, OUTPUT_PAGE)) == CLI_OK) /* again: a file may have come there */
         result = eval_report_write(&(eval_report){.path = e->report,
                                                   .data_path = e->data.path,
                                                   .argc = argc,
@@ -243,7 +243,7 @@ int cli_eval(int argc, char **argv) {
 
     /* The files first: their faults show before minutes were spent. */
     bool malformed = false;
-    if (!e.needle && same_file(argv[first], e.output)) {
+    if (!e.needle && same_place(argv[first], e.output)) {
         cli_error("--output %s is the data itself; give the records a file of their own", e.output);
         result = CLI_FAILED;
     }

@@ -96,8 +96,8 @@ static const char script[] =
 /* ---- Before asking ------------------------------------------------------------------------------------------------------------------ */
 
 int eval_report_check(const char *path, const char *data_path, const char *records_path) {
-    const bool is_data = data_path && same_file(data_path, path);
-    if (!is_data && !same_file(path, records_path))
+    const bool is_data = data_path && same_place(data_path, path);
+    if (!is_data && !same_place(path, records_path))
         return output_check("--report", path, OUTPUT_PAGE);
     cli_error("--report %s is %s itself; give the page a file of its own", path, is_data ? "the data" : "the --output");
     return CLI_FAILED;

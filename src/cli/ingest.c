@@ -113,10 +113,10 @@ static bool take_name(ingest *in, const char *name, const char *path, size_t lin
  * says, so that none replaces another. No path of a file begins so. */
 static char *passing_name(const document *doc, bool titled) {
     const char *from = doc->source ? "pipe" : "stdin";
-    uint64_t hash = TEXT_HASH;
+    uint64_t hash = text_hash(TEXT_HASH, &doc->passages, sizeof doc->passages);
     for (size_t i = 0; i < doc->n_parts; i++) {
+        hash = text_hash(hash, &doc->part_bytes[i], sizeof doc->part_bytes[i]); /* parts do not run together */
         hash = text_hash(hash, doc->part[i], doc->part_bytes[i]);
-        hash = text_hash(hash, &doc->passages, sizeof doc->passages); /* parts do not run together */
     }
     return titled ? text_format("%s/%s #%016" PRIx64, from, doc->name, hash) : text_format("%s #%016" PRIx64, from, hash);
 }

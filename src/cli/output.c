@@ -5,33 +5,59 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What a kind is called, what its files begin with, and a word that follows soon. */
-static const struct {
-    const char *name, *beginning, *word;
-} known[] = {
-    [OUTPUT_PAGE] = {"page", "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta http-equiv=\"Content-Security-Policy\"",
-                     "default-src 'none'"},
-    [OUTPUT_CHART] = {"chart", "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 560 430\">\n<style>", ""},
-    [OUTPUT_PROFILE] = {"profile", "{", "\"fingerprint\""},
-    [OUTPUT_CORRECTION] = {"correction", "GGUF", "infoflow-correction"},
-};
+static const char *const kind_name[] = {
+    [OUTPUT_PAGE] = "page", [OUTPUT_CHART] = "chart", [OUTPUT_PROFILE] = "profile", [OUTPUT_CORRECTION] = "correction"};
 
-static bool has_word(const char *bytes, size_t n, const char *word) {
-    return memmem(bytes, n, word, strlen(word)) != NULL;
+enum { HEAD_BYTES = 256 };
+
+static bool begins(const char *bytes, size_t n, const char *with, size_t n_with) {
+    return n >= n_with && memcmp(bytes, with, n_with) == 0;
 }
 
-/* Whether a file that is there may be replaced. */
-static bool is_ours(int fd, output_kind kind) {
-    char bytes[1024];
-    const size_t length = strlen(known[kind].beginning);
+/* A GGUF file whose first key says that it is a correction. */
+static bool is_correction(const char *bytes, size_t n) {
+    enum { AT_KEY = 24 };
+    static const char key[] = "\x14\0\0\0\0\0\0\0general.architecture\x08\0\0\0\x13\0\0\0\0\0\0\0infoflow-correction";
+    return begins(bytes, n, "GGUF", 4) && n > AT_KEY && begins(bytes + AT_KEY, n - AT_KEY, key, sizeof key - 1);
+}
+
+static bool is_profile(const char *path) {
+    static const char *const member[] = {"version", "fingerprint", "method", "score", "score_layers", "behind", "ratio", "trusted_ratio"};
+    json_t *root = json_load_file(path, 0, NULL);
+    bool all = json_is_object(root);
+    for (size_t i = 0; i < COUNT_OF(member); i++)
+        all = all && json_object_get(root, member[i]);
+    json_decref(root);
+    return all;
+}
+
+/* Whether a regular file that is there may be replaced: it is empty, or an earlier one of the same kind. */
+static bool is_ours(int fd, const char *path, off_t n_bytes, output_kind kind) {
+    static const char page[] = "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<meta "
+                               "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'";
+    static const char chart[] = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 560 430\">\n<style>";
+    enum { MOST_OF_A_PROFILE = 16 << 20 };
+    char bytes[HEAD_BYTES];
     const ssize_t n = pread(fd, bytes, sizeof bytes, 0);
-    return n == 0 || (n > 0 && (size_t)n >= length && memcmp(bytes, known[kind].beginning, length) == 0 &&
-                      has_word(bytes, (size_t)n, known[kind].word));
+    if (n <= 0)
+        return n == 0;
+    switch (kind) {
+    case OUTPUT_PAGE:
+        return begins(bytes, (size_t)n, page, sizeof page - 1);
+    case OUTPUT_CHART:
+        return begins(bytes, (size_t)n, chart, sizeof chart - 1);
+    case OUTPUT_PROFILE:
+        return n_bytes <= MOST_OF_A_PROFILE && is_profile(path);
+    case OUTPUT_CORRECTION:
+        return is_correction(bytes, (size_t)n);
+    }
+    return false;
 }
 
 /* The directory that the file would be made in; a new string. */
@@ -93,6 +119,25 @@ bool same_file(const char *a, const char *b) {
     return strcmp(a, b) == 0 || (both && x.st_dev == y.st_dev && x.st_ino == y.st_ino);
 }
 
+/* Where a file of this name is, or would be: its directory as resolved, and its last name. A new string. */
+static char *place_of(const char *path) {
+    char *real = follow(path), *directory = directory_of(real), *resolved = realpath(directory, NULL);
+    const char *slash = strrchr(real, '/');
+    char *place = text_format("%s/%s", resolved ? resolved : directory, slash ? slash + 1 : real);
+    free(real);
+    free(directory);
+    free(resolved);
+    return place;
+}
+
+bool same_place(const char *a, const char *b) {
+    char *x = place_of(a), *y = place_of(b);
+    const bool same = same_file(a, b) || strcmp(x, y) == 0;
+    free(x);
+    free(y);
+    return same;
+}
+
 int output_check(const char *option, const char *path, output_kind kind) {
     struct stat file = {0}, link = {0};
     char *why = NULL;
@@ -109,9 +154,9 @@ int output_check(const char *option, const char *path, output_kind kind) {
         cli_error("%s: cannot read %s, so that it would be replaced unseen: %s", option, path, strerror(errno));
         goto cleanup;
     }
-    if (fd >= 0 && !is_ours(fd, kind)) {
+    if (fd >= 0 && !is_ours(fd, path, file.st_size, kind)) {
         cli_error("%s %s would replace a file that is no %s of infoflow: give another name, or delete the file first", option, path,
-                  known[kind].name);
+                  kind_name[kind]);
         goto cleanup;
     }
     if (exists) {

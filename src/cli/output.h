@@ -13,5 +13,7 @@ int output_check(const char *option, const char *path, output_kind kind);
 
 /* Whether two paths are one file, or one name. "-" as the first is standard input. */
 bool same_file(const char *a, const char *b);
+/* The same, or would be one, however they are spelt. */
+bool same_place(const char *a, const char *b);
 
 #endif

@@ -349,6 +349,7 @@ static iflow_status compute(iflow_context *ctx, const iflow_context_chunk *chunk
         status = making_begin(ctx, &chunk[i], &m[i]);
     }
     status = status ? status : prefill_behind(ctx, m, n);
+    status = status ? status : iflow_model_unchanged(ctx->model); /* else the chunk were of other weights than its id says */
     for (size_t i = 0; !status && i < n; i++) {
         iflow_blob blob = {0};
         status = making_encode(ctx, &m[i], &blob);

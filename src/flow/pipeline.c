@@ -489,6 +489,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
         return IFLOW_E_ARG;
     }
     iflow_status status = iflow_params_check(ctx, params, true);
+    status = status ? status : iflow_model_unchanged(ctx->model);
     if (!status && ctx->n_chunks == 0) {
         status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
     }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ggml's and libllama's warnings are about how models were converted and nothing a user can mend; their errors count as warnings, since
  * what failed is reported by the status. */
@@ -59,6 +61,35 @@ static iflow_status find_device(const char *name, ggml_backend_dev_t *out) {
     return IFLOW_OK;
 }
 
+/* Takes the descriptors of mapped files over, to see whether somebody writes to them later. */
+static iflow_status watch_files(iflow_model *model, iflow_parts *parts) {
+    if (!model->map) {
+        return IFLOW_OK;
+    }
+    model->watch = iflow_calloc(parts->n, sizeof *model->watch);
+    if (!model->watch) {
+        return iflow_fail_memory(parts->n * sizeof *model->watch);
+    }
+    for (size_t i = 0; i < parts->n; i++) {
+        iflow_part *part = &parts->part[i];
+        model->watch[i] = (iflow_watch){.fd = part->fd, .n_bytes = part->st.st_size, .written = part->st.st_mtim};
+        part->fd = -1;
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_model_unchanged(const iflow_model *model) {
+    for (int i = 0; model->watch && i < model->n_parts; i++) {
+        const iflow_watch *watch = &model->watch[i];
+        struct stat st;
+        if (fstat(watch->fd, &st) || st.st_size != watch->n_bytes || st.st_mtim.tv_sec != watch->written.tv_sec ||
+            st.st_mtim.tv_nsec != watch->written.tv_nsec) {
+            return iflow_fail(IFLOW_E_IO, "model %s: its file was written to while it is in use; load it again", model->path);
+        }
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out) {
     static const iflow_model_params defaults = {0};
     if (IFLOW_MISSING(path) || IFLOW_MISSING(out)) {
@@ -94,7 +125,7 @@ iflow_status iflow_model_load(const char *path, const iflow_model_params *params
     /* The identity last: it can take long, and what is wrong with a file shows sooner otherwise. */
     if ((status = iflow_weights_load(model, &parts, params)) || (status = iflow_vocab_load(model, gguf)) ||
         (status = iflow_parts_check(&parts)) || (status = iflow_identity(&parts, params, model->fingerprint)) ||
-        (status = iflow_parts_check(&parts))) {
+        (status = iflow_parts_check(&parts)) || (status = watch_files(model, &parts))) {
         goto cleanup;
     }
 
@@ -112,6 +143,10 @@ void iflow_model_free(iflow_model *model) {
     if (model) {
         iflow_vocab_free(model);
         iflow_weights_free(model);
+        for (int i = 0; model->watch && i < model->n_parts; i++) {
+            close(model->watch[i].fd);
+        }
+        free(model->watch);
         free(model->path);
         free(model);
     }

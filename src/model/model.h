@@ -25,6 +25,13 @@ typedef struct iflow_layer {
 
 enum { IFLOW_MAX_BUFTS = 8 };
 
+/* A file that is mapped, and what it was when it was. */
+typedef struct iflow_watch {
+    int fd;
+    int64_t n_bytes;
+    struct timespec written;
+} iflow_watch;
+
 struct iflow_model {
     char *path;
     const iflow_arch *arch;
@@ -52,7 +59,9 @@ struct iflow_model {
     void *map;  /* the mapped files, one behind the other, each from a page of its own; or NULL */
     size_t map_bytes;
 
-    bool digits_take_long;     /* tokenising a run of digits takes time by the square of its length */
+    bool digits_take_long; /* tokenising a run of digits takes time by the square of its length */
+    iflow_watch *watch;    /* [n_parts]: the mapped files, or NULL */
+
     struct llama_model *vocab; /* tokenizer and chat template only */
     char **marker;             /* control tokens that libllama finds in any text, as the vocabulary has them as a user's own */
     size_t n_markers;
@@ -63,6 +72,9 @@ struct iflow_model {
 /* weights.c: checks every tensor's shape and type, places it and loads it. */
 iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const iflow_model_params *params);
 void iflow_weights_free(iflow_model *model);
+
+/* load.c: E_IO where a mapped file was written to since the model was loaded: what is computed now is not of the model's identity. */
+iflow_status iflow_model_unchanged(const iflow_model *model);
 
 /* How a weight lies, for our products; OTHER also where ggml's are to be used. */
 iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_tensor *weight);

@@ -3,6 +3,7 @@
 #include "model/model.h"
 #include "model/stack.h"
 
+#include <ctype.h>
 #include <llama.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,7 +211,10 @@ static size_t before_marker(const iflow_model *model, const char *text, size_t n
     size_t n = n_bytes;
     for (size_t i = 0; i < model->n_markers; i++) {
         const char *found = memmem(text, n, model->marker[i], strlen(model->marker[i]));
-        n = found ? (size_t)(found - text) + 1 : n; /* markers begin with an ASCII character */
+        n = found ? (size_t)(found - text) + 1 : n;
+    }
+    while (n < n_bytes && (text[n] & 0xc0) == 0x80) { /* behind a whole character */
+        n++;
     }
     return n;
 }
@@ -315,29 +319,37 @@ static iflow_status find_sink(iflow_model *model, const struct gguf_context *ggu
     return IFLOW_OK;
 }
 
-/* Whether a token of a user's own is one that turns are made of: the chat template writes it, or an answer ends with it. */
-static bool is_marker(const struct llama_vocab *vocab, const char *template, int32_t token, const char *text) {
-    return strlen(text) > 1 && (text[0] == '<' || text[0] == '[') &&
-           (llama_vocab_is_eog(vocab, token) || (template && strstr(template, text)));
+/* Whether a token of a user's own is one that turns are made of: an answer ends with it, the chat template or a turn has it, or it looks
+ * like one. */
+static bool is_marker(const struct llama_vocab *vocab, const char *template, const iflow_chat *chat, int32_t token, const char *text) {
+    const char *const turns[] = {template ? template : "", chat->open, chat->header, chat->footer, chat->between};
+    const size_t n = strlen(text);
+    bool found = llama_vocab_is_eog(vocab, token) || (n > 4 && !strncmp(text, "<|", 2) && !strcmp(text + n - 2, "|>"));
+    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
+        found = found || strstr(turns[i], text);
+    }
+    return found && n > 1 && !is_white(text[0]) && !isalnum((unsigned char)text[0]); /* words and white space are in templates, too */
 }
 
 static iflow_status list_markers(iflow_model *model) {
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
     const char *template = llama_model_chat_template(model->vocab, NULL);
-    iflow_status status = IFLOW_OK;
+    iflow_chat chat = {0};
+    iflow_status status = iflow_chat_split(model, "S", &chat);
     size_t capacity = 0;
     for (int32_t token = 0; token < model->n_vocab && !status; token++) {
         char *text = NULL;
         if (!(llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_USER_DEFINED)) {
             continue;
         }
-        if (!(status = iflow_detokenize(model, &token, 1, &text)) && is_marker(vocab, template, token, text) &&
+        if (!(status = iflow_detokenize(model, &token, 1, &text)) && is_marker(vocab, template, &chat, token, text) &&
             !(status = iflow_reserve((void **)&model->marker, &capacity, model->n_markers + 1, sizeof *model->marker))) {
             model->marker[model->n_markers++] = text;
             text = NULL;
         }
         free(text);
     }
+    iflow_chat_free(&chat);
     return status;
 }
 
