@@ -326,7 +326,7 @@ static bool is_marker(const struct llama_vocab *vocab, const char *template, con
     const size_t n = strlen(text);
     bool found = llama_vocab_is_eog(vocab, token) || (n > 4 && !strncmp(text, "<|", 2) && !strcmp(text + n - 2, "|>"));
     for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
-        found = found || strstr(turns[i], text);
+        found = found || (turns[i] && strstr(turns[i], text));
     }
     return found && n > 1 && !is_white(text[0]) && !isalnum((unsigned char)text[0]); /* words and white space are in templates, too */
 }
