@@ -1,11 +1,9 @@
 /* numbers.c - whether a model's weights are finite: of quantised blocks the scales, as their other parts are whole numbers. */
 #include "model/numbers.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { READ_BYTES = 1 << 18, PROGRESS_BYTES = 64 << 20, MAX_SCALES = 2 };
 
@@ -70,16 +68,9 @@ static iflow_status check_tensor(const iflow_part *part, int64_t i, unsigned cha
     const uint64_t start = gguf_get_data_offset(part->gguf) + gguf_get_tensor_offset(part->gguf, i);
     for (size_t at = 0; at < size; at += step) {
         const size_t n = size - at < step ? size - at : step;
-        for (size_t done = 0; done < n;) {
-            const ssize_t got = pread(part->fd, bytes + done, n - done, (off_t)(start + at + done));
-            if (got < 0 && errno == EINTR) {
-                continue;
-            }
-            if (got <= 0) {
-                return iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", part->path, gguf_get_tensor_name(part->gguf, i),
-                                  got ? strerror(errno) : "end of file");
-            }
-            done += (size_t)got;
+        const iflow_status status = iflow_part_read(part, gguf_get_tensor_name(part->gguf, i), start + at, bytes, n);
+        if (status) {
+            return status;
         }
         if (!bytes_finite(type, bytes, n, values)) {
             return iflow_fail(IFLOW_E_NOT_FINITE,

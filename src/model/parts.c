@@ -17,20 +17,28 @@ typedef struct split {
 
 enum { MAX_PARTS = 65535 }; /* the format's numbers have 16 bits */
 
-/* Reads up to n bytes from the beginning of a file. */
-static size_t read_head(int fd, char *out, size_t n) {
+/* Reads n bytes at `offset`, fewer where the file ends (errno is 0 then) or cannot be read. */
+static size_t read_at(int fd, uint64_t offset, void *out, size_t n) {
     size_t done = 0;
     while (done < n) {
-        const ssize_t got = pread(fd, out + done, n - done, (off_t)done);
+        const ssize_t got = pread(fd, (char *)out + done, n - done, (off_t)(offset + done));
         if (got < 0 && errno == EINTR) {
             continue;
         }
         if (got <= 0) {
+            errno = got ? errno : 0;
             break;
         }
         done += (size_t)got;
     }
     return done;
+}
+
+iflow_status iflow_part_read(const iflow_part *part, const char *tensor, uint64_t offset, void *out, size_t n) {
+    if (read_at(part->fd, offset, out, n) < n) {
+        return iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", part->path, tensor, errno ? strerror(errno) : "end of file");
+    }
+    return IFLOW_OK;
 }
 
 /* Every tensor must lie inside the file: ggml trusts the offsets. */
@@ -59,7 +67,7 @@ static iflow_status open_part(char *path, iflow_parts *parts) {
         return iflow_not_a_file(path, &part->st);
     }
     char head[512];
-    const size_t n = read_head(part->fd, head, sizeof head);
+    const size_t n = read_at(part->fd, 0, head, sizeof head);
     if (n < 8 || memcmp(head, GGUF_MAGIC, 4) != 0) {
         return iflow_not_a_model(path, head, n, (uint64_t)part->st.st_size);
     }

@@ -40,6 +40,9 @@ iflow_status iflow_parts_check(const iflow_parts *parts);
 /* A tensor and the part that it is in; NULL when there is none of this name. */
 const struct ggml_tensor *iflow_parts_find(const iflow_parts *parts, const char *name, const iflow_part **part);
 
+/* n bytes at `offset` of the part's file, which belong to the tensor of this name: E_IO names it. */
+iflow_status iflow_part_read(const iflow_part *part, const char *tensor, uint64_t offset, void *out, size_t n);
+
 /* what.c: E_FORMAT that says what a file is which is no GGUF file that can be read, and what would be right. head: its first n bytes. */
 iflow_status iflow_not_a_model(const char *path, const char *head, size_t n, uint64_t file_bytes);
 /* The same for what is no regular file. */

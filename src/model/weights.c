@@ -223,17 +223,7 @@ static bool load_mapped(loader *l, int c) {
 static iflow_status read_tensor(const loader *l, const struct ggml_tensor *t, char *out, size_t n_bytes) {
     const iflow_part *part = NULL;
     const uint64_t offset = file_offset(l, t, &part);
-    for (size_t done = 0; done < n_bytes;) {
-        const ssize_t got = pread(part->fd, out + done, n_bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got <= 0) {
-            return iflow_fail(IFLOW_E_IO, "%s: cannot read tensor %s: %s", part->path, t->name, got ? strerror(errno) : "end of file");
-        }
-        done += (size_t)got;
-    }
-    return IFLOW_OK;
+    return iflow_part_read(part, t->name, offset, out, n_bytes);
 }
 
 /* The others are copied, and repacked on the way by their buffer type. */
