@@ -1,4 +1,4 @@
-/* base.h - what every room uses: failing with a message, logging, time, growing arrays, hashing. */
+/* base.h - what every room uses: failing with a message, logging, time, growing arrays, hashing, numbers that are not finite. */
 #ifndef IFLOW_BASE_H
 #define IFLOW_BASE_H
 
@@ -62,6 +62,9 @@ typedef struct iflow_hasher iflow_hasher;
 iflow_hasher *iflow_hasher_new(void);
 void iflow_hasher_add(iflow_hasher *hasher, const void *data, size_t n_bytes);
 void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
+
+/* Index of the first of n numbers that is NaN or infinite; n: none is. */
+size_t iflow_finite_first(const float *value, size_t n);
 
 /* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character
  * cut off at the end is invalid. */

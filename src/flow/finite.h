@@ -4,9 +4,6 @@
 
 #include "base/base.h"
 
-/* Index of the first of n numbers that is NaN or infinite; n: none is. */
-size_t iflow_finite_first(const float *value, size_t n);
-
 /* E_NOT_FINITE for a number, which the format names: "the score at position 5" becomes "the score at position 5 is not a number:
  * ...". */
 iflow_status iflow_not_finite(double value, const char *format, ...) IFLOW_PRINTF(2, 3);

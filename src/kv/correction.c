@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gguf.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,14 +43,8 @@ static void part_name(int i, int layer, char name[GGML_MAX_NAME]) {
 /* Whether all numbers of a tensor are finite. */
 static bool part_finite(int i, const void *bytes, size_t n) {
     size_t at = 0;
-    if (part[i].type == GGML_TYPE_F16) {
-        return iflow_rows_finite(IFLOW_KV_F16, bytes, n * sizeof(uint16_t), &at);
-    }
-    const float *number = bytes;
-    while (at < n && isfinite(number[at])) {
-        at++;
-    }
-    return at == n;
+    return part[i].type == GGML_TYPE_F16 ? iflow_rows_finite(IFLOW_KV_F16, bytes, n * sizeof(uint16_t), &at)
+                                         : iflow_finite_first(bytes, n) == n;
 }
 
 /* ---- Writing ------------------------------------------------------------------------------------------------------------------------ */

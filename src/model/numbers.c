@@ -1,7 +1,6 @@
 /* numbers.c - whether a model's weights are finite: of quantised blocks the scales, as their other parts are whole numbers. */
 #include "model/numbers.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,14 +20,6 @@ static bool is_finite_f16(const unsigned char *at) {
     return (at[1] & 0x7c) != 0x7c; /* little-endian */
 }
 
-static bool f32_finite(const unsigned char *bytes, size_t n) {
-    bool good = true;
-    for (size_t i = 0; i < n; i += 4) {
-        good &= (bytes[i + 3] & 0x7f) != 0x7f || !(bytes[i + 2] & 0x80);
-    }
-    return good;
-}
-
 static bool scales_finite(const int at[MAX_SCALES], size_t block_bytes, const unsigned char *bytes, size_t n) {
     bool good = true;
     for (int s = 0; s < MAX_SCALES && at[s] >= 0; s++) {
@@ -42,7 +33,7 @@ static bool scales_finite(const int at[MAX_SCALES], size_t block_bytes, const un
 /* values: room for the numbers of READ_BYTES of any type. */
 static bool bytes_finite(enum ggml_type type, const unsigned char *bytes, size_t n, float *values) {
     if (type == GGML_TYPE_F32) {
-        return f32_finite(bytes, n);
+        return iflow_finite_first((const float *)(const void *)bytes, n / sizeof(float)) == n / sizeof(float);
     }
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         if (scales[i].type == type) {
@@ -55,11 +46,7 @@ static bool bytes_finite(enum ggml_type type, const unsigned char *bytes, size_t
         return true; /* whole numbers */
     }
     traits->to_float(bytes, values, (int64_t)count);
-    bool good = true;
-    for (size_t i = 0; i < count; i++) {
-        good &= isfinite(values[i]) != 0;
-    }
-    return good;
+    return iflow_finite_first(values, count) == count;
 }
 
 static iflow_status check_tensor(const iflow_part *part, int64_t i, unsigned char *bytes, float *values) {
