@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the form of the sources: layout (clang-format), a build with clang, and clang-tidy. Usage: scripts/lint.sh CLANG_BUILD_DIR [JOBS]
+# Checks the form of the sources: layout (clang-format), which room includes which, a build with clang, and clang-tidy.
+# Usage: scripts/lint.sh CLANG_BUILD_DIR [JOBS]
 # Each check runs even if the one before it failed, so that one run tells everything.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -13,6 +14,7 @@ mapfile -t compiled < <(python3 -c 'import json, sys; print("\n".join(sorted({c[
 if [ ${#compiled[@]} -eq 0 ]; then echo "lint: no sources in $build/compile_commands.json" >&2; exit 1; fi
 
 clang-format --dry-run -Werror "${all[@]}" || failed+=(clang-format)
+python3 scripts/rooms.py || failed+=(rooms)
 cmake --build "$build" --parallel "$jobs" || failed+=(clang)
 printf '%s\0' "${compiled[@]}" | xargs -0 -n 1 -P "$jobs" clang-tidy --quiet -p "$build" 2>/dev/null || failed+=(clang-tidy)
 for source in "${all[@]}"; do

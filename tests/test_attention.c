@@ -1,5 +1,5 @@
 /* test_attention.c - our attention: against f64, against ggml's, and whatever goes with a query. */
-#include "model/attention_kernels.h"
+#include "kernels/attention_kernels.h"
 #include "support.h"
 #include "tolerance.h"
 

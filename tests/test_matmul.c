@@ -1,5 +1,5 @@
 /* test_matmul.c - our products by quantised weights: against their definition, against ggml's, and whatever goes with a row. */
-#include "model/matmul_kernels.h"
+#include "kernels/matmul_kernels.h"
 #include "support.h"
 #include "tolerance.h"
 

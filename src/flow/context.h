@@ -2,12 +2,12 @@
 #ifndef IFLOW_FLOW_CONTEXT_H
 #define IFLOW_FLOW_CONTEXT_H
 
+#include "compute/engine.h"
 #include "flow/behind.h"
 #include "flow/busy.h"
 #include "kv/cache.h"
 #include "kv/correction.h"
 #include "kv/store.h"
-#include "model/engine.h"
 
 /* Rows, tokens of a document's pieces and positions are ints, of which sums must be possible. */
 enum { IFLOW_MAX_CTX = 1 << 30, IFLOW_MAX_UBATCH = 1 << 16 };

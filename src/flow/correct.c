@@ -1,6 +1,8 @@
 /* correct.c - a correction's features, and its application to chunks. */
 #include "flow/correct.h"
 
+#include "compute/edits.h"
+
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,6 +1,7 @@
 /* drift.c - what the recomputed tokens changed by, its mean a chunk, and the shift of the others. */
 #include "flow/drift.h"
 
+#include "compute/edits.h"
 #include "flow/finite.h"
 #include "flow/select.h"
 

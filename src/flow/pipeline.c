@@ -1,4 +1,5 @@
 /* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
+#include "compute/edits.h"
 #include "flow/blend.h"
 #include "flow/context.h"
 #include "flow/correct.h"

@@ -2,7 +2,7 @@
 #ifndef IFLOW_FLOW_SCORE_H
 #define IFLOW_FLOW_SCORE_H
 
-#include "model/engine.h"
+#include "compute/engine.h"
 
 enum { IFLOW_MAX_SCORE_LAYERS = IFLOW_MAX_OBSERVED };
 
@@ -10,7 +10,7 @@ enum { IFLOW_MAX_SCORE_LAYERS = IFLOW_MAX_OBSERVED };
  * layers without duplicates. E_ARG naming a layer that is not there. */
 iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer, int layer[IFLOW_MAX_SCORE_LAYERS], int *n);
 
-/* What a scoring pass must observe for a score: flags of model/engine.h. */
+/* What a scoring pass must observe for a score: flags of compute/engine.h. */
 int iflow_score_observations(iflow_score kind);
 
 /* Scores of the n context positions from observed [n_layers, observations, stride]; 0 in the head's n_head. E_MEMORY. */

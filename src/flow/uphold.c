@@ -1,9 +1,10 @@
 /* uphold.c - the witnesses, what they tell, and taking the rest back. */
 #include "flow/uphold.h"
 
+#include "compute/edits.h"
+#include "compute/graph.h"
 #include "flow/finite.h"
 #include "flow/select.h"
-#include "model/graph.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@
 #ifndef IFLOW_KV_CACHE_H
 #define IFLOW_KV_CACHE_H
 
+#include "compute/engine.h"
 #include "kv/chunk.h"
-#include "model/engine.h"
 
 enum { IFLOW_CACHE_STEP = 256 };
 

@@ -4,7 +4,7 @@
 #ifndef IFLOW_KV_CORRECTION_H
 #define IFLOW_KV_CORRECTION_H
 
-#include "model/engine.h"
+#include "compute/edits.h"
 
 /* Numbers of a token's place that a map takes in beside K and V: one, three of its place in its chunk, one of its place in the context. */
 enum { IFLOW_CORRECTION_FEATURES = 5 };

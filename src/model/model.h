@@ -2,8 +2,8 @@
 #ifndef IFLOW_MODEL_MODEL_H
 #define IFLOW_MODEL_MODEL_H
 
+#include "kernels/matmul.h"
 #include "model/arch.h"
-#include "model/matmul.h"
 #include "model/parts.h"
 
 #include <ggml-backend.h>

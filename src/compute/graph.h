@@ -1,9 +1,9 @@
 /* graph.h - the decoder as a ggml graph: built for a shape, computed with any inputs of that shape. */
-#ifndef IFLOW_MODEL_GRAPH_H
-#define IFLOW_MODEL_GRAPH_H
+#ifndef IFLOW_COMPUTE_GRAPH_H
+#define IFLOW_COMPUTE_GRAPH_H
 
-#include "model/attention.h"
-#include "model/engine.h"
+#include "compute/engine.h"
+#include "kernels/attention.h"
 
 /* All that a graph's structure depends on. Compared with memcmp: zero it first. */
 typedef struct iflow_graph_shape {

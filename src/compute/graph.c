@@ -1,5 +1,5 @@
 /* graph.c - one decoder layer, and the decoder, from ggml ops alone. Shapes are in ggml's order, fastest axis first. */
-#include "model/graph.h"
+#include "compute/graph.h"
 
 #include "model/guard.h"
 

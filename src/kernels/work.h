@@ -1,6 +1,6 @@
 /* work.h - items of work that the threads of one op of a graph take, one after another. */
-#ifndef IFLOW_MODEL_WORK_H
-#define IFLOW_MODEL_WORK_H
+#ifndef IFLOW_KERNELS_WORK_H
+#define IFLOW_KERNELS_WORK_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

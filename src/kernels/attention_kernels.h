@@ -1,14 +1,14 @@
 /* attention_kernels.h - what a processor's kernels for attention do, and what lies between them. */
-#ifndef IFLOW_MODEL_ATTENTION_KERNELS_H
-#define IFLOW_MODEL_ATTENTION_KERNELS_H
+#ifndef IFLOW_KERNELS_ATTENTION_KERNELS_H
+#define IFLOW_KERNELS_ATTENTION_KERNELS_H
 
-#include "model/attention.h"
+#include "kernels/attention.h"
 
 #include <stdint.h>
 
 enum {
     IFLOW_QUERY_PANEL = 6, /* queries, each of one head, that go together: with 64 keys they fill the registers of AVX-512 */
-    IFLOW_KEY_BLOCK = 64,  /* keys that go together, from row 0 on: a query's sums are cut at the same keys always */
+    IFLOW_KEY_BLOCK = IFLOW_ATTENTION_BLOCK, /* keys that go together: a query's sums are cut at the same keys always */
     IFLOW_MAX_EMBD_HEAD = 128,
 };
 

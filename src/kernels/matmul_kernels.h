@@ -1,8 +1,8 @@
 /* matmul_kernels.h - what a processor's kernels for products do, and the two formats between them. */
-#ifndef IFLOW_MODEL_MATMUL_KERNELS_H
-#define IFLOW_MODEL_MATMUL_KERNELS_H
+#ifndef IFLOW_KERNELS_MATMUL_KERNELS_H
+#define IFLOW_KERNELS_MATMUL_KERNELS_H
 
-#include "model/matmul.h"
+#include "kernels/matmul.h"
 
 #include <stdint.h>
 

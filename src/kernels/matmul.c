@@ -1,6 +1,6 @@
 /* matmul.c - products as ggml ops: which weights they take, and which thread does which part. */
-#include "model/matmul_kernels.h"
-#include "model/work.h"
+#include "kernels/matmul_kernels.h"
+#include "kernels/work.h"
 
 #include <assert.h>
 #include <string.h>

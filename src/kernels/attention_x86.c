@@ -1,6 +1,6 @@
 /* attention_x86.c - kernels for attention on x86: AVX2, and AVX-512. One build has both and runs what the processor has. */
-#include "model/attention_kernels.h"
-#include "model/x86.h"
+#include "kernels/attention_kernels.h"
+#include "kernels/x86.h"
 
 #if defined(__x86_64__)
 

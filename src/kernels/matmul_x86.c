@@ -1,6 +1,6 @@
 /* matmul_x86.c - kernels for products on x86: AVX2, and AVX-512 with VNNI. One build has both and runs what the processor has. */
-#include "model/matmul_kernels.h"
-#include "model/x86.h"
+#include "kernels/matmul_kernels.h"
+#include "kernels/x86.h"
 
 #if defined(__x86_64__)
 

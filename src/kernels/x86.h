@@ -1,6 +1,6 @@
 /* x86.h - which processor features the kernels go by. */
-#ifndef IFLOW_MODEL_X86_H
-#define IFLOW_MODEL_X86_H
+#ifndef IFLOW_KERNELS_X86_H
+#define IFLOW_KERNELS_X86_H
 
 #include <stdbool.h>
 

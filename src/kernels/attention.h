@@ -1,13 +1,19 @@
 /* attention.h - attention over the cache on the CPU, by kernels of our own where the processor has what they need. */
-#ifndef IFLOW_MODEL_ATTENTION_H
-#define IFLOW_MODEL_ATTENTION_H
+#ifndef IFLOW_KERNELS_ATTENTION_H
+#define IFLOW_KERNELS_ATTENTION_H
 
 #include <ggml.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* All is computed in f32. A query's result is the same whatever other queries go with it and however many threads (but rounded otherwise
  * where fewer than 8 see more than 512 keys), and no further from attention in f64 than ggml's (tests/test_attention.c). */
+
+/* Keys that are taken together, from row 0 on. */
+enum { IFLOW_ATTENTION_BLOCK = 64 };
+
+enum { IFLOW_ROW_EMPTY = INT32_MAX }; /* position of a row that holds nothing: greater than any query's, so nobody sees it */
 
 /* A query's heads that share a KV head share what unpacking its keys costs, and so do queries. Below this many, queries times such heads,
  * ggml's attention is faster: measured at 1 to 7 and more. */

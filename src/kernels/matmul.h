@@ -1,6 +1,6 @@
 /* matmul.h - products of many rows by a quantised weight on the CPU, by kernels of our own where the processor has what they need. */
-#ifndef IFLOW_MODEL_MATMUL_H
-#define IFLOW_MODEL_MATMUL_H
+#ifndef IFLOW_KERNELS_MATMUL_H
+#define IFLOW_KERNELS_MATMUL_H
 
 #include <ggml.h>
 #include <stdatomic.h>

@@ -1,7 +1,6 @@
 /* attention.c - attention as a ggml op: which heads it takes, and which thread does which queries. */
-#include "model/attention_kernels.h"
-#include "model/engine.h"
-#include "model/work.h"
+#include "kernels/attention_kernels.h"
+#include "kernels/work.h"
 
 #include <assert.h>
 #include <math.h>
@@ -19,8 +18,6 @@ bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv) {
     const bool size = n_embd_head == 32 || n_embd_head == 64 || n_embd_head == 96 || n_embd_head == 128;
     return iflow_attention_kernels_get(0) && size && n_head / n_head_kv <= MIN_PANELS * IFLOW_QUERY_PANEL;
 }
-
-static_assert((int)IFLOW_ROWS_BLOCK == (int)IFLOW_KEY_BLOCK, "engine.h tells what begins at a block");
 
 /* An item of work: queries [first, end) of one sequence, each with the heads of one KV head, over one part of the keys. */
 typedef struct item {

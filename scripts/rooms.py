@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Checks that includes go down: a room of src/ includes itself and the rooms below it, never one above. Usage: scripts/rooms.py"""
+
+import re
+import sys
+from pathlib import Path
+
+# From the lowest to the highest. Rooms of one line do not include each other, but for the laboratory, which may use everything.
+ROOMS = [["base"], ["kernels"], ["model"], ["compute"], ["kv"], ["flow"], ["service"], ["cli", "server"], ["lab"]]
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+SRC = Path(__file__).resolve().parent.parent / "src"
+
+
+def main() -> int:
+    bad = 0
+    for path in sorted(SRC.glob("*/**/*")):
+        if path.suffix not in (".c", ".h", ".cpp"):
+            continue
+        room = path.relative_to(SRC).parts[0]
+        if room not in LEVEL:
+            print(f"src/{room}: no room of this name stands in scripts/rooms.py", file=sys.stderr)
+            bad += 1
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = re.match(r'\s*#\s*include\s+"([a-z]+)/', line)
+            other = found.group(1) if found else room
+            if other in LEVEL and other != room and LEVEL[other] >= LEVEL[room]:
+                print(f"{path.relative_to(SRC.parent)}:{number}: {room} includes {other}, which is not below it", file=sys.stderr)
+                bad += 1
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
