@@ -82,15 +82,15 @@ float *support_logits(iflow_context *ctx, int32_t token, int n_rows) {
     float *logits = calloc((size_t)ctx->model->n_vocab, sizeof *logits);
     assert_non_null(logits);
     const int32_t at = n_rows - 1;
-    const iflow_pass pass = {.token = &token, .pos = &at, .row = &at, .n = 1, .logits = true, .out = logits};
-    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass));
+    const iflow_pass pass = {.token = &token, .order = &at, .row = &at, .n = 1, .logits = true, .out = logits};
+    assert_ok(iflow_seq_forward(&ctx->seq, &pass));
     return logits;
 }
 
 float *support_every_logits(const iflow_model *model, const int32_t *token, const int32_t *row, int n, int n_threads) {
     iflow_context *ctx = NULL;
     assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = n_threads}, &ctx));
-    assert_ok(iflow_cache_reserve(&ctx->cache, n));
+    assert_ok(iflow_seq_reserve(&ctx->seq, n));
     float *out = malloc((size_t)n * (size_t)model->n_vocab * sizeof *out);
     int32_t *pos = malloc((size_t)n * sizeof *pos);
     assert_non_null(out);
@@ -98,8 +98,8 @@ float *support_every_logits(const iflow_model *model, const int32_t *token, cons
     for (int i = 0; i < n; i++) {
         pos[i] = i;
     }
-    const iflow_pass pass = {.token = token, .pos = pos, .row = row ? row : pos, .n = n, .every = true, .out = out};
-    assert_ok(iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass));
+    const iflow_pass pass = {.token = token, .order = pos, .row = row ? row : pos, .n = n, .every = true, .out = out};
+    assert_ok(iflow_seq_forward(&ctx->seq, &pass));
     free(pos);
     iflow_context_free(ctx);
     return out;

@@ -269,7 +269,7 @@ static void test_map_is_affine(void **state) {
         assert_ok(iflow_correction_load(path_of("drawn"), model, &correction));
         assert_int_equal(iflow_correction_get_info(correction).n_tokens, 5000);
         iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-        assert_ok(iflow_cache_reserve(&ctx->cache, 1));
+        assert_ok(iflow_seq_reserve(&ctx->seq, 1));
         uint16_t *before[2] = {calloc(n_all, sizeof **before), calloc(n_all, sizeof **before)}, *after = calloc(n_all, sizeof *after);
         float feature[N * IFLOW_AFFINE_FEATURES] = {0};
         double *x = calloc(2 * width, sizeof *x), wrong = 0, added = 0;
@@ -286,7 +286,7 @@ static void test_map_is_affine(void **state) {
             ggml_backend_tensor_set(ctx->cache.rows.k[layer], before[0], 0, n_all * sizeof **before);
             ggml_backend_tensor_set(ctx->cache.rows.v[layer], before[1], 0, n_all * sizeof **before);
         }
-        assert_ok(iflow_engine_map(ctx->engine, &ctx->cache.rows, correction->layer, feature, ROW, N));
+        assert_ok(iflow_seq_map(&ctx->seq, correction->layer, feature, ROW, N));
         for (int layer = 0; layer < model->h.n_layer; layer++) {
             for (size_t kind = 0; kind < 2; kind++) {
                 ggml_backend_tensor_get((kind ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], after, 0, n_all * sizeof *after);

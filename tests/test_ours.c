@@ -36,7 +36,7 @@ static void add_one_pass(const iflow_context *ctx, const iflow_context_chunk *of
     iflow_cache cache;
     iflow_cache_init(&cache, model, ctx->engine, true);
     assert_ok(iflow_cache_reserve(&cache, (int)n));
-    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = (int)n};
+    const iflow_pass pass = {.token = token, .order = pos, .row = pos, .n = (int)n};
     assert_ok(iflow_engine_forward(ctx->engine, &cache.rows, &pass));
     for (int il = 0; il < model->h.n_layer; il++) {
         iflow_cache_read_raw(&cache, il, (int)n_lead, (int)of->n_tokens, kv, kv + n_values / 2);

@@ -21,9 +21,13 @@ iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int
     const iflow_model *m = e->model;
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
+    int32_t *at = iflow_calloc((size_t)n, sizeof *at);
+    if (!at) {
+        return iflow_fail_memory((size_t)n * sizeof *at);
+    }
     iflow_status status = begin_graph(e, 4, &ctx, &cgraph);
     if (status) {
-        return status;
+        goto cleanup;
     }
     struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n);
     ggml_set_input(pos);
@@ -34,9 +38,13 @@ iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int
         ggml_build_forward_expand(cgraph, iflow_graph_rope(ctx, m, view, pos, true));
     }
     if (!(status = iflow_engine_allocate(e, cgraph))) {
-        ggml_backend_tensor_set(pos, rows->pos + row, 0, (size_t)n * sizeof *rows->pos);
+        iflow_engine_coords(rows->coord + row, n, at);
+        iflow_engine_fill(pos, at);
         status = iflow_engine_compute(e, cgraph);
     }
+
+cleanup:
+    free(at);
     ggml_free(ctx);
     return status;
 }
@@ -55,14 +63,15 @@ iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const in
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
     struct ggml_tensor **read = iflow_calloc((size_t)(n_layers * kinds), sizeof *read);
-    int32_t *back = iflow_calloc((size_t)n, sizeof *back); /* minus the rows' positions */
+    int32_t *back = iflow_calloc((size_t)n, sizeof *back); /* minus the rows' coordinates */
     iflow_status status = IFLOW_OK;
     if (!back || !read) {
         status = iflow_fail_memory((size_t)n * sizeof *back + (size_t)(n_layers * kinds) * sizeof *read);
         goto cleanup;
     }
     for (int i = 0; i < n; i++) {
-        back[i] = -rows->pos[row[i]];
+        iflow_engine_coords(&rows->coord[row[i]], 1, &back[i]);
+        back[i] = -back[i];
     }
     if ((status = begin_graph(e, 8, &ctx, &cgraph))) {
         goto cleanup;
@@ -135,7 +144,7 @@ iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const in
     const int n_layer = e->model->h.n_layer, width = e->model->n_embd_kv;
     struct ggml_context *ctx = NULL;
     struct ggml_cgraph *cgraph = NULL;
-    int32_t *at = NULL;   /* positions */
+    int32_t *at = NULL;   /* coordinates */
     int64_t *into = NULL; /* row */
     iflow_status status = begin_graph(e, 12, &ctx, &cgraph);
     if (status) {
@@ -148,7 +157,7 @@ iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const in
         goto cleanup;
     }
     for (int i = 0; i < n; i++) {
-        at[i] = rows->pos[row[i]];
+        iflow_engine_coords(&rows->coord[row[i]], 1, &at[i]);
         into[i] = row[i];
     }
     struct ggml_tensor *from = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *to = ggml_new_tensor_1d(ctx, GGML_TYPE_I64, n);

@@ -4,7 +4,7 @@
 
 #include "compute/engine.h"
 
-/* Rotates the K of rows [row, row + n), which hold it before RoPE, to their positions, in place, in every layer. */
+/* Rotates the K of rows [row, row + n), which hold it before RoPE, to their coordinates, in place, in every layer. */
 iflow_status iflow_engine_rotate(iflow_engine *engine, iflow_rows *rows, int row, int n);
 
 /* K before RoPE and V of rows row[n], of all layers but the first: k, v [n_layer - 1, n, n_embd_kv]; v NULL: K alone. What RoPE's magnitude

@@ -39,7 +39,9 @@ iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_thre
     e->n_ubatch = n_ubatch ? n_ubatch : IFLOW_DEFAULT_UBATCH;
     const size_t max_slice = (size_t)(e->n_ubatch > IFLOW_DEFAULT_UBATCH ? e->n_ubatch : IFLOW_DEFAULT_UBATCH);
     e->row = iflow_calloc(max_slice, sizeof *e->row);
-    if (!e->row) {
+    e->of_seq = iflow_calloc(max_slice, sizeof *e->of_seq);
+    e->coord = iflow_calloc(max_slice, sizeof *e->coord);
+    if (!e->row || !e->of_seq || !e->coord) {
         status = iflow_fail_memory(max_slice * sizeof *e->row);
         goto cleanup;
     }
@@ -90,11 +92,19 @@ void iflow_engine_free(iflow_engine *e) {
     free(e->mask);
     free(e->seen);
     free(e->row);
+    free(e->of_seq);
+    free(e->coord);
     free(e);
 }
 
 ggml_backend_buffer_type_t iflow_engine_buft(const iflow_engine *e) {
     return ggml_backend_dev_buffer_type(e->model->device);
+}
+
+void iflow_engine_coords(const iflow_coord *coord, int n, int32_t *out) {
+    for (int i = 0; i < n; i++) {
+        out[i] = coord[i].at[0];
+    }
 }
 
 void iflow_engine_fill(struct ggml_tensor *input, const void *values) {
@@ -161,41 +171,83 @@ static iflow_status ready_graph(iflow_engine *e, const iflow_rows *rows, const i
     return status;
 }
 
-/* Rows that any query up to max_pos can see lie below this. */
-static int visible_rows(const iflow_rows *rows, int32_t max_pos) {
+/* ---- A slice ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Tokens [start, start + n) of a pass, and what they see. */
+typedef struct slice {
+    const iflow_pass *pass;
+    iflow_rows *rows;
+    int start, n, n_seq;
+    const int32_t *order; /* [n] */
+    int32_t max_order;
+} slice;
+
+static int32_t seq_at(const slice *s, int i) {
+    return s->pass->seq ? s->pass->seq[s->start + i] : 0;
+}
+
+/* Gives the rows that the slice writes to its tokens, and counts its sequences. */
+static void take_rows(iflow_engine *e, slice *s) {
+    const iflow_pass *pass = s->pass;
+    iflow_rows *rows = s->rows;
+    s->order = pass->order + s->start;
+    s->n_seq = 0;
+    s->max_order = 0;
+    for (int i = 0; i < s->n; i++) {
+        const int32_t row = pass->row[s->start + i], seq = seq_at(s, i), order = s->order[i];
+        assert(row >= 0 && row < rows->n_rows && (i == 0 || seq >= seq_at(s, i - 1)));
+        rows->order[row] = order;
+        rows->seq[row] = seq;
+        for (int c = 0; c < IFLOW_COORDS && !pass->coord; c++) {
+            rows->coord[row].at[c] = order;
+        }
+        if (pass->coord) {
+            rows->coord[row] = pass->coord[s->start + i];
+        }
+        s->n_seq += i == 0 || seq != seq_at(s, i - 1);
+        s->max_order = order > s->max_order ? order : s->max_order;
+        e->row[i] = row;
+        e->of_seq[i] = s->n_seq - 1;
+        iflow_engine_coords(&rows->coord[row], 1, &e->coord[i]);
+    }
+}
+
+static bool sees(const iflow_rows *rows, int row, int32_t seq) {
+    return rows->seq[row] == seq || rows->seq[row] == IFLOW_SEQ_ALL;
+}
+
+/* Rows that any query of the slice can see lie below this. */
+static int visible_rows(const slice *s) {
+    const iflow_rows *rows = s->rows;
     int n = rows->n_rows;
-    while (n > 0 && rows->pos[n - 1] > max_pos) {
-        n--;
+    for (bool visible = false; n > 0 && !visible; n -= !visible) {
+        for (int i = 0; i < s->n && rows->order[n - 1] <= s->max_order && !visible; i++) {
+            visible = (i == 0 || seq_at(s, i) != seq_at(s, i - 1)) && sees(rows, n - 1, seq_at(s, i));
+        }
     }
     const int padded = (n + KV_PAD - 1) / KV_PAD * KV_PAD;
     return padded < rows->n_rows ? padded : rows->n_rows;
 }
 
-/* The first n_kv rows' positions as each sequence of a pass sees them, [n_seq, n_kv]: rows of the others are empty to it. */
-static iflow_status see(iflow_engine *e, const iflow_rows *rows, const iflow_pass *pass, int n_kv, const int32_t **out) {
-    *out = rows->pos;
-    if (!pass->seq) {
-        return IFLOW_OK;
-    }
-    const size_t width = (size_t)n_kv, count = (size_t)pass->n_seq * width;
+/* The first n_kv rows' orders as each sequence of the slice sees them, [n_seq, n_kv]: rows of the others are empty to it. */
+static iflow_status see(iflow_engine *e, const slice *s, int n_kv) {
+    const size_t count = (size_t)s->n_seq * (size_t)n_kv;
     const iflow_status status = iflow_reserve((void **)&e->seen, &e->seen_capacity, count, sizeof *e->seen);
     if (status) {
         return status;
     }
-    for (size_t i = 0; i < count; i++) {
-        e->seen[i] = i % width < (size_t)pass->n_shared ? rows->pos[i % width] : IFLOW_ROW_EMPTY;
+    for (int i = 0; i < s->n; i++) {
+        int32_t *seen = e->seen + (size_t)e->of_seq[i] * (size_t)n_kv;
+        for (int row = 0; row < n_kv && (i == 0 || e->of_seq[i] != e->of_seq[i - 1]); row++) {
+            seen[row] = sees(s->rows, row, seq_at(s, i)) ? s->rows->order[row] : IFLOW_ROW_EMPTY;
+        }
     }
-    for (int i = 0; i < pass->n; i++) {
-        assert(pass->seq[i] >= (i ? pass->seq[i - 1] : 0) && pass->seq[i] < pass->n_seq && pass->row[i] >= pass->n_shared);
-        e->seen[(size_t)pass->seq[i] * width + (size_t)pass->row[i]] = pass->pos[i];
-    }
-    *out = e->seen;
     return IFLOW_OK;
 }
 
-/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its position, as the query's sequence sees it, is not
- * greater. */
-static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *pos, int n, int n_kv) {
+/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its order, as the query's sequence sees it, is not greater.
+ */
+static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *order, int n, int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
     const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)n * fold * width;
     const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
@@ -204,9 +256,9 @@ static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t
     }
     for (int q = 0; q < n; q++) {
         ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
-        const int32_t *pos_kv = seen + (seq ? (size_t)seq[q] * width : 0);
+        const int32_t *order_kv = seen + (size_t)seq[q] * width;
         for (int k = 0; k < n_kv; k++) {
-            line[k] = pos_kv[k] <= pos[q] ? visible : hidden;
+            line[k] = order_kv[k] <= order[q] ? visible : hidden;
         }
         for (size_t i = 1; i < fold; i++) {
             memcpy(line + i * width, line, width * sizeof *line);
@@ -216,21 +268,15 @@ static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t
     return IFLOW_OK;
 }
 
-static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass, int start, int n, bool last) {
-    const int32_t *pos = pass->pos + start;
-    int32_t max_pos = 0;
-    for (int i = 0; i < n; i++) {
-        const int32_t row = pass->row[start + i];
-        assert(row >= 0 && row < rows->n_rows);
-        rows->pos[row] = pos[i];
-        e->row[i] = row;
-        max_pos = pos[i] > max_pos ? pos[i] : max_pos;
-    }
+/* The shape of the graph that the slice needs; last: it is the pass's last. */
+static iflow_graph_shape shape_of(const iflow_engine *e, const slice *s, bool last) {
+    const iflow_pass *pass = s->pass;
     iflow_graph_shape shape;
     memset(&shape, 0, sizeof shape); /* padding counts in the comparison */
-    shape.n = n;
-    shape.n_kv = visible_rows(rows, max_pos);
-    shape.n_out = pass->every ? n : (pass->logits && last) ? 1 : 0;
+    shape.n = s->n;
+    shape.n_kv = visible_rows(s);
+    shape.n_seq = s->n_seq;
+    shape.n_out = pass->every ? s->n : (pass->logits && last) ? 1 : 0;
     shape.n_observe = pass->n_observe;
     shape.first_layer = pass->first_layer;
     shape.end_layer = pass->n_observe ? pass->observe[pass->n_observe - 1] + 1 : pass->end_layer ? pass->end_layer : e->model->h.n_layer;
@@ -242,62 +288,71 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     for (int i = 0; i < pass->n_observe; i++) {
         shape.observe[i] = pass->observe[i];
     }
-    shape.n_seq = pass->seq ? pass->n_seq : 1;
-    assert(!pass->seq || n == pass->n);
-    shape.raw = rows->k_raw != NULL;
-    shape.serial = rows->serial;
-    const int32_t *seen = NULL;
-    iflow_status status = see(e, rows, pass, shape.n_kv, &seen);
-    if (status || (status = ready_graph(e, rows, &shape))) {
+    shape.raw = s->rows->k_raw != NULL;
+    shape.serial = s->rows->serial;
+    return shape;
+}
+
+/* An input that the graph may not use has no buffer then: a pass of one layer that only writes K and V attends to nothing. */
+static void fill_if_used(struct ggml_tensor *input, const void *values) {
+    if (input && input->buffer) {
+        iflow_engine_fill(input, values);
+    }
+}
+
+static iflow_status set_inputs(iflow_engine *e, const slice *s, int n_kv) {
+    const iflow_graph *g = &e->graph;
+    if (g->embd) {
+        iflow_engine_fill(g->embd, s->pass->embd + (size_t)s->start * (size_t)e->model->h.n_embd);
+    } else {
+        iflow_engine_fill(g->token, s->pass->token + s->start);
+    }
+    fill_if_used(g->pos, e->coord);
+    iflow_engine_fill(g->row, e->row);
+    fill_if_used(g->order, s->order);
+    fill_if_used(g->order_kv, e->seen);
+    fill_if_used(g->seq, e->of_seq);
+    return g->mask->buffer ? set_mask(e, e->seen, e->of_seq, s->order, s->n, n_kv) : IFLOW_OK;
+}
+
+/* Adds what was observed of n_kv rows. */
+static iflow_status add_observed(const iflow_engine *e, const slice *s, int n_kv) {
+    const iflow_pass *pass = s->pass;
+    float *part = iflow_calloc((size_t)n_kv, sizeof *part), *sum = pass->observed;
+    if (!part) {
+        return iflow_fail_memory((size_t)n_kv * sizeof *part);
+    }
+    for (int i = 0; i < pass->n_observe; i++) {
+        for (int o = 0; o < IFLOW_N_OBSERVATIONS && e->graph.observed[i][o]; o++, sum += s->rows->n_rows) {
+            ggml_backend_tensor_get(e->graph.observed[i][o], part, 0, (size_t)n_kv * sizeof *part);
+            for (int k = 0; k < n_kv; k++) {
+                sum[k] += part[k];
+            }
+        }
+    }
+    free(part);
+    return IFLOW_OK;
+}
+
+static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass, int start, int n) {
+    slice s = {.pass = pass, .rows = rows, .start = start, .n = n};
+    take_rows(e, &s);
+    const iflow_graph_shape shape = shape_of(e, &s, start + n == pass->n);
+    iflow_status status = see(e, &s, shape.n_kv);
+    if (status || (status = ready_graph(e, rows, &shape)) || (status = set_inputs(e, &s, shape.n_kv)) ||
+        (status = iflow_engine_compute(e, e->graph.cgraph))) {
         return status;
     }
     const iflow_graph *g = &e->graph;
-    const size_t n_embd = (size_t)e->model->h.n_embd;
-    if (g->embd) {
-        ggml_backend_tensor_set(g->embd, pass->embd + (size_t)start * n_embd, 0, (size_t)n * n_embd * sizeof *pass->embd);
-    } else {
-        ggml_backend_tensor_set(g->token, pass->token + start, 0, (size_t)n * sizeof *pass->token);
-    }
-    if (g->pos->buffer) {
-        ggml_backend_tensor_set(g->pos, pos, 0, (size_t)n * sizeof *pos);
-    }
-    ggml_backend_tensor_set(g->row, e->row, 0, (size_t)n * sizeof *e->row);
-    if (g->pos_kv->buffer) {
-        iflow_engine_fill(g->pos_kv, seen);
-    }
-    if (g->seq && g->seq->buffer) {
-        iflow_engine_fill(g->seq, pass->seq);
-    }
-    if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
-        status = set_mask(e, seen, pass->seq, pos, n, shape.n_kv);
-    }
-    if (status || (status = iflow_engine_compute(e, g->cgraph))) {
-        return status;
-    }
+    const size_t n_embd = (size_t)e->model->h.n_embd, n_vocab = (size_t)e->model->n_vocab;
     if (g->logits) {
-        float *out = pass->out + (pass->every ? (size_t)start * (size_t)e->model->n_vocab : 0);
-        ggml_backend_tensor_get(g->logits, out, 0, (size_t)shape.n_out * (size_t)e->model->n_vocab * sizeof *out);
+        float *out = pass->out + (pass->every ? (size_t)start * n_vocab : 0);
+        ggml_backend_tensor_get(g->logits, out, 0, (size_t)shape.n_out * n_vocab * sizeof *out);
     }
     if (g->hidden) {
         ggml_backend_tensor_get(g->hidden, pass->hidden + (size_t)start * n_embd, 0, (size_t)n * n_embd * sizeof *pass->hidden);
     }
-    if (pass->n_observe) {
-        float *part = iflow_calloc((size_t)shape.n_kv, sizeof *part);
-        if (!part) {
-            return iflow_fail_memory((size_t)shape.n_kv * sizeof *part);
-        }
-        float *sum = pass->observed;
-        for (int i = 0; i < pass->n_observe; i++) {
-            for (int o = 0; o < IFLOW_N_OBSERVATIONS && g->observed[i][o]; o++, sum += rows->n_rows) {
-                ggml_backend_tensor_get(g->observed[i][o], part, 0, (size_t)shape.n_kv * sizeof *part);
-                for (int k = 0; k < shape.n_kv; k++) {
-                    sum[k] += part[k];
-                }
-            }
-        }
-        free(part);
-    }
-    return IFLOW_OK;
+    return pass->n_observe ? add_observed(e, &s, shape.n_kv) : IFLOW_OK;
 }
 
 iflow_status iflow_engine_forward(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass) {
@@ -310,7 +365,7 @@ iflow_status iflow_engine_forward(iflow_engine *e, iflow_rows *rows, const iflow
     iflow_status status = IFLOW_OK;
     for (int start = 0; !status && start < pass->n; start += step) {
         const int left = pass->n - start, n = left < step ? left : step;
-        status = run_slice(e, rows, pass, start, n, n == left);
+        status = run_slice(e, rows, pass, start, n);
     }
     return status;
 }

@@ -14,11 +14,22 @@ enum { IFLOW_DEFAULT_UBATCH = 512 };
  * begin, if that is at a multiple of this. */
 enum { IFLOW_ROWS_BLOCK = IFLOW_ATTENTION_BLOCK };
 
-/* The cache as the pass sees it. A row holds one token's K and V in every layer, at a position. */
+/* A row's RoPE coordinates. Text has one value in all of them; an image's patches differ in some. */
+enum { IFLOW_COORDS = 4 };
+typedef struct iflow_coord {
+    int32_t at[IFLOW_COORDS];
+} iflow_coord;
+
+enum { IFLOW_SEQ_ALL = -1 }; /* the sequence of rows that every sequence sees */
+
+/* A pool of cache rows as the pass sees it. A row holds one token's K and V in every layer. Its order is its place in its sequence, which
+ * causality goes by; its coordinates are what its key is rotated by. Where a row lies in the pool means nothing. */
 typedef struct iflow_rows {
     int n_rows;
     uint64_t serial;            /* of these tensors: no other rows of the process ever have it, so a graph built on it can be used again */
-    int32_t *pos;               /* [n_rows] */
+    int32_t *order;             /* [n_rows]; IFLOW_ROW_EMPTY: the row holds nothing */
+    int32_t *seq;               /* [n_rows]: the sequence, from 0 on, or IFLOW_SEQ_ALL */
+    iflow_coord *coord;         /* [n_rows] */
     struct ggml_tensor **k;     /* [n_layer] of f16 [n_embd_kv, n_rows], after RoPE */
     struct ggml_tensor **v;     /* the same, plain */
     struct ggml_tensor **k_raw; /* the same before RoPE, written beside k; NULL: not kept */
@@ -36,18 +47,17 @@ enum {
 
 enum { IFLOW_MAX_OBSERVED = 16 }; /* layers that a pass can observe */
 
-/* One pass. Token i goes in at pos[i], writes cache row row[i] (whose position becomes pos[i]) and sees every row whose position is not
- * greater. Ascending positions; done in slices of n_ubatch. */
+/* One pass. Token i of sequence seq[i] goes in at order[i] and coord[i], and writes row row[i], which has these then. It sees every row of
+ * its own sequence, or of all, whose order is not greater. Orders ascend within a sequence; sequences ascend. Done in slices of n_ubatch.
+ */
 typedef struct iflow_pass {
-    const int32_t *token; /* [n] */
-    const float *embd;    /* [n, n_embd], the input of first_layer, instead of token's embeddings; NULL: none */
-    const int32_t *pos;   /* [n] */
-    const int32_t *row;   /* [n] */
+    const int32_t *token;     /* [n] */
+    const float *embd;        /* [n, n_embd], the input of first_layer, instead of token's embeddings; NULL: none */
+    const int32_t *order;     /* [n] */
+    const iflow_coord *coord; /* [n]; NULL: the order is the value of all coordinates */
+    const int32_t *row;       /* [n] */
+    const int32_t *seq;       /* [n]; NULL: all are of sequence 0 */
     int n;
-    /* Tokens of several sequences: seq[i], 0 to n_seq - 1, ascending. A token sees the rows below n_shared and those that its own sequence
-     * writes in this pass, which is one slice then. NULL: one sequence, which sees all rows. */
-    const int32_t *seq;
-    int n_seq, n_shared;
     bool fixed_slices;          /* of IFLOW_DEFAULT_UBATCH whatever n_ubatch is: what is stored must not depend on it */
     int first_layer, end_layer; /* layers [first_layer, end_layer) are run; end_layer 0: to the last */
     float *hidden;              /* [n, n_embd]: the output of layer end_layer - 1 (no logits then); NULL: none */

@@ -17,9 +17,12 @@ struct iflow_engine {
     size_t work_bytes; /* that were there for the CPU's work when a graph was allocated */
     ggml_fp16_t *mask;
     size_t mask_capacity;
-    int32_t *seen;
+    int32_t *seen; /* [n_seq, n_kv]: orders of rows as each sequence of a slice sees them */
     size_t seen_capacity;
+    /* Of a slice, [n]: */
     int64_t *row;
+    int32_t *of_seq; /* each token's sequence, counted from 0 among those of the slice */
+    int32_t *coord;  /* coordinates as the graph takes them */
 };
 
 /* Allocates a graph in the scheduler, which holds one at a time. E_MEMORY. */
@@ -27,6 +30,9 @@ iflow_status iflow_engine_allocate(iflow_engine *engine, struct ggml_cgraph *cgr
 
 /* Computes the allocated graph. E_BACKEND, E_CANCELLED, E_MEMORY. */
 iflow_status iflow_engine_compute(iflow_engine *engine, struct ggml_cgraph *cgraph);
+
+/* Coordinates as the graphs take them: out [n] where all layers rotate by one, which is the first. */
+void iflow_engine_coords(const iflow_coord *coord, int n, int32_t *out);
 
 /* Writes all of an input. */
 void iflow_engine_fill(struct ggml_tensor *input, const void *values);

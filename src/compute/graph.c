@@ -199,7 +199,7 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
     if (g->attention) {
         iflow_attention *a = &g->attention[il];
         a->scale = scale;
-        out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->pos, g->pos_kv, g->seq);
+        out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->order, g->order_kv, g->seq);
     } else {
         out = ggml_flash_attn_ext(b->ctx, folded, keys, values, g->mask, scale, 0.0f, 0.0f);
         ggml_prec_set_acc(out, GGML_PREC_F32);
@@ -258,7 +258,8 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     graph->pos = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->row = input(&b, GGML_TYPE_I64, shape->n, 1);
     graph->fold = iflow_graph_fold(model, shape->n);
-    graph->pos_kv = input(&b, GGML_TYPE_I32, shape->n_kv, shape->n_seq);
+    graph->order = input(&b, GGML_TYPE_I32, shape->n, 1);
+    graph->order_kv = input(&b, GGML_TYPE_I32, shape->n_kv, shape->n_seq);
     graph->seq = shape->n_seq > 1 ? input(&b, GGML_TYPE_I32, shape->n, 1) : NULL;
     graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
 

@@ -25,18 +25,19 @@ typedef struct iflow_graph {
     iflow_graph_shape shape;
     struct ggml_context *ctx;
     struct ggml_cgraph *cgraph;
-    struct ggml_tensor *token;  /* i32 [n], or NULL */
-    struct ggml_tensor *embd;   /* f32 [n_embd, n], or NULL */
-    struct ggml_tensor *hidden; /* f32 [n_embd, n], or NULL */
-    struct ggml_tensor *pos;    /* i32 [n] */
-    struct ggml_tensor *row;    /* i64 [n] */
-    int fold;                   /* mask rows a token: see iflow_graph_fold */
-    struct ggml_tensor *pos_kv; /* i32 [n_kv, n_seq]: as each sequence sees them; no buffer where our attention is not used */
-    struct ggml_tensor *seq;    /* i32 [n], likewise; NULL: one sequence */
-    struct ggml_tensor *mask;   /* the same for ggml's: f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
-    struct ggml_tensor *logits; /* f32 [n_vocab, n_out], or NULL */
-    iflow_attention *attention; /* [n_layer], or NULL: ggml's is used */
-    iflow_product *product;     /* what the products in the graph point to */
+    struct ggml_tensor *token;    /* i32 [n], or NULL */
+    struct ggml_tensor *embd;     /* f32 [n_embd, n], or NULL */
+    struct ggml_tensor *hidden;   /* f32 [n_embd, n], or NULL */
+    struct ggml_tensor *pos;      /* i32 [n]: coordinates, for RoPE */
+    struct ggml_tensor *order;    /* i32 [n]: for causality; no buffer where our attention is not used */
+    struct ggml_tensor *row;      /* i64 [n] */
+    int fold;                     /* mask rows a token: see iflow_graph_fold */
+    struct ggml_tensor *order_kv; /* i32 [n_kv, n_seq]: of the rows, as each sequence sees them; likewise */
+    struct ggml_tensor *seq;      /* i32 [n], likewise; NULL: one sequence */
+    struct ggml_tensor *mask;     /* the same for ggml's: f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
+    struct ggml_tensor *logits;   /* f32 [n_vocab, n_out], or NULL */
+    iflow_attention *attention;   /* [n_layer], or NULL: ggml's is used */
+    iflow_product *product;       /* what the products in the graph point to */
     int n_products;
     struct ggml_tensor *observed[IFLOW_MAX_OBSERVED][IFLOW_N_OBSERVATIONS]; /* f32 [1, n_kv] each; the flags that are set come first */
 } iflow_graph;

@@ -19,12 +19,10 @@ iflow_status iflow_blend_score(iflow_context *ctx, const int32_t *token, const i
         status = iflow_fail_memory((size_t)n * (n_embd + 2 * width) * sizeof *x);
         goto cleanup;
     }
-    const iflow_pass layer_0 = {.token = token, .pos = pos, .row = pos, .n = n, .end_layer = 1, .hidden = x};
-    const iflow_pass kv_of_layer_1 = {.embd = x, .pos = pos, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
-    if ((status = iflow_cache_read_v(&ctx->cache, 1, 0, n, stale)) ||
-        (status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &layer_0)) ||
-        (status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &kv_of_layer_1)) ||
-        (status = iflow_cache_read_v(&ctx->cache, 1, 0, n, fresh))) {
+    const iflow_pass layer_0 = {.token = token, .order = pos, .row = pos, .n = n, .end_layer = 1, .hidden = x};
+    const iflow_pass kv_of_layer_1 = {.embd = x, .order = pos, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
+    if ((status = iflow_seq_read_v(&ctx->seq, 1, 0, n, stale)) || (status = iflow_seq_forward(&ctx->seq, &layer_0)) ||
+        (status = iflow_seq_forward(&ctx->seq, &kv_of_layer_1)) || (status = iflow_seq_read_v(&ctx->seq, 1, 0, n, fresh))) {
         goto cleanup;
     }
     const size_t bad = iflow_finite_first(x, (size_t)n * n_embd);
@@ -61,8 +59,8 @@ iflow_status iflow_blend_recompute(iflow_context *ctx, const float *hidden, cons
     for (int i = 0; i < n_selected; i++) {
         memcpy(x + (size_t)i * n_embd, hidden + (size_t)selected[i] * n_embd, n_embd * sizeof *x);
     }
-    const iflow_pass pass = {.embd = x, .pos = selected, .row = selected, .n = n_selected, .first_layer = 1};
-    const iflow_status status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
+    const iflow_pass pass = {.embd = x, .order = selected, .row = selected, .n = n_selected, .first_layer = 1};
+    const iflow_status status = iflow_seq_forward(&ctx->seq, &pass);
     free(x);
     return status;
 }

@@ -58,6 +58,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
         return status;
     }
     iflow_cache_init(&ctx->cache, model, ctx->engine, false);
+    iflow_seq_begin(&ctx->seq, &ctx->cache);
     for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
         iflow_cache_init(&ctx->lead[i].cache, model, ctx->engine, true);
     }
@@ -76,6 +77,7 @@ void iflow_context_free(iflow_context *ctx) {
     free(ctx->memory);
     free(ctx->busy.entry);
     free(ctx->chunk);
+    iflow_seq_end(&ctx->seq);
     iflow_cache_free(&ctx->cache);
     for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
         iflow_cache_free(&ctx->lead[i].cache);
@@ -101,8 +103,10 @@ void iflow_context_clear(iflow_context *ctx) {
 }
 
 void iflow_context_drop_rows(iflow_context *ctx) {
+    iflow_seq_end(&ctx->seq);
     iflow_cache_free(&ctx->cache);
     iflow_cache_init(&ctx->cache, ctx->model, ctx->engine, false);
+    iflow_seq_begin(&ctx->seq, &ctx->cache);
     for (size_t i = 0; i < sizeof ctx->lead / sizeof *ctx->lead; i++) {
         iflow_cache_free(&ctx->lead[i].cache);
         iflow_cache_init(&ctx->lead[i].cache, ctx->model, ctx->engine, true);
@@ -143,15 +147,15 @@ static size_t next_block(size_t row) {
     return (row + IFLOW_ROWS_BLOCK - 1) / IFLOW_ROWS_BLOCK * IFLOW_ROWS_BLOCK;
 }
 
-/* Puts a lead's rows where they are not there yet; pos: 0, 1, 2, ... */
-static iflow_status prefill_lead(iflow_context *ctx, int text, const int32_t *pos) {
+/* Puts a lead's rows where they are not there yet, for all chunks to see. order: 0, 1, 2, ...; all: IFLOW_SEQ_ALL for each. */
+static iflow_status prefill_lead(iflow_context *ctx, int text, const int32_t *order, const int32_t *all) {
     if (text == IFLOW_BEHIND_NOTHING || ctx->lead[text + 1].n) {
         return IFLOW_OK;
     }
     iflow_tokens lead = {0};
     iflow_status status = iflow_texts_lead(&ctx->texts, text, &lead);
     if (!status && lead.n) {
-        const iflow_pass pass = {.token = lead.token, .pos = pos, .row = pos, .n = (int)lead.n, .fixed_slices = true};
+        const iflow_pass pass = {.token = lead.token, .order = order, .row = order, .seq = all, .n = (int)lead.n, .fixed_slices = true};
         status = iflow_engine_forward(ctx->engine, &ctx->lead[text + 1].cache.rows, &pass);
         ctx->lead[text + 1].n = status ? 0 : (int)lead.n;
     }
@@ -206,19 +210,20 @@ static iflow_status prefill(iflow_context *ctx, making *m, size_t n_chunks, int 
         n += n_tokens;
         end = next_block(end) + n_tokens;
     }
-    int32_t *at = iflow_calloc(4 * n + n_before, sizeof *at); /* of the chunks' tokens, then positions and rows of the lead's */
+    int32_t *at = iflow_calloc(4 * n + 2 * n_before, sizeof *at); /* of the chunks' tokens, then of the lead's */
     if (!at) {
-        return iflow_fail_memory((4 * n + n_before) * sizeof *at);
+        return iflow_fail_memory((4 * n + 2 * n_before) * sizeof *at);
     }
-    int32_t *token = at, *pos = at + n, *row = at + 2 * n, *seq = at + 3 * n, *before = at + 4 * n;
+    int32_t *token = at, *order = at + n, *row = at + 2 * n, *seq = at + 3 * n, *before = at + 4 * n, *all = before + n_before;
     for (size_t i = 0; i < n_before; i++) {
         before[i] = (int32_t)i;
+        all[i] = IFLOW_SEQ_ALL;
     }
     for (size_t c = 0, i = 0, first = n_before; c < n_chunks; c++) {
         first = next_block(first);
         for (size_t t = 0; t < m[c].chunk->n_tokens; t++, i++) {
             token[i] = m[c].chunk->token[t];
-            pos[i] = (int32_t)(n_before + t);
+            order[i] = (int32_t)(n_before + t);
             row[i] = (int32_t)first++;
             seq[i] = (int32_t)c;
         }
@@ -226,17 +231,10 @@ static iflow_status prefill(iflow_context *ctx, making *m, size_t n_chunks, int 
     iflow_status status = iflow_cache_reserve(cache, (int)end);
     if (!status) {
         iflow_cache_truncate(cache, ctx->lead[text + 1].n);
-        status = prefill_lead(ctx, text, before);
+        status = prefill_lead(ctx, text, before, all);
     }
     if (!status) {
-        const iflow_pass pass = {.token = token,
-                                 .pos = pos,
-                                 .row = row,
-                                 .n = (int)n,
-                                 .seq = n_chunks > 1 ? seq : NULL,
-                                 .n_seq = (int)n_chunks,
-                                 .n_shared = (int)n_before,
-                                 .fixed_slices = true};
+        const iflow_pass pass = {.token = token, .order = order, .row = row, .seq = seq, .n = (int)n, .fixed_slices = true};
         status = iflow_engine_forward(ctx->engine, &cache->rows, &pass);
     }
     for (size_t c = 0, i = 0; !status && c < n_chunks; i += m[c++].chunk->n_tokens) {

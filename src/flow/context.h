@@ -5,8 +5,8 @@
 #include "compute/engine.h"
 #include "flow/behind.h"
 #include "flow/busy.h"
-#include "kv/cache.h"
 #include "kv/correction.h"
+#include "kv/sequence.h"
 #include "kv/store.h"
 
 /* Rows, tokens of a document's pieces and positions are ints, of which sums must be possible. */
@@ -33,7 +33,8 @@ struct iflow_context {
     iflow_texts texts;
     char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
     iflow_busy busy;                                   /* chunks that others compute */
-    iflow_cache cache;                                 /* the context, prompt and answer, at their global positions */
+    iflow_cache cache;                                 /* the pool that seq has its rows in */
+    iflow_seq seq;                                     /* the context, prompt and answer */
     /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.
      */
     struct {

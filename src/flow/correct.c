@@ -33,7 +33,7 @@ iflow_status iflow_correct(iflow_context *ctx, const int *start, const int *leng
             iflow_correct_features(i, start[c] + i, at);
         }
     }
-    const iflow_status status = iflow_engine_map(ctx->engine, &ctx->cache.rows, ctx->correction->layer, feature, start[0], (int)n);
+    const iflow_status status = iflow_seq_map(&ctx->seq, ctx->correction->layer, feature, start[0], (int)n);
     free(feature);
     return status;
 }

@@ -11,7 +11,7 @@
 static const double LEAST = 0.05, PRIOR = 4;
 
 static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, float *out) {
-    return iflow_engine_read(ctx->engine, &ctx->cache.rows, answer->selected, (int)answer->n_selected, out, NULL);
+    return iflow_seq_read(&ctx->seq, answer->selected, (int)answer->n_selected, out, NULL);
 }
 
 iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, float **stale) {
@@ -107,7 +107,7 @@ iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, con
         mean_changes(answer, change + layer * n * width, width, weight, sorted, shift + layer * n_chunks * width);
     }
     list_others(answer, row, chunk);
-    status = iflow_engine_shift_keys(ctx->engine, &ctx->cache.rows, row, chunk, (int)n_others, shift, (int)n_chunks);
+    status = iflow_seq_shift_keys(&ctx->seq, row, chunk, (int)n_others, shift, (int)n_chunks);
 
 cleanup:
     free(row), free(chunk);

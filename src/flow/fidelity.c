@@ -53,7 +53,7 @@ iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t 
 
 /* An answer without tokens agrees if full prefill, too, ends at once. The context goes on from it: no token, no row. */
 static iflow_fidelity of_empty(iflow_context *ctx, const iflow_answer *full) {
-    iflow_cache_truncate(&ctx->cache, ctx->turn.n_before);
+    iflow_seq_truncate(&ctx->seq, ctx->turn.n_before);
     ctx->turn.n_rows = ctx->turn.n_before;
     ctx->turn.pending = -1;
     return (iflow_fidelity){NAN, full->n_generated ? 0 : 1, 0};

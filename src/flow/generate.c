@@ -101,10 +101,10 @@ static iflow_status stream(making *m, bool *go_on) {
 
 /* The token runs, at the row behind n_rows: logits become those of its successor. */
 static iflow_status run_token(iflow_context *ctx, int32_t token, int n_rows, float *logits) {
-    const iflow_pass pass = {.token = &token, .pos = &n_rows, .row = &n_rows, .n = 1, .logits = true, .out = logits};
+    const iflow_pass pass = {.token = &token, .order = &n_rows, .row = &n_rows, .n = 1, .logits = true, .out = logits};
     iflow_context_warn_beyond(ctx, (size_t)n_rows + 1);
-    iflow_status status = iflow_cache_reserve(&ctx->cache, n_rows + 1);
-    if (!status && !(status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass))) {
+    iflow_status status = iflow_seq_reserve(&ctx->seq, n_rows + 1);
+    if (!status && !(status = iflow_seq_forward(&ctx->seq, &pass))) {
         status = iflow_finite_logits("the answer", (size_t)n_rows, logits, (size_t)ctx->model->n_vocab);
     }
     return status;

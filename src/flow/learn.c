@@ -280,7 +280,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     if (status || (status = iflow_cache_reserve(&s.cache, (int)s.n))) {
         goto cleanup;
     }
-    const iflow_pass pass = {.token = s.token, .pos = s.pos, .row = s.pos, .n = (int)s.n};
+    const iflow_pass pass = {.token = s.token, .order = s.pos, .row = s.pos, .n = (int)s.n};
     status = iflow_engine_forward(ctx->engine, &s.cache.rows, &pass);
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) { /* all layers or none are learned from */
         look(l, &s, layer);

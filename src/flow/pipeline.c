@@ -135,7 +135,7 @@ static iflow_status take_in(run *r, size_t i) {
     iflow_status status = iflow_context_obtain(r->ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
-        status = iflow_cache_load(&r->ctx->cache, chunk, r->start[i], r->first[i]);
+        status = iflow_seq_load(&r->ctx->seq, chunk, r->start[i], r->start[i], r->first[i]);
     }
     if (!status && chunk->foreseen) {
         memcpy(r->foreseen + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->foreseen);
@@ -192,7 +192,7 @@ static iflow_status assemble(run *r, iflow_geometry geometry) {
         if (!status && (loaded - rotated >= MIN_ROTATED || i == n_chunks - 1)) {
             since = iflow_now_ms();
             if (!(status = correct(r, corrected, i + 1))) {
-                status = iflow_engine_rotate(ctx->engine, &ctx->cache.rows, rotated, loaded - rotated);
+                status = iflow_seq_rotate(&ctx->seq, rotated, loaded - rotated);
             }
             rotated = loaded;
             corrected = i + 1;
@@ -212,28 +212,32 @@ static iflow_status score(run *r, iflow_geometry geometry) {
     if (status) {
         return status;
     }
-    const size_t n_rows = (size_t)ctx->cache.rows.n_rows, n_text = r->text.score.n;
+    const size_t n_rows = (size_t)ctx->seq.n, n_text = r->text.score.n;
     float *observed = iflow_calloc((size_t)n_layers * n_rows, IFLOW_N_OBSERVATIONS * sizeof *observed);
-    int32_t *pos = iflow_calloc(n_text, sizeof *pos), text = 0;
+    iflow_coord *coord = iflow_calloc(n_text, sizeof *coord);
+    int32_t text = 0;
     a->score = a->score ? a->score : iflow_calloc((size_t)r->n, sizeof *a->score);
-    if (!observed || !pos || !a->score) {
+    if (!observed || !coord || !a->score) {
         status = iflow_fail_memory((size_t)n_layers * n_rows * IFLOW_N_OBSERVATIONS * sizeof *observed);
         goto cleanup;
     }
     iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, a->n_chunks, r->first, &text);
     for (size_t i = 0; i < n_text; i++) {
-        pos[i] = text + (int32_t)i;
+        for (int c = 0; c < IFLOW_COORDS; c++) {
+            coord[i].at[c] = text + (int32_t)i;
+        }
     }
     const iflow_pass pass = {.token = r->text.score.token,
-                             .pos = pos,
+                             .order = r->pos + r->n,
+                             .coord = coord,
                              .row = r->pos + r->n,
                              .n = (int)n_text,
                              .observe = layer,
                              .observations = iflow_score_observations(r->params->score),
                              .n_observe = n_layers,
                              .observed = observed};
-    status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
-    iflow_cache_truncate(&ctx->cache, r->n);
+    status = iflow_seq_forward(&ctx->seq, &pass);
+    iflow_seq_truncate(&ctx->seq, r->n);
     if (!status) {
         status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, a->score);
     }
@@ -246,7 +250,7 @@ static iflow_status score(run *r, iflow_geometry geometry) {
 
 cleanup:
     free(observed);
-    free(pos);
+    free(coord);
     a->ms.score += lap(&since);
     return status;
 }
@@ -333,8 +337,8 @@ static iflow_status run_selected(run *r) {
     for (size_t i = 0; i < a->n_selected; i++) {
         token[i] = a->context_token[a->selected[i]];
     }
-    const iflow_pass pass = {.token = token, .pos = a->selected, .row = a->selected, .n = (int)a->n_selected};
-    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+    const iflow_pass pass = {.token = token, .order = a->selected, .row = a->selected, .n = (int)a->n_selected};
+    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
     free(token);
     return status;
 }
@@ -379,8 +383,8 @@ static iflow_status run_prompt(run *r) {
     double since = iflow_now_ms();
     const int32_t *behind = r->pos + r->n;
     const iflow_pass pass = {
-        .token = r->text.prompt.token, .pos = behind, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+        .token = r->text.prompt.token, .order = behind, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
     r->answer->ms.prompt = lap(&since);
     return status;
 }
@@ -454,8 +458,8 @@ static iflow_status prefill_all(run *r) {
     int32_t *token = r->answer->context_token; /* has room for the prompt */
     memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
     const iflow_pass pass = {
-        .token = token, .pos = r->pos, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_engine_forward(r->ctx->engine, &r->ctx->cache.rows, &pass);
+        .token = token, .order = r->pos, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
     r->answer->n_recomputed = (size_t)r->n;
     r->answer->ms.prefill = lap(&since);
     return status;
@@ -504,7 +508,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     r.answer->method = params->method;
     r.answer->correction_held = NAN;
     ctx->turn.n_rows = 0;
-    iflow_cache_truncate(&ctx->cache, 0);
+    iflow_seq_truncate(&ctx->seq, 0);
     if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r))) {
         goto cleanup;
     }
@@ -512,7 +516,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     iflow_context_warn_beyond(ctx, (size_t)r.n_need);
     const int most = params->max_tokens < N_ANSWER ? params->max_tokens : N_ANSWER;
     r.n_rows = r.n_need + (most < ctx->n_ctx - r.n_need ? most : ctx->n_ctx - r.n_need);
-    if ((status = iflow_cache_reserve(&ctx->cache, r.n_rows)) || (status = run_method(&r))) {
+    if ((status = iflow_seq_reserve(&ctx->seq, r.n_rows)) || (status = run_method(&r))) {
         goto cleanup;
     }
     r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;

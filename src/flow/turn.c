@@ -53,11 +53,11 @@ iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params 
     for (int i = 0; i < n; i++) {
         pos[i] = before + i;
     }
-    if ((status = iflow_cache_reserve(&ctx->cache, before + n))) {
+    if ((status = iflow_seq_reserve(&ctx->seq, before + n))) {
         goto cleanup;
     }
-    const iflow_pass pass = {.token = token, .pos = pos, .row = pos, .n = n, .logits = true, .out = logits};
-    if ((status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass)) ||
+    const iflow_pass pass = {.token = token, .order = pos, .row = pos, .n = n, .logits = true, .out = logits};
+    if ((status = iflow_seq_forward(&ctx->seq, &pass)) ||
         (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)ctx->model->n_vocab))) {
         goto cleanup;
     }
@@ -111,10 +111,10 @@ iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, siz
         pos[i] = (int32_t)(n_before + i);
     }
     memcpy(logits, ctx->turn.logits, n_vocab * sizeof *logits);
-    iflow_cache_truncate(&ctx->cache, (int)n_before);
-    if (!(status = iflow_cache_reserve(&ctx->cache, (int)(n_before + n))) && n) {
-        const iflow_pass pass = {.token = tokens, .pos = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
-        status = iflow_engine_forward(ctx->engine, &ctx->cache.rows, &pass);
+    iflow_seq_truncate(&ctx->seq, (int)n_before);
+    if (!(status = iflow_seq_reserve(&ctx->seq, (int)(n_before + n))) && n) {
+        const iflow_pass pass = {.token = tokens, .order = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
+        status = iflow_seq_forward(&ctx->seq, &pass);
     }
     for (size_t i = 0; !status && i < n; i++) {
         status = iflow_finite_logits("the replayed answer", n_before + i, logits + (i + 1) * n_vocab, n_vocab);

@@ -76,7 +76,7 @@ iflow_status iflow_uphold_begin(iflow_uphold *u) {
         }
     }
     if (!status) {
-        status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, u->added[0], u->added[1]);
+        status = iflow_seq_read(&u->ctx->seq, u->row, (int)u->n, u->added[0], u->added[1]);
     }
     for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
         const int start = a->chunk[c].start, behind = start + a->chunk[c].length;
@@ -106,7 +106,7 @@ static iflow_status judge(const iflow_uphold *u, double *held) {
         status = iflow_fail_memory(n_layers * n_values * sizeof **now);
         goto cleanup;
     }
-    if ((status = iflow_engine_read(u->ctx->engine, &u->ctx->cache.rows, u->row, (int)u->n, now[0], now[1]))) {
+    if ((status = iflow_seq_read(&u->ctx->seq, u->row, (int)u->n, now[0], now[1]))) {
         goto cleanup;
     }
     for (size_t i = 0; i < 2 * n_layers; i++) {
@@ -135,13 +135,13 @@ cleanup:
 /* Lays what a chunk has stored into the rows from `aside` on, its keys rotated to where the chunk stands. */
 static iflow_status lay_aside(const iflow_uphold *u, size_t c) {
     const iflow_chunk_span *span = &u->answer->chunk[c];
-    iflow_cache *cache = &u->ctx->cache;
+    iflow_seq *seq = &u->ctx->seq;
     iflow_chunk *chunk = NULL;
     bool owned = false;
-    iflow_status status = iflow_cache_reserve(cache, u->aside + span->length);
+    iflow_status status = iflow_seq_reserve(seq, u->aside + span->length);
     if (!status && !(status = iflow_context_obtain(u->ctx, u->chunk[c], &chunk, &owned, &u->answer->ms)) &&
-        !(status = iflow_cache_load(cache, chunk, u->aside, span->start))) {
-        status = iflow_engine_rotate(u->ctx->engine, &cache->rows, u->aside, span->length);
+        !(status = iflow_seq_load(seq, chunk, u->aside, u->aside, span->start))) {
+        status = iflow_seq_rotate(seq, u->aside, span->length);
     }
     if (owned) {
         iflow_chunk_free(chunk);
@@ -162,7 +162,7 @@ static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, siz
     const int32_t *selected = u->answer->selected + first;
     const size_t n_others = (size_t)span->length - n, n_layers = (size_t)u->ctx->model->h.n_layer - 1;
     const size_t width = (size_t)u->ctx->model->n_embd_kv;
-    iflow_rows *rows = &u->ctx->cache.rows;
+    iflow_seq *seq = &u->ctx->seq;
     int32_t *from = iflow_calloc((size_t)span->length, sizeof *from), *others = iflow_calloc(n_others, sizeof *others);
     float *stored = stale ? iflow_calloc(n_layers * n * width, sizeof *stored) : NULL;
     iflow_status status = IFLOW_OK;
@@ -175,14 +175,14 @@ static iflow_status take_back(const iflow_uphold *u, size_t c, size_t first, siz
     }
     iflow_select_others(span->start, span->length, selected, n, others);
     find_aside(u, span->start, others, n_others, from);
-    if (n_others && (status = iflow_engine_mix(u->ctx->engine, rows, from, others, (int)n_others, share))) {
+    if (n_others && (status = iflow_seq_mix(seq, from, others, (int)n_others, share))) {
         goto cleanup;
     }
     if (!stale || !n) {
         goto cleanup;
     }
     find_aside(u, span->start, selected, n, from);
-    if ((status = iflow_engine_read(u->ctx->engine, rows, from, (int)n, stored, NULL))) {
+    if ((status = iflow_seq_read(seq, from, (int)n, stored, NULL))) {
         goto cleanup;
     }
     for (size_t layer = 0; layer < n_layers; layer++) {
@@ -210,7 +210,7 @@ iflow_status iflow_uphold_end(iflow_uphold *u, float *stale) {
             status = take_back(u, c, first, (size_t)a->chunk[c].n_selected, share, stale);
         }
     }
-    iflow_cache_truncate(&u->ctx->cache, u->aside);
+    iflow_seq_truncate(&u->ctx->seq, u->aside);
     return status;
 }
 

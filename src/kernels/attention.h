@@ -13,7 +13,7 @@
 /* Keys that are taken together, from row 0 on. */
 enum { IFLOW_ATTENTION_BLOCK = 64 };
 
-enum { IFLOW_ROW_EMPTY = INT32_MAX }; /* position of a row that holds nothing: greater than any query's, so nobody sees it */
+enum { IFLOW_ROW_EMPTY = INT32_MAX }; /* order of a row that holds nothing: greater than any query's, so nobody sees it */
 
 /* A query's heads that share a KV head share what unpacking its keys costs, and so do queries. Below this many, queries times such heads,
  * ggml's attention is faster: measured at 1 to 7 and more. */

@@ -14,7 +14,9 @@ void iflow_cache_init(iflow_cache *cache, const iflow_model *model, iflow_engine
 void iflow_cache_free(iflow_cache *cache) {
     ggml_backend_buffer_free(cache->buffer);
     ggml_free(cache->ctx);
-    free(cache->rows.pos);
+    free(cache->rows.order); /* one block with seq */
+    free(cache->rows.coord);
+    free(cache->owner);
     free(cache->rows.k); /* one block with v and k_raw */
     free(cache->staging);
     *cache = (iflow_cache){0};
@@ -38,70 +40,118 @@ static iflow_status copy_rows(iflow_cache *cache, const struct ggml_tensor *from
     return status;
 }
 
+/* Tensors and places of n_rows rows, all empty. */
+static iflow_status allocate(iflow_cache *cache, int n_rows) {
+    static _Atomic uint64_t last_serial;
+    const int n_layer = cache->model->h.n_layer, kinds = cache->raw ? 3 : 2;
+    iflow_rows *rows = &cache->rows;
+    rows->serial = ++last_serial;
+    rows->n_rows = n_rows;
+    rows->order = iflow_calloc((size_t)n_rows * 2, sizeof *rows->order);
+    rows->coord = iflow_calloc((size_t)n_rows, sizeof *rows->coord);
+    cache->owner = iflow_calloc((size_t)(n_rows / IFLOW_CACHE_STEP), sizeof *cache->owner);
+    rows->k = iflow_calloc((size_t)(n_layer * kinds), sizeof *rows->k);
+    if (!rows->order || !rows->coord || !cache->owner || !rows->k) {
+        return iflow_fail_memory((size_t)n_rows * (sizeof *rows->coord + 2 * sizeof *rows->order));
+    }
+    const iflow_status status = iflow_guard_context(ggml_tensor_overhead() * (size_t)(n_layer * kinds + 1), &cache->ctx);
+    if (status) {
+        return status;
+    }
+    rows->seq = rows->order + n_rows;
+    rows->v = rows->k + n_layer;
+    rows->k_raw = cache->raw ? rows->v + n_layer : NULL;
+    for (int i = 0; i < n_layer * kinds; i++) {
+        rows->k[i] = ggml_new_tensor_2d(cache->ctx, GGML_TYPE_F16, cache->model->n_embd_kv, n_rows);
+    }
+    cache->buffer = ggml_backend_alloc_ctx_tensors_from_buft(cache->ctx, iflow_engine_buft(cache->engine));
+    if (!cache->buffer) {
+        return iflow_fail(IFLOW_E_MEMORY, "no memory on %s for a cache of %d tokens (%.1f MiB)",
+                          ggml_backend_dev_name(cache->model->device), n_rows,
+                          (double)n_rows * cache->model->n_embd_kv * n_layer * kinds * 2.0 / (1 << 20));
+    }
+    ggml_backend_buffer_clear(cache->buffer, 0);
+    iflow_cache_truncate(cache, 0);
+    for (int i = 0; i < n_rows / IFLOW_CACHE_STEP; i++) {
+        cache->owner[i] = -1;
+    }
+    return IFLOW_OK;
+}
+
+static bool is_empty(const iflow_cache *cache) {
+    int row = 0;
+    while (row < cache->rows.n_rows && cache->rows.order[row] == IFLOW_ROW_EMPTY) {
+        row++;
+    }
+    return row == cache->rows.n_rows;
+}
+
+/* Copies all that the cache holds into a larger one. */
+static iflow_status copy(iflow_cache *cache, iflow_cache *to) {
+    const iflow_rows *rows = &cache->rows;
+    const size_t n = (size_t)rows->n_rows, n_blocks = n / IFLOW_CACHE_STEP;
+    iflow_status status = IFLOW_OK;
+    for (int i = 0; !status && i < cache->model->h.n_layer * (cache->raw ? 3 : 2); i++) {
+        status = copy_rows(cache, rows->k[i], to->rows.k[i]);
+    }
+    memcpy(to->rows.order, rows->order, n * sizeof *rows->order);
+    memcpy(to->rows.seq, rows->seq, n * sizeof *rows->seq);
+    memcpy(to->rows.coord, rows->coord, n * sizeof *rows->coord);
+    memcpy(to->owner, cache->owner, n_blocks * sizeof *cache->owner);
+    return status;
+}
+
+static int blocks_of(int n) {
+    return (int)(((int64_t)n + IFLOW_CACHE_STEP - 1) / IFLOW_CACHE_STEP);
+}
+
 iflow_status iflow_cache_reserve(iflow_cache *cache, int n) {
-    if (n <= cache->rows.n_rows) {
+    const int n_before = cache->rows.n_rows, n_blocks = n_before / IFLOW_CACHE_STEP;
+    if (n <= n_before) {
         return IFLOW_OK;
     }
-    const int n_layer = cache->model->h.n_layer, kinds = cache->raw ? 3 : 2;
-    const int n_rows = (n + IFLOW_CACHE_STEP - 1) / IFLOW_CACHE_STEP * IFLOW_CACHE_STEP;
+    iflow_cache grown = {.model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs};
     iflow_status status = IFLOW_OK;
-    iflow_cache grown = {.model = cache->model, .engine = cache->engine, .raw = cache->raw};
-    static _Atomic uint64_t last_serial;
-    grown.rows.serial = ++last_serial;
-    grown.rows.n_rows = n_rows;
-    grown.rows.pos = iflow_calloc((size_t)n_rows, sizeof *grown.rows.pos);
-    grown.rows.k = iflow_calloc((size_t)(n_layer * kinds), sizeof *grown.rows.k);
-    if (!grown.rows.pos || !grown.rows.k) {
-        status = iflow_fail_memory((size_t)n_rows * sizeof *grown.rows.pos);
-        goto cleanup;
-    }
-    if ((status = iflow_guard_context(ggml_tensor_overhead() * (size_t)(n_layer * kinds + 1), &grown.ctx))) {
-        goto cleanup;
-    }
-    grown.rows.v = grown.rows.k + n_layer;
-    grown.rows.k_raw = cache->raw ? grown.rows.v + n_layer : NULL;
-    for (int i = 0; i < n_layer * kinds; i++) {
-        grown.rows.k[i] = ggml_new_tensor_2d(grown.ctx, GGML_TYPE_F16, cache->model->n_embd_kv, n_rows);
-    }
-    grown.buffer = ggml_backend_alloc_ctx_tensors_from_buft(grown.ctx, iflow_engine_buft(cache->engine));
-    if (!grown.buffer) {
-        status =
-            iflow_fail(IFLOW_E_MEMORY, "no memory on %s for a cache of %d tokens (%.1f MiB)", ggml_backend_dev_name(cache->model->device),
-                       n_rows, (double)n_rows * cache->model->n_embd_kv * n_layer * kinds * 2.0 / (1 << 20));
-        goto cleanup;
-    }
-    ggml_backend_buffer_clear(grown.buffer, 0);
-    for (int i = 0; i < n_layer * kinds && cache->rows.n_rows; i++) {
-        if ((status = copy_rows(cache, cache->rows.k[i], grown.rows.k[i]))) {
-            goto cleanup;
+    if (!n_before) {
+        status = allocate(&grown, blocks_of(n) * IFLOW_CACHE_STEP);
+    } else if (is_empty(cache)) { /* nothing to keep: what there was makes room first */
+        int32_t *owner = cache->owner;
+        cache->owner = NULL;
+        iflow_cache_free(cache);
+        *cache = (iflow_cache){.model = grown.model, .engine = grown.engine, .raw = grown.raw, .n_seqs = grown.n_seqs};
+        status = allocate(&grown, blocks_of(n) * IFLOW_CACHE_STEP);
+        if (!status) {
+            memcpy(grown.owner, owner, (size_t)n_blocks * sizeof *owner);
         }
+        free(owner);
+    } else {
+        const int more = n - n_before < n_before / 4 ? n_before / 4 : n - n_before;
+        status = allocate(&grown, blocks_of(n_before + more) * IFLOW_CACHE_STEP);
+        status = status ? status : copy(cache, &grown);
     }
-    for (int i = 0; i < n_rows; i++) {
-        grown.rows.pos[i] = i < cache->rows.n_rows ? cache->rows.pos[i] : IFLOW_ROW_EMPTY;
+    if (status) {
+        iflow_cache_free(&grown);
+        return status;
     }
     iflow_cache_free(cache);
     *cache = grown;
     check(cache);
     return IFLOW_OK;
-
-cleanup:
-    iflow_cache_free(&grown);
-    return status;
 }
 
 void iflow_cache_truncate(iflow_cache *cache, int row) {
     for (int i = row; i < cache->rows.n_rows; i++) {
-        cache->rows.pos[i] = IFLOW_ROW_EMPTY;
+        cache->rows.order[i] = IFLOW_ROW_EMPTY;
     }
 }
 
-iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, int row, int32_t pos) {
-    const size_t n = chunk->identity.n_tokens, row_bytes = (size_t)cache->model->n_embd_kv * sizeof(uint16_t);
+iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, size_t first, size_t n, int row) {
+    const size_t width = (size_t)cache->model->n_embd_kv, row_bytes = width * sizeof(uint16_t);
+    const size_t from_bytes = first * iflow_kv_row_bytes(chunk->identity.type, chunk->identity.n_embd_kv);
     assert(row >= 0 && (size_t)row + n <= (size_t)cache->rows.n_rows && chunk->identity.n_embd_kv == cache->model->n_embd_kv);
     const bool convert = chunk->identity.type != IFLOW_KV_F16;
     if (convert) {
-        const iflow_status status =
-            iflow_reserve((void **)&cache->staging, &cache->staging_capacity, n * (size_t)cache->model->n_embd_kv, sizeof *cache->staging);
+        const iflow_status status = iflow_reserve((void **)&cache->staging, &cache->staging_capacity, n * width, sizeof *cache->staging);
         if (status) {
             return status;
         }
@@ -111,13 +161,11 @@ iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, int 
         const void *from[2] = {chunk->k[il], chunk->v[il]};
         for (int i = 0; i < 2; i++) {
             if (convert) {
-                iflow_chunk_rows_f16(chunk, from[i], 0, n, cache->staging);
+                iflow_chunk_rows_f16(chunk, from[i], first, n, cache->staging);
             }
-            ggml_backend_tensor_set(to[i], convert ? cache->staging : from[i], (size_t)row * row_bytes, n * row_bytes);
+            ggml_backend_tensor_set(to[i], convert ? (const void *)cache->staging : (const char *)from[i] + from_bytes,
+                                    (size_t)row * row_bytes, n * row_bytes);
         }
-    }
-    for (size_t i = 0; i < n; i++) {
-        cache->rows.pos[(size_t)row + i] = pos + (int32_t)i;
     }
     return IFLOW_OK;
 }
