@@ -70,5 +70,15 @@ run 2 eval -m m.gguf -o o.jsonl --methods full,magic d.jsonl; says "magic"
 
 run 0 info; prints '^devices +.*CPU'; prints '^architectures +llama, qwen2, qwen3'
 run 0 info -m "$models/qwen3.gguf" --json; json out 'd["model"]["architecture"] == "qwen3"' 'len(d["model"]["fingerprint"]) == 32' '"CPU" in d["devices"]'
+# Without the laboratory: its commands are not listed, and asking for one says why.
+bin=$INFOFLOW_WITHOUT_LAB
+run 0 help; prints '^  ask '; for command in eval learn calibrate bench; do
+    if grep -q "^  $command " out; then fail "$command is listed though this build lacks it"; fi
+done
+for command in eval learn calibrate bench; do
+    run 2 "$command" --help; says "this build has no command '$command': .*INFOFLOW_LAB"
+done
+run 0 ask --help; prints '^Usage: infoflow ask '
+bin=$INFOFLOW_BIN
 "$bin" help >/dev/full 2>err && fail "a full standard output went unnoticed"
 says 'standard output'

@@ -1,5 +1,6 @@
 /* test_stats.c - bootstrap intervals against the normal theory, pairing, and the random sequence. */
-#include "cli/stats.h"
+#include "base/random.h"
+#include "lab/stats.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -18,16 +19,16 @@ static void test_random(void **state) {
     (void)state;
     /* The published sequence of splitmix64 from 1234567. */
     uint64_t s = 1234567;
-    assert_true(stats_random(&s) == 6457827717110365317U);
-    assert_true(stats_random(&s) == 3203168211198807973U);
-    assert_true(stats_random(&s) == 9817491932198370423U);
+    assert_true(iflow_random(&s) == 6457827717110365317U);
+    assert_true(iflow_random(&s) == 3203168211198807973U);
+    assert_true(iflow_random(&s) == 9817491932198370423U);
     size_t count[7] = {0};
     for (int i = 0; i < 70000; i++)
-        count[stats_random_below(&s, 7)]++; /* a number past 6 is caught by the sanitizer */
+        count[iflow_random_below(&s, 7)]++; /* a number past 6 is caught by the sanitizer */
     for (int i = 0; i < 7; i++)
         assert_near((double)count[i], 10000, 400);
     for (int i = 0; i < 100; i++)
-        assert_int_equal(stats_random_below(&s, 1), 0);
+        assert_int_equal(iflow_random_below(&s, 1), 0);
 }
 
 static void test_degenerate(void **state) {

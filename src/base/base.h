@@ -52,6 +52,7 @@ typedef struct iflow_buffer {
 } iflow_buffer;
 
 iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes);
+iflow_status iflow_buffer_vprintf(iflow_buffer *buffer, const char *format, va_list arguments) IFLOW_PRINTF(2, 0);
 void iflow_buffer_free(iflow_buffer *buffer);
 
 /* XXH3 of 128 bits as 32 lower-case hexadecimal digits. */
@@ -66,11 +67,18 @@ void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
 /* Index of the first of n numbers that is NaN or infinite; n: none is. */
 size_t iflow_finite_first(const float *value, size_t n);
 
+/* Bytes of the UTF-8 character at bytes: 1 to 4; 0 if there is none; negative: of one that n_bytes cuts off. */
+int iflow_utf8_length(const char *bytes, size_t n_bytes);
+
 /* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character
  * cut off at the end is invalid. */
 size_t iflow_utf8_check(const char *text, size_t n_bytes);
 
 /* E_FORMAT where that is not all: "invalid UTF-8 at byte 5 (0xff)" behind a beginning of the caller's, such as "the question is ". */
 iflow_status iflow_utf8_require(const char *beginning, const char *text, size_t n_bytes);
+
+/* U+FFFD, and a copy in which it stands for each byte that is not UTF-8 (NULL: no memory). */
+extern const char iflow_utf8_replacement[4];
+char *iflow_utf8_replaced(const char *bytes, size_t n_bytes);
 
 #endif

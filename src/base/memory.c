@@ -1,7 +1,6 @@
-/* memory.c - allocation that cannot overflow, growing arrays and strings, monotonic time. */
+/* memory.c - allocation that cannot overflow, growing arrays, monotonic time. */
 #include "base/base.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -55,42 +54,6 @@ iflow_status iflow_reserve(void **array, size_t *capacity, size_t need, size_t s
     *array = bigger;
     *capacity = grown;
     return IFLOW_OK;
-}
-
-char *iflow_format(const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    va_list again;
-    va_copy(again, args);
-    const int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    char *text = n < 0 ? NULL : malloc((size_t)n + 1);
-    if (text) {
-        vsnprintf(text, (size_t)n + 1, format, again);
-    }
-    va_end(again);
-    return text;
-}
-
-iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes) {
-    if (n_bytes > SIZE_MAX - buffer->n - 1) {
-        return iflow_fail_memory(n_bytes);
-    }
-    const iflow_status status = iflow_reserve((void **)&buffer->text, &buffer->capacity, buffer->n + n_bytes + 1, 1);
-    if (status) {
-        return status;
-    }
-    if (n_bytes) {
-        memcpy(buffer->text + buffer->n, bytes, n_bytes);
-    }
-    buffer->n += n_bytes;
-    buffer->text[buffer->n] = '\0';
-    return IFLOW_OK;
-}
-
-void iflow_buffer_free(iflow_buffer *buffer) {
-    free(buffer->text);
-    *buffer = (iflow_buffer){0};
 }
 
 double iflow_now_ms(void) {

@@ -1,11 +1,11 @@
 /* ask.c - `infoflow ask`: one question over documents. */
-#include "html.h"
-#include "input.h"
-#include "output.h"
-#include "profile.h"
-#include "progress.h"
-#include "text.h"
-#include "verify.h"
+#include "cli/html.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "cli/profile.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+#include "cli/verify.h"
 
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* asking.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
-#include "asking.h"
+#include "cli/asking.h"
 
-#include "progress.h"
-#include "terminal.h"
-#include "text.h"
+#include "cli/progress.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <math.h>
 #include <stdlib.h>

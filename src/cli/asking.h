@@ -2,8 +2,8 @@
 #ifndef IFLOW_CLI_ASKING_H
 #define IFLOW_CLI_ASKING_H
 
-#include "documents.h"
-#include "session.h"
+#include "cli/documents.h"
+#include "cli/session.h"
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;

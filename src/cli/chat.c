@@ -1,9 +1,9 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
-#include "input.h"
-#include "profile.h"
-#include "progress.h"
-#include "text.h"
-#include "verify.h"
+#include "cli/input.h"
+#include "cli/profile.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+#include "cli/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +147,7 @@ static int talk(chat *c) {
                 putchar('\n');
             break;
         }
-        if (got > 0 && take_line(c, line.bytes, &end) != CLI_OK)
+        if (got > 0 && take_line(c, line.text, &end) != CLI_OK)
             result = CLI_FAILED;
         if (ferror(stdout) || cli_ended())
             break;

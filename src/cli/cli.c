@@ -1,8 +1,8 @@
 /* cli.c - messages on standard error, exit statuses, and what an interrupt does. */
-#include "cli.h"
+#include "cli/cli.h"
 
-#include "progress.h"
-#include "terminal.h"
+#include "cli/progress.h"
+#include "cli/terminal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -20,10 +20,10 @@ static const char *volatile last_word;
 static void print_message(const char *prefix, const char *format, va_list arguments) {
     text message = {0}, line = {0};
     text_vprintf(&message, format, arguments);
-    visible_line(&line, message.bytes, message.n);
+    visible_line(&line, message.text, message.n);
     progress_clear();
     fflush(stdout);
-    fprintf(stderr, "%s%s\n", prefix, line.bytes);
+    fprintf(stderr, "%s%s\n", prefix, line.text);
     text_free(&message);
     text_free(&line);
 }

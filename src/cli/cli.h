@@ -24,10 +24,6 @@ int cli_ask(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_ingest(int argc, char **argv);
 int cli_store(int argc, char **argv);
-int cli_eval(int argc, char **argv);
-int cli_calibrate(int argc, char **argv);
-int cli_learn(int argc, char **argv);
-int cli_bench(int argc, char **argv);
 int cli_methods(int argc, char **argv);
 int cli_info(int argc, char **argv);
 

@@ -1,7 +1,7 @@
 /* documents.c - documents from files, directories, JSONL and standard input, and the chunks that they are cut into. */
-#include "documents.h"
+#include "cli/documents.h"
 
-#include "input.h"
+#include "cli/input.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -42,11 +42,11 @@ static void document_add(document *doc, char *part, size_t n_bytes) {
 /* One text; it ends in an empty line, as the library's own iflow_context_add_text has it, so that the next document begins a paragraph. */
 static document *document_of_text(char *name, text *content) {
     document *doc = document_new(name, 1);
-    if (content->n < 2 || content->bytes[content->n - 1] != '\n')
+    if (content->n < 2 || content->text[content->n - 1] != '\n')
         text_puts(content, "\n\n");
-    else if (content->bytes[content->n - 2] != '\n')
+    else if (content->text[content->n - 2] != '\n')
         text_puts(content, "\n");
-    document_add(doc, content->bytes, content->n);
+    document_add(doc, content->text, content->n);
     *content = (text){0};
     return doc;
 }
@@ -294,7 +294,7 @@ static void read_text(reading *r, input *in) {
     text content = {0};
     if (!input_all(in, &content))
         refuse(r, in, in->why);
-    else if (is_blank(content.bytes, content.n))
+    else if (is_blank(content.text, content.n))
         refuse(r, in, "empty");
     else {
         const uint64_t n_read = content.n;
@@ -362,7 +362,7 @@ static void refuse_line(reading *r, size_t line, const char *why) {
 static void take_line(reading *r, size_t number, const text *line) {
     json_error_t error;
     const char *why = NULL;
-    json_t *object = json_loadb(line->bytes, line->n, JSON_REJECT_DUPLICATES, &error);
+    json_t *object = json_loadb(line->text, line->n, JSON_REJECT_DUPLICATES, &error);
     document *doc = json_is_object(object) ? document_of_json(object, r->name, number, &why) : NULL;
     if (doc) {
         give(r, doc, number, (uint64_t)line->n + 1);
@@ -378,8 +378,8 @@ static void read_jsonl(reading *r, input *in) {
     text line = {0};
     size_t n_lines = 0;
     for (int got; !r->stopped && !input_failed(in) && (got = input_line(in, &line)) != 0;) {
-        n_lines += got < 0 || !is_blank(line.bytes, line.n);
-        if (got > 0 && !is_blank(line.bytes, line.n))
+        n_lines += got < 0 || !is_blank(line.text, line.n);
+        if (got > 0 && !is_blank(line.text, line.n))
             take_line(r, in->line, &line);
         else if (got < 0 && !input_failed(in))
             refuse_line(r, in->line, in->why);

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_DOCUMENTS_H
 #define IFLOW_CLI_DOCUMENTS_H
 
-#include "options.h"
+#include "cli/options.h"
 
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {

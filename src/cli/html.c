@@ -1,7 +1,7 @@
 /* html.c - an answer as one self-contained HTML page: the context shaded by score, the recomputed tokens, the time line. */
-#include "html.h"
+#include "cli/html.h"
 
-#include "page.h"
+#include "cli/page.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -273,7 +273,7 @@ int html_write(const char *path, const session *s, const context_documents *docu
         text_puts(&out, "<p class=\"note\">This method scores no tokens.</p>\n");
     iflow_status status = add_context(&out, s, documents, answer, &shade);
     page_end(&out);
-    int result = status == IFLOW_OK ? write_file(path, out.bytes, out.n, false) : cli_failed(status, path);
+    int result = status == IFLOW_OK ? write_file(path, out.text, out.n, false) : cli_failed(status, path);
     shades_free(&shade);
     text_free(&out);
     return result;

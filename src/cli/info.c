@@ -1,8 +1,8 @@
 /* info.c - `infoflow info`: devices, architectures, and facts of a model. */
-#include "profile.h"
-#include "report.h"
-#include "terminal.h"
-#include "text.h"
+#include "cli/profile.h"
+#include "cli/report.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>

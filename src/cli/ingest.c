@@ -1,9 +1,9 @@
 /* ingest.c - `infoflow ingest`: prefills documents into the store, once each. */
-#include "documents.h"
-#include "profile.h"
-#include "progress.h"
-#include "terminal.h"
-#include "text.h"
+#include "cli/documents.h"
+#include "cli/profile.h"
+#include "cli/progress.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <inttypes.h>
 #include <search.h>
@@ -263,7 +263,7 @@ static void summarise(const ingest *in) {
     if (in->sources.n_failed)
         text_printf(&line, "; %s failed", human_count(in->sources.n_failed));
     text_printf(&line, "; %s", human_clock(now_seconds() - in->started));
-    cli_note("%s", line.bytes);
+    cli_note("%s", line.text);
     text_free(&line);
 }
 

@@ -1,5 +1,5 @@
 /* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
-#include "input.h"
+#include "cli/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -103,7 +103,7 @@ static char *with_way_out(const input *in, const char *from, char *what) {
 static const char *unmarked(const text *raw) {
     size_t zero[4] = {0}, n = raw->n < 1024 ? raw->n : 1024;
     for (size_t i = 0; i < n; i++)
-        zero[i % 4] += raw->bytes[i] == '\0';
+        zero[i % 4] += raw->text[i] == '\0';
     const size_t most = n / 4 - n / 16, few = n / 32; /* of each fourth of them */
     if (n < 4)
         return NULL;
@@ -169,7 +169,7 @@ static bool is_even(const unsigned char *b, size_t n) {
 /* Whether bytes could begin a text in UTF-8: no zero, no control character, nothing damaged. */
 static bool may_be_utf8(const char *bytes, size_t n) {
     for (size_t i = 0; i < n;) {
-        const int length = text_utf8_length(bytes + i, n - i);
+        const int length = iflow_utf8_length(bytes + i, n - i);
         const unsigned char c = (unsigned char)bytes[i];
         if (length == 0 || (c < ' ' && !(c >= '\t' && c <= '\r') && c != '\033'))
             return false;
@@ -180,10 +180,10 @@ static bool may_be_utf8(const char *bytes, size_t n) {
 
 /* UTF-16 without a mark of a script whose characters have no zero bytes. Sets what it may be; true if it can hardly be anything else. */
 static bool guess_utf16(input *in) {
-    const unsigned char *b = (const unsigned char *)in->raw.bytes;
+    const unsigned char *b = (const unsigned char *)in->raw.text;
     const size_t n = (in->raw.n < 1024 ? in->raw.n : 1024) & ~(size_t)1;
     bool certain[2] = {false, false};
-    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.bytes, n))
+    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.text, n))
         return false;
     const size_t little = count_written(b, n, false, &certain[0]), big = count_written(b, n, true, &certain[1]);
     if (!little && !big)
@@ -206,11 +206,11 @@ static bool recognise(input *in) {
                 {"\xFE\xFF", 2, INPUT_UTF16BE}};
     in->encoding = INPUT_UTF8;
     for (size_t m = 0; m < COUNT_OF(mark); m++)
-        if (in->raw.n >= mark[m].n && memcmp(in->raw.bytes, mark[m].bytes, mark[m].n) == 0) {
+        if (in->raw.n >= mark[m].n && memcmp(in->raw.text, mark[m].bytes, mark[m].n) == 0) {
             in->encoding = mark[m].encoding;
             in->offset = in->raw_at = mark[m].n;
             in->raw.n -= mark[m].n;
-            memmove(in->raw.bytes, in->raw.bytes + mark[m].n, in->raw.n);
+            memmove(in->raw.text, in->raw.text + mark[m].n, in->raw.n);
             return true;
         }
     const char *name = unmarked(&in->raw);
@@ -233,7 +233,7 @@ static void add_character(text *out, uint32_t c) {
 static bool convert(input *in) {
     const size_t size = unit_of(in->encoding), n = in->raw.n;
     const bool big = in->encoding == INPUT_UTF16BE || in->encoding == INPUT_UTF32BE;
-    const unsigned char *b = (const unsigned char *)in->raw.bytes;
+    const unsigned char *b = (const unsigned char *)in->raw.text;
     const char *name = encoding_name[in->encoding];
     size_t at = 0;
     while (at + size <= n) {
@@ -255,7 +255,7 @@ static bool convert(input *in) {
         return give_up(in, text_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
     in->raw_at += at;
     in->raw.n -= at;
-    memmove(in->raw.bytes, in->raw.bytes + at, in->raw.n);
+    memmove(in->raw.text, in->raw.text + at, in->raw.n);
     return true;
 }
 
@@ -283,13 +283,13 @@ static bool fill(input *in) {
         return true;
     if (in->encoding == INPUT_UNKNOWN) {
         /* A mark may come in pieces, but somebody who types waits for an answer to a line. */
-        const bool may_be_mark = in->raw.n < 4 && (!memchr(in->raw.bytes, '\n', in->raw.n) || memchr("\xEF\xFE\xFF", in->raw.bytes[0], 4));
+        const bool may_be_mark = in->raw.n < 4 && (!memchr(in->raw.text, '\n', in->raw.n) || memchr("\xEF\xFE\xFF", in->raw.text[0], 4));
         if (may_be_mark && !in->ended)
             return true;
         if (!recognise(in))
             return false;
         if (in->encoding == INPUT_UTF8) {
-            text_add(&in->ready, in->raw.bytes, in->raw.n);
+            text_add(&in->ready, in->raw.text, in->raw.n);
             text_free(&in->raw);
             return true;
         }
@@ -309,7 +309,7 @@ static char *with_guess(const input *in, char *what) {
 static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset, bool last) {
     const bool is_source = in->encoding == INPUT_UTF8; /* else it was checked where it was converted */
     for (size_t i = 0; i < n;) {
-        const int length = text_utf8_length(bytes + i, n - i);
+        const int length = iflow_utf8_length(bytes + i, n - i);
         const unsigned char c = (unsigned char)bytes[i];
         if (c == '\0') {
             in->binary = true;
@@ -343,19 +343,19 @@ bool input_all(input *in, text *out) {
             return false;
         if (in->ready.n > MAX_BYTES)
             return give_up(in, text_format("a text of more than 1 GiB; split it into several files"));
-        const char *zero = in->ready.n > was ? memchr(in->ready.bytes + was, '\0', in->ready.n - was) : NULL;
+        const char *zero = in->ready.n > was ? memchr(in->ready.text + was, '\0', in->ready.n - was) : NULL;
         if (zero) /* what is binary may be long */
-            return give_up(in, wrong_text(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.bytes), false));
+            return give_up(in, wrong_text(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.text), false));
     }
     if (in->why)
         return false;
     text_add(&in->ready, "", 0);
-    char *why = wrong_text(in, in->ready.bytes, in->ready.n, in->offset, true);
+    char *why = wrong_text(in, in->ready.text, in->ready.n, in->offset, true);
     if (why)
         return give_up(in, why);
-    if (has_cr_alone(in->ready.bytes, in->ready.n))
+    if (has_cr_alone(in->ready.text, in->ready.n))
         for (size_t i = 0; i < in->ready.n; i++)
-            in->ready.bytes[i] = in->ready.bytes[i] == '\r' ? '\n' : in->ready.bytes[i];
+            in->ready.text[i] = in->ready.text[i] == '\r' ? '\n' : in->ready.text[i];
     *out = in->ready;
     in->ready = (text){0};
     return true;
@@ -364,16 +364,16 @@ bool input_all(input *in, text *out) {
 /* Where the line at `taken` ends: at a line feed, or, in a source that has none, a carriage return; at the end of the source. NULL: unknown
  * yet. */
 static const char *line_end(input *in) {
-    const char *end = in->ready.bytes + in->ready.n;
+    const char *end = in->ready.text + in->ready.n;
     if (in->cr_ends) {
-        const char *cr = memchr(in->ready.bytes + in->taken, '\r', in->ready.n - in->taken);
+        const char *cr = memchr(in->ready.text + in->taken, '\r', in->ready.n - in->taken);
         return cr ? cr : end;
     }
-    const char *lf = memchr(in->ready.bytes + in->looked, '\n', in->ready.n - in->looked);
+    const char *lf = memchr(in->ready.text + in->looked, '\n', in->ready.n - in->looked);
     in->looked = in->ready.n;
     if (lf || !in->ended)
         return lf;
-    in->cr_ends = in->line == 0 && has_cr_alone(in->ready.bytes, in->ready.n); /* all of the source is there */
+    in->cr_ends = in->line == 0 && has_cr_alone(in->ready.text, in->ready.n); /* all of the source is there */
     return in->cr_ends ? line_end(in) : end;
 }
 
@@ -381,7 +381,7 @@ static const char *line_end(input *in) {
 static void compact(input *in) {
     in->offset += in->taken;
     in->ready.n -= in->taken;
-    memmove(in->ready.bytes, in->ready.bytes + in->taken, in->ready.n);
+    memmove(in->ready.text, in->ready.text + in->taken, in->ready.n);
     in->looked -= in->taken;
     in->taken = 0;
 }
@@ -402,8 +402,8 @@ int input_line(input *in, text *line) {
             return -1;
         }
     }
-    const char *start = in->ready.bytes + in->taken;
-    const bool last = end == in->ready.bytes + in->ready.n;
+    const char *start = in->ready.text + in->taken;
+    const bool last = end == in->ready.text + in->ready.n;
     const size_t n = (size_t)(end - start);
     if (last && n == 0)
         return 0;

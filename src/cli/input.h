@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_INPUT_H
 #define IFLOW_CLI_INPUT_H
 
-#include "text.h"
+#include "cli/text.h"
 
 typedef enum input_encoding { INPUT_UNKNOWN, INPUT_UTF8, INPUT_UTF16LE, INPUT_UTF16BE, INPUT_UTF32LE, INPUT_UTF32BE } input_encoding;
 

@@ -1,6 +1,6 @@
 /* methods.c - `infoflow methods`: lists methods, scores and geometries. */
+#include "cli/options.h"
 #include "infoflow.h"
-#include "options.h"
 
 #include <stdio.h>
 

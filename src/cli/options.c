@@ -1,7 +1,7 @@
 /* options.c - parses command lines by table, says what is wrong with them, and prints --help from the same table. */
-#include "options.h"
+#include "cli/options.h"
 
-#include "text.h"
+#include "cli/text.h"
 
 #include <assert.h>
 #include <errno.h>

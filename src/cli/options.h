@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_OPTIONS_H
 #define IFLOW_CLI_OPTIONS_H
 
-#include "cli.h"
+#include "cli/cli.h"
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */

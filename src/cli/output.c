@@ -1,7 +1,7 @@
 /* output.c - files that the command writes where the user says: looked at before the work begins, and never somebody's own document. */
-#include "output.h"
+#include "cli/output.h"
 
-#include "text.h"
+#include "cli/text.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_OUTPUT_H
 #define IFLOW_CLI_OUTPUT_H
 
-#include "cli.h"
+#include "cli/cli.h"
 
 typedef enum output_kind { OUTPUT_PAGE, OUTPUT_CHART, OUTPUT_PROFILE, OUTPUT_CORRECTION } output_kind;
 

@@ -1,7 +1,7 @@
 /* page.c - what the HTML pages share: their style, escaped text, facts, and tokens as people read them. */
-#include "page.h"
+#include "cli/page.h"
 
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <string.h>
 
@@ -57,10 +57,10 @@ void page_end(text *out) {
 
 void page_escape(text *out, const char *bytes, size_t n) {
     for (size_t i = 0; i < n;) {
-        int length = text_utf8_length(bytes + i, n - i);
+        int length = iflow_utf8_length(bytes + i, n - i);
         unsigned char c = (unsigned char)bytes[i];
         if (length <= 0) {
-            text_puts(out, "\xEF\xBF\xBD");
+            text_puts(out, iflow_utf8_replacement);
             i++;
             continue;
         }
@@ -103,7 +103,7 @@ const char *page_file_name(const char *path) {
 static bool is_cut(const text *bytes) {
     int length = 1;
     for (size_t b = 0; b < bytes->n && length >= 0; b += length > 0 ? (size_t)length : 1)
-        length = text_utf8_length(bytes->bytes + b, bytes->n - b);
+        length = iflow_utf8_length(bytes->text + b, bytes->n - b);
     return length < 0;
 }
 
@@ -120,7 +120,7 @@ iflow_status page_pieces(const iflow_model *model, const int32_t *token, size_t 
         iflow_free(piece);
         if (i + 1 < end && is_cut(&pending))
             continue;
-        take(first, i + 1, pending.bytes, pending.n, user);
+        take(first, i + 1, pending.text, pending.n, user);
         pending.n = 0;
         first = i + 1;
     }

@@ -2,8 +2,8 @@
 #ifndef IFLOW_CLI_PAGE_H
 #define IFLOW_CLI_PAGE_H
 
-#include "report.h"
-#include "text.h"
+#include "cli/report.h"
+#include "cli/text.h"
 
 /* A stage's colour as CSS, in the order of report_stage_name: apart from each other in light and dark, and for most who see colours
  * differently. */

@@ -1,10 +1,10 @@
 /* profile.c - what `infoflow calibrate` found for a model: the file, and options that were not given taken from it. */
-#include "profile.h"
+#include "cli/profile.h"
 
-#include "input.h"
-#include "report.h"
-#include "terminal.h"
-#include "text.h"
+#include "cli/input.h"
+#include "cli/report.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -100,7 +100,7 @@ int profile_find(const profile_options *wanted, const iflow_model_info *model, p
     text content = {0};
     out->path = path;
     if (input_open_regular(&in, path) && input_all(&in, &content))
-        out->root = json_loadb(content.bytes, content.n, JSON_REJECT_DUPLICATES, &error);
+        out->root = json_loadb(content.text, content.n, JSON_REJECT_DUPLICATES, &error);
     const char *why = in.why ? in.why : out->root ? read_root(model, out) : error.text;
     if (why)
         cli_error("%s is no profile for %s: %s. `infoflow calibrate` writes one; --no-profile does without", path, model->path, why);

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_PROFILE_H
 #define IFLOW_CLI_PROFILE_H
 
-#include "asking.h"
+#include "cli/asking.h"
 
 #include <jansson.h>
 

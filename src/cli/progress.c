@@ -1,7 +1,7 @@
 /* progress.c - one progress line on standard error: a bar on a terminal, a plain line now and then elsewhere. */
-#include "progress.h"
+#include "cli/progress.h"
 
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_PROGRESS_H
 #define IFLOW_CLI_PROGRESS_H
 
-#include "cli.h"
+#include "cli/cli.h"
 
 /* off: shows nothing. */
 void progress_start(bool off);

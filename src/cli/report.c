@@ -1,7 +1,7 @@
 /* report.c - what an answer cost: a table for people, and JSON. */
-#include "report.h"
+#include "cli/report.h"
 
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <errno.h>
 #include <math.h>
@@ -232,12 +232,12 @@ static void escape(text *out, const char *json) {
         json += plain;
         if (!*json)
             break;
-        const int length = text_utf8_length(json, strlen(json));
+        const int length = iflow_utf8_length(json, strlen(json));
         const size_t n = length > 0 ? (size_t)length : 1;
         text shown = {0};
         visible_line(&shown, json, n);
-        if (shown.n && shown.bytes[0] == '\\')
-            text_puts(out, shown.bytes[1] == 'x' ? "\\u007f" : shown.bytes);
+        if (shown.n && shown.text[0] == '\\')
+            text_puts(out, shown.text[1] == 'x' ? "\\u007f" : shown.text);
         else
             text_add(out, json, n);
         text_free(&shown);
@@ -251,7 +251,7 @@ int json_print(const json_t *object, size_t flags, FILE *to) {
     escape(&escaped, json ? json : "");
     text_puts(&escaped, "\n");
     errno = json ? 0 : ENOMEM;
-    const bool ok = json && fwrite(escaped.bytes, 1, escaped.n, to) == escaped.n && fflush(to) == 0;
+    const bool ok = json && fwrite(escaped.text, 1, escaped.n, to) == escaped.n && fflush(to) == 0;
     if (!ok)
         cli_error("cannot write JSON: %s", strerror(errno));
     text_free(&escaped);

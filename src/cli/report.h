@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_REPORT_H
 #define IFLOW_CLI_REPORT_H
 
-#include "asking.h"
+#include "cli/asking.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* session.c - the model, the store and the context that a command works with, opened from its common options. */
-#include "session.h"
+#include "cli/session.h"
 
-#include "progress.h"
-#include "text.h"
+#include "cli/progress.h"
+#include "cli/text.h"
 
 #include <errno.h>
 #include <limits.h>

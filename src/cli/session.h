@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_SESSION_H
 #define IFLOW_CLI_SESSION_H
 
-#include "options.h"
+#include "cli/options.h"
 
 typedef struct session {
     iflow_model *model;

@@ -1,7 +1,7 @@
 /* store.c - `infoflow store`: lists, shows, verifies, pins, deletes and prunes what is kept. */
-#include "report.h"
-#include "terminal.h"
-#include "text.h"
+#include "cli/report.h"
+#include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <stdlib.h>
 #include <string.h>

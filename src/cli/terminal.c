@@ -1,11 +1,11 @@
 /* terminal.c - text for people: characters that would steer a terminal or forge a line are shown instead. */
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* The character of a sequence that text_utf8_length has measured. */
+/* The character of a sequence that iflow_utf8_length has measured. */
 static uint32_t character(const char *bytes, int length) {
     const unsigned char *b = (const unsigned char *)bytes;
     uint32_t c = length == 1 ? b[0] : b[0] & (0x7FU >> length);
@@ -29,7 +29,7 @@ static void show(text *out, uint32_t c) {
 static void add_visible(text *out, const char *bytes, size_t n, bool lines) {
     text_add(out, "", 0);
     for (size_t i = 0; i < n;) {
-        const int length = text_utf8_length(bytes + i, n - i);
+        const int length = iflow_utf8_length(bytes + i, n - i);
         const uint32_t c = length > 0 ? character(bytes + i, length) : 0;
         /* A carriage return before a line end moves nothing that is there. */
         const bool passes = lines && (c == '\n' || c == '\t' || (c == '\r' && i + 1 < n && bytes[i + 1] == '\n'));
@@ -53,7 +53,7 @@ const char *visible(const char *string) {
     text *out = &ring[next++ % COUNT_OF(ring)];
     out->n = 0;
     visible_line(out, string, strlen(string));
-    return out->bytes;
+    return out->text;
 }
 
 bool print_text(FILE *to, const char *string) {
@@ -61,7 +61,7 @@ bool print_text(FILE *to, const char *string) {
         return fputs(string, to) != EOF;
     text shown = {0};
     add_visible(&shown, string, strlen(string), true);
-    const bool ok = fputs(shown.bytes, to) != EOF;
+    const bool ok = fputs(shown.text, to) != EOF;
     text_free(&shown);
     return ok;
 }

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_TERMINAL_H
 #define IFLOW_CLI_TERMINAL_H
 
-#include "text.h"
+#include "cli/text.h"
 
 /* Names, titles, paths and messages are not ours, and texts and answers even less: all of them come to a terminal through here. What is
  * shown: control characters (C0, DEL and C1), the overrides and isolates of the bidirectional algorithm, line and paragraph separators, and

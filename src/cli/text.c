@@ -1,5 +1,5 @@
-/* text.c - strings of the command: a growing one, valid UTF-8 out of any bytes, and numbers as people read them. */
-#include "text.h"
+/* text.c - strings of the command: those of base, ending it where there is no memory, and numbers as people read them. */
+#include "cli/text.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -7,11 +7,15 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static _Noreturn void end_without_memory(void) {
+    fputs("infoflow: out of memory\n", stderr); /* a message of cli_error would need some */
+    exit(CLI_FAILED);
+}
+
 void *must_realloc(void *old, size_t n, size_t size) {
     void *memory = size && n > SIZE_MAX / size ? NULL : realloc(old, n * size + 1);
     if (!memory) {
-        fputs("infoflow: out of memory\n", stderr); /* a message of cli_error would need some */
-        exit(CLI_FAILED);
+        end_without_memory();
     }
     return memory;
 }
@@ -28,19 +32,14 @@ char *must_copy(const char *bytes, size_t n_bytes) {
     return copy;
 }
 
-static void text_reserve(text *to, size_t n_more) {
-    if (to->capacity - to->n > n_more)
-        return;
-    to->capacity = (to->n + n_more) * 2 + 64;
-    to->bytes = must_realloc(to->bytes, to->capacity, 1);
+static void must(iflow_status status) {
+    if (status != IFLOW_OK) {
+        end_without_memory();
+    }
 }
 
 void text_add(text *to, const void *bytes, size_t n_bytes) {
-    text_reserve(to, n_bytes);
-    if (n_bytes)
-        memcpy(to->bytes + to->n, bytes, n_bytes);
-    to->n += n_bytes;
-    to->bytes[to->n] = '\0';
+    must(iflow_buffer_add(to, bytes, n_bytes));
 }
 
 void text_puts(text *to, const char *string) {
@@ -48,16 +47,7 @@ void text_puts(text *to, const char *string) {
 }
 
 void text_vprintf(text *to, const char *format, va_list arguments) {
-    va_list again;
-    va_copy(again, arguments);
-    text_add(to, "", 0);
-    int n = vsnprintf(NULL, 0, format, arguments);
-    if (n >= 0) {
-        text_reserve(to, (size_t)n + 1);
-        vsnprintf(to->bytes + to->n, (size_t)n + 1, format, again);
-        to->n += (size_t)n;
-    }
-    va_end(again);
+    must(iflow_buffer_vprintf(to, format, arguments));
 }
 
 void text_printf(text *to, const char *format, ...) {
@@ -68,8 +58,7 @@ void text_printf(text *to, const char *format, ...) {
 }
 
 void text_free(text *to) {
-    free(to->bytes);
-    *to = (text){0};
+    iflow_buffer_free(to);
 }
 
 char *text_format(const char *format, ...) {
@@ -78,46 +67,13 @@ char *text_format(const char *format, ...) {
     va_start(arguments, format);
     text_vprintf(&out, format, arguments);
     va_end(arguments);
-    return out.bytes;
-}
-
-int text_utf8_length(const char *bytes, size_t n_bytes) {
-    const unsigned char *b = (const unsigned char *)bytes;
-    if (n_bytes == 0)
-        return 0;
-    if (b[0] < 0x80)
-        return 1;
-    int length = b[0] >= 0xC2 && b[0] <= 0xDF ? 2 : b[0] >= 0xE0 && b[0] <= 0xEF ? 3 : b[0] >= 0xF0 && b[0] <= 0xF4 ? 4 : 0;
-    if (length == 0)
-        return 0;
-    /* The second byte excludes overlong forms, surrogates and what lies beyond U+10FFFF. */
-    unsigned low = b[0] == 0xE0 ? 0xA0 : b[0] == 0xF0 ? 0x90 : 0x80;
-    unsigned high = b[0] == 0xED ? 0x9F : b[0] == 0xF4 ? 0x8F : 0xBF;
-    for (int i = 1; i < length; i++) {
-        if ((size_t)i == n_bytes)
-            return -length;
-        if (b[i] < low || b[i] > high)
-            return 0;
-        low = 0x80;
-        high = 0xBF;
-    }
-    return length;
+    return out.text;
 }
 
 char *text_utf8(const char *bytes, size_t n_bytes) {
-    text out = {0};
-    text_add(&out, "", 0);
-    for (size_t i = 0; i < n_bytes;) {
-        int length = text_utf8_length(bytes + i, n_bytes - i);
-        if (length > 0) {
-            text_add(&out, bytes + i, (size_t)length);
-            i += (size_t)length;
-        } else {
-            text_puts(&out, "\xEF\xBF\xBD");
-            i++;
-        }
-    }
-    return out.bytes;
+    char *copy = iflow_utf8_replaced(bytes, n_bytes);
+    must(copy ? IFLOW_OK : IFLOW_E_MEMORY);
+    return copy;
 }
 
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes) {

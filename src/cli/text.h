@@ -1,8 +1,9 @@
-/* text.h - strings of the command: a growing one, valid UTF-8 out of any bytes, and numbers as people read them. */
+/* text.h - strings of the command: those of base, ending it where there is no memory, and numbers as people read them. */
 #ifndef IFLOW_CLI_TEXT_H
 #define IFLOW_CLI_TEXT_H
 
-#include "cli.h"
+#include "base/base.h"
+#include "cli/cli.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,11 +13,8 @@ void *must_alloc(size_t n, size_t size);
 void *must_realloc(void *old, size_t n, size_t size);
 char *must_copy(const char *text, size_t n_bytes);
 
-/* A growing string. Zero-initialised is empty; bytes is NUL-terminated once anything was added. */
-typedef struct text {
-    char *bytes;
-    size_t n, capacity;
-} text;
+/* A growing string. Zero-initialised is empty; its text is NUL-terminated once anything was added. */
+typedef iflow_buffer text;
 
 void text_add(text *to, const void *bytes, size_t n_bytes);
 void text_puts(text *to, const char *string);
@@ -27,8 +25,6 @@ void text_free(text *to);
 /* printf into a new string, to be freed with free(). */
 char *text_format(const char *format, ...) CLI_PRINTF(1, 2);
 
-/* Bytes of the UTF-8 character at bytes: 1 to 4; 0 if it is not one; negative: the beginning of one that n_bytes cuts off. */
-int text_utf8_length(const char *bytes, size_t n_bytes);
 /* A copy in which each byte that is not UTF-8 is U+FFFD. */
 char *text_utf8(const char *bytes, size_t n_bytes);
 /* Characters in a string, as a terminal's columns. */

@@ -1,9 +1,9 @@
 /* verify.c - the gate: a share of the answers is checked against full prefill, and asked for again at a higher ratio until they agree. */
-#include "verify.h"
+#include "cli/verify.h"
 
-#include "eval_data.h"
-#include "progress.h"
-#include "text.h"
+#include "base/random.h"
+#include "cli/progress.h"
+#include "cli/text.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,8 +26,8 @@ int gate_check(const command_usage *usage, const gate *g, const char *method) {
 }
 
 bool gate_draws(const gate *g, const char *question) {
-    uint64_t state = eval_hash(question);
-    return (double)(stats_random(&state) >> 11) * 0x1p-53 < g->share;
+    uint64_t state = text_hash(TEXT_HASH, question, strlen(question));
+    return iflow_random_share(&state) < g->share;
 }
 
 /* Text is held back until the answer has passed; an interrupt still stops it. */
@@ -141,23 +141,4 @@ void verdict_json(json_t *object, const verdict *v) {
     json_object_set_new(object, "verified", json_boolean(v->verified));
     json_object_set_new(object, "agreement", v->verified ? json_finite(v->agreement) : json_null());
     json_object_set_new(object, "agreement_kl", v->verified ? json_finite(v->kl) : json_null());
-}
-
-void verify_print_summary(const eval_summary *summary, double least) {
-    for (size_t i = 0; i < summary->n_series; i++) {
-        size_t n = 0, n_below = 0;
-        double sum = 0;
-        for (size_t q = 0; q < summary->n_questions; q++) {
-            const json_t *record = summary->series[i].record[q];
-            if (!json_is_true(json_object_get(record, "verified")))
-                continue;
-            const double agreement = json_number_value(json_object_get(record, "agreement"));
-            n++;
-            sum += agreement;
-            n_below += agreement < least;
-        }
-        if (n)
-            printf("%s: %zu of %zu answers verified, agreement %.3f, %zu below %.2f\n", summary->row[i].label, n, summary->row[i].n_records,
-                   sum / (double)n, n_below, least);
-    }
 }

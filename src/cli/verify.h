@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_VERIFY_H
 #define IFLOW_CLI_VERIFY_H
 
-#include "eval_summary.h"
+#include "cli/report.h"
 
 typedef struct gate {
     double share; /* of the questions whose answers are checked */
@@ -45,8 +45,5 @@ iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, boo
 /* For reports: lines for people, and the members "verified", "agreement" and "agreement_kl" of an object. */
 void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer);
 void verdict_json(json_t *object, const verdict *v);
-
-/* A line for each series of an evaluation that has checked answers. */
-void verify_print_summary(const eval_summary *summary, double least);
 
 #endif

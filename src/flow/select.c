@@ -1,6 +1,8 @@
 /* select.c - the best-scoring positions, and those that the comparators take without a score. */
 #include "flow/select.h"
 
+#include "base/random.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -142,14 +144,6 @@ void iflow_select_first_ratio(const int *start, const int *length, size_t n_chun
     *n_selected = n;
 }
 
-/* SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere. */
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return z ^ z >> 31;
-}
-
 iflow_status iflow_select_random(uint64_t seed, size_t n_head, size_t n, size_t n_selected, int32_t *selected) {
     const size_t eligible = n - n_head;
     assert(n_selected <= eligible);
@@ -161,7 +155,7 @@ iflow_status iflow_select_random(uint64_t seed, size_t n_head, size_t n, size_t 
         all[i] = (int32_t)(n_head + i);
     }
     for (size_t i = 0; i < n_selected && i < eligible; i++) { /* the first steps of a shuffle */
-        const size_t other = i + next_random(&seed) % (eligible - i);
+        const size_t other = i + iflow_random(&seed) % (eligible - i);
         selected[i] = all[other];
         all[other] = all[i];
     }

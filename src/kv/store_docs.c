@@ -44,30 +44,6 @@ static iflow_status document_id(const iflow_document *document, int version, con
     return IFLOW_OK;
 }
 
-/* JSON holds only UTF-8, a path may be any bytes: each byte that is none becomes U+FFFD. NULL: no memory. */
-static char *utf8_name(const char *name) {
-    static const char replacement[] = "\xef\xbf\xbd";
-    const size_t n_bytes = strlen(name);
-    char *out = iflow_calloc(n_bytes + 1, sizeof replacement - 1);
-    if (!out) {
-        return NULL;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < n_bytes;) {
-        const size_t valid = iflow_utf8_check(name + i, n_bytes - i);
-        memcpy(out + n, name + i, valid);
-        n += valid;
-        i += valid;
-        if (i < n_bytes) {
-            memcpy(out + n, replacement, sizeof replacement - 1);
-            n += sizeof replacement - 1;
-            i++;
-        }
-    }
-    out[n] = '\0';
-    return out;
-}
-
 /* Bytes as hexadecimal digits; NULL: no memory. */
 static char *to_digits(const char *bytes) {
     const size_t n = strlen(bytes);
@@ -203,7 +179,8 @@ static iflow_status check_document(const iflow_document *document, const char *n
 /* The record's text; NULL without memory, which is all that can fail in jansson here. */
 static char *record_text(const iflow_document *document, const char *id, const char *name) {
     json_t *record = NULL, *chunks = json_array();
-    char *shown = utf8_name(name), *digits = shown && strcmp(shown, name) != 0 ? to_digits(name) : NULL, *text = NULL;
+    char *shown = iflow_utf8_replaced(name, strlen(name)), *digits = shown && strcmp(shown, name) != 0 ? to_digits(name) : NULL,
+         *text = NULL;
     bool complete = shown && chunks && (digits || strcmp(shown, name) == 0);
     for (size_t i = 0; complete && i < document->n_chunks; i++) {
         complete = json_array_append_new(chunks, json_string(document->chunk_id[i])) == 0;

@@ -1,0 +1,31 @@
+/* eval_context.c - the chunks of a question's context: what is asked, and what a report draws, comes from here. */
+#include "lab/eval_context.h"
+
+#include "cli/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, document_chunks *out) {
+    iflow_status status = IFLOW_OK;
+    document_chunks chunks = {0};
+    *out = (document_chunks){0};
+    if (question->text) {
+        char *part = question->text;
+        size_t n_bytes = strlen(part);
+        status = document_cut(model, &(document){.part = &part, .part_bytes = &n_bytes, .n_parts = 1}, chunk_tokens, out);
+    }
+    for (size_t i = 0; status == IFLOW_OK && i < question->n_passages; i++) {
+        char *passage = passage_text(i + 1, question->passage[i]);
+        size_t n_bytes = strlen(passage);
+        status = document_cut(model, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true}, chunk_tokens,
+                              &chunks);
+        for (size_t c = 0; c < chunks.n_chunks; c++)
+            document_chunks_add(out, chunks.token + chunks.start[c], chunks.start[c + 1] - chunks.start[c]);
+        document_chunks_free(&chunks);
+        free(passage);
+    }
+    if (status != IFLOW_OK)
+        document_chunks_free(out);
+    return status;
+}
