@@ -1,6 +1,6 @@
 /* test_stats.c - bootstrap intervals against the normal theory, pairing, and the random sequence. */
 #include "base/random.h"
-#include "lab/stats.h"
+#include "service/stats.h"
 
 #include <math.h>
 #include <setjmp.h>

@@ -133,25 +133,25 @@ static void add_name(context_documents *out, const char *name, size_t n_chunks) 
     out->document[out->n++] = (context_document){text_utf8(name, strlen(name)), n_chunks};
 }
 
-static void take_chunks(context_documents *out, const char *name, const document_chunks *chunks) {
+static void take_chunks(context_documents *out, const char *name, const chunk_list *chunks) {
     add_name(out, name, chunks->n_chunks);
     for (size_t i = 0; i < chunks->n_chunks; i++)
-        document_chunks_add(&out->chunks, chunks->token + chunks->start[i], chunks->start[i + 1] - chunks->start[i]);
+        must(chunk_list_append(&out->chunks, chunks, i));
 }
 
 static bool take_document(document *doc, void *user) {
     adding *a = user;
-    document_chunks chunks = {0};
+    chunk_list chunks = {0};
     iflow_status status = document_cut(a->s->model, doc, a->chunk_tokens, &chunks);
     if (status == IFLOW_OK)
-        status = document_chunks_lay(&chunks, a->s->ctx);
+        status = chunk_list_lay(&chunks, a->s->ctx);
     if (status == IFLOW_OK)
         take_chunks(a->out, doc->name, &chunks);
     else if (document_may_be_skipped(doc, status))
         sources_skip(a->list, doc);
     else
         a->result = cli_failed(status, doc->name);
-    document_chunks_free(&chunks);
+    chunk_list_free(&chunks);
     document_free(doc);
     return a->result == CLI_OK;
 }
@@ -232,7 +232,7 @@ void context_documents_free(context_documents *documents) {
     for (size_t i = 0; i < documents->n; i++)
         free(documents->document[i].name);
     free(documents->document);
-    document_chunks_free(&documents->chunks);
+    chunk_list_free(&documents->chunks);
     *documents = (context_documents){0};
 }
 
@@ -248,8 +248,8 @@ static iflow_status count(const iflow_model *model, const char *string, size_t *
 
 /* Asks over one token, in a context that is smaller by all others: the library refuses it if and only if it would refuse them. Costs a pass
  * over the prompt. */
-static iflow_status ask_in_less(const session *s, const common_options *options, const document_chunks *chunks,
-                                const iflow_ask_params *params, size_t n_ctx) {
+static iflow_status ask_in_less(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
+                                size_t n_ctx) {
     iflow_context *ctx = NULL;
     iflow_answer *answer = NULL;
     iflow_ask_params probe = *params;
@@ -268,7 +268,7 @@ static iflow_status ask_in_less(const session *s, const common_options *options,
     return status;
 }
 
-iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
+iflow_status context_fits(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
                           char **why) {
     enum { AROUND = 512 }; /* what templates and the general instruction have at most */
     const size_t n_ctx = (size_t)(options->ctx ? options->ctx : s->info.n_ctx_train);
@@ -292,7 +292,7 @@ iflow_status context_fits(const session *s, const common_options *options, const
     return status;
 }
 
-bool context_is_kept(const session *s, const common_options *options, const document_chunks *chunks, size_t n_contexts) {
+bool context_is_kept(const session *s, const common_options *options, const chunk_list *chunks, size_t n_contexts) {
     enum { A_TOKEN = 16, A_FILE = 4096, HEAD = 64 }; /* bytes besides the KV, at most; tokens of the head, about */
     const size_t n_tokens = HEAD + (chunks->n_chunks ? chunks->start[chunks->n_chunks] : 0);
     const iflow_model_info *m = &s->info;

@@ -83,7 +83,7 @@ typedef struct context_document {
 typedef struct context_documents {
     context_document *document;
     size_t n;
-    document_chunks chunks; /* of files: those that may have to be computed */
+    chunk_list chunks; /* of files: those that may have to be computed */
 } context_documents;
 
 /* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
@@ -93,12 +93,12 @@ void context_documents_free(context_documents *documents);
 
 /* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
  * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
-iflow_status context_fits(const session *s, const common_options *options, const document_chunks *chunks, const iflow_ask_params *params,
+iflow_status context_fits(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
                           char **why);
 
 /* Whether the store's limit (--max-size) has room for the KV of these chunks in so many contexts that prefill them differently. Where it
  * has not, to compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
-bool context_is_kept(const session *s, const common_options *options, const document_chunks *chunks, size_t n_contexts);
+bool context_is_kept(const session *s, const common_options *options, const chunk_list *chunks, size_t n_contexts);
 
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);

@@ -57,34 +57,15 @@ char *passage_text(size_t i, const char *passage) {
 
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
 
-void document_chunks_free(document_chunks *chunks) {
-    free(chunks->token);
-    free(chunks->start);
-    *chunks = (document_chunks){0};
-}
-
-void document_chunks_add(document_chunks *out, const int32_t *tokens, size_t n) {
-    size_t end = out->n_chunks ? out->start[out->n_chunks] : 0;
-    out->token = must_realloc(out->token, end + n, sizeof *out->token);
-    memcpy(out->token + end, tokens, n * sizeof *tokens);
-    out->start = must_realloc(out->start, out->n_chunks + 2, sizeof *out->start);
-    out->start[0] = 0;
-    out->start[++out->n_chunks] = end + n;
-}
-
-static size_t chunk_length(const document_chunks *chunks, size_t i) {
-    return chunks->start[i + 1] - chunks->start[i];
-}
-
 /* Computes the KV of chunk i, unless it is stored. IFLOW_E_BUSY: another process does. */
-static iflow_status prefill_chunk(const document_chunks *chunks, size_t i, iflow_context *ctx) {
-    return iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_length(chunks, i), NULL, NULL);
+static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_context *ctx) {
+    return iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_list_length(chunks, i), NULL, NULL);
 }
 
-iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx) {
+iflow_status document_chunks_prefill(const chunk_list *chunks, iflow_context *ctx) {
     size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
     for (size_t i = 1; i < chunks->n_chunks; i++)
-        first = chunk_length(chunks, i) > chunk_length(chunks, first) ? i : first;
+        first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
     /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
     bool *busy = must_alloc(chunks->n_chunks + 1, sizeof *busy);
     iflow_status status = IFLOW_OK;
@@ -107,14 +88,7 @@ iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_contex
     return cli_interrupted() ? IFLOW_E_CANCELLED : IFLOW_OK;
 }
 
-iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx) {
-    iflow_status status = IFLOW_OK;
-    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK; i++)
-        status = iflow_context_add_tokens(ctx, chunks->token + chunks->start[i], chunks->start[i + 1] - chunks->start[i]);
-    return status;
-}
-
-static iflow_status cut_text(const iflow_model *model, const char *part, size_t n_bytes, size_t chunk_tokens, document_chunks *out) {
+static iflow_status cut_text(const iflow_model *model, const char *part, size_t n_bytes, size_t chunk_tokens, chunk_list *out) {
     iflow_pieces *pieces = NULL;
     iflow_status status = iflow_cut(model, part, n_bytes, chunk_tokens, &pieces);
     if (status != IFLOW_OK)
@@ -132,8 +106,8 @@ static iflow_status cut_text(const iflow_model *model, const char *part, size_t 
     return IFLOW_OK;
 }
 
-iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out) {
-    *out = (document_chunks){0};
+iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, chunk_list *out) {
+    *out = (chunk_list){0};
     if (!doc->passages)
         return cut_text(model, doc->part[0], doc->part_bytes[0], chunk_tokens, out);
     for (size_t i = 0; i < doc->n_parts; i++) {
@@ -141,10 +115,10 @@ iflow_status document_cut(const iflow_model *model, const document *doc, size_t 
         size_t n = 0;
         iflow_status status = iflow_tokenize(model, doc->part[i], doc->part_bytes[i], false, &tokens, &n);
         if (status != IFLOW_OK) {
-            document_chunks_free(out);
+            chunk_list_free(out);
             return status;
         }
-        document_chunks_add(out, tokens, n);
+        must(chunk_list_add(out, tokens, n));
         iflow_free(tokens);
     }
     return IFLOW_OK;
@@ -430,27 +404,26 @@ typedef struct collecting {
     const iflow_model *model;
     size_t chunk_tokens;
     sources *list;
-    document_chunks *all;
+    chunk_list *all;
     int result;
 } collecting;
 
 static bool collect(document *doc, void *user) {
     collecting *c = user;
-    document_chunks chunks = {0};
+    chunk_list chunks = {0};
     const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
     for (size_t i = 0; i < chunks.n_chunks; i++)
-        document_chunks_add(c->all, chunks.token + chunks.start[i], chunks.start[i + 1] - chunks.start[i]);
+        must(chunk_list_append(c->all, &chunks, i));
     if (status != IFLOW_OK && document_may_be_skipped(doc, status))
         sources_skip(c->list, doc);
     else if (status != IFLOW_OK)
         c->result = cli_failed(status, doc->name);
-    document_chunks_free(&chunks);
+    chunk_list_free(&chunks);
     document_free(doc);
     return c->result == CLI_OK;
 }
 
-int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
-                         document_chunks *out) {
+int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands, chunk_list *out) {
     sources list = {.lenient = true};
     collecting c = {.model = model, .chunk_tokens = chunk_tokens, .list = &list, .all = out, .result = CLI_OK};
     for (size_t i = 0; i < n_operands; i++)

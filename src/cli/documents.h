@@ -3,6 +3,7 @@
 #define IFLOW_CLI_DOCUMENTS_H
 
 #include "cli/options.h"
+#include "service/chunks.h"
 
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {
@@ -19,28 +20,15 @@ typedef struct document {
 
 void document_free(document *doc);
 
-/* A document's chunks: tokens of chunk i are token[start[i]] up to token[start[i + 1]]. */
-typedef struct document_chunks {
-    int32_t *token;
-    size_t *start;
-    size_t n_chunks;
-} document_chunks;
-
 /* Cuts a document. The one place where this happens: `ask` finds what `ingest` stored because both come here. */
-iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, document_chunks *out);
-void document_chunks_free(document_chunks *chunks);
+iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, chunk_list *out);
 /* Reads and cuts all documents of the operands (see sources_read), to be put together: CLI_FAILED, after messages, if one could not be read
  * or they are less than two chunks. */
-int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands,
-                         document_chunks *out);
-/* Puts a chunk behind those that are there. */
-void document_chunks_add(document_chunks *chunks, const int32_t *tokens, size_t n);
+int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands, chunk_list *out);
 /* Computes ahead the KV of those that are not stored yet, one by one, so that an interrupt counts after one chunk at the latest:
  * IFLOW_E_CANCELLED. Waits for those that another process computes. The first other failure ends it and is not said (IFLOW_OK): what is
  * missing afterwards is computed by the call that uses it, which goes on where a chunk cannot be kept, and says what is wrong. */
-iflow_status document_chunks_prefill(const document_chunks *chunks, iflow_context *ctx);
-/* Adds them all to a context. */
-iflow_status document_chunks_lay(const document_chunks *chunks, iflow_context *ctx);
+iflow_status document_chunks_prefill(const chunk_list *chunks, iflow_context *ctx);
 
 /* Text of passage i (from 1) in the `paper` protocol. A new string, to be freed with free(). */
 char *passage_text(size_t i, const char *passage);

@@ -17,7 +17,7 @@
 /* A document whose chunks are not all there yet, because another process computes some of them. */
 typedef struct waiting {
     char *name, *recorded; /* as it was given, and as it is recorded */
-    document_chunks chunks;
+    chunk_list chunks;
     char (*id)[IFLOW_ID_SIZE]; /* empty string: not there yet */
 } waiting;
 
@@ -47,7 +47,7 @@ static void show_progress(ingest *in, double done_of_document, uint64_t document
 }
 
 /* Prefills chunks [first, end), those that are not there. IFLOW_E_BUSY: those without an id later. */
-static iflow_status prefill(ingest *in, const document_chunks *chunks, size_t first, size_t end, char (*id)[IFLOW_ID_SIZE]) {
+static iflow_status prefill(ingest *in, const chunk_list *chunks, size_t first, size_t end, char (*id)[IFLOW_ID_SIZE]) {
     bool *was_stored = must_alloc(end - first, sizeof *was_stored);
     const double start = now_seconds();
     const size_t n_computed = in->n_computed;
@@ -72,7 +72,7 @@ static iflow_status prefill(ingest *in, const document_chunks *chunks, size_t fi
 }
 
 /* The end of the chunks from `first` on that go together: short ones are computed in one pass. */
-static size_t together(const document_chunks *chunks, size_t first) {
+static size_t together(const chunk_list *chunks, size_t first) {
     enum { TOKENS = 512 };
     size_t end = first + 1;
     while (end < chunks->n_chunks && chunks->start[end + 1] - chunks->start[first] <= TOKENS)
@@ -148,7 +148,7 @@ cleanup:
 }
 
 /* Records a document whose chunks are all there, and prints its id. */
-static bool record(ingest *in, const char *name, char *recorded, const document_chunks *chunks, char (*id)[IFLOW_ID_SIZE]) {
+static bool record(ingest *in, const char *name, char *recorded, const chunk_list *chunks, char (*id)[IFLOW_ID_SIZE]) {
     char *clean = text_utf8(name, strlen(name));
     iflow_document doc = {.name = recorded, .chunk_id = id, .n_chunks = chunks->n_chunks, .n_tokens = chunks->start[chunks->n_chunks]};
     memcpy(doc.fingerprint, in->s.info.fingerprint, sizeof doc.fingerprint);
@@ -177,7 +177,7 @@ static void give_up(ingest *in, iflow_status status, const char *name) {
 
 static bool ingest_document(document *doc, void *user) {
     ingest *in = user;
-    document_chunks chunks = {0};
+    chunk_list chunks = {0};
     char(*id)[IFLOW_ID_SIZE] = NULL;
     char *recorded = recorded_name(in, doc);
     show_progress(in, 0, doc->source_bytes, doc->name);
@@ -211,13 +211,13 @@ static bool ingest_document(document *doc, void *user) {
         in->waiting = must_realloc(in->waiting, in->n_waiting + 1, sizeof *in->waiting);
         in->waiting[in->n_waiting++] = (waiting){doc->name, recorded, chunks, id};
         doc->name = recorded = NULL;
-        chunks = (document_chunks){0};
+        chunks = (chunk_list){0};
         id = NULL;
     }
 cleanup:
     cli_signals(CLI_SIGNAL_IMMEDIATE);
     in->bytes_done += doc->source_bytes;
-    document_chunks_free(&chunks);
+    chunk_list_free(&chunks);
     free(id);
     free(recorded);
     document_free(doc);
@@ -329,7 +329,7 @@ cleanup:
         free(in.waiting[i].name);
         free(in.waiting[i].recorded);
         free(in.waiting[i].id);
-        document_chunks_free(&in.waiting[i].chunks);
+        chunk_list_free(&in.waiting[i].chunks);
     }
     free(in.waiting);
     tdestroy(in.names, free_place);

@@ -5,6 +5,7 @@
 #include "cli/report.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "service/calibration.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ static const char *read_member(json_t *root, const char *name, const char *forma
 static const char *read_root(const iflow_model_info *model, profile *out) {
     static char range[64];
     json_t *const root = out->root, *layers = NULL, *trusted = NULL, *correction = NULL;
-    json_int_t version = 0, behind = 0, n_questions = PROFILE_MIN_QUESTIONS;
+    json_int_t version = 0, behind = 0, n_questions = CALIBRATION_MIN_QUESTIONS;
     const char *fingerprint = "", *why = NULL;
     iflow_method method;
     iflow_score score;
@@ -72,7 +73,7 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK)
         return "\"score\" is none";
     out->behind = (int)behind;
-    out->few = n_questions < PROFILE_MIN_QUESTIONS;
+    out->few = n_questions < CALIBRATION_MIN_QUESTIONS;
     if (behind < 0 || behind > IFLOW_MAX_BEHIND) {
         snprintf(range, sizeof range, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
         return range;

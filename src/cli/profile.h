@@ -25,8 +25,7 @@ typedef struct profile_options {
         '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile, and no correction that is not named"       \
     }
 
-/* MIN_QUESTIONS: it takes so many to tell settings apart at all; of fewer, all lie on one side too often by chance. */
-enum { PROFILE_VERSION = 2, PROFILE_MIN_QUESTIONS = 6 };
+enum { PROFILE_VERSION = 2 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */

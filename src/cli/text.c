@@ -32,7 +32,7 @@ char *must_copy(const char *bytes, size_t n_bytes) {
     return copy;
 }
 
-static void must(iflow_status status) {
+void must(iflow_status status) {
     if (status != IFLOW_OK) {
         end_without_memory();
     }

@@ -12,6 +12,8 @@
 void *must_alloc(size_t n, size_t size);
 void *must_realloc(void *old, size_t n, size_t size);
 char *must_copy(const char *text, size_t n_bytes);
+/* The same of functions that fail only where there is no memory. */
+void must(iflow_status status);
 
 /* A growing string. Zero-initialised is empty; its text is NUL-terminated once anything was added. */
 typedef iflow_buffer text;

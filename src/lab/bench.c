@@ -1,4 +1,6 @@
 /* bench.c - `infoflow bench`: time to first token, ingest, decoding, model load and memory against libllama, on the same tokens. */
+#include "lab/lab.h"
+
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -7,8 +9,6 @@
 #include "lab/bench_cold.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_report.h"
-#include "lab/lab.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>

@@ -6,7 +6,7 @@
 #include "cli/text.h"
 #include "lab/bench_cold.h"
 #include "lab/bench_peer.h"
-#include "lab/stats.h"
+#include "service/stats.h"
 
 #include <stdlib.h>
 #include <string.h>

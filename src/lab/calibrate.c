@@ -1,49 +1,16 @@
-/* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, a choice at a time, and writes it down as its profile. */
+/* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, and writes it down as its profile. */
+#include "lab/lab.h"
+
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
-#include "cli/report.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
 #include "lab/calibrate_items.h"
-#include "lab/eval_variants.h"
-#include "lab/lab.h"
-#include "lab/stats.h"
+#include "lab/calibrate_report.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-/* An agreement that is trusted, and the KL that stands for none (a token held impossible makes it infinite). */
-static const double TRUSTED = 0.9, MOST_KL = 100;
-enum { MAX_SETS = 5, N_SCORES = 5, N_METHODS = 4, MAX_MEASURED = 32 };
-static const double search_ratio[] = {0.05, 0.1, 0.15, 0.2, 0.3, 0.5};
-
-typedef struct layer_set {
-    const char *name;
-    layer_list layers; /* n 0: the default's */
-} layer_set;
-
-/* Everything that is chosen. */
-typedef struct setting {
-    iflow_method method;
-    iflow_score score;
-    size_t set; /* of layers */
-    int behind;
-    bool uncorrected, no_drift;
-    double ratio;
-} setting;
-
-/* A setting and what was measured, question by question. */
-typedef struct measured {
-    setting what;
-    const char *stage;
-    double *kl, *top1;
-    stats_mean difference; /* of KL, to what was the best before */
-    bool compared, adopted;
-} measured;
 
 typedef struct calibrate {
     session s;
@@ -51,372 +18,37 @@ typedef struct calibrate {
     const char *questions, *output;
     int limit;
     bool jsonl;
-    iflow_context *behind; /* the session's context has chunks alone */
-    layer_set set[MAX_SETS];
-    size_t n_sets;
-    calibrate_items items;
-    measured done[MAX_MEASURED];
-    size_t n_done, best;    /* index of the setting that is the best so far */
+    calibration found;      /* the session's context has chunks alone */
     size_t n_run, n_to_run; /* answers, for the progress */
     double started;
 } calibrate;
 
-/* ---- Settings ----------------------------------------------------------------------------------------------------------------------- */
-
-static void add_set(calibrate *c, const char *name, int from, int to) {
-    enum { MOST = 16 }; /* layers that a pass can observe; of more, every other one, and so on */
-    layer_set *set = &c->set[c->n_sets++];
-    const int step = 1 + (to - from - 1) / MOST;
-    set->name = name;
-    for (int layer = from; layer < to; layer += step) {
-        set->layers.fraction[set->layers.n] = -1;
-        set->layers.layer[set->layers.n++] = layer;
-    }
-}
-
-static void make_sets(calibrate *c) {
-    const int n = c->s.info.n_layer;
-    c->set[c->n_sets++] = (layer_set){.name = "default layers"};
-    add_set(c, "first third", 0, n / 3 > 1 ? n / 3 : 1);
-    add_set(c, "middle third", n / 3, 2 * n / 3 > n / 3 ? 2 * n / 3 : n / 3 + 1);
-    add_set(c, "last third", 2 * n / 3 < n ? 2 * n / 3 : n - 1, n);
-    add_set(c, "last two", n > 2 ? n - 2 : 0, n);
-}
-
-static char *name_of(const calibrate *c, const setting *what) {
-    text out = {0};
-    text_printf(&out, "%s", iflow_method_name(what->method));
-    if (iflow_method_looks(what->method))
-        text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
-    char *chunks = common_chunks(what->behind);
-    text_printf(&out, ", chunks %s", chunks);
-    free(chunks);
-    if (what->uncorrected)
-        text_puts(&out, ", uncorrected");
-    if (what->no_drift)
-        text_puts(&out, ", no drift");
-    return out.text;
-}
-
-static bool is_same(const setting *a, const setting *b) {
-    return a->method == b->method && a->score == b->score && a->set == b->set && a->behind == b->behind &&
-           a->uncorrected == b->uncorrected && a->no_drift == b->no_drift && fabs(a->ratio - b->ratio) < 1e-9;
-}
-
-/* ---- Measuring ---------------------------------------------------------------------------------------------------------------------- */
-
-static void show_progress(calibrate *c, const char *what) {
+static bool show_progress(calibration *found, const calibration_setting *what, void *user) {
+    calibrate *c = user;
     char *rate = text_format("%zu of %zu", c->n_run, c->n_to_run);
+    char *name = what ? calibrate_name(found, what) : text_format("full prefill");
     const double each = c->n_run ? (now_seconds() - c->started) / (double)c->n_run : 0;
-    progress_show((double)c->n_run / (double)c->n_to_run, c->n_run ? each * (double)(c->n_to_run - c->n_run) : -1, rate, what);
+    progress_show((double)c->n_run / (double)c->n_to_run, c->n_run ? each * (double)(c->n_to_run - c->n_run) : -1, rate, name);
     free(rate);
+    free(name);
     c->n_run++;
+    return true;
 }
-
-static iflow_status measure_item(calibrate *c, const setting *what, const calibrate_item *item, iflow_fidelity *out) {
-    iflow_context *ctx = what->behind ? c->behind : c->s.ctx;
-    const layer_list *layers = &c->set[what->set].layers;
-    iflow_ask_params params = iflow_ask_default_params();
-    iflow_answer *answer = NULL;
-    params.question = item->question;
-    params.method = what->method;
-    params.score = what->score;
-    params.ratio = what->ratio;
-    params.correct = what->uncorrected ? IFLOW_OFF : IFLOW_AUTO;
-    params.drift = what->no_drift ? IFLOW_OFF : IFLOW_AUTO;
-    params.score_layers = layers->n ? layers->layer : NULL;
-    params.n_score_layers = layers->n;
-    params.max_tokens = 1; /* the answer is full prefill's, below */
-    const size_t n_vocab = (size_t)c->s.info.n_vocab;
-    float *logits = must_alloc(item->n_tokens * n_vocab, sizeof *logits);
-    iflow_status status = calibrate_item_lay(item, ctx);
-    if (status == IFLOW_OK)
-        status = iflow_context_ask(ctx, &params, &answer);
-    if (status == IFLOW_OK)
-        status = iflow_context_replay(ctx, item->token, item->n_tokens, logits);
-    if (status == IFLOW_OK)
-        *out = iflow_fidelity_of(item->logits, logits, item->n_tokens, n_vocab);
-    iflow_answer_free(answer);
-    free(logits);
-    return status;
-}
-
-/* Measures a setting, unless it was, and gives its index. */
-static iflow_status measure(calibrate *c, const char *stage, const setting *what, size_t *index) {
-    for (*index = 0; *index < c->n_done; ++*index)
-        if (is_same(&c->done[*index].what, what))
-            return IFLOW_OK;
-    measured *m = &c->done[c->n_done++];
-    *m = (measured){.what = *what, .stage = stage};
-    m->kl = must_alloc(c->items.n, sizeof *m->kl);
-    m->top1 = must_alloc(c->items.n, sizeof *m->top1);
-    char *name = name_of(c, what);
-    iflow_status status = IFLOW_OK;
-    for (size_t i = 0; i < c->items.n && status == IFLOW_OK; i++) {
-        iflow_fidelity like = {0};
-        show_progress(c, name);
-        status = measure_item(c, what, &c->items.item[i], &like);
-        m->kl[i] = like.kl <= MOST_KL ? like.kl : MOST_KL; /* not a number, too */
-        m->top1[i] = like.top1;
-    }
-    free(name);
-    return status;
-}
-
-/* ---- The search --------------------------------------------------------------------------------------------------------------------- */
-
-static double mean_of(const double *value, size_t n) {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += value[i];
-    return sum / (double)n;
-}
-
-/* Tries settings that differ from the best in one choice. The one with the least KL takes its place if the interval of their difference,
- * paired by question, is below zero; else what there was stays. */
-static iflow_status try_all(calibrate *c, const char *stage, const setting *other, size_t n) {
-    const measured *was = &c->done[c->best];
-    const size_t n_items = c->items.n;
-    double *difference = must_alloc(n_items, sizeof *difference), least = 0;
-    size_t winner = c->best;
-    iflow_status status = IFLOW_OK;
-    for (size_t i = 0; i < n && status == IFLOW_OK; i++) {
-        size_t index = 0;
-        status = measure(c, stage, &other[i], &index);
-        if (status != IFLOW_OK || index == c->best)
-            continue;
-        measured *m = &c->done[index];
-        for (size_t q = 0; q < n_items; q++)
-            difference[q] = m->kl[q] - was->kl[q];
-        m->difference = stats_bootstrap(difference, n_items);
-        m->compared = true;
-        if (n_items >= PROFILE_MIN_QUESTIONS && m->difference.high < 0 && m->difference.mean < least) {
-            least = m->difference.mean;
-            winner = index;
-        }
-    }
-    c->done[winner].adopted = true;
-    c->best = winner;
-    free(difference);
-    return status;
-}
-
-/* Tries to do without what is repaired beside the recompute: the correction, if there is one for the chunks that are best, and drift. */
-static iflow_status try_without(calibrate *c) {
-    setting other = c->done[c->best].what;
-    iflow_status status = IFLOW_OK;
-    if (c->s.correction && c->s.corrected.behind == other.behind) {
-        other.uncorrected = true;
-        status = try_all(c, "repair", &other, 1);
-    }
-    other = c->done[c->best].what;
-    other.no_drift = true;
-    return status == IFLOW_OK ? try_all(c, "repair", &other, 1) : status;
-}
-
-/* Tries the other sets of layers, scores and methods, each with the best so far. */
-static iflow_status try_sets(calibrate *c) {
-    setting other[MAX_SETS];
-    size_t n = 0;
-    for (size_t i = 0; i < c->n_sets; i++) {
-        other[n] = c->done[c->best].what;
-        other[n].set = i;
-        n += i != c->done[c->best].what.set;
-    }
-    return try_all(c, "layers", other, n);
-}
-
-static iflow_status try_scores(calibrate *c) {
-    setting other[N_SCORES];
-    size_t n = 0;
-    for (int i = 0; i < N_SCORES; i++) {
-        other[n] = c->done[c->best].what;
-        other[n].score = (iflow_score)i;
-        n += n < N_SCORES - 1 && (iflow_score)i != c->done[c->best].what.score;
-    }
-    return try_all(c, "score", other, n);
-}
-
-static iflow_status try_methods(calibrate *c) {
-    static const iflow_method method[N_METHODS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION, IFLOW_METHOD_PRODUCT};
-    setting other[N_METHODS];
-    size_t n = 0;
-    for (size_t i = 0; i < N_METHODS; i++) {
-        other[n] = c->done[c->best].what;
-        other[n].method = method[i];
-        n += n < N_METHODS - 1 && method[i] != c->done[c->best].what.method;
-    }
-    return try_all(c, "method", other, n);
-}
-
-static iflow_status search(calibrate *c) {
-    const iflow_ask_params usual = iflow_ask_default_params();
-    const setting start = {.method = usual.method, .score = usual.score, .behind = common_options_default().behind, .ratio = usual.ratio};
-    iflow_status status = measure(c, "default", &start, &c->best);
-    if (status != IFLOW_OK)
-        return status;
-    c->done[c->best].adopted = true;
-    setting chunks = start;
-    chunks.behind = 0;
-    if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK || (status = try_without(c)) != IFLOW_OK)
-        return status;
-    if (iflow_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK))
-        return status;
-    return try_methods(c);
-}
-
-/* The best at every ratio. index: of search_ratio's. */
-static iflow_status measure_ratios(calibrate *c, size_t index[COUNT_OF(search_ratio)]) {
-    iflow_status status = IFLOW_OK;
-    for (size_t i = 0; i < COUNT_OF(search_ratio) && status == IFLOW_OK; i++) {
-        setting what = c->done[c->best].what;
-        what.ratio = search_ratio[i];
-        status = measure(c, "ratio", &what, &index[i]);
-    }
-    return status;
-}
-
-/* ---- Results ------------------------------------------------------------------------------------------------------------------------ */
-
-static json_t *mean_json(const stats_mean *m) {
-    return json_pack("{s:o, s:o, s:o}", "mean", json_finite(m->mean), "low", json_finite(m->low), "high", json_finite(m->high));
-}
-
-static json_t *layers_json(const layer_list *layers) {
-    json_t *list = layers->n ? json_array() : json_null();
-    for (size_t i = 0; i < layers->n; i++)
-        json_array_append_new(list, json_integer(layers->layer[i]));
-    return list;
-}
-
-/* The members that say how it is asked. */
-static json_t *setting_json(const calibrate *c, const setting *what) {
-    return json_pack("{s:s, s:s, s:o, s:i, s:b, s:b, s:o}", "method", iflow_method_name(what->method), "score",
-                     iflow_score_name(what->score), "score_layers", layers_json(&c->set[what->set].layers), "behind", what->behind,
-                     "correct", !what->uncorrected, "drift", !what->no_drift, "ratio", json_finite(what->ratio));
-}
-
-static json_t *measured_json(const calibrate *c, const measured *m) {
-    const stats_mean kl = stats_bootstrap(m->kl, c->items.n), top1 = stats_bootstrap(m->top1, c->items.n);
-    json_t *row = json_pack("{s:s}", "stage", m->stage);
-    json_t *what = setting_json(c, &m->what);
-    json_object_update(row, what);
-    json_decref(what);
-    json_object_set_new(row, "kl", mean_json(&kl));
-    json_object_set_new(row, "top1", mean_json(&top1));
-    json_object_set_new(row, "kl_difference", m->compared ? mean_json(&m->difference) : json_null());
-    json_object_set_new(row, "adopted", json_boolean(m->adopted));
-    return row;
-}
-
-static void print_measured(const calibrate *c, const measured *m) {
-    const stats_mean kl = stats_bootstrap(m->kl, c->items.n), top1 = stats_bootstrap(m->top1, c->items.n);
-    char *name = name_of(c, &m->what),
-         *difference = text_format("%+.3f [%+.3f, %+.3f]", m->difference.mean, m->difference.low, m->difference.high);
-    printf("%-8s %-58s %5.2f  %.3f [%.3f, %.3f]  %.3f [%.3f, %.3f]  %s%s\n", m->stage, name, m->what.ratio, kl.mean, kl.low, kl.high,
-           top1.mean, top1.low, top1.high, m->compared ? difference : "", m->adopted ? " *" : "");
-    free(name);
-    free(difference);
-}
-
-/* What was found, in words. trusted: index of search_ratio, or their number. */
-static void print_verdict(const calibrate *c, const size_t index[COUNT_OF(search_ratio)], size_t trusted, double ratio) {
-    const setting *best = &c->done[c->best].what;
-    char *name = name_of(c, best);
-    printf("\nIt asks best with: %s.\n", name);
-    free(name);
-    if (c->items.n < PROFILE_MIN_QUESTIONS) {
-        printf("Fewer than %d questions tell nothing apart: the defaults stay, the ratio %g, too.\n", PROFILE_MIN_QUESTIONS, ratio);
-        return;
-    }
-    puts("A setting (*) replaced the one before only where the 95% interval of the difference in KL, paired by question, is below "
-         "zero.");
-    const bool any = trusted < COUNT_OF(search_ratio);
-    const size_t at = any ? trusted : COUNT_OF(search_ratio) - 1;
-    const double agreement = mean_of(c->done[index[at]].top1, c->items.n);
-    if (any && at > 0)
-        printf("This model should not be trusted below ratio %g (agreement %.3f there, %.3f at %g; %.2f is wanted).\n", search_ratio[at],
-               agreement, mean_of(c->done[index[at - 1]].top1, c->items.n), search_ratio[at - 1], TRUSTED);
-    else if (any)
-        printf("Every ratio that was tried can be trusted, from %g on (agreement %.3f there; %.2f is wanted).\n", search_ratio[at],
-               agreement, TRUSTED);
-    else
-        printf("None of the ratios is enough: at %g the agreement is %.3f, and %.2f is wanted. Use --method full, or --verify.\n",
-               search_ratio[at], agreement, TRUSTED);
-    printf("`ask`, `chat` and `eval` will use ratio %g.\n", ratio);
-    if (best->behind != common_options_default().behind) {
-        char *chunks = common_chunks(best->behind);
-        printf("They and `ingest` will prefill chunks %s; documents ingested before are computed again.\n", chunks);
-        free(chunks);
-    }
-}
-
-static int finish(const calibrate *c, const char *path, const size_t index[COUNT_OF(search_ratio)]) {
-    const size_t n = COUNT_OF(search_ratio);
-    const double usual = iflow_ask_default_params().ratio;
-    size_t trusted = n; /* a ratio is if it and all above it agree well enough: one that does by luck is not */
-    while (c->items.n >= PROFILE_MIN_QUESTIONS && trusted > 0 && mean_of(c->done[index[trusted - 1]].top1, c->items.n) >= TRUSTED)
-        trusted--;
-    setting what = c->done[c->best].what;
-    /* Less than the default is not recomputed unasked: a few questions show what is needed better than what can be spared. */
-    what.ratio = trusted == n ? search_ratio[n - 1] : search_ratio[trusted] > usual ? search_ratio[trusted] : usual;
-    if (c->items.n < PROFILE_MIN_QUESTIONS)
-        what.ratio = usual;
-
-    size_t n_tokens = 0;
-    for (size_t i = 0; i < c->items.n; i++)
-        n_tokens += c->items.item[i].n_tokens;
-    char date[32] = "";
-    const time_t now = time(NULL);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    json_t *root =
-        json_pack("{s:i, s:s, s:o, s:s, s:I, s:I}", "version", PROFILE_VERSION, "fingerprint", c->s.info.fingerprint, "model",
-                  json_text(c->s.info.path), "date", date, "n_questions", (json_int_t)c->items.n, "n_tokens", (json_int_t)n_tokens);
-    json_t *asking = setting_json(c, &what), *table = json_array();
-    json_object_update(root, asking);
-    json_object_set_new(root, "trusted_ratio", trusted < n ? json_finite(search_ratio[trusted]) : json_null());
-    json_object_set_new(root, "trusted_top1", json_finite(TRUSTED));
-    json_object_set_new(root, "correction", c->s.correction ? json_string(c->s.corrected.id) : json_null());
-    printf("%-8s %-58s %5s  %-22s  %-22s  %s\n", "", "", "ratio", "KL to full prefill", "agreement", "difference in KL");
-    for (size_t i = 0; i < c->n_done; i++) {
-        json_array_append_new(table, measured_json(c, &c->done[i]));
-        print_measured(c, &c->done[i]);
-    }
-    json_object_set_new(root, "measured", table);
-    print_verdict(c, index, trusted, what.ratio);
-    cli_last_word(NULL);
-    const int result = profile_write(path, root);
-    if (result == CLI_OK)
-        printf("Written to %s\n", visible(path));
-    json_decref(asking);
-    json_decref(root);
-    return result;
-}
-
-/* ---- The command -------------------------------------------------------------------------------------------------------------------- */
 
 /* Full prefill's answers; questions that it answers with nothing, or that do not fit, are left out. */
-static int answer_items(calibrate *c) {
-    const size_t n_all = c->items.n;
-    size_t n = 0;
-    for (size_t i = 0; i < n_all; i++) {
-        calibrate_item *item = &c->items.item[i], *to = &c->items.item[n];
-        show_progress(c, "full prefill");
-        const iflow_status status = calibrate_item_answer(item, c->s.ctx, (size_t)c->s.info.n_vocab);
-        if (status != IFLOW_OK && status != IFLOW_E_CONTEXT)
-            return cli_failed(status, item->question);
-        if (status == IFLOW_E_CONTEXT || !item->n_tokens) {
-            calibrate_item_free(item);
-        } else if (n++ != i) {
-            *to = *item;
-            *item = (calibrate_item){0};
-        }
+static int answer_items(calibration *found) {
+    const size_t n_all = found->n_items;
+    const iflow_status status = calibration_answer(found);
+    const size_t n = found->n_items;
+    if (status != IFLOW_OK) {
+        return cli_failed(status, found->failed->question);
     }
-    c->items.n = n;
-    if (n < n_all && n)
+    if (n < n_all && n) {
         cli_note("%zu question%s left out: full prefill gives no answer to them, or they do not fit", n_all - n, plural(n_all - n));
-    if (n)
+    }
+    if (n) {
         return CLI_OK;
+    }
     cli_error("full prefill gives no answer to any of the %zu questions, or they do not fit: nothing can be measured", n_all);
     return CLI_FAILED;
 }
@@ -426,7 +58,7 @@ static int answer_items(calibrate *c) {
 static bool is_outweighed(const calibrate *c, const char *path) {
     input in;
     text content = {0};
-    if (c->output || c->items.n >= PROFILE_MIN_QUESTIONS)
+    if (c->output || c->found.n_items >= CALIBRATION_MIN_QUESTIONS)
         return false;
     const bool is_read = input_open_regular(&in, path) && input_all(&in, &content);
     json_t *root = is_read ? json_loadb(content.text, content.n, 0, NULL) : NULL;
@@ -434,49 +66,104 @@ static bool is_outweighed(const calibrate *c, const char *path) {
     json_decref(root);
     text_free(&content);
     input_close(&in);
-    if (n <= (json_int_t)c->items.n)
+    if (n <= (json_int_t)c->found.n_items)
         return false;
     cli_error(
         "%s was measured on %s questions and stays: fewer than %d, here %zu, tell nothing apart. Give more, or --output with its name",
-        path, human_count((uint64_t)n), PROFILE_MIN_QUESTIONS, c->items.n);
+        path, human_count((uint64_t)n), CALIBRATION_MIN_QUESTIONS, c->found.n_items);
     return true;
 }
 
+static int finish(const calibrate *c, const char *path) {
+    json_t *root = calibrate_profile(&c->found, &c->s);
+    calibrate_print(&c->found);
+    cli_last_word(NULL);
+    const int result = profile_write(path, root);
+    if (result == CLI_OK) {
+        printf("Written to %s\n", visible(path));
+    }
+    json_decref(root);
+    return result;
+}
+
 static int run(calibrate *c, const char *path) {
-    if (is_outweighed(c, path))
+    calibration *found = &c->found;
+    if (is_outweighed(c, path)) {
         return CLI_FAILED;
-    size_t index[COUNT_OF(search_ratio)] = {0};
-    const size_t n_ratios = COUNT_OF(search_ratio), n_repairs = c->s.correction ? 2 : 1,
-                 n_settings = 2 + n_repairs + c->n_sets - 1 + N_SCORES - 1 + N_METHODS - 1 + n_ratios - 1;
-    c->n_to_run = c->items.n * (1 + n_settings);
-    if (!c->common.quiet)
+    }
+    calibration_begin(found);
+    const size_t n_settings = calibration_settings(found);
+    c->n_to_run = found->n_items * (1 + n_settings);
+    if (!c->common.quiet) {
         cli_note("%zu questions: full prefill, then %zu settings: chunks alone and behind texts, without %sdrift, %zu sets of scoring "
-                 "layers, %d scores, %d methods, each with the best so far; and the best at %zu ratios",
-                 c->items.n, n_settings, c->s.correction ? "the correction and without " : "", c->n_sets, N_SCORES, N_METHODS, n_ratios);
+                 "layers, %d scores, %d methods, each with the best so far; and the best at %d ratios",
+                 found->n_items, n_settings, c->s.correction ? "the correction and without " : "", found->n_sets, CALIBRATION_SCORES,
+                 CALIBRATION_METHODS, CALIBRATION_RATIOS);
+    }
     c->started = now_seconds();
-    int result = answer_items(c);
-    if (result == CLI_OK && is_outweighed(c, path)) /* now that some were left out */
+    int result = answer_items(found);
+    if (result == CLI_OK && is_outweighed(c, path)) { /* now that some were left out */
         result = CLI_FAILED;
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         return result;
-    c->n_to_run = c->n_run + c->items.n * n_settings;
-    iflow_status status = search(c);
-    if (status == IFLOW_OK)
-        status = measure_ratios(c, index);
+    }
+    c->n_to_run = c->n_run + found->n_items * n_settings;
+    const iflow_status status = calibration_search(found);
     progress_end();
-    return status == IFLOW_OK ? finish(c, path, index) : cli_failed(status, NULL);
+    return status == IFLOW_OK ? finish(c, path) : cli_failed(status, NULL);
 }
 
 /* Opens the two contexts; both note how stale tokens will be, as two of the methods go by it. */
 static int open_contexts(const command_usage *usage, calibrate *c) {
     c->common.foresee = true;
     c->common.behind = 0;
-    const int result = session_open(usage, &c->common, &c->s);
-    if (result != CLI_OK)
+    int result = session_open(usage, &c->common, &c->s);
+    if (result != CLI_OK) {
         return result;
+    }
     common_options behind = c->common;
     behind.behind = common_options_default().behind;
-    return session_new_context(&behind, &c->s, &c->behind);
+    result = session_new_context(&behind, &c->s, &c->found.behind);
+    c->found.alone = c->s.ctx;
+    c->found.n_behind = behind.behind;
+    c->found.corrects = c->s.correction ? c->s.corrected.behind : -1;
+    c->found.n_layer = c->s.info.n_layer;
+    c->found.n_vocab = (size_t)c->s.info.n_vocab;
+    c->found.progress = show_progress;
+    c->found.user = c;
+    return result;
+}
+
+/* Where the profile goes: *path, a new string. */
+static int choose_place(const command_usage *usage, const calibrate *c, char **path) {
+    *path = c->output ? text_format("%s", c->output) : profile_place(c->s.info.fingerprint);
+    if (!*path) {
+        return options_wrong(usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
+    }
+    return c->output ? CLI_OK : output_check("--output", *path, OUTPUT_PROFILE); /* not found out after hours */
+}
+
+/* The model is loaded; reads or writes the questions, and measures. */
+static int calibrate_model(const command_usage *usage, calibrate *c, char **operands, size_t n_operands) {
+    const size_t limit = (size_t)c->limit, chunk_tokens = session_chunk_tokens(&c->common);
+    char *path = NULL;
+    int result = choose_place(usage, c, &path);
+    cli_last_word("interrupted; nothing was written\n");
+    if (result == CLI_OK) {
+        result = open_contexts(usage, c);
+    }
+    progress_start(c->common.quiet);
+    if (result == CLI_OK) {
+        result = c->questions ? calibrate_items_read(c->questions, limit, c->s.model, chunk_tokens, &c->found)
+                              : calibrate_items_make(&c->s, &c->common, c->jsonl, operands, n_operands, limit, &c->found);
+    }
+    if (result == CLI_OK) {
+        result = run(c, path);
+    }
+    progress_end();
+    free(path);
+    return result;
 }
 
 int lab_calibrate(int argc, char **argv) {
@@ -514,45 +201,26 @@ int lab_calibrate(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    const size_t n_operands = (size_t)(argc - first);
+    if (result != OPTIONS_GO) {
         return result;
-    if (!c.questions == (first == argc))
+    }
+    if (!c.questions == (first == argc)) {
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+    }
+    if ((result = sources_check(&usage, argv + first, n_operands)) != CLI_OK) {
         return result;
-    if (c.output && (result = output_check("--output", c.output, OUTPUT_PROFILE)) != CLI_OK)
+    }
+    if (c.output && (result = output_check("--output", c.output, OUTPUT_PROFILE)) != CLI_OK) {
         return result;
-    char *path = NULL;
+    }
     result = session_load_model(&usage, &c.common, &c.s);
     if (result == CLI_OK) {
-        path = c.output ? text_format("%s", c.output) : profile_place(c.s.info.fingerprint);
-        if (!path)
-            result =
-                options_wrong(&usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
+        result = calibrate_model(&usage, &c, argv + first, n_operands);
     }
-    if (result == CLI_OK && !c.output) /* not found out after hours */
-        result = output_check("--output", path, OUTPUT_PROFILE);
-    cli_last_word("interrupted; nothing was written\n");
-    if (result == CLI_OK)
-        result = open_contexts(&usage, &c);
-    progress_start(c.common.quiet);
-    const size_t limit = (size_t)c.limit;
-    if (result == CLI_OK)
-        result = c.questions ? calibrate_items_read(c.questions, limit, c.s.model, session_chunk_tokens(&c.common), &c.items)
-                             : calibrate_items_make(&c.s, &c.common, c.jsonl, argv + first, (size_t)(argc - first), limit, &c.items);
-    if (result == CLI_OK) {
-        make_sets(&c);
-        result = run(&c, path);
-    }
-    progress_end();
-    for (size_t i = 0; i < c.n_done; i++) {
-        free(c.done[i].kl);
-        free(c.done[i].top1);
-    }
-    calibrate_items_free(&c.items);
-    iflow_context_free(c.behind);
+    calibration_free(&c.found);
+    iflow_context_free(c.found.behind);
     session_close(&c.s);
-    free(path);
     return cli_finish(result);
 }

@@ -1,11 +1,11 @@
 /* eval.c - `infoflow eval`: methods and ratios on a question set, by the paper's protocol or as `infoflow ask` asks. */
+#include "lab/lab.h"
+
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "lab/eval_report.h"
 #include "lab/eval_run.h"
-#include "lab/lab.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, document_chunks *out) {
+iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, chunk_list *out) {
     iflow_status status = IFLOW_OK;
-    document_chunks chunks = {0};
-    *out = (document_chunks){0};
+    chunk_list chunks = {0};
+    *out = (chunk_list){0};
     if (question->text) {
         char *part = question->text;
         size_t n_bytes = strlen(part);
@@ -21,11 +21,11 @@ iflow_status eval_context_cut(const iflow_model *model, const eval_question *que
         status = document_cut(model, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true}, chunk_tokens,
                               &chunks);
         for (size_t c = 0; c < chunks.n_chunks; c++)
-            document_chunks_add(out, chunks.token + chunks.start[c], chunks.start[c + 1] - chunks.start[c]);
-        document_chunks_free(&chunks);
+            must(chunk_list_append(out, &chunks, c));
+        chunk_list_free(&chunks);
         free(passage);
     }
     if (status != IFLOW_OK)
-        document_chunks_free(out);
+        chunk_list_free(out);
     return status;
 }

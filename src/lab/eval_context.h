@@ -5,6 +5,6 @@
 #include "lab/eval_data.h"
 
 /* Cuts the question's text, then its passages, in the order in which they stand in the context. */
-iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, document_chunks *out);
+iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, chunk_list *out);
 
 #endif

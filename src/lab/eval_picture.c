@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct picture {
-    document_chunks chunks;
+    chunk_list chunks;
     size_t n_tokens, n_pieces;
     size_t *piece; /* [n_tokens] */
     json_t *texts;
@@ -150,6 +150,6 @@ cleanup:
     json_decref(tokens);
     json_decref(p.texts);
     free(p.piece);
-    document_chunks_free(&p.chunks);
+    chunk_list_free(&p.chunks);
     return status;
 }

@@ -141,7 +141,7 @@ int eval_open_contexts(eval *e) {
 /* Lays the question's text and passages into the contexts. Their KV is computed first, so that no method pays for it, unless it cannot be
  * kept; and what does not fit is known before. *why: of what does not, in place of the library's message. */
 static iflow_status prepare(eval *e, const eval_question *question, char **why) {
-    document_chunks chunks;
+    chunk_list chunks;
     iflow_ask_params params = e->params;
     params.question = question->question;
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
@@ -159,12 +159,12 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
         if (status == IFLOW_OK && ahead)
             status = document_chunks_prefill(&chunks, e->ctx[c]);
         if (status == IFLOW_OK)
-            status = document_chunks_lay(&chunks, e->ctx[c]);
+            status = chunk_list_lay(&chunks, e->ctx[c]);
         if (status == IFLOW_OK && !e->warm) /* what fails here fails below, where it is said of which method */
             warm = warm_up(e, e->ctx[c], question) == IFLOW_OK && warm;
     }
     e->warm = e->warm || (status == IFLOW_OK && warm);
-    document_chunks_free(&chunks);
+    chunk_list_free(&chunks);
     return status;
 }
 

@@ -3,7 +3,7 @@
 #define IFLOW_LAB_EVAL_SUMMARY_H
 
 #include "cli/report.h"
-#include "lab/stats.h"
+#include "service/stats.h"
 
 /* A method at a ratio, and its record of every question. */
 typedef struct eval_series {

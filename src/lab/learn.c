@@ -1,120 +1,84 @@
-/* learn.c - `infoflow learn`: puts documents together into contexts of several lengths, and learns from them what reuse does to KV. */
-#include "base/random.h"
+/* learn.c - `infoflow learn`: learns from documents what reuse does to KV, shows how far it is, and says where the correction is. */
+#include "lab/lab.h"
+
 #include "cli/documents.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "lab/lab.h"
+#include "service/learning.h"
 
 #include <stdlib.h>
 
 enum {
     DEFAULT_TOKENS = 16384,
     FEW_TOKENS = 4096, /* different ones, below which more documents would teach more */
-    MAX_ROUNDS = 8,    /* how often a chunk is looked at, at other places among others, where there are few */
 };
-
-/* Tokens of the contexts, one after the other: most chunks that are asked about stand a thousand tokens deep, some more. */
-static const size_t length[] = {1024, 2048, 4096};
 
 typedef struct learning {
     session s;
     common_options common;
-    document_chunks all;
-    size_t *order, at; /* the chunks, shuffled; the next one */
-    int round;
-    uint64_t random;
+    chunk_list all;
     const char *output;
     int tokens;
     bool jsonl;
-    iflow_learner *learner;
-    size_t n_contexts;
+    double start;
 } learning;
 
-static size_t chunk_length(const learning *l, size_t chunk) {
-    return l->all.start[chunk + 1] - l->all.start[chunk];
+/* Computes chunks ahead, where the store keeps them. */
+static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
+    const learning *l = user;
+    const bool ahead = (l->s.store || !all) && context_is_kept(&l->s, &l->common, chunks, 1);
+    return ahead ? document_chunks_prefill(chunks, l->s.ctx) : IFLOW_OK;
 }
 
-static void shuffle(learning *l) {
-    iflow_random_order(&l->random, l->order, l->all.n_chunks);
-    l->at = 0;
-    l->round++;
-}
-
-/* Lays the next context: chunks to a length, two at least. */
-static iflow_status lay(learning *l) {
-    const size_t most = (size_t)l->s.info.n_ctx_train / 2, wanted = length[l->n_contexts % COUNT_OF(length)];
-    const size_t target = wanted < most ? wanted : most;
-    document_chunks next = {0};
-    iflow_context_clear(l->s.ctx);
-    if (l->at + 2 > l->all.n_chunks)
-        shuffle(l);
-    while (l->at < l->all.n_chunks && (next.n_chunks < 2 || next.start[next.n_chunks] < target)) {
-        const size_t chunk = l->order[l->at++];
-        document_chunks_add(&next, l->all.token + l->all.start[chunk], chunk_length(l, chunk));
+static bool show_progress(size_t n, void *user) {
+    const learning *l = user;
+    const double wanted = (double)l->tokens;
+    if (cli_interrupted()) {
+        return false;
     }
-    iflow_status status = context_is_kept(&l->s, &l->common, &next, 1) ? document_chunks_prefill(&next, l->s.ctx) : IFLOW_OK;
-    if (status == IFLOW_OK)
-        status = document_chunks_lay(&next, l->s.ctx);
-    document_chunks_free(&next);
-    return status;
+    progress_show((double)n / wanted, n ? (now_seconds() - l->start) / (double)n * (wanted - (double)n) : -1, "learning", "");
+    return true;
 }
 
-/* Computes the chunks of all contexts ahead, so that those which another process has in hand are waited for together. */
-static iflow_status prefill(learning *l) {
-    document_chunks next = {0};
-    for (size_t i = 0; i < l->all.n_chunks && (!next.n_chunks || next.start[next.n_chunks] < (size_t)l->tokens); i++)
-        document_chunks_add(&next, l->all.token + l->all.start[l->order[i]], chunk_length(l, l->order[i]));
-    const iflow_status status =
-        l->s.store && context_is_kept(&l->s, &l->common, &next, 1) ? document_chunks_prefill(&next, l->s.ctx) : IFLOW_OK;
-    document_chunks_free(&next);
-    return status;
+static int report(const learning *l, size_t n_tokens, size_t n_contexts, const char *path) {
+    if (!l->common.quiet) {
+        char *chunks = common_chunks(l->common.behind);
+        cli_note("learned from %s tokens in %zu context%s, for chunks %s, in %s", human_count(n_tokens), n_contexts, plural(n_contexts),
+                 chunks, human_clock(now_seconds() - l->start));
+        free(chunks);
+    }
+    return printf("%s\n", visible(path)) < 0 ? CLI_FAILED : CLI_OK;
 }
 
 static int learn(learning *l, const char *path) {
-    const double start = now_seconds();
-    const size_t n_all = l->all.start[l->all.n_chunks], wanted = (size_t)l->tokens;
-    if (n_all < wanted && n_all < FEW_TOKENS && !l->common.quiet)
+    const size_t n_all = chunk_list_tokens(&l->all), wanted = (size_t)l->tokens;
+    const learning_params params = {l->s.ctx, &l->all, wanted, (size_t)l->s.info.n_ctx_train, prefill, show_progress, l};
+    learning_result learned = {0};
+    l->start = now_seconds();
+    if (n_all < wanted && n_all < FEW_TOKENS && !l->common.quiet) {
         cli_note("the documents have %s tokens; more would teach more", human_count(n_all));
-    l->order = must_alloc(l->all.n_chunks, sizeof *l->order);
-    for (size_t i = 0; i < l->all.n_chunks; i++)
-        l->order[i] = i;
-    shuffle(l);
-    iflow_status status = iflow_learner_new(l->s.ctx, &l->learner);
-    size_t n = 0;
-    cli_signals(CLI_SIGNAL_GRACEFUL);
-    status = status == IFLOW_OK ? prefill(l) : status;
-    while (status == IFLOW_OK && n < wanted && l->round <= MAX_ROUNDS && !cli_interrupted()) {
-        progress_show((double)n / (double)wanted, n ? (now_seconds() - start) / (double)n * (double)(wanted - n) : -1, "learning", "");
-        if ((status = lay(l)) == IFLOW_OK && (status = iflow_learner_add(l->learner)) == IFLOW_OK) {
-            n = iflow_learner_tokens(l->learner);
-            l->n_contexts++;
-        }
     }
+    cli_signals(CLI_SIGNAL_GRACEFUL);
+    iflow_status status = learning_run(&params, &learned);
     cli_signals(CLI_SIGNAL_IMMEDIATE); /* nothing is written before it is whole */
     if (cli_interrupted()) {
+        iflow_learner_free(learned.learner);
         progress_end();
         cli_note("interrupted; nothing was learned");
         return CLI_INTERRUPTED;
     }
     progress_show(1, -1, "solving", "");
     make_parents(path); /* what goes wrong there shows when the file is written */
-    if (status == IFLOW_OK)
-        status = iflow_learner_write(l->learner, path);
-    progress_end();
-    if (status != IFLOW_OK)
-        return cli_failed(status, NULL);
-    if (!l->common.quiet) {
-        char *chunks = common_chunks(l->common.behind);
-        cli_note("learned from %s tokens in %zu context%s, for chunks %s, in %s", human_count(n), l->n_contexts, plural(l->n_contexts),
-                 chunks, human_clock(now_seconds() - start));
-        free(chunks);
+    if (status == IFLOW_OK) {
+        status = iflow_learner_write(learned.learner, path);
     }
-    if (printf("%s\n", visible(path)) < 0)
-        return CLI_FAILED;
-    return CLI_OK;
+    progress_end();
+    const size_t n_tokens = learned.learner ? iflow_learner_tokens(learned.learner) : 0;
+    iflow_learner_free(learned.learner);
+    return status == IFLOW_OK ? report(l, n_tokens, learned.n_contexts, path) : cli_failed(status, NULL);
 }
 
 int lab_learn(int argc, char **argv) {
@@ -176,9 +140,7 @@ int lab_learn(int argc, char **argv) {
         progress_start(l.common.quiet);
         result = learn(&l, path);
     }
-    iflow_learner_free(l.learner);
-    document_chunks_free(&l.all);
-    free(l.order);
+    chunk_list_free(&l.all);
     free(path);
     profile_free(&found);
     session_close(&l.s);

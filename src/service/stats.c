@@ -1,5 +1,5 @@
 /* stats.c - means and their bootstrap intervals. */
-#include "lab/stats.h"
+#include "service/stats.h"
 
 #include "base/random.h"
 
@@ -33,7 +33,7 @@ static double quantile(const double *sorted, size_t n, double share) {
 }
 
 stats_mean stats_bootstrap(const double *value, size_t n) {
-    static double mean[STATS_RESAMPLES]; /* too much for a small stack; the command has one thread */
+    static _Thread_local double mean[STATS_RESAMPLES]; /* too much for a small stack */
     double sum = 0;
     uint64_t state = SEED;
     for (size_t i = 0; i < n; i++)

@@ -1,6 +1,6 @@
 /* stats.h - means and their bootstrap intervals. */
-#ifndef IFLOW_LAB_STATS_H
-#define IFLOW_LAB_STATS_H
+#ifndef IFLOW_SERVICE_STATS_H
+#define IFLOW_SERVICE_STATS_H
 
 #include <stddef.h>
 
