@@ -47,22 +47,28 @@ int cli_ask(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (!question || is_blank(question, strlen(question)))
+    }
+    if (!question || is_blank(question, strlen(question))) {
         return options_wrong(&usage, question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
-    if (first == argc)
+    }
+    if (first == argc) {
         return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
-    if (scores && !json)
+    }
+    if (scores && !json) {
         return options_wrong(&usage, "--scores goes with --json");
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+    }
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
         return result;
+    }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(asking.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &asking, &common, &method, 1)) != CLI_OK ||
         (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
-        (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK))
+        (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
+    }
     for (int i = first; html && i < argc; i++) { /* an earlier page, too, may have been written on since */
         if (same_place(argv[i], html)) {
             cli_error("--html %s is a document of this question: give the page a file of its own", html);
@@ -79,23 +85,28 @@ int cli_ask(int argc, char **argv) {
     iflow_ask_params params;
     iflow_status status = IFLOW_OK;
     result = profile_open_session(&usage, &profiling, &common, &asking, &s, &found);
-    if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
+    if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK) {
         result = cli_failed(status, NULL);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = context_documents_add(&s, &common, asking.jsonl, argv + first, (size_t)(argc - first), &documents);
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         goto cleanup;
+    }
 
-    if (!common.quiet)
+    if (!common.quiet) {
         profile_warn(&found, &asking);
+    }
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
     stream_waiting(&documents, common.quiet);
     status = gate_ask(&checking, s.ctx, &params, common.quiet, &answer, &checked);
     progress_end();
-    if (out.last)
+    if (out.last) {
         stream_end(&out);
+    }
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
         goto cleanup;
@@ -111,13 +122,15 @@ int cli_ask(int argc, char **argv) {
     }
     if (!json && !common.quiet) {
         report_print(stderr, &s, answer);
-        if (checking.share > 0)
+        if (checking.share > 0) {
             verdict_print(stderr, &checked, answer);
+        }
         profile_print(stderr, &found);
     }
     /* Looked at again: a file may have come there while the answer was made. */
-    if (html && (output_check("--html", html, OUTPUT_PAGE) != CLI_OK || html_write(html, &s, &documents, question, answer) != CLI_OK))
+    if (html && (output_check("--html", html, OUTPUT_PAGE) != CLI_OK || html_write(html, &s, &documents, question, answer) != CLI_OK)) {
         result = CLI_FAILED;
+    }
 cleanup:
     iflow_answer_free(answer);
     context_documents_free(&documents);

@@ -28,9 +28,11 @@ ask_options ask_options_default(void) {
 }
 
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out) {
-    for (size_t i = 0; i < options->layers.n; i++)
-        if (options->layers.fraction[i] >= 0) /* 0.575 of 40 is 23, though the product may be a little less */
+    for (size_t i = 0; i < options->layers.n; i++) {
+        if (options->layers.fraction[i] >= 0) { /* 0.575 of 40 is 23, though the product may be a little less */
             options->layers.layer[i] = (int)floor(options->layers.fraction[i] * model->n_layer + 1e-9);
+        }
+    }
     *out = iflow_ask_default_params();
     out->system = options->system;
     out->instruction = options->instruction;
@@ -48,8 +50,9 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->reorder = options->reorder;
     out->drift = strcmp(options->drift, "on") == 0 ? IFLOW_ON : strcmp(options->drift, "off") == 0 ? IFLOW_OFF : IFLOW_AUTO;
     iflow_status status = iflow_score_from_name(options->score, &out->score);
-    if (!status)
+    if (!status) {
         status = iflow_geometry_from_name(options->geometry, &out->geometry);
+    }
     return status ? status : iflow_method_from_name(options->method, &out->method);
 }
 
@@ -69,8 +72,9 @@ static bool reuses(iflow_method method) {
 
 static bool any(bool (*uses)(iflow_method), const iflow_method *method, size_t n_methods) {
     bool found = false;
-    for (size_t i = 0; i < n_methods; i++)
+    for (size_t i = 0; i < n_methods; i++) {
         found = found || uses(method[i]);
+    }
     return found;
 }
 
@@ -92,26 +96,32 @@ static int check_methods(const command_usage *usage, const ask_options *options,
                {"foreseen-share", "take foreseen's choice and infoflow's together (union)", is_union, true},
                {"drift", "recompute a part of the tokens", recomputes_some, drifts},
                {"correction", "reuse chunks", reuses, corrects}};
-    for (size_t i = 0; i < COUNT_OF(row); i++)
-        if (row[i].matters && options_named(row[i].name) && !any(row[i].uses, method, n_methods))
+    for (size_t i = 0; i < COUNT_OF(row); i++) {
+        if (row[i].matters && options_named(row[i].name) && !any(row[i].uses, method, n_methods)) {
             return n_methods == 1
                        ? options_wrong(usage, "--%s goes with methods that %s; --method %s does not", row[i].name, row[i].methods,
                                        iflow_method_name(method[0]))
                        : options_wrong(usage, "--%s goes with methods that %s; none of --methods does", row[i].name, row[i].methods);
+        }
+    }
     return CLI_OK;
 }
 
 int ask_options_check(const command_usage *usage, const ask_options *options, const common_options *common, const iflow_method *method,
                       size_t n_methods) {
     bool by_ratio = false; /* with coverage, too */
-    for (size_t i = 0; i < n_methods; i++)
+    for (size_t i = 0; i < n_methods; i++) {
         by_ratio = by_ratio || (iflow_method_has_ratio(method[i]) && !iflow_method_scores(method[i]));
-    if (options->coverage > 0 && options_named("ratio") && !by_ratio)
+    }
+    if (options->coverage > 0 && options_named("ratio") && !by_ratio) {
         return options_wrong(usage, "--coverage and --ratio exclude one another; --min-ratio and --max-ratio bound coverage");
-    if (options->coverage <= 0 && (options_named("min-ratio") || options_named("max-ratio")))
+    }
+    if (options->coverage <= 0 && (options_named("min-ratio") || options_named("max-ratio"))) {
         return options_wrong(usage, "--%s goes with --coverage", options_named("min-ratio") ? "min-ratio" : "max-ratio");
-    if (options->coverage > 0 && options->min_ratio > options->max_ratio)
+    }
+    if (options->coverage > 0 && options->min_ratio > options->max_ratio) {
         return options_wrong(usage, "--min-ratio %g is more than --max-ratio %g", options->min_ratio, options->max_ratio);
+    }
     return check_methods(usage, options, common, method, n_methods);
 }
 
@@ -135,22 +145,25 @@ static void add_name(context_documents *out, const char *name, size_t n_chunks) 
 
 static void take_chunks(context_documents *out, const char *name, const chunk_list *chunks) {
     add_name(out, name, chunks->n_chunks);
-    for (size_t i = 0; i < chunks->n_chunks; i++)
+    for (size_t i = 0; i < chunks->n_chunks; i++) {
         must(chunk_list_append(&out->chunks, chunks, i));
+    }
 }
 
 static bool take_document(document *doc, void *user) {
     adding *a = user;
     chunk_list chunks = {0};
     iflow_status status = document_cut(a->s->model, doc, a->chunk_tokens, &chunks);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = chunk_list_lay(&chunks, a->s->ctx);
-    if (status == IFLOW_OK)
+    }
+    if (status == IFLOW_OK) {
         take_chunks(a->out, doc->name, &chunks);
-    else if (document_may_be_skipped(doc, status))
+    } else if (document_may_be_skipped(doc, status)) {
         sources_skip(a->list, doc);
-    else
+    } else {
         a->result = cli_failed(status, doc->name);
+    }
     chunk_list_free(&chunks);
     document_free(doc);
     return a->result == CLI_OK;
@@ -159,22 +172,25 @@ static bool take_document(document *doc, void *user) {
 static int add_stored_document(adding *a, const char *id) {
     if (!a->listed) {
         iflow_status status = iflow_store_list_documents(a->s->store, &a->stored, &a->n_stored);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             return cli_failed(status, NULL);
+        }
         a->listed = true;
     }
     for (size_t d = 0; d < a->n_stored; d++) {
         const iflow_document *doc = a->stored[d];
-        if (strcmp(doc->id, id) != 0)
+        if (strcmp(doc->id, id) != 0) {
             continue;
+        }
         if (strcmp(doc->fingerprint, a->s->info.fingerprint) != 0) {
             cli_error("%s (%s) was ingested with another model, or by a version before 0.2; ingest it with this one", id, doc->name);
             return CLI_FAILED;
         }
         for (size_t i = 0; i < doc->n_chunks; i++) {
             iflow_status status = iflow_context_add_chunk(a->s->ctx, doc->chunk_id[i]);
-            if (status != IFLOW_OK)
+            if (status != IFLOW_OK) {
                 return cli_failed(status, doc->name);
+            }
         }
         add_name(a->out, doc->name, doc->n_chunks);
         return CLI_OK;
@@ -195,13 +211,16 @@ static int add_stored(adding *a, const char *operand) {
         cli_error("%s: no such file, and no document or chunk of the store %s has this id", operand, a->s->store_dir);
         return CLI_FAILED;
     }
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         return cli_failed(status, operand);
-    if (is_document)
+    }
+    if (is_document) {
         return add_stored_document(a, id);
+    }
     status = iflow_context_add_chunk(a->s->ctx, id);
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         return cli_failed(status, operand);
+    }
     char *name = text_format("chunk %s", id);
     add_name(a->out, name, 1);
     free(name);
@@ -220,8 +239,9 @@ int context_documents_add(session *s, const common_options *options, bool jsonl,
         a.list = &list;
         sources_add(&list, operands[i]);
         sources_read(&list, jsonl, take_document, &a);
-        if (list.n_failed) /* an answer over fewer documents than were named would mislead */
+        if (list.n_failed) { /* an answer over fewer documents than were named would mislead */
             a.result = CLI_FAILED;
+        }
         sources_free(&list);
     }
     iflow_documents_free(a.stored, a.n_stored);
@@ -229,8 +249,9 @@ int context_documents_add(session *s, const common_options *options, bool jsonl,
 }
 
 void context_documents_free(context_documents *documents) {
-    for (size_t i = 0; i < documents->n; i++)
+    for (size_t i = 0; i < documents->n; i++) {
         free(documents->document[i].name);
+    }
     free(documents->document);
     chunk_list_free(&documents->chunks);
     *documents = (context_documents){0};
@@ -259,10 +280,12 @@ static iflow_status ask_in_less(const session *s, const common_options *options,
     probe.on_text = NULL;
     const iflow_context_params small = {.n_ctx = (int)n_ctx, .n_ubatch = options->ubatch, .n_threads = options->threads, .alone = true};
     iflow_status status = iflow_context_new(s->model, NULL, &small, &ctx);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = iflow_context_add_tokens(ctx, chunks->token, 1);
-    if (status == IFLOW_OK)
+    }
+    if (status == IFLOW_OK) {
         status = iflow_context_ask(ctx, &probe, &answer);
+    }
     iflow_answer_free(answer);
     iflow_context_free(ctx);
     return status;
@@ -275,20 +298,25 @@ iflow_status context_fits(const session *s, const common_options *options, const
     const size_t n = chunks->n_chunks ? chunks->start[chunks->n_chunks] : 0;
     size_t n_question = 0, n_system = 0, n_instruction = 0;
     iflow_status status = count(s->model, params->question, &n_question);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = count(s->model, params->system, &n_system);
-    if (status == IFLOW_OK)
+    }
+    if (status == IFLOW_OK) {
         status = count(s->model, params->instruction, &n_instruction);
-    if (status != IFLOW_OK || n + n_question + n_system + n_instruction + AROUND < n_ctx || n == 0)
+    }
+    if (status != IFLOW_OK || n + n_question + n_system + n_instruction + AROUND < n_ctx || n == 0) {
         return status;
-    if (n + n_question < n_ctx) /* it is close: how long head and prompt are exactly, the library knows */
+    }
+    if (n + n_question < n_ctx) { /* it is close: how long head and prompt are exactly, the library knows */
         status = ask_in_less(s, options, chunks, params, n_ctx - n + 1);
-    else
+    } else {
         status = IFLOW_E_CONTEXT;
-    if (status == IFLOW_E_CONTEXT)
+    }
+    if (status == IFLOW_E_CONTEXT) {
         *why = text_format("%zu tokens of passages and %zu of the question, with what stands around them, are more than the context of %zu "
                            "holds; leave out passages%s",
                            n, n_question, n_ctx, options->ctx ? ", or give a greater --ctx" : "");
+    }
     return status;
 }
 
@@ -306,8 +334,9 @@ bool context_is_kept(const session *s, const common_options *options, const chun
 
 void stream_waiting(const context_documents *documents, bool off) {
     size_t n = 0;
-    for (size_t i = 0; i < documents->n; i++)
+    for (size_t i = 0; i < documents->n; i++) {
         n += documents->document[i].n_chunks;
+    }
     char *what = text_format("reading %s chunk%s", human_count(n), plural(n));
     progress_start(off);
     progress_show(-1, -1, what, "");
@@ -327,7 +356,8 @@ bool stream_text(const char *piece, void *user) {
 }
 
 void stream_end(stream *out) {
-    if (!out->silent && out->last != '\n')
+    if (!out->silent && out->last != '\n') {
         putchar('\n');
+    }
     fflush(stdout);
 }

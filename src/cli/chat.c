@@ -48,29 +48,37 @@ static int ask(chat *c, const char *question, bool anew) {
     params.on_text = stream_text;
     params.user = &out;
     anew = anew || !c->asked;
-    if (anew)
+    if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
+    }
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     const double start = now_seconds();
-    if (status == IFLOW_OK && anew)
+    if (status == IFLOW_OK && anew) {
         status = prefill(c, &params);
+    }
     const double prefill_ms = (now_seconds() - start) * 1e3;
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
+    }
     progress_end();
     bool stopped = cli_take_interrupt();
     cli_signals(CLI_SIGNAL_IMMEDIATE);
-    if (out.last || (status == IFLOW_OK && !c->json))
+    if (out.last || (status == IFLOW_OK && !c->json)) {
         stream_end(&out);
-    if (stopped && !c->common.quiet)
+    }
+    if (stopped && !c->common.quiet) {
         cli_note("[stopped]");
-    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE))
+    }
+    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE)) {
         c->asked = false; /* there is nothing to go on from: the next question begins anew */
-    if (status == IFLOW_E_CANCELLED && stopped)
+    }
+    if (status == IFLOW_E_CANCELLED && stopped) {
         return CLI_OK;
-    if (status != IFLOW_OK)
+    }
+    if (status != IFLOW_OK) {
         return cli_failed(status, NULL);
+    }
     if (anew) { /* somebody waited for it */
         answer->ms.prefill += prefill_ms;
         answer->ms.ttft += prefill_ms;
@@ -88,10 +96,12 @@ static int ask(chat *c, const char *question, bool anew) {
         json_decref(object);
         return result;
     }
-    if (!c->common.quiet)
+    if (!c->common.quiet) {
         report_print_line(stderr, &c->s, answer, !anew);
-    if (!c->common.quiet && checked.verified)
+    }
+    if (!c->common.quiet && checked.verified) {
         verdict_print(stderr, &checked, answer);
+    }
     return CLI_OK;
 }
 
@@ -99,8 +109,9 @@ static int ask(chat *c, const char *question, bool anew) {
 static int take_line(chat *c, char *line, bool *end) {
     line += strspn(line, " \t");
     line[strcspn(line, "\r\n")] = '\0';
-    if (!line[0])
+    if (!line[0]) {
         return CLI_OK;
+    }
     if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) {
         *end = true;
     } else if (strcmp(line, "/help") == 0) {
@@ -108,8 +119,9 @@ static int take_line(chat *c, char *line, bool *end) {
     } else if (strcmp(line, "/stats") == 0) {
         if (c->last) {
             report_print(stderr, &c->s, c->last);
-            if (c->gate.share > 0)
+            if (c->gate.share > 0) {
                 verdict_print(stderr, &c->verdict, c->last);
+            }
             profile_print(stderr, &c->profile);
         } else {
             cli_note("nothing was asked yet");
@@ -143,14 +155,17 @@ static int talk(chat *c) {
             result = CLI_FAILED;
         }
         if (got == 0 || input_failed(&in)) {
-            if (c->terminal)
+            if (c->terminal) {
                 putchar('\n');
+            }
             break;
         }
-        if (got > 0 && take_line(c, line.text, &end) != CLI_OK)
+        if (got > 0 && take_line(c, line.text, &end) != CLI_OK) {
             result = CLI_FAILED;
-        if (ferror(stdout) || cli_ended())
+        }
+        if (ferror(stdout) || cli_ended()) {
             break;
+        }
     }
     text_free(&line);
     input_close(&in);
@@ -191,27 +206,35 @@ int cli_chat(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first == argc)
+    }
+    if (first == argc) {
         return options_wrong(&usage, "over which documents? Name files or ids in the store");
-    for (int i = first; i < argc; i++)
-        if (strcmp(argv[i], "-") == 0)
+    }
+    for (int i = first; i < argc; i++) {
+        if (strcmp(argv[i], "-") == 0) {
             return options_wrong(&usage, "standard input has the questions; documents must be files or ids");
+        }
+    }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(c.asking.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.asking, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK)
+        (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK) {
         return result;
+    }
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     result = profile_open_session(&usage, &profiling, &c.common, &c.asking, &c.s, &c.profile);
-    if (result == CLI_OK && !c.common.quiet)
+    if (result == CLI_OK && !c.common.quiet) {
         profile_warn(&c.profile, &c.asking);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = context_documents_add(&c.s, &c.common, c.asking.jsonl, argv + first, (size_t)(argc - first), &c.documents);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = talk(&c);
+    }
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);
     profile_free(&c.profile);

@@ -43,21 +43,25 @@ void cli_note(const char *format, ...) {
 }
 
 int cli_failed(iflow_status status, const char *what) {
-    if (status == IFLOW_E_CANCELLED)
+    if (status == IFLOW_E_CANCELLED) {
         return CLI_INTERRUPTED;
+    }
     const char *message = iflow_error_message();
-    if (message[0] == '\0')
+    if (message[0] == '\0') {
         message = iflow_status_string(status);
-    if (what)
+    }
+    if (what) {
         cli_error("%s: %s", what, message);
-    else
+    } else {
         cli_error("%s", message);
+    }
     return CLI_FAILED;
 }
 
 int cli_finish(int status) {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
         return status;
+    }
     cli_error("cannot write to standard output: %s", strerror(errno));
     return status == CLI_OK ? CLI_FAILED : status;
 }
@@ -84,8 +88,9 @@ void cli_signals(cli_signal_mode mode) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     struct sigaction was = {0};
-    if (sigaction(SIGHUP, NULL, &was) == 0 && was.sa_handler != SIG_IGN) /* else it was started by nohup, to stay */
+    if (sigaction(SIGHUP, NULL, &was) == 0 && was.sa_handler != SIG_IGN) { /* else it was started by nohup, to stay */
         sigaction(SIGHUP, &action, NULL);
+    }
 }
 
 bool cli_interrupted(void) {

@@ -15,10 +15,12 @@
 /* ---- Documents ---------------------------------------------------------------------------------------------------------------------- */
 
 void document_free(document *doc) {
-    if (!doc)
+    if (!doc) {
         return;
-    for (size_t i = 0; i < doc->n_parts; i++)
+    }
+    for (size_t i = 0; i < doc->n_parts; i++) {
         free(doc->part[i]);
+    }
     free(doc->part);
     free(doc->part_bytes);
     free(doc->name);
@@ -42,10 +44,11 @@ static void document_add(document *doc, char *part, size_t n_bytes) {
 /* One text; it ends in an empty line, as the library's own iflow_context_add_text has it, so that the next document begins a paragraph. */
 static document *document_of_text(char *name, text *content) {
     document *doc = document_new(name, 1);
-    if (content->n < 2 || content->text[content->n - 1] != '\n')
+    if (content->n < 2 || content->text[content->n - 1] != '\n') {
         text_puts(content, "\n\n");
-    else if (content->text[content->n - 2] != '\n')
+    } else if (content->text[content->n - 2] != '\n') {
         text_puts(content, "\n");
+    }
     document_add(doc, content->text, content->n);
     *content = (text){0};
     return doc;
@@ -64,8 +67,9 @@ static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_cont
 
 iflow_status document_chunks_prefill(const chunk_list *chunks, iflow_context *ctx) {
     size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
-    for (size_t i = 1; i < chunks->n_chunks; i++)
+    for (size_t i = 1; i < chunks->n_chunks; i++) {
         first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
+    }
     /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
     bool *busy = must_alloc(chunks->n_chunks + 1, sizeof *busy);
     iflow_status status = IFLOW_OK;
@@ -91,8 +95,9 @@ iflow_status document_chunks_prefill(const chunk_list *chunks, iflow_context *ct
 static iflow_status cut_text(const iflow_model *model, const char *part, size_t n_bytes, size_t chunk_tokens, chunk_list *out) {
     iflow_pieces *pieces = NULL;
     iflow_status status = iflow_cut(model, part, n_bytes, chunk_tokens, &pieces);
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         return status;
+    }
     /* All tokens at once: thousands of pieces must not copy what was there thousands of times. */
     out->token = must_alloc(pieces->n_tokens, sizeof *out->token);
     out->start = must_alloc(pieces->n_pieces + 1, sizeof *out->start);
@@ -108,8 +113,9 @@ static iflow_status cut_text(const iflow_model *model, const char *part, size_t 
 
 iflow_status document_cut(const iflow_model *model, const document *doc, size_t chunk_tokens, chunk_list *out) {
     *out = (chunk_list){0};
-    if (!doc->passages)
+    if (!doc->passages) {
         return cut_text(model, doc->part[0], doc->part_bytes[0], chunk_tokens, out);
+    }
     for (size_t i = 0; i < doc->n_parts; i++) {
         int32_t *tokens = NULL;
         size_t n = 0;
@@ -133,8 +139,9 @@ static void add_source(sources *list, const char *path, uint64_t n_bytes, bool n
 }
 
 void sources_free(sources *list) {
-    for (size_t i = 0; i < list->n; i++)
+    for (size_t i = 0; i < list->n; i++) {
         free(list->source[i].path);
+    }
     free(list->source);
     *list = (sources){0};
 }
@@ -148,17 +155,19 @@ static void failed(sources *list, const char *path, const char *why) {
 enum { MAX_NOTES = 20 };
 
 static void skipped(sources *list, const char *path, const char *why) {
-    if (!list->lenient || ++list->n_noted <= MAX_NOTES)
+    if (!list->lenient || ++list->n_noted <= MAX_NOTES) {
         cli_note("%s: skipped, %s", path, why);
+    }
     list->n_skipped++;
 }
 
 /* What was found in a directory may be anything; what the user named should have been a document. */
 static void unusable(sources *list, bool named, const char *path, const char *why) {
-    if (named || !list->lenient)
+    if (named || !list->lenient) {
         failed(list, path, why);
-    else
+    } else {
         skipped(list, path, why);
+    }
 }
 
 bool document_is_at_fault(iflow_status status) {
@@ -192,16 +201,17 @@ static void add_directory(sources *list, const char *dir, bool named, size_t *n_
         if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
             char *path = text_format("%s%s%s", dir, length && dir[length - 1] == '/' ? "" : "/", name);
             struct stat link, file;
-            if (name[0] == '.')
+            if (name[0] == '.') {
                 ++*n_hidden;
-            else if (lstat(path, &link) != 0 || stat(path, &file) != 0)
+            } else if (lstat(path, &link) != 0 || stat(path, &file) != 0) {
                 unusable(list, false, path, strerror(errno));
-            else if (S_ISDIR(link.st_mode))
+            } else if (S_ISDIR(link.st_mode)) {
                 add_directory(list, path, false, n_hidden);
-            else if (S_ISREG(file.st_mode))
+            } else if (S_ISREG(file.st_mode)) {
                 add_source(list, path, (uint64_t)file.st_size, false);
-            else /* a linked directory could lead in a circle; a pipe or a device could block */
+            } else { /* a linked directory could lead in a circle; a pipe or a device could block */
                 skipped(list, path, "not a regular file");
+            }
             free(path);
         }
         free(entry[i]);
@@ -211,8 +221,9 @@ static void add_directory(sources *list, const char *dir, bool named, size_t *n_
 
 int sources_check(const command_usage *usage, char *const *operands, size_t n) {
     size_t n_stdin = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         n_stdin += strcmp(operands[i], "-") == 0;
+    }
     return n_stdin > 1 ? options_wrong(usage, "- is standard input, which can be read once") : CLI_OK;
 }
 
@@ -227,11 +238,13 @@ void sources_add(sources *list, const char *path) {
     } else if (S_ISDIR(file.st_mode)) {
         size_t n_hidden = 0, before = list->n, n_failed = list->n_failed;
         add_directory(list, path, true, &n_hidden);
-        if (n_hidden)
+        if (n_hidden) {
             cli_note("%s: %s hidden file%s skipped", path, human_count(n_hidden), plural(n_hidden));
+        }
         list->n_skipped += n_hidden;
-        if (list->n == before && list->n_failed == n_failed)
+        if (list->n == before && list->n_failed == n_failed) {
             failed(list, path, "no file in this directory can be read");
+        }
     } else {
         add_source(list, path, S_ISREG(file.st_mode) ? (uint64_t)file.st_size : 0, true);
     }
@@ -258,19 +271,20 @@ static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) 
 }
 
 static void refuse(reading *r, const input *in, const char *why) {
-    if (in->binary && !r->from->named) /* `ingest`, too, passes over what was never meant to be a text */
+    if (in->binary && !r->from->named) { /* `ingest`, too, passes over what was never meant to be a text */
         skipped(r->list, r->name, why);
-    else
+    } else {
         unusable(r->list, r->from->named, r->name, why);
+    }
 }
 
 static void read_text(reading *r, input *in) {
     text content = {0};
-    if (!input_all(in, &content))
+    if (!input_all(in, &content)) {
         refuse(r, in, in->why);
-    else if (is_blank(content.text, content.n))
+    } else if (is_blank(content.text, content.n)) {
         refuse(r, in, "empty");
-    else {
+    } else {
         const uint64_t n_read = content.n;
         give(r, document_of_text(text_format("%s", r->name), &content), 0, n_read);
     }
@@ -281,10 +295,12 @@ static char *line_name(const json_t *object, const char *source_name, size_t lin
     static const char *const key[] = {"title", "id", "_id"};
     for (size_t i = 0; i < COUNT_OF(key); i++) {
         const json_t *value = json_object_get(object, key[i]);
-        if (json_is_string(value) && json_string_length(value))
+        if (json_is_string(value) && json_string_length(value)) {
             return text_format("%s", json_string_value(value));
-        if (json_is_integer(value))
+        }
+        if (json_is_integer(value)) {
             return text_format("%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        }
     }
     return text_format("%s:%zu", source_name, line);
 }
@@ -312,8 +328,9 @@ static document *document_of_json(const json_t *object, const char *source_name,
         return doc;
     }
     const char *string = json_string_value(json_object_get(object, "text"));
-    if (!string)
+    if (!string) {
         string = json_string_value(json_object_get(object, "context"));
+    }
     if (!string) {
         *why = "needs \"text\" or \"context\" (a text), or \"passages\" (a list of texts)";
         return NULL;
@@ -353,15 +370,17 @@ static void read_jsonl(reading *r, input *in) {
     size_t n_lines = 0;
     for (int got; !r->stopped && !input_failed(in) && (got = input_line(in, &line)) != 0;) {
         n_lines += got < 0 || !is_blank(line.text, line.n);
-        if (got > 0 && !is_blank(line.text, line.n))
+        if (got > 0 && !is_blank(line.text, line.n)) {
             take_line(r, in->line, &line);
-        else if (got < 0 && !input_failed(in))
+        } else if (got < 0 && !input_failed(in)) {
             refuse_line(r, in->line, in->why);
+        }
     }
-    if (input_failed(in))
+    if (input_failed(in)) {
         refuse(r, in, in->why);
-    else if (!r->stopped && n_lines == 0)
+    } else if (!r->stopped && n_lines == 0) {
         refuse(r, in, "empty");
+    }
     text_free(&line);
 }
 
@@ -380,20 +399,23 @@ void sources_read(sources *list, bool jsonl, on_document take, void *user) {
             unusable(list, from->named, in.name, in.why);
         } else {
             r.name = in.name;
-            if (jsonl || is_jsonl(from->path))
+            if (jsonl || is_jsonl(from->path)) {
                 read_jsonl(&r, &in);
-            else
+            } else {
                 read_text(&r, &in);
+            }
         }
         input_close(&in);
     }
-    if (list->n_noted > MAX_NOTES)
+    if (list->n_noted > MAX_NOTES) {
         cli_note("%s more skipped", human_count(list->n_noted - MAX_NOTES));
+    }
     if (list->lenient && list->n && list->n_documents == 0 && list->n_failed == 0 && !r.stopped) {
-        if (list->n_operands == 1)
+        if (list->n_operands == 1) {
             cli_error("%s: none of its files can be used", list->operand);
-        else /* which of them lie where, the notes say */
+        } else { /* which of them lie where, the notes say */
             cli_error("none of the files in these %zu directories can be used", list->n_operands);
+        }
         list->n_failed++;
     }
 }
@@ -412,12 +434,14 @@ static bool collect(document *doc, void *user) {
     collecting *c = user;
     chunk_list chunks = {0};
     const iflow_status status = document_cut(c->model, doc, c->chunk_tokens, &chunks);
-    for (size_t i = 0; i < chunks.n_chunks; i++)
+    for (size_t i = 0; i < chunks.n_chunks; i++) {
         must(chunk_list_append(c->all, &chunks, i));
-    if (status != IFLOW_OK && document_may_be_skipped(doc, status))
+    }
+    if (status != IFLOW_OK && document_may_be_skipped(doc, status)) {
         sources_skip(c->list, doc);
-    else if (status != IFLOW_OK)
+    } else if (status != IFLOW_OK) {
         c->result = cli_failed(status, doc->name);
+    }
     chunk_list_free(&chunks);
     document_free(doc);
     return c->result == CLI_OK;
@@ -426,11 +450,13 @@ static bool collect(document *doc, void *user) {
 int document_chunks_read(const iflow_model *model, size_t chunk_tokens, bool jsonl, char **operands, size_t n_operands, chunk_list *out) {
     sources list = {.lenient = true};
     collecting c = {.model = model, .chunk_tokens = chunk_tokens, .list = &list, .all = out, .result = CLI_OK};
-    for (size_t i = 0; i < n_operands; i++)
+    for (size_t i = 0; i < n_operands; i++) {
         sources_add(&list, operands[i]);
+    }
     sources_read(&list, jsonl, collect, &c);
-    if (list.n_failed)
+    if (list.n_failed) {
         c.result = CLI_FAILED;
+    }
     sources_free(&list);
     if (c.result == CLI_OK && out->n_chunks < 2) {
         cli_error("the documents are %zu chunk%s; caches are put together from 2 on. Give more documents, or a smaller --chunk",

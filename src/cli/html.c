@@ -33,8 +33,9 @@ static const float *scores_to_sort;
 static int by_score(const void *a, const void *b) {
     size_t i = *(const size_t *)a, j = *(const size_t *)b;
     float x = scores_to_sort[i], y = scores_to_sort[j];
-    if (isnan(x) != isnan(y)) /* what is no number comes last */
+    if (isnan(x) != isnan(y)) { /* what is no number comes last */
         return isnan(x) ? 1 : -1;
+    }
     return x > y ? -1 : x < y ? 1 : i < j ? -1 : i > j;
 }
 
@@ -45,16 +46,20 @@ static shades shades_of(const iflow_answer *answer) {
     out.shade = must_alloc(out.n, sizeof *out.shade);
     out.rank = must_alloc(out.n, sizeof *out.rank);
     out.is_selected = must_alloc(out.n, sizeof *out.is_selected);
-    for (size_t i = 0; i < answer->n_selected; i++)
-        if (answer->selected[i] >= 0 && (size_t)answer->selected[i] < out.n)
+    for (size_t i = 0; i < answer->n_selected; i++) {
+        if (answer->selected[i] >= 0 && (size_t)answer->selected[i] < out.n) {
             out.is_selected[answer->selected[i]] = true;
+        }
+    }
     size_t head = answer->n_chunks ? (size_t)answer->chunk[0].length : 0;
-    if (!answer->score || head >= out.n)
+    if (!answer->score || head >= out.n) {
         return out;
+    }
     out.n_scored = out.n - head;
     size_t *order = must_alloc(out.n_scored, sizeof *order);
-    for (size_t i = 0; i < out.n_scored; i++)
+    for (size_t i = 0; i < out.n_scored; i++) {
         order[i] = head + i;
+    }
     scores_to_sort = answer->score;
     qsort(order, out.n_scored, sizeof *order, by_score);
     float full = answer->score[order[out.n_scored / 100]];
@@ -94,21 +99,26 @@ static void add_tokens(size_t start, size_t end, const char *bytes, size_t n, vo
         best = s->shade[i] > s->shade[best] ? i : best;
     }
     text_printf(out, "<%s", selected ? "mark" : "span");
-    if (s->shade[best] > 0.005F)
+    if (s->shade[best] > 0.005F) {
         text_printf(out, " style=\"--s:%.2f\"", (double)s->shade[best]);
+    }
     text_printf(out, " title=\"position %zu", start);
-    if (end - start > 1)
+    if (end - start > 1) {
         text_printf(out, " to %zu", end - 1);
+    }
     text_printf(out, ", token %d", answer->context_token[start]);
-    for (size_t i = start + 1; i < end; i++)
+    for (size_t i = start + 1; i < end; i++) {
         text_printf(out, " %d", answer->context_token[i]);
-    if (s->rank[best])
+    }
+    if (s->rank[best]) {
         text_printf(out, "\nscore %.4g, rank %zu of %zu", (double)answer->score[best], s->rank[best], s->n_scored);
+    }
     text_printf(out, "%s\">", selected ? "\nrecomputed" : "");
     for (size_t i = 0, line; i < n; i = line) {
         line = i;
-        while (line < n && bytes[line] != '\n')
+        while (line < n && bytes[line] != '\n') {
             line++;
+        }
         page_escape(out, bytes + i, line - i);
         if (line < n) {
             text_puts(out, "<em>↵</em>\n"); /* a line end is a token that can be seen, too */
@@ -121,8 +131,9 @@ static void add_tokens(size_t start, size_t end, const char *bytes, size_t n, vo
 /* The document of the chunk that was added as index-th (from 1); documents->n if it is none's. */
 static size_t document_of(const context_documents *documents, size_t index) {
     size_t i = 0;
-    for (size_t end = 0; i < documents->n && index > (end += documents->document[i].n_chunks);)
+    for (size_t end = 0; i < documents->n && index > (end += documents->document[i].n_chunks);) {
         i++;
+    }
     return i;
 }
 
@@ -139,19 +150,22 @@ static iflow_status add_context(text *out, const session *with, const context_do
         }
         last = d;
         text_puts(out, "<div class=\"chunk\"><div class=\"about\">");
-        if (c == 0)
+        if (c == 0) {
             text_puts(out, "<span>head</span>");
-        else
+        } else {
             text_printf(out, "<span>chunk %zu</span><code>%s</code>", span->index, span->id);
+        }
         text_printf(out, "<span>positions %d to %d</span>", span->start, span->start + span->length - 1);
-        if (c > 0)
+        if (c > 0) {
             text_printf(out, "<span>%d of %d recomputed (%.1f %%)</span>", span->n_selected, span->length,
                         span->length ? 100.0 * span->n_selected / span->length : 0);
+        }
         text_puts(out, "</div><div class=\"text\">");
         iflow_status status = page_pieces(with->model, answer->context_token, (size_t)span->start, (size_t)(span->start + span->length),
                                           add_tokens, &(drawing){out, answer, s});
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             return status;
+        }
         text_puts(out, "</div></div>\n");
     }
     return IFLOW_OK;
@@ -164,30 +178,34 @@ static void add_time_line(text *out, const iflow_answer *answer) {
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
     double sum = 0;
-    for (size_t i = 0; i < REPORT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_STAGES; i++) {
         sum += stage[i].ms;
+    }
     double scale = sum > 0 ? WIDTH / sum : 0, x = 0;
     text_printf(
         out, "<h2>Time</h2>\n<svg viewBox=\"0 0 %d %d\" height=\"%d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"time line\">",
         WIDTH, HEIGHT, HEIGHT);
     for (size_t i = 0; i < REPORT_STAGES; i++) {
-        if (stage[i].ms * scale >= 0.05)
+        if (stage[i].ms * scale >= 0.05) {
             text_printf(out, "<rect x=\"%.2f\" width=\"%.2f\" height=\"%d\" fill=\"%s\"><title>%s: %.1f ms</title></rect>", x,
                         stage[i].ms * scale, HEIGHT, page_stage_colour[i], stage[i].name, stage[i].ms);
+        }
         x += stage[i].ms * scale;
     }
     text_puts(out, "</svg>\n<ul class=\"legend\">");
-    for (size_t i = 0; i < REPORT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_STAGES; i++) {
         text_printf(out, "<li><b style=\"background:%s\"></b>%s <span>%.1f ms</span></li>", page_stage_colour[i], stage[i].name,
                     stage[i].ms);
+    }
     text_puts(out, "</ul>\n");
 }
 
 /* The whole context in one strip: mean shade above the line, share recomputed below it. */
 static void add_strip(text *out, const iflow_answer *answer, const shades *s) {
     enum { BARS = 250, UP = 60, DOWN = 22 };
-    if (s->n == 0)
+    if (s->n == 0) {
         return;
+    }
     size_t n_bars = s->n < BARS ? s->n : BARS;
     text_printf(out,
                 "<h2>Along the context</h2>\n<div class=\"strip\"><svg viewBox=\"0 0 %zu %d\" height=\"%d\" preserveAspectRatio=\"none\" "
@@ -202,10 +220,12 @@ static void add_strip(text *out, const iflow_answer *answer, const shades *s) {
             n_selected += s->is_selected[i];
         }
         double up = shade / (double)(end - start) * UP, down = (double)n_selected / (double)(end - start) * DOWN;
-        if (up > 0.1)
+        if (up > 0.1) {
             text_printf(out, "<rect class=\"bar\" x=\"%zu\" y=\"%.1f\" width=\".85\" height=\"%.1f\"/>", b, UP - up, up);
-        if (down > 0.1)
+        }
+        if (down > 0.1) {
             text_printf(out, "<rect class=\"sel\" x=\"%zu\" y=\"%d\" width=\".85\" height=\"%.1f\"/>", b, UP + 1, down);
+        }
     }
     for (size_t c = 1; c < answer->n_chunks; c++) {
         double x = (double)answer->chunk[c].start * (double)n_bars / (double)s->n;
@@ -269,8 +289,9 @@ int html_write(const char *path, const session *s, const context_documents *docu
     text_puts(&out, "<h2>Context</h2>\n<p><label><input type=\"checkbox\" id=\"shade\" checked> score<span class=\"scale\"></span></label>"
                     "<label><input type=\"checkbox\" id=\"marks\" checked> <span style=\"box-shadow:inset 0 -2px "
                     "var(--mark)\">recomputed</span></label></p>\n");
-    if (shade.n_scored == 0)
+    if (shade.n_scored == 0) {
         text_puts(&out, "<p class=\"note\">This method scores no tokens.</p>\n");
+    }
     iflow_status status = add_context(&out, s, documents, answer, &shade);
     page_end(&out);
     int result = status == IFLOW_OK ? write_file(path, out.text, out.n, false) : cli_failed(status, path);

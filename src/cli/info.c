@@ -9,15 +9,17 @@
 
 static json_t *list_json(const char *(*name)(size_t)) {
     json_t *list = json_array();
-    for (size_t i = 0; name(i); i++)
+    for (size_t i = 0; name(i); i++) {
         json_array_append_new(list, json_string(name(i)));
+    }
     return list;
 }
 
 static void print_list(const char *title, const char *(*name)(size_t)) {
     printf("%-15s", title);
-    for (size_t i = 0; name(i); i++)
+    for (size_t i = 0; name(i); i++) {
         printf("%s%s", i ? ", " : "", name(i));
+    }
     putchar('\n');
 }
 
@@ -31,8 +33,9 @@ static json_t *model_json(const iflow_model_info *info, double load_ms) {
 
 static void print_model(const iflow_model_info *info, double load_ms) {
     printf("\n%-15s%s\n", "model", visible(info->path));
-    if (info->n_parts > 1)
+    if (info->n_parts > 1) {
         printf("%-15s%d files, of which this is the first\n", "parts", info->n_parts);
+    }
     printf("%-15s%s\n%-15s%s\n%-15s%s\n", "architecture", visible(info->architecture), "device", visible(info->device), "fingerprint",
            info->fingerprint);
     printf("%-15s%d, of %d; %s tokens in the vocabulary\n", "layers", info->n_layer, info->n_embd, human_count((uint64_t)info->n_vocab));
@@ -59,39 +62,47 @@ int cli_info(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first < argc)
+    }
+    if (first < argc) {
         return options_wrong(&usage, "'%s' is one argument too many; a model goes behind -m", argv[first]);
+    }
 
     session s = {0};
     profile found = {0};
     session_log(&options);
-    if (options.model || environment("INFOFLOW_MODEL"))
+    if (options.model || environment("INFOFLOW_MODEL")) {
         result = session_load_model(&usage, &options, &s);
-    else
+    } else {
         result = CLI_OK;
-    if (result == CLI_OK && s.model)
+    }
+    if (result == CLI_OK && s.model) {
         result = profile_find(&(profile_options){0}, &s.info, &found);
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         goto cleanup;
+    }
     if (json) {
         json_t *object = json_object();
         json_object_set_new(object, "version", json_string(iflow_version()));
         json_object_set_new(object, "devices", list_json(iflow_device_name));
         json_object_set_new(object, "architectures", list_json(iflow_architecture_name));
-        if (s.model)
+        if (s.model) {
             json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
-        if (s.model)
+        }
+        if (s.model) {
             profile_json(object, &found);
+        }
         result = json_print(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), stdout);
         json_decref(object);
     } else {
         printf("%-15s%s\n", "version", iflow_version());
         print_list("devices", iflow_device_name);
         print_list("architectures", iflow_architecture_name);
-        if (s.model)
+        if (s.model) {
             print_model(&s.info, s.model_load_ms);
+        }
         if (found.path) {
             char *chunks = common_chunks(found.behind);
             printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), found.method, found.ratio, chunks,

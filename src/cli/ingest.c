@@ -38,8 +38,9 @@ static void show_progress(ingest *in, double done_of_document, uint64_t document
     double done = (double)in->bytes_done + done_of_document * (double)document_bytes;
     double whole = (double)in->sources.n_bytes;
     double left = -1;
-    if (whole > 0 && in->bytes_computed > 0)
+    if (whole > 0 && in->bytes_computed > 0) {
         left = in->computing / (double)in->bytes_computed * (whole - done);
+    }
     char *rate = in->computing > 0 ? text_format("%s tokens/s", human_count((uint64_t)((double)in->n_computed_tokens / in->computing)))
                                    : text_format("%s tokens", human_count(in->n_tokens));
     progress_show(whole > 0 ? done / whole : -1, left, rate, name);
@@ -55,8 +56,9 @@ static iflow_status prefill(ingest *in, const chunk_list *chunks, size_t first, 
         iflow_context_prefill_several(in->s.ctx, chunks->token, chunks->start + first, end - first, id + first, was_stored);
     for (size_t i = first; i < end && (status == IFLOW_OK || status == IFLOW_E_BUSY); i++) {
         const size_t n = chunks->start[i + 1] - chunks->start[i];
-        if (!id[i][0])
+        if (!id[i][0]) {
             continue;
+        }
         in->n_tokens += n;
         if (was_stored[i - first]) {
             in->n_present++;
@@ -65,8 +67,9 @@ static iflow_status prefill(ingest *in, const chunk_list *chunks, size_t first, 
             in->n_computed_tokens += n;
         }
     }
-    if (in->n_computed > n_computed)
+    if (in->n_computed > n_computed) {
         in->computing += now_seconds() - start;
+    }
     free(was_stored);
     return status;
 }
@@ -75,8 +78,9 @@ static iflow_status prefill(ingest *in, const chunk_list *chunks, size_t first, 
 static size_t together(const chunk_list *chunks, size_t first) {
     enum { TOKENS = 512 };
     size_t end = first + 1;
-    while (end < chunks->n_chunks && chunks->start[end + 1] - chunks->start[first] <= TOKENS)
+    while (end < chunks->n_chunks && chunks->start[end + 1] - chunks->start[first] <= TOKENS) {
         end++;
+    }
     return end;
 }
 
@@ -102,8 +106,9 @@ static bool take_name(ingest *in, const char *name, const char *path, size_t lin
     place *mine = must_alloc(1, sizeof *mine);
     *mine = (place){text_format("%s", name), text_format("%s", path), line};
     place **found = tsearch(mine, &in->names, by_name);
-    if (found && *found == mine)
+    if (found && *found == mine) {
         return true;
+    }
     const bool same = found && (*found)->line == line && strcmp((*found)->source, path) == 0;
     free_place(mine);
     return same;
@@ -132,10 +137,11 @@ static char *recorded_name(ingest *in, const document *doc) {
         name = passing_name(doc, titled);
         goto cleanup;
     }
-    if (!doc->line)
+    if (!doc->line) {
         name = text_format("%s", resolved);
-    else
+    } else {
         name = titled ? text_format("%s/%s", resolved, doc->name) : text_format("%s/%zu", resolved, doc->line);
+    }
     while (!take_name(in, name, resolved, doc->line)) { /* a title that comes twice */
         char *longer = text_format("%s:%zu", name, doc->line);
         free(name);
@@ -158,8 +164,9 @@ static bool record(ingest *in, const char *name, char *recorded, const chunk_lis
         printf("%s  %s\n", doc.id, visible(clean));
         fflush(stdout);
         in->n_documents++;
-        if (doc.replaced)
+        if (doc.replaced) {
             cli_note("%s: replaced; its earlier chunks stay in the store until they are pruned", clean);
+        }
     } else {
         cli_failed(status, name);
         in->fatal = true;
@@ -190,8 +197,9 @@ static bool ingest_document(document *doc, void *user) {
     cli_signals(CLI_SIGNAL_GRACEFUL); /* what is computed is kept; while files are read and cut there is nothing to finish */
     size_t n_busy = 0, n_all = chunks.start[chunks.n_chunks];
     for (size_t i = 0, end; i < chunks.n_chunks; i = end) {
-        if (cli_interrupted())
+        if (cli_interrupted()) {
             goto cleanup;
+        }
         size_t n_computed = in->n_computed_tokens;
         end = together(&chunks, i);
         status = prefill(in, &chunks, i, end, id);
@@ -201,8 +209,9 @@ static bool ingest_document(document *doc, void *user) {
         }
         n_busy += status == IFLOW_E_BUSY;
         double share = (double)(in->n_computed_tokens - n_computed) / (double)n_all;
-        if (share > 0)
+        if (share > 0) {
             in->bytes_computed += (uint64_t)(share * (double)doc->source_bytes) + 1;
+        }
         show_progress(in, (double)chunks.start[end] / (double)n_all, doc->source_bytes, doc->name);
     }
     if (n_busy == 0) {
@@ -238,15 +247,18 @@ static void finish_waiting(ingest *in) {
                 free(what);
                 nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
             }
-            if (cli_interrupted())
+            if (cli_interrupted()) {
                 return;
+            }
         }
-        if (status == IFLOW_OK)
+        if (status == IFLOW_OK) {
             record(in, doc->name, doc->recorded, &doc->chunks, doc->id);
-        else
+        } else {
             give_up(in, status, doc->name);
-        if (in->fatal)
+        }
+        if (in->fatal) {
             return;
+        }
     }
 }
 
@@ -254,14 +266,17 @@ static void summarise(const ingest *in) {
     text line = {0};
     text_printf(&line, "%s document%s, %s tokens: ", human_count(in->n_documents), plural(in->n_documents), human_count(in->n_tokens));
     text_printf(&line, "%s chunk%s computed", human_count(in->n_computed), plural(in->n_computed));
-    if (in->n_computed_tokens)
+    if (in->n_computed_tokens) {
         text_printf(&line, " (%s tokens, %s tokens/s)", human_count(in->n_computed_tokens),
                     human_count((uint64_t)((double)in->n_computed_tokens / in->computing)));
+    }
     text_printf(&line, ", %s already stored", human_count(in->n_present));
-    if (in->sources.n_skipped)
+    if (in->sources.n_skipped) {
         text_printf(&line, "; %s skipped", human_count(in->sources.n_skipped));
-    if (in->sources.n_failed)
+    }
+    if (in->sources.n_failed) {
         text_printf(&line, "; %s failed", human_count(in->sources.n_failed));
+    }
     text_printf(&line, "; %s", human_clock(now_seconds() - in->started));
     cli_note("%s", line.text);
     text_free(&line);
@@ -296,28 +311,35 @@ int cli_ingest(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first == argc)
+    }
+    if (first == argc) {
         return options_wrong(&usage, "which documents? Name files, directories, or - for standard input");
+    }
 
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
         return result;
+    }
     in.started = now_seconds();
     result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */
-    if (result != CLI_OK)
+    if (result != CLI_OK) {
         goto cleanup;
-    for (int i = first; i < argc; i++)
+    }
+    for (int i = first; i < argc; i++) {
         sources_add(&in.sources, argv[i]);
+    }
     cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
     progress_start(in.options.quiet);
     sources_read(&in.sources, jsonl, ingest_document, &in);
-    if (!in.fatal && !cli_interrupted())
+    if (!in.fatal && !cli_interrupted()) {
         finish_waiting(&in);
+    }
     progress_end();
     cli_last_word(NULL);
-    if (!in.options.quiet)
+    if (!in.options.quiet) {
         summarise(&in);
+    }
     if (cli_interrupted()) {
         cli_note(INTERRUPTED);
         result = CLI_INTERRUPTED;

@@ -41,10 +41,12 @@ bool input_open(input *in, const char *path) {
     const bool is_stdin = strcmp(path, "-") == 0;
     *in = (input){.path = path, .name = is_stdin ? "stdin" : path, .fd = STDIN_FILENO};
     struct stat file;
-    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0)
+    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
         return give_up(in, text_format("%s", strerror(errno)));
-    if (fstat(in->fd, &file) == 0 && S_ISDIR(file.st_mode)) /* read would say so, too, but not of every file system */
+    }
+    if (fstat(in->fd, &file) == 0 && S_ISDIR(file.st_mode)) { /* read would say so, too, but not of every file system */
         return give_up(in, text_format("%s", strerror(EISDIR)));
+    }
     return true;
 }
 
@@ -52,12 +54,14 @@ int open_regular(const char *path, int flags, const char **why) {
     struct stat file = {0};
     const int fd = open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666);
     const bool known = fd >= 0 && fstat(fd, &file) == 0;
-    if (known && S_ISREG(file.st_mode))
+    if (known && S_ISREG(file.st_mode)) {
         return fd;
+    }
     /* ENXIO: a pipe that nobody reads */
     *why = known && S_ISDIR(file.st_mode) ? strerror(EISDIR) : known || errno == ENXIO ? "not a regular file" : strerror(errno);
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     return -1;
 }
 
@@ -69,8 +73,9 @@ bool input_open_regular(input *in, const char *path) {
 }
 
 void input_close(input *in) {
-    if (in->fd > STDIN_FILENO)
+    if (in->fd > STDIN_FILENO) {
         close(in->fd);
+    }
     text_free(&in->raw);
     text_free(&in->ready);
     free(in->why);
@@ -102,22 +107,27 @@ static char *with_way_out(const input *in, const char *from, char *what) {
  * has three of four. NULL: neither. */
 static const char *unmarked(const text *raw) {
     size_t zero[4] = {0}, n = raw->n < 1024 ? raw->n : 1024;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         zero[i % 4] += raw->text[i] == '\0';
+    }
     const size_t most = n / 4 - n / 16, few = n / 32; /* of each fourth of them */
-    if (n < 4)
+    if (n < 4) {
         return NULL;
-    if (zero[1] >= most && zero[3] >= most && zero[0] <= few)
+    }
+    if (zero[1] >= most && zero[3] >= most && zero[0] <= few) {
         return zero[2] >= most ? "UTF-32LE" : zero[2] <= few ? "UTF-16LE" : NULL;
-    if (zero[0] >= most && zero[2] >= most && zero[3] <= few)
+    }
+    if (zero[0] >= most && zero[2] >= most && zero[3] <= few) {
         return zero[1] >= most ? "UTF-32BE" : zero[1] <= few ? "UTF-16BE" : NULL;
+    }
     return NULL;
 }
 
 static uint32_t unit_at(const unsigned char *b, size_t size, bool big) {
     uint32_t c = 0;
-    for (size_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++) {
         c |= (uint32_t)b[big ? i : size - 1 - i] << 8 * (size - 1 - i);
+    }
     return c;
 }
 
@@ -130,9 +140,11 @@ static bool is_written(uint32_t c, bool *certain) {
                  {0x2100, 0x23FF}, {0x2500, 0x26FF}, {0x3000, 0x30FF}, {0x3400, 0x9FFF}, {0xAC00, 0xD7A3}, {0xFF01, 0xFFEE}};
     *certain = *certain || c == ' ' || c == '\n' || c == 0x3000 || c == 0x3001 || c == 0x3002 || c == 0xFF0C ||
                (c >= 0x100 && c < 0x900); /* half of it would be a control character */
-    for (size_t i = 0; i < COUNT_OF(block); i++)
-        if (c >= block[i].first && c <= block[i].last)
+    for (size_t i = 0; i < COUNT_OF(block); i++) {
+        if (c >= block[i].first && c <= block[i].last) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -141,12 +153,14 @@ static size_t count_written(const unsigned char *b, size_t n, bool big, bool *ce
     size_t n_written = 0, n_all = 0;
     for (size_t at = 0; at + 2 <= n; at += 2, n_all++) {
         const uint32_t c = unit_at(b + at, 2, big);
-        if (c >= 0xDC00 && c < 0xE000)
+        if (c >= 0xDC00 && c < 0xE000) {
             return 0;
+        }
         if (c >= 0xD800 && c < 0xDC00) {
             const uint32_t low = at + 4 <= n ? unit_at(b + at + 2, 2, big) : 0xDC00;
-            if (low < 0xDC00 || low >= 0xE000)
+            if (low < 0xDC00 || low >= 0xE000) {
                 return 0;
+            }
             at += 2;
             n_written++;
         } else {
@@ -159,10 +173,12 @@ static size_t count_written(const unsigned char *b, size_t n, bool big, bool *ce
 /* Whether the bytes at odd and at even places are much the same ones, as in all encodings of a byte or two a character. */
 static bool is_even(const unsigned char *b, size_t n) {
     size_t count[2][256] = {{0}}, common = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         count[i % 2][b[i]]++;
-    for (size_t i = 0; i < 256; i++)
+    }
+    for (size_t i = 0; i < 256; i++) {
         common += count[0][i] < count[1][i] ? count[0][i] : count[1][i];
+    }
     return common * 4 >= n; /* half of either's */
 }
 
@@ -171,8 +187,9 @@ static bool may_be_utf8(const char *bytes, size_t n) {
     for (size_t i = 0; i < n;) {
         const int length = iflow_utf8_length(bytes + i, n - i);
         const unsigned char c = (unsigned char)bytes[i];
-        if (length == 0 || (c < ' ' && !(c >= '\t' && c <= '\r') && c != '\033'))
+        if (length == 0 || (c < ' ' && !(c >= '\t' && c <= '\r') && c != '\033')) {
             return false;
+        }
         i += length > 0 ? (size_t)length : n - i;
     }
     return true;
@@ -183,11 +200,13 @@ static bool guess_utf16(input *in) {
     const unsigned char *b = (const unsigned char *)in->raw.text;
     const size_t n = (in->raw.n < 1024 ? in->raw.n : 1024) & ~(size_t)1;
     bool certain[2] = {false, false};
-    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.text, n))
+    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.text, n)) {
         return false;
+    }
     const size_t little = count_written(b, n, false, &certain[0]), big = count_written(b, n, true, &certain[1]);
-    if (!little && !big)
+    if (!little && !big) {
         return false;
+    }
     in->maybe = big > little ? "UTF-16BE" : "UTF-16LE";
     in->swapped = little && big ? (big > little ? "UTF-16LE" : "UTF-16BE") : NULL;
     return !in->swapped && certain[big > little];
@@ -205,7 +224,7 @@ static bool recognise(input *in) {
                 {"\xFF\xFE", 2, INPUT_UTF16LE},
                 {"\xFE\xFF", 2, INPUT_UTF16BE}};
     in->encoding = INPUT_UTF8;
-    for (size_t m = 0; m < COUNT_OF(mark); m++)
+    for (size_t m = 0; m < COUNT_OF(mark); m++) {
         if (in->raw.n >= mark[m].n && memcmp(in->raw.text, mark[m].bytes, mark[m].n) == 0) {
             in->encoding = mark[m].encoding;
             in->offset = in->raw_at = mark[m].n;
@@ -213,9 +232,11 @@ static bool recognise(input *in) {
             memmove(in->raw.text, in->raw.text + mark[m].n, in->raw.n);
             return true;
         }
+    }
     const char *name = unmarked(&in->raw);
-    if (!name && guess_utf16(in))
+    if (!name && guess_utf16(in)) {
         name = in->maybe;
+    }
     return !name || give_up(in, with_way_out(in, name, text_format("not UTF-8 but %s, it seems, without a byte-order mark;", name)));
 }
 
@@ -223,8 +244,9 @@ static void add_character(text *out, uint32_t c) {
     static const uint32_t first[] = {0, 0, 0xC0, 0xE0, 0xF0}; /* bits of the first byte, by length */
     const int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
     char bytes[4];
-    for (int i = n - 1; i > 0; i--, c >>= 6)
+    for (int i = n - 1; i > 0; i--, c >>= 6) {
         bytes[i] = (char)(0x80 | (c & 0x3F));
+    }
     bytes[0] = (char)(first[n] | c);
     text_add(out, bytes, (size_t)n);
 }
@@ -240,19 +262,22 @@ static bool convert(input *in) {
         uint32_t c = unit_at(b + at, size, big);
         size_t used = size;
         if (size == 2 && c >= 0xD800 && c < 0xDC00) {
-            if (at + 4 > n && !in->ended)
+            if (at + 4 > n && !in->ended) {
                 break;
+            }
             const uint32_t low = at + 4 <= n ? unit_at(b + at + 2, 2, big) : 0;
             c = low >= 0xDC00 && low < 0xE000 ? 0x10000 + ((c - 0xD800) << 10) + (low - 0xDC00) : c;
             used = 4;
         }
-        if ((c >= 0xD800 && c < 0xE000) || c > 0x10FFFF)
+        if ((c >= 0xD800 && c < 0xE000) || c > 0x10FFFF) {
             return give_up(in, text_format("damaged %s: half a pair, or no character, at byte %" PRIu64, name, in->raw_at + at));
+        }
         add_character(&in->ready, c);
         at += used;
     }
-    if (in->ended && at < n)
+    if (in->ended && at < n) {
         return give_up(in, text_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
+    }
     in->raw_at += at;
     in->raw.n -= at;
     memmove(in->raw.text, in->raw.text + at, in->raw.n);
@@ -263,9 +288,9 @@ static bool convert(input *in) {
 
 static ssize_t read_block(input *in, char *block) {
     ssize_t n;
-    do
+    do {
         n = read(in->fd, block, BLOCK);
-    while (n < 0 && errno == EINTR && !cli_interrupted());
+    } while (n < 0 && errno == EINTR && !cli_interrupted());
     return n;
 }
 
@@ -273,21 +298,26 @@ static ssize_t read_block(input *in, char *block) {
 static bool fill(input *in) {
     char *block = must_alloc(BLOCK, 1); /* a stack may be small */
     const ssize_t n = read_block(in, block);
-    if (n >= 0)
+    if (n >= 0) {
         text_add(in->encoding == INPUT_UTF8 ? &in->ready : &in->raw, block, (size_t)n);
+    }
     free(block);
-    if (n < 0)
+    if (n < 0) {
         return give_up(in, text_format("%s", strerror(errno)));
+    }
     in->ended = n == 0;
-    if (in->encoding == INPUT_UTF8)
+    if (in->encoding == INPUT_UTF8) {
         return true;
+    }
     if (in->encoding == INPUT_UNKNOWN) {
         /* A mark may come in pieces, but somebody who types waits for an answer to a line. */
         const bool may_be_mark = in->raw.n < 4 && (!memchr(in->raw.text, '\n', in->raw.n) || memchr("\xEF\xFE\xFF", in->raw.text[0], 4));
-        if (may_be_mark && !in->ended)
+        if (may_be_mark && !in->ended) {
             return true;
-        if (!recognise(in))
+        }
+        if (!recognise(in)) {
             return false;
+        }
         if (in->encoding == INPUT_UTF8) {
             text_add(&in->ready, in->raw.text, in->raw.n);
             text_free(&in->raw);
@@ -317,8 +347,9 @@ static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset,
                                    : text_format("not a text: it has a zero character");
             return in->maybe ? with_guess(in, zero) : zero;
         }
-        if (length < 0 && last)
+        if (length < 0 && last) {
             return text_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
+        }
         if (length <= 0) {
             char *what = text_format("not UTF-8 at byte %" PRIu64 " (0x%02x)", offset + i, c);
             what = in->maybe ? with_guess(in, what) : what;
@@ -339,23 +370,30 @@ static bool has_cr_alone(const char *bytes, size_t n) {
 bool input_all(input *in, text *out) {
     while (!in->ended) {
         const size_t was = in->ready.n;
-        if (!fill(in))
+        if (!fill(in)) {
             return false;
-        if (in->ready.n > MAX_BYTES)
+        }
+        if (in->ready.n > MAX_BYTES) {
             return give_up(in, text_format("a text of more than 1 GiB; split it into several files"));
+        }
         const char *zero = in->ready.n > was ? memchr(in->ready.text + was, '\0', in->ready.n - was) : NULL;
-        if (zero) /* what is binary may be long */
+        if (zero) { /* what is binary may be long */
             return give_up(in, wrong_text(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.text), false));
+        }
     }
-    if (in->why)
+    if (in->why) {
         return false;
+    }
     text_add(&in->ready, "", 0);
     char *why = wrong_text(in, in->ready.text, in->ready.n, in->offset, true);
-    if (why)
+    if (why) {
         return give_up(in, why);
-    if (has_cr_alone(in->ready.text, in->ready.n))
-        for (size_t i = 0; i < in->ready.n; i++)
+    }
+    if (has_cr_alone(in->ready.text, in->ready.n)) {
+        for (size_t i = 0; i < in->ready.n; i++) {
             in->ready.text[i] = in->ready.text[i] == '\r' ? '\n' : in->ready.text[i];
+        }
+    }
     *out = in->ready;
     in->ready = (text){0};
     return true;
@@ -371,8 +409,9 @@ static const char *line_end(input *in) {
     }
     const char *lf = memchr(in->ready.text + in->looked, '\n', in->ready.n - in->looked);
     in->looked = in->ready.n;
-    if (lf || !in->ended)
+    if (lf || !in->ended) {
         return lf;
+    }
     in->cr_ends = in->line == 0 && has_cr_alone(in->ready.text, in->ready.n); /* all of the source is there */
     return in->cr_ends ? line_end(in) : end;
 }
@@ -388,15 +427,18 @@ static void compact(input *in) {
 
 int input_line(input *in, text *line) {
     const char *end = NULL;
-    if (input_failed(in))
+    if (input_failed(in)) {
         return -1;
+    }
     fail(in, NULL);
     text_add(&in->ready, "", 0);
     while (!(end = line_end(in))) {
-        if (in->taken)
+        if (in->taken) {
             compact(in);
-        if (!fill(in))
+        }
+        if (!fill(in)) {
             return -1;
+        }
         if (in->ready.n > MAX_BYTES) {
             give_up(in, text_format("a line of more than 1 GiB"));
             return -1;
@@ -405,8 +447,9 @@ int input_line(input *in, text *line) {
     const char *start = in->ready.text + in->taken;
     const bool last = end == in->ready.text + in->ready.n;
     const size_t n = (size_t)(end - start);
-    if (last && n == 0)
+    if (last && n == 0) {
         return 0;
+    }
     const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put behind another */
     in->line++;
     line->n = 0;

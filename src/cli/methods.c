@@ -10,22 +10,27 @@ int cli_methods(int argc, char **argv) {
     const option_spec spec[] = {{0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first < argc)
+    }
+    if (first < argc) {
         return options_wrong(&usage, "'%s' is one argument too many", argv[first]);
+    }
     puts("Methods:");
-    for (int i = 0; iflow_method_name((iflow_method)i); i++)
+    for (int i = 0; iflow_method_name((iflow_method)i); i++) {
         printf("  %-12s%s%s%s\n", iflow_method_name((iflow_method)i), iflow_method_about((iflow_method)i),
                iflow_method_has_ratio((iflow_method)i) ? "; by --ratio" : "",
                iflow_method_drifts((iflow_method)i) ? "; corrected, with drift" : "");
+    }
     puts("Corrected: reused KV is changed as a file of `infoflow learn` foretells, if there is one (--correction).");
     puts("With drift: the keys of a chunk's other tokens are shifted as those of its recomputed ones moved (--drift).");
     puts("\nScores, of the method infoflow:");
-    for (int i = 0; iflow_score_name((iflow_score)i); i++)
+    for (int i = 0; iflow_score_name((iflow_score)i); i++) {
         printf("  %-12s%s\n", iflow_score_name((iflow_score)i), iflow_score_about((iflow_score)i));
+    }
     puts("\nGeometries, of its scoring:");
-    for (int i = 0; iflow_geometry_name((iflow_geometry)i); i++)
+    for (int i = 0; iflow_geometry_name((iflow_geometry)i); i++) {
         printf("  %-12s%s\n", iflow_geometry_name((iflow_geometry)i), iflow_geometry_about((iflow_geometry)i));
+    }
     return CLI_OK;
 }

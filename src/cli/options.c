@@ -23,8 +23,9 @@ static size_t n_seen;
 
 static size_t count_rows(const option_spec *spec) {
     size_t n = 0;
-    while (spec[n].name || spec[n].help)
+    while (spec[n].name || spec[n].help) {
         n++;
+    }
     return n;
 }
 
@@ -46,15 +47,17 @@ static void print_wrapped(const char *words, size_t column) {
 
 static void print_option(const option_spec *row) {
     char left[96];
-    if (row->letter)
+    if (row->letter) {
         snprintf(left, sizeof left, "  -%c, --%s%s%s", row->letter, row->name, row->value ? " " : "", row->value ? row->value : "");
-    else
+    } else {
         snprintf(left, sizeof left, "      --%s%s%s", row->name, row->value ? " " : "", row->value ? row->value : "");
+    }
     size_t n = strlen(left);
-    if (n + 2 > HELP_COLUMN)
+    if (n + 2 > HELP_COLUMN) {
         printf("%s\n%*s", left, HELP_COLUMN, "");
-    else
+    } else {
         printf("%-*s", HELP_COLUMN, left);
+    }
     print_wrapped(row->help, HELP_COLUMN);
 }
 
@@ -67,13 +70,15 @@ static int print_help(const command_usage *usage, const option_spec *spec) {
             heading = true;
             continue;
         }
-        if (!heading)
+        if (!heading) {
             printf("\nOptions:\n");
+        }
         heading = true;
         print_option(&spec[i]);
     }
-    if (!heading)
+    if (!heading) {
         printf("\nOptions:\n");
+    }
     print_option(&(option_spec){'h', "help", NULL, OPTION_FLAG, NULL, 0, 0, "show this and exit"});
     printf("\nExample:\n%s\n", usage->example);
     return cli_finish(CLI_OK);
@@ -105,8 +110,9 @@ bool parse_number(const char *string, size_t n, double low, double high, double 
         length += digits ? 1 + sign + digits : 0;
     }
     const double value = length == n && n ? strtod(string, NULL) : NAN;
-    if (!isfinite(value) || value < low || value > high) /* 1e999 is infinite */
+    if (!isfinite(value) || value < low || value > high) { /* 1e999 is infinite */
         return false;
+    }
     *out = value;
     return true;
 }
@@ -114,21 +120,26 @@ bool parse_number(const char *string, size_t n, double low, double high, double 
 bool parse_bytes(const char *string, double low, uint64_t *n_bytes) {
     static const char unit[] = "KMGT";
     const char *end = string + decimal_length(string);
-    if (end == string || string[0] == '.' || end[-1] == '.')
+    if (end == string || string[0] == '.' || end[-1] == '.') {
         return false;
+    }
     double value = strtod(string, NULL); /* reads on where an exponent follows, which is refused below */
     const char *found = *end ? strchr(unit, *end >= 'a' && *end <= 'z' ? *end - 'a' + 'A' : *end) : NULL;
     if (found) {
         end++;
-        for (const char *u = unit; u <= found; u++)
+        for (const char *u = unit; u <= found; u++) {
             value *= 1024;
-        if (*end == 'i')
+        }
+        if (*end == 'i') {
             end++;
+        }
     }
-    if (*end == 'B')
+    if (*end == 'B') {
         end++;
-    if (*end || value < low || (value > 0 && value < 1) || value >= 18e18)
+    }
+    if (*end || value < low || (value > 0 && value < 1) || value >= 18e18) {
         return false;
+    }
     *n_bytes = (uint64_t)value;
     return true;
 }
@@ -137,8 +148,9 @@ bool parse_bytes(const char *string, double low, uint64_t *n_bytes) {
 static bool parse_whole(const char *string, size_t n, double low, double high, int *out) {
     errno = 0;
     const long value = strspn(string, "0123456789") == n && n ? strtol(string, NULL, 10) : -1;
-    if (value < 0 || errno || (double)value < low || (double)value > high)
+    if (value < 0 || errno || (double)value < low || (double)value > high) {
         return false;
+    }
     *out = (int)value;
     return true;
 }
@@ -147,8 +159,9 @@ static bool parse_seed(const char *string, uint64_t *out) {
     char *end = NULL;
     errno = 0;
     unsigned long long value = strtoull(string, &end, 10);
-    if (string[0] < '0' || string[0] > '9' || *end || errno)
+    if (string[0] < '0' || string[0] > '9' || *end || errno) {
         return false;
+    }
     *out = value;
     return true;
 }
@@ -160,18 +173,21 @@ static bool parse_layer(const char *item, int *layer, double *fraction) {
     int number = 0;
     *layer = 0;
     *fraction = -1;
-    if (memchr(item, '.', n))
+    if (memchr(item, '.', n)) {
         return parse_number(item, n, 0, 1, fraction) && *fraction < 1;
-    if (n <= sign || !parse_whole(item + sign, n - sign, 0, MOST, &number))
+    }
+    if (n <= sign || !parse_whole(item + sign, n - sign, 0, MOST, &number)) {
         return false;
+    }
     *layer = sign ? -number : number;
     return true;
 }
 
 static bool is_device(const char *string) {
     bool found = strcasecmp(string, "auto") == 0 || strcasecmp(string, "cpu") == 0;
-    for (size_t i = 0; !found && iflow_device_name(i); i++)
+    for (size_t i = 0; !found && iflow_device_name(i); i++) {
         found = strcasecmp(string, iflow_device_name(i)) == 0;
+    }
     return found;
 }
 
@@ -180,20 +196,24 @@ static bool parse_layers(const char *string, layer_list *out, const char **wrong
     out->n = 0;
     for (const char *item = string;; item++) {
         *wrong = item;
-        if (out->n == COUNT_OF(out->layer) || !parse_layer(item, &out->layer[out->n], &out->fraction[out->n]))
+        if (out->n == COUNT_OF(out->layer) || !parse_layer(item, &out->layer[out->n], &out->fraction[out->n])) {
             return false;
+        }
         out->n++;
         item += strcspn(item, ",");
-        if (!*item)
+        if (!*item) {
             return true;
+        }
     }
 }
 
 static bool is_choice(const char *string, const char *choices) {
     size_t n = strlen(string);
-    for (const char *c = choices; c && *c; c += strcspn(c, "|"), c += *c == '|')
-        if (strcspn(c, "|") == n && memcmp(c, string, n) == 0)
+    for (const char *c = choices; c && *c; c += strcspn(c, "|"), c += *c == '|') {
+        if (strcspn(c, "|") == n && memcmp(c, string, n) == 0) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -201,8 +221,9 @@ static int wrong_layer(const command_usage *usage, const option_spec *row, const
     layer_list list;
     const char *item = given;
     parse_layers(given, &list, &item);
-    if (list.n == COUNT_OF(list.layer))
+    if (list.n == COUNT_OF(list.layer)) {
         return options_wrong(usage, "--%s takes at most %zu layers", row->name, COUNT_OF(list.layer));
+    }
     return options_wrong(usage,
                          "--%s takes layer numbers separated by commas, like 13, -9 from the end, or 0.55 of the depth (from 0.0 to below "
                          "1.0), not '%.*s'",
@@ -290,30 +311,36 @@ static bool store_value(const option_spec *row, const char *given) {
 /* What getopt stumbled over. It may be a letter among others, so that argv alone doesn't tell. */
 static int unknown_option(const command_usage *usage, const option_spec *spec, size_t n, const char *argument) {
     if (optopt > 0 && optopt < LONG_BASE) {
-        for (size_t i = 0; i < n; i++) /* `-h` with letters behind it, or a flag given a value: --json=1 */
-            if (spec[i].name && spec[i].letter == optopt)
+        for (size_t i = 0; i < n; i++) { /* `-h` with letters behind it, or a flag given a value: --json=1 */
+            if (spec[i].name && spec[i].letter == optopt) {
                 return options_wrong(usage, "--%s takes no value", spec[i].name);
+            }
+        }
         return options_wrong(usage, "there is no option -%c", optopt);
     }
-    if (optopt >= LONG_BASE && (size_t)(optopt - LONG_BASE) < n)
+    if (optopt >= LONG_BASE && (size_t)(optopt - LONG_BASE) < n) {
         return options_wrong(usage, "--%s takes no value", spec[optopt - LONG_BASE].name);
+    }
     size_t length = strcspn(argument, "=");
     const char *near = NULL;
     size_t n_near = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         if (spec[i].name && length > 2 && strncmp(spec[i].name, argument + 2, length - 2) == 0) {
             near = spec[i].name;
             n_near++;
         }
-    if (n_near > 1)
+    }
+    if (n_near > 1) {
         return options_wrong(usage, "%.*s can mean several options, --%s for one", (int)length, argument, near);
+    }
     return options_wrong(usage, "there is no option %.*s", (int)length, argument);
 }
 
 static void note_given(const option_spec *row, const char *value) {
     size_t i = 0;
-    while (i < n_seen && seen[i].name != row->name)
+    while (i < n_seen && seen[i].name != row->name) {
         i++;
+    }
     seen[i].name = row->name;
     seen[i].value = value;
     seen[i].target = row->target;
@@ -321,18 +348,21 @@ static void note_given(const option_spec *row, const char *value) {
 }
 
 bool options_given(const void *target) {
-    for (size_t i = 0; i < n_seen; i++)
-        if (seen[i].target == target)
+    for (size_t i = 0; i < n_seen; i++) {
+        if (seen[i].target == target) {
             return true;
+        }
+    }
     return false;
 }
 
 static const char *value_given(const char *name, bool *is_given) {
-    for (size_t i = 0; i < n_seen; i++)
+    for (size_t i = 0; i < n_seen; i++) {
         if (strcmp(seen[i].name, name) == 0) {
             *is_given = true;
             return seen[i].value;
         }
+    }
     *is_given = false;
     return NULL;
 }
@@ -349,13 +379,16 @@ static int check_contradictions(const command_usage *usage) {
                                                {"no-store", "shared"},    {"quiet", "verbose"},  {"json", "tokens"},
                                                {"profile", "no-profile"}, {"questions", "jsonl"}};
     bool alone = false, behind = false;
-    for (size_t i = 0; i < COUNT_OF(exclusive); i++)
-        if (options_named(exclusive[i][0]) && options_named(exclusive[i][1]))
+    for (size_t i = 0; i < COUNT_OF(exclusive); i++) {
+        if (options_named(exclusive[i][0]) && options_named(exclusive[i][1])) {
             return options_wrong(usage, "--%s and --%s exclude one another", exclusive[i][0], exclusive[i][1]);
+        }
+    }
     value_given("alone", &alone);
     const char *texts = value_given("behind", &behind);
-    if (alone && behind && strspn(texts, "0") != strlen(texts))
+    if (alone && behind && strspn(texts, "0") != strlen(texts)) {
         return options_wrong(usage, "--alone and --behind %s exclude one another", texts);
+    }
     return CLI_OK;
 }
 
@@ -366,14 +399,16 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
     char shorts[2 * MAX_OPTIONS + 4] = ":h";
     size_t n_longs = 0, n_shorts = strlen(shorts);
     for (size_t i = 0; i < n; i++) {
-        if (!spec[i].name)
+        if (!spec[i].name) {
             continue;
+        }
         int takes = spec[i].value ? required_argument : no_argument;
         longs[n_longs++] = (struct option){spec[i].name, takes, NULL, LONG_BASE + (int)i};
         if (spec[i].letter) {
             shorts[n_shorts++] = spec[i].letter;
-            if (takes == required_argument)
+            if (takes == required_argument) {
                 shorts[n_shorts++] = ':';
+            }
         }
     }
     longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
@@ -383,23 +418,31 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
     opterr = 0;
     for (;;) {
         int got = getopt_long(argc, argv, shorts, longs, NULL);
-        if (got == -1)
+        if (got == -1) {
             break;
-        if (got == 'h')
+        }
+        if (got == 'h') {
             return print_help(usage, spec);
-        if (got == '?')
+        }
+        if (got == '?') {
             return unknown_option(usage, spec, n, argv[optind - 1]);
+        }
         const option_spec *row = NULL;
         int wanted = got == ':' ? optopt : got;
-        for (size_t i = 0; i < n; i++)
-            if (spec[i].name && (wanted == LONG_BASE + (int)i || (spec[i].letter && wanted == spec[i].letter)))
+        for (size_t i = 0; i < n; i++) {
+            if (spec[i].name && (wanted == LONG_BASE + (int)i || (spec[i].letter && wanted == spec[i].letter))) {
                 row = &spec[i];
-        if (!row)
+            }
+        }
+        if (!row) {
             return options_wrong(usage, "cannot make sense of '%s'", argv[optind - 1]);
-        if (got == ':')
+        }
+        if (got == ':') {
             return options_wrong(usage, "--%s needs a value: --%s %s", row->name, row->name, row->value);
-        if (!store_value(row, optarg))
+        }
+        if (!store_value(row, optarg)) {
             return wrong_value(usage, row, optarg);
+        }
         note_given(row, row->value ? optarg : NULL);
     }
     *first = optind;

@@ -31,8 +31,9 @@ static bool is_profile(const char *path) {
     static const char *const member[] = {"version", "fingerprint", "method", "score", "score_layers", "behind", "ratio", "trusted_ratio"};
     json_t *root = json_load_file(path, 0, NULL);
     bool all = json_is_object(root);
-    for (size_t i = 0; i < COUNT_OF(member); i++)
+    for (size_t i = 0; i < COUNT_OF(member); i++) {
         all = all && json_object_get(root, member[i]);
+    }
     json_decref(root);
     return all;
 }
@@ -45,8 +46,9 @@ static bool is_ours(int fd, const char *path, off_t n_bytes, output_kind kind) {
     enum { MOST_OF_A_PROFILE = 16 << 20 };
     char bytes[HEAD_BYTES];
     const ssize_t n = pread(fd, bytes, sizeof bytes, 0);
-    if (n <= 0)
+    if (n <= 0) {
         return n == 0;
+    }
     switch (kind) {
     case OUTPUT_PAGE:
         return begins(bytes, (size_t)n, page, sizeof page - 1);
@@ -87,16 +89,18 @@ static char *unwritable(const char *path, bool made) {
     char *directory = directory_of(path), *why = NULL;
     while (made && access(directory, F_OK) != 0 && errno == ENOENT) {
         size_t n = strlen(directory);
-        while (n > 1 && directory[n - 1] == '/')
+        while (n > 1 && directory[n - 1] == '/') {
             directory[--n] = '\0';
+        }
         char *above = directory_of(directory);
         free(directory);
         directory = above;
     }
-    if (access(directory, F_OK) != 0)
+    if (access(directory, F_OK) != 0) {
         why = errno == ENOENT ? text_format("there is no directory %s", directory) : text_format("%s: %s", directory, strerror(errno));
-    else if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0)
+    } else if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) != 0) {
         why = text_format("the directory %s: %s", directory, strerror(errno));
+    }
     free(directory);
     return why;
 }
@@ -104,10 +108,12 @@ static char *unwritable(const char *path, bool made) {
 /* Why a file that is there cannot be replaced; a new message, or NULL. */
 static char *unreplaceable(const char *path, const struct stat *file, output_kind kind) {
     const bool is_public = kind == OUTPUT_PAGE || kind == OUTPUT_CHART; /* written in place where the directory refuses */
-    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0) {
         return text_format("%s", strerror(errno));
-    if (!S_ISREG(file->st_mode))
+    }
+    if (!S_ISREG(file->st_mode)) {
         return S_ISSOCK(file->st_mode) ? text_format("it is a socket") : NULL;
+    }
     char *real = follow(path), *why = is_public ? NULL : unwritable(real, false);
     free(real);
     return why;
@@ -169,13 +175,15 @@ int output_check(const char *option, const char *path, output_kind kind) {
     } else {
         why = text_format("%s", strerror(error));
     }
-    if (why)
+    if (why) {
         cli_error("%s: cannot write %s: %s", option, path, why);
-    else
+    } else {
         result = CLI_OK;
+    }
 cleanup:
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     free(why);
     return result;
 }

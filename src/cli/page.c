@@ -64,20 +64,21 @@ void page_escape(text *out, const char *bytes, size_t n) {
             i++;
             continue;
         }
-        if (c == '&')
+        if (c == '&') {
             text_puts(out, "&amp;");
-        else if (c == '<')
+        } else if (c == '<') {
             text_puts(out, "&lt;");
-        else if (c == '>')
+        } else if (c == '>') {
             text_puts(out, "&gt;");
-        else if (c == '"')
+        } else if (c == '"') {
             text_puts(out, "&quot;");
-        else if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7F)
+        } else if ((c < ' ' && c != '\n' && c != '\t') || c == 0x7F) {
             text_printf(out, "&#%d;", c == 0x7F ? 0x2421 : 0x2400 + c);
-        else if (c == '\n' || c == '\t')
+        } else if (c == '\n' || c == '\t') {
             text_add(out, bytes + i, 1);
-        else /* what would turn the order of the page's own text around is shown */
+        } else { /* what would turn the order of the page's own text around is shown */
             visible_line(out, bytes + i, (size_t)length);
+        }
         i += (size_t)length;
     }
 }
@@ -102,8 +103,9 @@ const char *page_file_name(const char *path) {
 /* Whether the bytes end within a character. */
 static bool is_cut(const text *bytes) {
     int length = 1;
-    for (size_t b = 0; b < bytes->n && length >= 0; b += length > 0 ? (size_t)length : 1)
+    for (size_t b = 0; b < bytes->n && length >= 0; b += length > 0 ? (size_t)length : 1) {
         length = iflow_utf8_length(bytes->text + b, bytes->n - b);
+    }
     return length < 0;
 }
 
@@ -114,12 +116,14 @@ iflow_status page_pieces(const iflow_model *model, const int32_t *token, size_t 
     for (size_t i = start; i < end && status == IFLOW_OK; i++) {
         char *piece = NULL;
         status = iflow_detokenize(model, &token[i], 1, &piece);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             break;
+        }
         text_puts(&pending, piece);
         iflow_free(piece);
-        if (i + 1 < end && is_cut(&pending))
+        if (i + 1 < end && is_cut(&pending)) {
             continue;
+        }
         take(first, i + 1, pending.text, pending.n, user);
         pending.n = 0;
         first = i + 1;

@@ -32,8 +32,9 @@ void progress_start(bool off) {
 
 static size_t terminal_columns(void) {
     struct winsize size = {0};
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20)
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) {
         return size.ws_col;
+    }
     return 80;
 }
 
@@ -52,8 +53,9 @@ static void draw_bar(double share, const char *facts, const char *what) {
     if (share >= 0) {
         int filled = (int)(share * BAR + 0.5);
         fprintf(stderr, "%3.0f%% ", share * 100);
-        for (int i = 0; i < BAR; i++)
+        for (int i = 0; i < BAR; i++) {
             fputs(i < filled ? "█" : "░", stderr);
+        }
         fputc(' ', stderr);
         used = BAR + 6;
     }
@@ -69,24 +71,27 @@ static void draw_bar(double share, const char *facts, const char *what) {
 
 void progress_show(double share, double seconds_left, const char *rate, const char *what) {
     double now = now_seconds();
-    if (!state.on || now - state.shown_at < (state.terminal ? BAR_SECONDS : LINE_SECONDS))
+    if (!state.on || now - state.shown_at < (state.terminal ? BAR_SECONDS : LINE_SECONDS)) {
         return;
+    }
     state.shown_at = now;
     share = share > 1 ? 1 : share;
     what = visible(what);
     char *facts = seconds_left >= 0 ? text_format("%s  %s left", rate, human_clock(seconds_left)) : text_format("%s", rate);
-    if (state.terminal)
+    if (state.terminal) {
         draw_bar(share, facts, what);
-    else if (share >= 0)
+    } else if (share >= 0) {
         fprintf(stderr, "%.0f%%  %s  %s\n", share * 100, facts, what);
-    else
+    } else {
         fprintf(stderr, "%s  %s\n", facts, what);
+    }
     free(facts);
 }
 
 void progress_clear(void) {
-    if (!state.drawn)
+    if (!state.drawn) {
         return;
+    }
     fputs("\r\033[K", stderr);
     fflush(stderr);
     state.drawn = false;

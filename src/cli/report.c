@@ -17,8 +17,9 @@ const char *const report_stage_name[REPORT_STAGES] = {"prefill", "load", "assemb
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]) {
     const iflow_timings *ms = &answer->ms;
     const double all[REPORT_STAGES] = {ms->prefill, ms->load, ms->assemble, ms->score, ms->select, ms->recompute, ms->prompt, ms->decode};
-    for (size_t i = 0; i < REPORT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_STAGES; i++) {
         stage[i] = (report_stage){report_stage_name[i], all[i]};
+    }
 }
 
 static double share(size_t part, size_t whole) {
@@ -43,11 +44,12 @@ char *report_cut(const session *s, const iflow_answer *answer) {
     case IFLOW_FINISH_LENGTH:
         return text_format("the answer was cut: --max-tokens %zu is reached", answer->n_generated);
     case IFLOW_FINISH_CONTEXT:
-        if (n_rows < (size_t)s->info.n_ctx_train)
+        if (n_rows < (size_t)s->info.n_ctx_train) {
             return text_format(
                 "the answer was cut: the context of %zu tokens is full; give --ctx more (the model was trained for %d) or leave "
                 "out documents",
                 n_rows, s->info.n_ctx_train);
+        }
         return text_format("the answer was cut: the context of %zu tokens is full; leave out documents", n_rows);
     case IFLOW_FINISH_CANCELLED:
         return text_format("the answer was cut: it was interrupted");
@@ -57,8 +59,9 @@ char *report_cut(const session *s, const iflow_answer *answer) {
 
 static void print_cut(FILE *to, const session *s, const iflow_answer *answer) {
     char *line = report_cut(s, answer);
-    if (line)
+    if (line) {
         fprintf(to, "[%s]\n", line);
+    }
     free(line);
 }
 
@@ -68,8 +71,9 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     print_cut(to, s, answer);
     fprintf(to, "\n");
     more[0] = '\0';
-    if (answer->n_chunks) /* a follow-up's context is what there was */
+    if (answer->n_chunks) { /* a follow-up's context is what there was */
         snprintf(more, sizeof more, "  in %zu chunk%s and the head", n_chunks, plural(n_chunks));
+    }
     print_tokens(to, "context", answer->n_context, more);
     print_share(to, "reused", answer, answer->n_reused);
     if (answer->n_corrected && isfinite(answer->correction_held)) {
@@ -84,23 +88,27 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     fprintf(to, "\n");
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
         fprintf(to, "  %-12s%10.1f ms\n", stage[i].name, stage[i].ms);
+    }
     fprintf(to, "  %-12s%10.1f ms  to the first token\n", "all of these", answer->ms.ttft);
     fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
-    if (report_decode_rate(answer) > 0)
+    if (report_decode_rate(answer) > 0) {
         fprintf(to, "  %.1f tokens/s", report_decode_rate(answer));
+    }
     fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, visible(s->info.device));
     fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
 }
 
 void report_print_line(FILE *to, const session *s, const iflow_answer *answer, bool follow_up) {
     fprintf(to, "[%s, %s tokens of context", follow_up ? "follow-up" : iflow_method_name(answer->method), human_count(answer->n_context));
-    if (!follow_up)
+    if (!follow_up) {
         fprintf(to, ", %s recomputed", human_count(answer->n_recomputed));
+    }
     fprintf(to, "; first token after %.0f ms, %zu token%s", answer->ms.ttft, answer->n_generated, plural(answer->n_generated));
-    if (report_decode_rate(answer) > 0)
+    if (report_decode_rate(answer) > 0) {
         fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
+    }
     fprintf(to, "]\n");
     print_cut(to, s, answer);
 }
@@ -138,8 +146,9 @@ json_t *report_timings_json(const iflow_answer *answer) {
     json_t *timings = json_object();
     report_stage stage[REPORT_STAGES];
     report_stages(answer, stage);
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++)
+    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
         json_object_set_new(timings, stage[i].name, json_finite(stage[i].ms));
+    }
     json_object_set_new(timings, "ttft", json_finite(answer->ms.ttft));
     json_object_set_new(timings, "decode", json_finite(answer->ms.decode));
     json_object_set_new(timings, "total", json_finite(answer->ms.total));
@@ -148,15 +157,17 @@ json_t *report_timings_json(const iflow_answer *answer) {
 
 json_t *report_selected_json(const iflow_answer *answer) {
     json_t *selected = json_array();
-    for (size_t i = 0; i < answer->n_selected; i++)
+    for (size_t i = 0; i < answer->n_selected; i++) {
         json_array_append_new(selected, json_integer(answer->selected[i]));
+    }
     return selected;
 }
 
 json_t *report_order_json(const iflow_answer *answer) {
     json_t *order = json_array();
-    for (size_t i = 1; i < answer->n_chunks; i++)
+    for (size_t i = 1; i < answer->n_chunks; i++) {
         json_array_append_new(order, json_integer((json_int_t)answer->chunk[i].index));
+    }
     return order;
 }
 
@@ -217,8 +228,9 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     json_object_set_new(object, "selected", report_selected_json(answer));
     if (scores) {
         json_t *list = answer->score ? json_array() : json_null();
-        for (size_t i = 0; answer->score && i < answer->n_context; i++)
+        for (size_t i = 0; answer->score && i < answer->n_context; i++) {
             json_array_append_new(list, json_finite((double)answer->score[i]));
+        }
         json_object_set_new(object, "scores", list);
     }
     return object;
@@ -230,16 +242,18 @@ static void escape(text *out, const char *json) {
         const size_t plain = strcspn(json, "\x7F\xC2\xE2");
         text_add(out, json, plain);
         json += plain;
-        if (!*json)
+        if (!*json) {
             break;
+        }
         const int length = iflow_utf8_length(json, strlen(json));
         const size_t n = length > 0 ? (size_t)length : 1;
         text shown = {0};
         visible_line(&shown, json, n);
-        if (shown.n && shown.text[0] == '\\')
+        if (shown.n && shown.text[0] == '\\') {
             text_puts(out, shown.text[1] == 'x' ? "\\u007f" : shown.text);
-        else
+        } else {
             text_add(out, json, n);
+        }
         text_free(&shown);
         json += n;
     }
@@ -252,8 +266,9 @@ int json_print(const json_t *object, size_t flags, FILE *to) {
     text_puts(&escaped, "\n");
     errno = json ? 0 : ENOMEM;
     const bool ok = json && fwrite(escaped.text, 1, escaped.n, to) == escaped.n && fflush(to) == 0;
-    if (!ok)
+    if (!ok) {
         cli_error("cannot write JSON: %s", strerror(errno));
+    }
     text_free(&escaped);
     free(json);
     return ok ? CLI_OK : CLI_FAILED;

@@ -20,10 +20,12 @@ static void on_log(iflow_log_level level, const char *message, void *user) {
                             : options->verbose     ? IFLOW_LOG_INFO
                                                    : IFLOW_LOG_WARN;
     size_t n = strlen(message);
-    while (n && message[n - 1] == '\n')
+    while (n && message[n - 1] == '\n') {
         n--;
-    if (level < shown || n == 0)
+    }
+    if (level < shown || n == 0) {
         return;
+    }
     static const char *const name[] = {"debug: ", "", "warning: ", ""};
     cli_error("%s%.*s", name[level], (int)n, message);
 }
@@ -42,8 +44,9 @@ size_t session_chunk_tokens(const common_options *options) {
  * in the home directory. NULL if nothing says where. */
 static char *user_directory(const char *variable, const char *in_home) {
     const char *xdg = environment(variable), *home = environment("HOME");
-    if (xdg && xdg[0] == '/')
+    if (xdg && xdg[0] == '/') {
         return text_format("%s/infoflow", xdg);
+    }
     return home && home[0] == '/' ? text_format("%s/%s/infoflow", home, in_home) : NULL;
 }
 
@@ -58,9 +61,10 @@ static char *find_store_dir(const common_options *options) {
 
 static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {
     out->store_dir = find_store_dir(options);
-    if (!out->store_dir)
+    if (!out->store_dir) {
         return options_wrong(
             usage, "where is the store? Give -s STORE or set INFOFLOW_STORE; neither XDG_CACHE_HOME nor HOME is an absolute path");
+    }
     iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared};
     iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
@@ -84,8 +88,9 @@ static bool on_reading(const char *what, uint64_t done, uint64_t total, void *us
 
 int session_load_model(const command_usage *usage, const common_options *options, session *out) {
     const char *path = options->model ? options->model : environment("INFOFLOW_MODEL");
-    if (!path)
+    if (!path) {
         return options_wrong(usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
+    }
     session_log(options);
     double start = now_seconds();
     iflow_model_params params = {.device = options->device,
@@ -97,8 +102,9 @@ int session_load_model(const command_usage *usage, const common_options *options
     progress_start(options->quiet);
     iflow_status status = iflow_model_load(path, &params, &out->model);
     progress_end();
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         return cli_failed(status, NULL);
+    }
     out->model_load_ms = (now_seconds() - start) * 1e3;
     out->info = iflow_model_get_info(out->model);
     return CLI_OK;
@@ -113,8 +119,9 @@ char *session_config_path(const char *directory, const char *fingerprint, const 
 
 /* The correction that the options mean; none at the default place is no failure. */
 static int load_correction(const common_options *options, session *s) {
-    if (!options->correction || strcmp(options->correction, "none") == 0)
+    if (!options->correction || strcmp(options->correction, "none") == 0) {
         return CLI_OK;
+    }
     const bool usual = strcmp(options->correction, "auto") == 0;
     char *path = usual ? session_config_path("corrections", s->info.fingerprint, "gguf") : text_format("%s", options->correction);
     if (!path || (usual && access(path, F_OK) != 0)) {
@@ -148,8 +155,9 @@ int session_new_context(const common_options *options, const session *s, iflow_c
 
 int session_open_without_context(const command_usage *usage, const common_options *options, session *out) {
     int result = out->model ? CLI_OK : session_load_model(usage, options, out);
-    if (result == CLI_OK)
+    if (result == CLI_OK) {
         result = load_correction(options, out);
+    }
     return result == CLI_OK && !options->no_store ? open_store(usage, options, false, out) : result;
 }
 

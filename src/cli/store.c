@@ -30,12 +30,15 @@ static int by_id_and_state(const void *a, const void *b) {
 
 static int shelf_load(shelf *f) {
     iflow_status status = iflow_store_list(f->s.store, &f->chunk, &f->n_chunks);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = iflow_store_list_documents(f->s.store, &f->document, &f->n_documents);
-    if (status != IFLOW_OK)
+    }
+    if (status != IFLOW_OK) {
         return cli_failed(status, NULL);
-    if (f->n_chunks)
+    }
+    if (f->n_chunks) {
         qsort(f->chunk, f->n_chunks, sizeof *f->chunk, by_id_and_state);
+    }
     return CLI_OK;
 }
 
@@ -49,15 +52,18 @@ static iflow_chunk_info *find_chunk(const shelf *f, const char *id) {
     iflow_chunk_info key = {0};
     memcpy(key.id, id, IFLOW_ID_SIZE);
     iflow_chunk_info *found = f->n_chunks ? bsearch(&key, f->chunk, f->n_chunks, sizeof *f->chunk, by_id) : NULL;
-    while (found && found > f->chunk && strcmp(found[-1].id, id) == 0)
+    while (found && found > f->chunk && strcmp(found[-1].id, id) == 0) {
         found--;
+    }
     return found;
 }
 
 static iflow_document *find_document(const shelf *f, const char *id) {
-    for (size_t i = 0; i < f->n_documents; i++)
-        if (strcmp(f->document[i]->id, id) == 0)
+    for (size_t i = 0; i < f->n_documents; i++) {
+        if (strcmp(f->document[i]->id, id) == 0) {
             return f->document[i];
+        }
+    }
     return NULL;
 }
 
@@ -100,10 +106,11 @@ typedef struct target {
 static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLOW_ID_SIZE], bool *is_document) {
     const iflow_status status = iflow_store_resolve(f->s.store, operand, id, is_document);
     const size_t length = strlen(operand);
-    if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length))
+    if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length)) {
         cli_error("%s; `infoflow store list` shows them", iflow_error_message());
-    else if (status != IFLOW_OK)
+    } else if (status != IFLOW_OK) {
         cli_failed(status, NULL);
+    }
     return status;
 }
 
@@ -111,8 +118,9 @@ static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLO
 static int resolve(const shelf *f, const char *operand, target *out) {
     bool is_document = false;
     *out = (target){0};
-    if (resolve_id(f, operand, out->id, &is_document) != IFLOW_OK)
+    if (resolve_id(f, operand, out->id, &is_document) != IFLOW_OK) {
         return CLI_FAILED;
+    }
     out->document = is_document ? find_document(f, out->id) : NULL;
     if (is_document && !out->document) {
         cli_error("document %s is no longer in the store", out->id);
@@ -140,8 +148,9 @@ static json_t *chunk_json(const iflow_chunk_info *chunk) {
 static json_t *document_json(const shelf *f, const iflow_document *doc) {
     sum all = sum_document(f, doc);
     json_t *chunks = json_array();
-    for (size_t i = 0; i < doc->n_chunks; i++)
+    for (size_t i = 0; i < doc->n_chunks; i++) {
         json_array_append_new(chunks, json_string(doc->chunk_id[i]));
+    }
     json_t *object = json_object();
     json_object_set_new(object, "id", json_string(doc->id));
     json_object_set_new(object, "name", json_text(doc->name));
@@ -167,8 +176,9 @@ static int dump(json_t *object) {
 static int list_json(const shelf *f) {
     json_t *documents = json_array(), *chunks = json_array();
     uint64_t n_bytes = 0, n_damaged = 0;
-    for (size_t i = 0; i < f->n_documents; i++)
+    for (size_t i = 0; i < f->n_documents; i++) {
         json_array_append_new(documents, document_json(f, f->document[i]));
+    }
     for (size_t i = 0; i < f->n_chunks; i++) {
         json_array_append_new(chunks, chunk_json(&f->chunk[i]));
         n_bytes += f->chunk[i].n_bytes;
@@ -185,10 +195,12 @@ static int by_name(const void *a, const void *b) {
 }
 
 static int run_list(shelf *f) {
-    if (f->json)
+    if (f->json) {
         return list_json(f);
-    if (f->n_documents)
+    }
+    if (f->n_documents) {
         qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
+    }
     uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0, n_unreadable = 0;
     printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
     for (size_t i = 0; i < f->n_documents; i++) {
@@ -196,10 +208,12 @@ static int run_list(shelf *f) {
         sum all = sum_document(f, doc);
         printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-14s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
                human_bytes(all.n_bytes), all.type, age(all.used_at), all.pinned ? "yes" : "", visible(doc->name));
-        if (all.n_missing)
+        if (all.n_missing) {
             printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
-        if (all.n_damaged)
+        }
+        if (all.n_damaged) {
             printf("  (%zu of its chunks damaged)", all.n_damaged);
+        }
         putchar('\n');
     }
     for (size_t i = 0; i < f->n_chunks; i++) {
@@ -213,14 +227,17 @@ static int run_list(shelf *f) {
     printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
            human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
            visible(f->s.store_dir));
-    if (n_damaged)
+    if (n_damaged) {
         printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n", human_count(n_damaged),
                n_damaged == 1 ? " is" : "s are", n_damaged == 1 ? "it" : "them");
-    if (n_unsupported)
+    }
+    if (n_unsupported) {
         printf("%s chunk file%s of a format version that this program does not read\n", human_count(n_unsupported),
                n_unsupported == 1 ? " is" : "s are");
-    if (n_unreadable)
+    }
+    if (n_unreadable) {
         printf("%s chunk file%s cannot be read: `infoflow store verify` says why\n", human_count(n_unreadable), plural(n_unreadable));
+    }
     return CLI_OK;
 }
 
@@ -244,11 +261,12 @@ static void print_document_facts(const shelf *f, const iflow_document *doc) {
     printf("%-10s%zu\n", "chunks", doc->n_chunks);
     for (size_t i = 0; i < doc->n_chunks; i++) {
         const iflow_chunk_info *chunk = find_chunk(f, doc->chunk_id[i]);
-        if (chunk)
+        if (chunk) {
             printf("  %s  %6s tokens  %10s  used %s%s\n", chunk->id, human_count((uint64_t)chunk->n_tokens), human_bytes(chunk->n_bytes),
                    age(chunk->used_at), chunk->pinned ? ", pinned" : "");
-        else
+        } else {
             printf("  %s  missing\n", doc->chunk_id[i]);
+        }
     }
 }
 
@@ -265,17 +283,20 @@ static int show_tokens(const shelf *f, const target *t) {
             iflow_free(tokens);
             return CLI_FAILED;
         }
-        if (status == IFLOW_OK && f->s.model)
+        if (status == IFLOW_OK && f->s.model) {
             status = iflow_detokenize(f->s.model, tokens, (size_t)info.n_tokens, &words);
+        }
         if (status != IFLOW_OK) {
             iflow_free(tokens);
             return cli_failed(status, NULL);
         }
-        if (words)
+        if (words) {
             print_text(stdout, words);
-        else
-            for (int k = 0; k < info.n_tokens; k++)
+        } else {
+            for (int k = 0; k < info.n_tokens; k++) {
                 printf("%d%s", tokens[k], k + 1 == info.n_tokens || k % 16 == 15 ? "\n" : " ");
+            }
+        }
         iflow_free(words);
         iflow_free(tokens);
     }
@@ -293,27 +314,33 @@ static int run_show(shelf *f, char **operand, size_t n, bool tokens) {
         target t;
         iflow_chunk_info info = {0};
         int result = resolve(f, operand[i], &t);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
         if (!t.document) {
             iflow_status status = iflow_store_inspect(f->s.store, t.id, &info, NULL);
-            if (status != IFLOW_OK)
+            if (status != IFLOW_OK) {
                 return cli_failed(status, NULL);
+            }
         }
         if (f->json) {
             result = dump(show_json(f, &t, &info));
         } else {
-            if (i)
+            if (i) {
                 putchar('\n');
-            if (t.document)
+            }
+            if (t.document) {
                 print_document_facts(f, t.document);
-            else
+            } else {
                 print_chunk_facts(&info);
-            if (tokens)
+            }
+            if (tokens) {
                 result = show_tokens(f, &t);
+            }
         }
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
     }
     return CLI_OK;
 }
@@ -331,8 +358,9 @@ typedef struct findings {
 static bool note_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
     findings *out = user;
     out->n_good += status == IFLOW_OK && !is_document;
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         return !cli_interrupted();
+    }
     cli_error("%s", message);
     if (status == IFLOW_E_UNSUPPORTED) {
         out->n_unsupported++;
@@ -354,8 +382,9 @@ static bool note_verified(const char *id, bool is_document, iflow_status status,
 static int verify_operand(const shelf *f, const char *operand, findings *out) {
     char id[IFLOW_ID_SIZE];
     bool is_document = false;
-    if (resolve_id(f, operand, id, &is_document) != IFLOW_OK)
+    if (resolve_id(f, operand, id, &is_document) != IFLOW_OK) {
         return CLI_FAILED;
+    }
     iflow_status status = IFLOW_OK;
     const iflow_document *doc = is_document ? find_document(f, id) : NULL;
     if (is_document) {
@@ -378,8 +407,9 @@ static int verify_operand(const shelf *f, const char *operand, findings *out) {
 static int run_verify(shelf *f, char **operand, size_t n) {
     findings out = {.bad = json_array(), .strays = json_array(), .failed = json_array()};
     int result = CLI_OK;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         result = verify_operand(f, operand[i], &out) == CLI_OK ? result : CLI_FAILED;
+    }
     if (!n) {
         const iflow_status status = iflow_store_verify_all(f->s.store, note_verified, &out);
         result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
@@ -390,16 +420,21 @@ static int run_verify(shelf *f, char **operand, size_t n) {
                        out.failed, "unsupported", (json_int_t)out.n_unsupported));
     } else {
         printf("%s chunk%s good", human_count(out.n_good), plural(out.n_good));
-        if (out.n_bad)
+        if (out.n_bad) {
             printf(", %s bad: ingest their documents again", human_count(out.n_bad));
-        if (out.n_bad_documents)
+        }
+        if (out.n_bad_documents) {
             printf(", %s document record%s bad: ingest again", human_count(out.n_bad_documents), plural(out.n_bad_documents));
-        if (n_strays)
+        }
+        if (n_strays) {
             printf(", files of %s chunk%s in wrong places: set aside", human_count(n_strays), plural(n_strays));
-        if (n_failed)
+        }
+        if (n_failed) {
             printf(", %s could not be checked: left as %s", human_count(n_failed), n_failed == 1 ? "it is" : "they are");
-        if (out.n_unsupported)
+        }
+        if (out.n_unsupported) {
             printf(", %s of another version: left as %s", human_count(out.n_unsupported), out.n_unsupported == 1 ? "it is" : "they are");
+        }
         putchar('\n');
     }
     json_decref(out.bad);
@@ -412,21 +447,26 @@ static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
     for (size_t i = 0; i < n; i++) {
         target t;
         int result = resolve(f, operand[i], &t);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
         iflow_status status = t.document ? iflow_store_pin_document(f->s.store, t.id, pinned) : iflow_store_pin(f->s.store, t.id, pinned);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             return cli_failed(status, NULL);
+        }
         printf("%s  %s\n", t.id, pinned ? "pinned" : "unpinned");
     }
     return CLI_OK;
 }
 
 static bool used_elsewhere(const shelf *f, const iflow_document *except, const char *id) {
-    for (size_t d = 0; d < f->n_documents; d++)
-        for (size_t c = 0; f->document[d] != except && c < f->document[d]->n_chunks; c++)
-            if (strcmp(f->document[d]->chunk_id[c], id) == 0)
+    for (size_t d = 0; d < f->n_documents; d++) {
+        for (size_t c = 0; f->document[d] != except && c < f->document[d]->n_chunks; c++) {
+            if (strcmp(f->document[d]->chunk_id[c], id) == 0) {
                 return true;
+            }
+        }
+    }
     return false;
 }
 
@@ -437,9 +477,11 @@ static bool pinned_by_itself(const shelf *f, const target *t, const char *id) {
 }
 
 static bool came_before(const target *t, size_t c) {
-    for (size_t i = 0; i < c; i++)
-        if (strcmp(t->chunk[i], t->chunk[c]) == 0)
+    for (size_t i = 0; i < c; i++) {
+        if (strcmp(t->chunk[i], t->chunk[c]) == 0) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -449,12 +491,14 @@ static int run_delete(shelf *f, char **operand, size_t n) {
         size_t n_deleted = 0, n_pinned = 0;
         uint64_t n_bytes = 0;
         int result = resolve(f, operand[i], &t);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
         for (size_t c = 0; c < t.n_chunks; c++) {
             const iflow_chunk_info *chunk = find_chunk(f, t.chunk[c]);
-            if (t.document && used_elsewhere(f, t.document, t.chunk[c]))
+            if (t.document && used_elsewhere(f, t.document, t.chunk[c])) {
                 continue;
+            }
             if (pinned_by_itself(f, &t, t.chunk[c])) {
                 n_pinned += !came_before(&t, c);
                 continue;
@@ -469,12 +513,14 @@ static int run_delete(shelf *f, char **operand, size_t n) {
         }
         if (t.document) {
             iflow_status status = iflow_store_delete_document(f->s.store, t.id);
-            if (status != IFLOW_OK)
+            if (status != IFLOW_OK) {
                 return cli_failed(status, NULL);
+            }
         }
         printf("%s  deleted, %zu chunk%s, %s", t.id, n_deleted, plural(n_deleted), human_bytes(n_bytes));
-        if (n_pinned)
+        if (n_pinned) {
             printf("; %zu chunk%s, %s pinned", n_pinned, n_pinned == 1 ? " stays" : "s stay", n_pinned == 1 ? "it is" : "they are");
+        }
         putchar('\n');
         iflow_free(f->chunk); /* the next operand may share chunks with this one */
         iflow_documents_free(f->document, f->n_documents);
@@ -482,8 +528,9 @@ static int run_delete(shelf *f, char **operand, size_t n) {
         f->document = NULL;
         f->n_chunks = f->n_documents = 0;
         result = shelf_load(f);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
     }
     return CLI_OK;
 }
@@ -528,8 +575,9 @@ enum { LIST, SHOW, VERIFY, PIN, UNPIN, DELETE, PRUNE };
 
 static void print_store_usage(FILE *to) {
     fputs("Usage: infoflow store ACTION [-s STORE] [OPTION]... [ID]...\n\nLooks after the store of KV caches.\n\nActions:\n", to);
-    for (size_t i = 0; i < COUNT_OF(action); i++)
+    for (size_t i = 0; i < COUNT_OF(action); i++) {
         fprintf(to, "  %-8s%.*s\n", strchr(action[i].name, ' ') + 1, (int)strcspn(action[i].about, "\n"), action[i].about);
+    }
     fputs("\n`infoflow store ACTION --help` lists an action's options.\n\nExample:\n  infoflow store list\n", to);
 }
 
@@ -539,14 +587,15 @@ static int run_action(size_t which, int argc, char **argv) {
     bool tokens = false;
     option_spec spec[10] = {OPTION_ROW_STORE(f.options), OPTION_ROWS_OUTPUT(f.options)};
     size_t n = 3;
-    if (which != PIN && which != UNPIN && which != DELETE)
+    if (which != PIN && which != UNPIN && which != DELETE) {
         spec[n++] = (option_spec){'\0', "json", NULL, OPTION_FLAG, &f.json, 0, 0, "print one JSON object"};
+    }
     if (which == SHOW) {
         spec[n++] =
             (option_spec){'\0', "tokens", NULL, OPTION_FLAG, &tokens, 0, 0, "print the tokens: their text with -m, else their numbers"};
         spec[n++] = (option_spec){'m', "model", "MODEL", OPTION_TEXT, &f.options.model, 0, 0, "GGUF file of the model (default: none)"};
     }
-    if (which == PRUNE)
+    if (which == PRUNE) {
         spec[n++] = (option_spec){'\0',
                                   "max-size",
                                   "BYTES",
@@ -555,26 +604,33 @@ static int run_action(size_t which, int argc, char **argv) {
                                   0,
                                   0,
                                   "what may remain, as in 20G (default: no limit, only leftovers go)"};
+    }
     int first = 0;
     int result = options_parse(usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
+    }
     char **operand = argv + first;
     size_t n_operands = (size_t)(argc - first);
-    if (n_operands && (which == LIST || which == PRUNE))
+    if (n_operands && (which == LIST || which == PRUNE)) {
         return options_wrong(usage, "takes no argument, but was given '%s'", operand[0]);
-    if (!n_operands && which != LIST && which != PRUNE && which != VERIFY)
+    }
+    if (!n_operands && which != LIST && which != PRUNE && which != VERIFY) {
         return options_wrong(usage, "which ones? Give ids of documents or chunks");
+    }
     uint64_t prune_to = f.options.max_bytes;
     f.options.max_bytes = 0; /* of the store itself: opening it must evict nothing */
     result = session_open_store(usage, &f.options, &f.s);
     f.options.max_bytes = prune_to;
-    if (result == CLI_OK && f.options.model)
+    if (result == CLI_OK && f.options.model) {
         result = session_load_model(usage, &f.options, &f.s);
-    if (result == CLI_OK && (which != VERIFY || n_operands)) /* it looks at all files by itself, whether they can be listed or not */
+    }
+    if (result == CLI_OK && (which != VERIFY || n_operands)) { /* it looks at all files by itself, whether they can be listed or not */
         result = shelf_load(&f);
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         goto cleanup;
+    }
     switch (which) {
     case LIST:
         result = run_list(&f);
@@ -610,13 +666,16 @@ int cli_store(int argc, char **argv) {
         print_store_usage(stdout);
         return cli_finish(CLI_OK);
     }
-    for (size_t i = 0; i < COUNT_OF(action); i++)
-        if (strcmp(argv[1], strchr(action[i].name, ' ') + 1) == 0)
+    for (size_t i = 0; i < COUNT_OF(action); i++) {
+        if (strcmp(argv[1], strchr(action[i].name, ' ') + 1) == 0) {
             return run_action(i, argc - 1, argv + 1);
-    if (argv[1][0] == '-')
+        }
+    }
+    if (argv[1][0] == '-') {
         cli_error("store: an action comes first, as in `infoflow store list`, not '%s'", argv[1]);
-    else
+    } else {
         cli_error("store: there is no action '%s'", argv[1]);
+    }
     print_store_usage(stderr);
     return CLI_USAGE;
 }

@@ -9,8 +9,9 @@
 static uint32_t character(const char *bytes, int length) {
     const unsigned char *b = (const unsigned char *)bytes;
     uint32_t c = length == 1 ? b[0] : b[0] & (0x7FU >> length);
-    for (int i = 1; i < length; i++)
+    for (int i = 1; i < length; i++) {
         c = c << 6 | (b[i] & 0x3F);
+    }
     return c;
 }
 
@@ -19,10 +20,11 @@ static bool is_shown(uint32_t c) {
 }
 
 static void show(text *out, uint32_t c) {
-    if (c == '\n' || c == '\r' || c == '\t')
+    if (c == '\n' || c == '\r' || c == '\t') {
         text_puts(out, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-    else
+    } else {
         text_printf(out, c < 0x80 ? "\\x%02x" : "\\u%04x", (unsigned)c);
+    }
 }
 
 /* lines: the text may have several. */
@@ -33,12 +35,13 @@ static void add_visible(text *out, const char *bytes, size_t n, bool lines) {
         const uint32_t c = length > 0 ? character(bytes + i, length) : 0;
         /* A carriage return before a line end moves nothing that is there. */
         const bool passes = lines && (c == '\n' || c == '\t' || (c == '\r' && i + 1 < n && bytes[i + 1] == '\n'));
-        if (length <= 0)
+        if (length <= 0) {
             text_printf(out, "\\x%02x", (unsigned char)bytes[i]);
-        else if (is_shown(c) && !passes)
+        } else if (is_shown(c) && !passes) {
             show(out, c);
-        else
+        } else {
             text_add(out, bytes + i, (size_t)length);
+        }
         i += length > 0 ? (size_t)length : 1;
     }
 }
@@ -57,8 +60,9 @@ const char *visible(const char *string) {
 }
 
 bool print_text(FILE *to, const char *string) {
-    if (!isatty(fileno(to)))
+    if (!isatty(fileno(to))) {
         return fputs(string, to) != EOF;
+    }
     text shown = {0};
     add_visible(&shown, string, strlen(string), true);
     const bool ok = fputs(shown.text, to) != EOF;

@@ -77,15 +77,17 @@ char *text_utf8(const char *bytes, size_t n_bytes) {
 }
 
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i++)
+    for (size_t i = 0; i < n_bytes; i++) {
         hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001B3U;
+    }
     return hash;
 }
 
 size_t text_columns(const char *string) {
     size_t n = 0;
-    for (; *string; string++)
+    for (; *string; string++) {
         n += ((unsigned char)*string & 0xC0) != 0x80;
+    }
     return n;
 }
 
@@ -116,8 +118,9 @@ const char *human_count(uint64_t n) {
     char *out = human_buffer();
     char *to = out;
     for (int i = 0; i < length; i++) {
-        if (i && (length - i) % 3 == 0)
+        if (i && (length - i) % 3 == 0) {
             *to++ = ',';
+        }
         *to++ = digits[i];
     }
     *to = '\0';
@@ -129,12 +132,14 @@ const char *human_age(int64_t seconds) {
         int64_t seconds;
         const char *name;
     } unit[] = {{86400 * 7, "week"}, {86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
-    if (seconds < 1)
+    if (seconds < 1) {
         return "now";
+    }
     char *out = human_buffer();
     for (size_t i = 0; i < COUNT_OF(unit); i++) {
-        if (seconds < unit[i].seconds)
+        if (seconds < unit[i].seconds) {
             continue;
+        }
         int64_t n = seconds / unit[i].seconds;
         snprintf(out, HUMAN_SIZE, "%" PRId64 " %s%s ago", n, unit[i].name, plural((uint64_t)n));
         break;
@@ -145,10 +150,11 @@ const char *human_age(int64_t seconds) {
 const char *human_clock(double seconds) {
     char *out = human_buffer();
     uint64_t s = seconds > 0 ? (uint64_t)(seconds + 0.5) : 0;
-    if (s >= 3600)
+    if (s >= 3600) {
         snprintf(out, HUMAN_SIZE, "%" PRIu64 ":%02" PRIu64 ":%02" PRIu64, s / 3600, s / 60 % 60, s % 60);
-    else
+    } else {
         snprintf(out, HUMAN_SIZE, "%" PRIu64 ":%02" PRIu64, s / 60, s % 60);
+    }
     return out;
 }
 
@@ -166,8 +172,9 @@ void make_parents(const char *path) {
     char *copy = text_format("%s", path);
     for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        if (mkdir(copy, 0700) == 0) /* a umask can take more than others' permissions */
+        if (mkdir(copy, 0700) == 0) { /* a umask can take more than others' permissions */
             fchmodat(AT_FDCWD, copy, 0700, AT_SYMLINK_NOFOLLOW);
+        }
         *slash = '/';
     }
     free(copy);

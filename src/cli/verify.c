@@ -18,10 +18,12 @@ gate gate_default(void) {
 }
 
 int gate_check(const command_usage *usage, const gate *g, const char *method) {
-    if (g->share <= 0 && options_given(&g->least))
+    if (g->share <= 0 && options_given(&g->least)) {
         return options_wrong(usage, "--verify-min goes with --verify");
-    if (g->share > 0 && method && strcmp(method, iflow_method_name(IFLOW_METHOD_FULL)) == 0)
+    }
+    if (g->share > 0 && method && strcmp(method, iflow_method_name(IFLOW_METHOD_FULL)) == 0) {
         return options_wrong(usage, "--verify checks against full prefill, which --method full is; leave out one of them");
+    }
     return CLI_OK;
 }
 
@@ -48,18 +50,21 @@ static void raise_ratio(gate *g, const iflow_ask_params *params, const iflow_ans
 }
 
 static void apply(const gate *g, iflow_ask_params *params) {
-    if (!g->raised)
+    if (!g->raised) {
         return;
+    }
     params->method = g->method;
     params->ratio = g->ratio;
     params->coverage = 0;
 }
 
 static char *name_of(const iflow_ask_params *params, const iflow_answer *answer) {
-    if (!iflow_method_has_ratio(params->method))
+    if (!iflow_method_has_ratio(params->method)) {
         return text_format("%s", iflow_method_name(params->method));
-    if (params->coverage > 0 && answer)
+    }
+    if (params->coverage > 0 && answer) {
         return text_format("%s at ratio %.2f", iflow_method_name(params->method), (double)answer->n_recomputed / (double)answer->n_context);
+    }
     return text_format("%s at ratio %.2f", iflow_method_name(params->method), params->ratio);
 }
 
@@ -85,8 +90,9 @@ static iflow_status check(iflow_context *ctx, const iflow_ask_params *params, co
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out) {
     *out = (verdict){.n_asked = 1};
     apply(g, params);
-    if (!gate_draws(g, params->question))
+    if (!gate_draws(g, params->question)) {
         return iflow_context_ask(ctx, params, answer);
+    }
     const iflow_on_text show = params->on_text;
     iflow_answer *now = NULL;
     iflow_status status = IFLOW_OK;
@@ -95,16 +101,19 @@ iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, boo
     params->keep_logits = params->max_tokens <= MOST_LOGITS;
     for (;; out->n_asked++) {
         status = iflow_context_ask(ctx, params, &now);
-        if (status != IFLOW_OK || cli_interrupted()) /* an answer cut short stands unchecked */
+        if (status != IFLOW_OK || cli_interrupted()) { /* an answer cut short stands unchecked */
             break;
+        }
         status = check(ctx, params, now, out);
-        if (status != IFLOW_OK || out->agreement >= g->least || cli_interrupted())
+        if (status != IFLOW_OK || out->agreement >= g->least || cli_interrupted()) {
             break;
+        }
         const iflow_ask_params was = *params;
         raise_ratio(g, params, now);
         apply(g, params);
-        if (!quiet)
+        if (!quiet) {
             say_raised(&was, params, now, out, g);
+        }
         iflow_answer_free(now);
         now = NULL;
     }
@@ -126,14 +135,17 @@ void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer) {
         return;
     }
     fprintf(to, "  %-12s  yes: %.2f of the answer's tokens are full prefill's", "verified", v->agreement);
-    if (isfinite(v->kl))
+    if (isfinite(v->kl)) {
         fprintf(to, " (KL %.3g)", v->kl);
-    if (answer->method == IFLOW_METHOD_FULL)
+    }
+    if (answer->method == IFLOW_METHOD_FULL) {
         fprintf(to, "; it is full prefill's own");
-    else
+    } else {
         fprintf(to, ", %s", iflow_method_name(answer->method));
-    if (iflow_method_has_ratio(answer->method))
+    }
+    if (iflow_method_has_ratio(answer->method)) {
         fprintf(to, " at ratio %.2f", answer->ratio);
+    }
     fprintf(to, "; asked %d time%s, %.1f ms more\n", v->n_asked, plural((uint64_t)v->n_asked), v->ms);
 }
 

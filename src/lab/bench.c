@@ -57,14 +57,16 @@ static int do_job(const bench *b, const job *j, json_t *out) {
 _Noreturn static void be_child(const bench *b, const job *j, int to, pid_t parent) {
     cli_signals(CLI_SIGNAL_IMMEDIATE);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody would read what it measures */
-    if (getppid() != parent)
+    if (getppid() != parent) {
         _exit(CLI_FAILED);
+    }
     progress_start(b->quiet);
     json_t *out = json_object();
     int status = do_job(b, j, out);
     progress_end();
-    if (json_dumpfd(out, to, JSON_REAL_PRECISION(9)) && status == CLI_OK)
+    if (json_dumpfd(out, to, JSON_REAL_PRECISION(9)) && status == CLI_OK) {
         status = CLI_FAILED;
+    }
     json_decref(out);
     exit(status);
 }
@@ -74,10 +76,12 @@ static void read_all(int from, text *out) {
     ssize_t n = 0;
     enum { LOOK_MS = 200 }; /* a signal between the question for it and the wait would be missed */
     while (!cli_interrupted()) {
-        if (poll(&(struct pollfd){.fd = from, .events = POLLIN}, 1, LOOK_MS) <= 0)
+        if (poll(&(struct pollfd){.fd = from, .events = POLLIN}, 1, LOOK_MS) <= 0) {
             continue;
-        if ((n = read(from, part_of_it, sizeof part_of_it)) <= 0 && !(n < 0 && errno == EINTR))
+        }
+        if ((n = read(from, part_of_it, sizeof part_of_it)) <= 0 && !(n < 0 && errno == EINTR)) {
             break;
+        }
         text_add(out, part_of_it, n > 0 ? (size_t)n : 0);
     }
 }
@@ -85,20 +89,24 @@ static void read_all(int from, text *out) {
 /* Waits for a process and says what became of it. */
 static int end_of(pid_t child, struct rusage *usage) {
     int status = 0;
-    if (cli_interrupted())
+    if (cli_interrupted()) {
         kill(child, SIGTERM);
+    }
     while (wait4(child, &status, 0, usage) < 0) {
-        if (cli_interrupted())
+        if (cli_interrupted()) {
             kill(child, SIGTERM);
+        }
         if (errno != EINTR) {
             cli_error("lost the process that measures: %s", strerror(errno));
             return CLI_FAILED;
         }
     }
-    if (cli_interrupted())
+    if (cli_interrupted()) {
         return CLI_INTERRUPTED;
-    if (WIFEXITED(status))
+    }
+    if (WIFEXITED(status)) {
         return WEXITSTATUS(status);
+    }
     cli_error("the process that measures was ended by signal %d%s", WTERMSIG(status),
               WTERMSIG(status) == SIGKILL ? "; when memory runs out the kernel does that: try shorter lengths or a smaller model" : "");
     return CLI_FAILED;
@@ -128,8 +136,9 @@ static int in_process(const bench *b, const job *j, json_t *out, uint64_t *peak_
     read_all(ends[0], &said);
     close(ends[0]);
     int status = end_of(child, &usage);
-    if (peak_bytes)
+    if (peak_bytes) {
         *peak_bytes = (uint64_t)usage.ru_maxrss * 1024;
+    }
     if (status == CLI_OK) {
         json_t *found = json_loadb(said.text ? said.text : "", said.n, 0, NULL);
         if (!found || json_object_update(out, found)) {
@@ -148,11 +157,13 @@ static int parse_lengths(const command_usage *usage, const char *string, bench *
     for (const char *at = string; b->n_lengths < COUNT_OF(b->length);) {
         const size_t n = strcspn(at, ",");
         double value = 0;
-        if (strspn(at, "0123456789") != n || !parse_number(at, n, LEAST_LENGTH, MOST_LENGTH, &value))
+        if (strspn(at, "0123456789") != n || !parse_number(at, n, LEAST_LENGTH, MOST_LENGTH, &value)) {
             break;
+        }
         b->length[b->n_lengths++] = (size_t)value;
-        if (!at[n])
+        if (!at[n]) {
             return CLI_OK;
+        }
         at += n + 1;
     }
     return options_wrong(usage, "--lengths takes numbers of tokens from %d to %d separated by commas, at most %d of them, not '%s'",
@@ -163,13 +174,16 @@ static int parse_parts(const command_usage *usage, const char *string, int *part
     for (const char *at = string;;) {
         const size_t n = strcspn(at, ",");
         size_t i = 0;
-        while (i < COUNT_OF(part) && (strlen(part[i].name) != n || memcmp(part[i].name, at, n) != 0))
+        while (i < COUNT_OF(part) && (strlen(part[i].name) != n || memcmp(part[i].name, at, n) != 0)) {
             i++;
-        if (i == COUNT_OF(part))
+        }
+        if (i == COUNT_OF(part)) {
             return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory, not '%s'", string);
+        }
         *parts |= part[i].part;
-        if (!at[n])
+        if (!at[n]) {
             return CLI_OK;
+        }
         at += n + 1;
     }
 }
@@ -178,8 +192,9 @@ static int parse_parts(const command_usage *usage, const char *string, int *part
 
 static size_t longest(const bench *b) {
     size_t most = 0;
-    for (size_t i = 0; i < b->n_lengths; i++)
+    for (size_t i = 0; i < b->n_lengths; i++) {
         most = b->length[i] > most ? b->length[i] : most;
+    }
     return most;
 }
 
@@ -189,8 +204,9 @@ static uint64_t available_memory(void) {
     unsigned long long kib = 0;
     while (file && fgets(line, sizeof line, file) && sscanf(line, "MemAvailable: %llu", &kib) != 1) {
     }
-    if (file)
+    if (file) {
         fclose(file);
+    }
     return (uint64_t)kib * 1024;
 }
 
@@ -200,15 +216,17 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
     json_t *token = json_object_get(facts, "token"), *model = json_object_get(facts, "model");
     b->n_tokens = json_array_size(token);
     b->token = must_alloc(b->n_tokens, sizeof *b->token);
-    for (size_t i = 0; i < b->n_tokens; i++)
+    for (size_t i = 0; i < b->n_tokens; i++) {
         b->token[i] = (int32_t)json_integer_value(json_array_get(token, i));
+    }
     b->n_around = (size_t)json_integer_value(json_object_get(facts, "n_around"));
     json_object_del(facts, "token");
     json_object_del(facts, "n_around");
 
     const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), behind = b->n_around + BENCH_DECODED + 1;
-    while (default_lengths && b->n_lengths > 1 && longest(b) + behind > n_ctx)
+    while (default_lengths && b->n_lengths > 1 && longest(b) + behind > n_ctx) {
         b->n_lengths--; /* the defaults ascend */
+    }
     if (longest(b) + behind > n_ctx) {
         cli_error("%s tokens, with %s of question and answer, do not fit %s, whose context is %s; ask for at most %s",
                   human_count(longest(b)), human_count(behind), b->model, human_count(n_ctx),
@@ -240,36 +258,43 @@ static int measure_memory(const bench *b, size_t n_tokens, json_t *out) {
     json_object_set_new(out, "peak_memory_bytes", memory);
     uint64_t peak[N_SIDES] = {0};
     int result = CLI_OK;
-    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE))) /* nobody has stored the chunks yet, and a reader of stored ones needs less */
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE))) { /* nobody has stored the chunks yet, and a reader of stored ones needs less */
         result = in_process(b, &(job){.kind = JOB_ONCE, .n_tokens = n_tokens, .side = SIDE_NONE}, memory, NULL);
+    }
     for (size_t i = 0; i < COUNT_OF(side) && result == CLI_OK; i++) {
         const job j = {.kind = JOB_ONCE, .n_tokens = n_tokens, .side = side[i], .flash_attention = flash_attention};
         result = in_process(b, &j, memory, &peak[side[i]]);
         json_object_set_new(memory, bench_side_key[side[i]], json_integer((json_int_t)peak[side[i]]));
     }
-    if (result == CLI_OK)
+    if (result == CLI_OK) {
         json_object_set_new(out, "peak_memory_ratio", json_finite((double)peak[SIDE_INFOFLOW] / (double)peak[SIDE_LIBLLAMA]));
+    }
     return result;
 }
 
 static int measure(const bench *b, json_t *out) {
     int result = CLI_OK;
     json_t *lengths = json_array();
-    if (b->n_lengths)
+    if (b->n_lengths) {
         json_object_set(out, "lengths", lengths);
+    }
     for (size_t i = 0; i < b->n_lengths && result == CLI_OK; i++) {
         json_t *length = json_pack("{s:I}", "tokens", (json_int_t)b->length[i]);
         json_array_append_new(lengths, length);
-        if (b->parts & (BENCH_TTFT | BENCH_DECODE))
+        if (b->parts & (BENCH_TTFT | BENCH_DECODE)) {
             result = in_process(b, &(job){.kind = JOB_LENGTH, .n_tokens = b->length[i]}, length, NULL);
-        if (result == CLI_OK && b->parts & BENCH_MEMORY)
+        }
+        if (result == CLI_OK && b->parts & BENCH_MEMORY) {
             result = measure_memory(b, b->length[i], length);
+        }
     }
     json_decref(lengths);
-    if (result == CLI_OK && b->parts & BENCH_INGEST)
+    if (result == CLI_OK && b->parts & BENCH_INGEST) {
         result = in_process(b, &(job){.kind = JOB_INGEST}, out, NULL);
-    if (result == CLI_OK && b->parts & BENCH_LOAD)
+    }
+    if (result == CLI_OK && b->parts & BENCH_LOAD) {
         result = in_process(b, &(job){.kind = JOB_LOAD}, out, NULL);
+    }
     return result;
 }
 
@@ -282,8 +307,9 @@ static int show(const json_t *out, bool json, const char *svg) {
         result = result == CLI_OK ? write_file(svg, chart.text, chart.n, false) : result;
         text_free(&chart);
     }
-    if (json)
+    if (json) {
         return json_print(out, JSON_INDENT(2) | JSON_REAL_PRECISION(6), stdout) == CLI_OK ? result : CLI_FAILED;
+    }
     bench_print(out);
     return result;
 }
@@ -291,8 +317,9 @@ static int show(const json_t *out, bool json, const char *svg) {
 /* Makes the directory of the run's stores, which the caller frees. NULL: it was said why. */
 static char *make_dir(const char *in) {
     char *dir = text_format("%s/infoflow-bench-XXXXXX", in);
-    if (mkdtemp(dir))
+    if (mkdtemp(dir)) {
         return dir;
+    }
     cli_error("cannot make a temporary store in %s: %s", in, strerror(errno));
     free(dir);
     return NULL;
@@ -338,29 +365,38 @@ int lab_bench(int argc, char **argv) {
         OPTION_ROWS_OUTPUT(common),
         {0}};
     int first = 0, result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first < argc)
+    }
+    if (first < argc) {
         return options_wrong(&usage, "'%s' is one argument too many", argv[first]);
-    for (size_t i = 0; !lengths && i < COUNT_OF(default_length); i++)
+    }
+    for (size_t i = 0; !lengths && i < COUNT_OF(default_length); i++) {
         b.length[b.n_lengths++] = default_length[i];
+    }
     if ((lengths && (result = parse_lengths(&usage, lengths, &b)) != CLI_OK) ||
-        (result = parse_parts(&usage, only ? only : "ttft,ingest,decode,load,memory", &b.parts)) != CLI_OK)
+        (result = parse_parts(&usage, only ? only : "ttft,ingest,decode,load,memory", &b.parts)) != CLI_OK) {
         return result;
-    if (svg && !(b.parts & BENCH_TTFT))
+    }
+    if (svg && !(b.parts & BENCH_TTFT)) {
         return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
-    if (svg && (result = output_check("--svg", svg, OUTPUT_CHART)) != CLI_OK)
+    }
+    if (svg && (result = output_check("--svg", svg, OUTPUT_CHART)) != CLI_OK) {
         return result;
+    }
     if (!(b.parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
-        if (lengths)
+        if (lengths) {
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
+        }
         b.n_lengths = 0;
     }
     b.model = common.model ? common.model : environment("INFOFLOW_MODEL");
-    if (!b.model)
+    if (!b.model) {
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
-    if (b.correction && strcmp(b.correction, "none") == 0)
+    }
+    if (b.correction && strcmp(b.correction, "none") == 0) {
         b.correction = NULL;
+    }
     b.quiet = common.quiet;
     b.behind = common.behind;
     b.exact = common.exact;
@@ -374,15 +410,18 @@ int lab_bench(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);         /* an output that nobody reads is a write that fails */
     char *dir = make_dir(b.place);
     result = CLI_FAILED;
-    if (!dir)
+    if (!dir) {
         goto cleanup;
+    }
     b.dir = dir;
     result = in_process(&b, &(job){.kind = JOB_FACTS}, out, NULL);
-    if (result == CLI_OK && (result = check(&b, out, !lengths)) == CLI_OK)
+    if (result == CLI_OK && (result = check(&b, out, !lengths)) == CLI_OK) {
         result = measure(&b, out);
+    }
     cold_remove(dir);
-    if (result == CLI_OK)
+    if (result == CLI_OK) {
         result = show(out, json, svg);
+    }
 cleanup:
     json_decref(out);
     free(dir);

@@ -19,13 +19,15 @@ static size_t n_pages, n_resident;
 static void count_pages(int fd, size_t n_bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), n = (n_bytes + page - 1) / page;
     void *map = n ? mmap(NULL, n_bytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (map == MAP_FAILED)
+    if (map == MAP_FAILED) {
         return;
+    }
     unsigned char *in_core = must_alloc(n, 1);
     if (mincore(map, n_bytes, in_core) == 0) {
         n_pages += n;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             n_resident += in_core[i] & 1;
+        }
     }
     free(in_core);
     munmap(map, n_bytes);
@@ -33,14 +35,17 @@ static void count_pages(int fd, size_t n_bytes) {
 
 static int drop_file(const char *path, const struct stat *about, int kind, struct FTW *at) {
     (void)at;
-    if (kind != FTW_F)
+    if (kind != FTW_F) {
         return 0;
+    }
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return -1;
+    }
     int error = fsync(fd) ? errno : posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    if (!error)
+    if (!error) {
         count_pages(fd, (size_t)about->st_size);
+    }
     close(fd);
     errno = error;
     return error ? -1 : 0;
@@ -62,6 +67,7 @@ static int remove_one(const char *path, const struct stat *about, int kind, stru
 }
 
 void cold_remove(const char *dir) {
-    if (nftw(dir, remove_one, MAX_OPEN, FTW_PHYS | FTW_DEPTH))
+    if (nftw(dir, remove_one, MAX_OPEN, FTW_PHYS | FTW_DEPTH)) {
         cli_error("cannot remove %s: %s", dir, strerror(errno));
+    }
 }

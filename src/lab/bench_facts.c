@@ -21,11 +21,13 @@ static char *cpuinfo(const char *key) {
     size_t capacity = 0;
     while (file && !value && getline(&line, &capacity, file) > 0) {
         const char *colon = strchr(line, ':');
-        if (colon && strncmp(line, key, strlen(key)) == 0)
+        if (colon && strncmp(line, key, strlen(key)) == 0) {
             value = text_format("%.*s", (int)strcspn(colon + 1 + (colon[1] == ' '), "\n"), colon + 1 + (colon[1] == ' '));
+        }
     }
-    if (file)
+    if (file) {
         fclose(file);
+    }
     free(line);
     return value;
 }
@@ -38,11 +40,12 @@ static json_t *flags_json(void) {
     flags = flags ? flags : cpuinfo("Features"); /* ARM */
     for (const char *at = flags; at && *at; at += strcspn(at, " "), at += *at == ' ') {
         const size_t n = strcspn(at, " ");
-        for (size_t i = 0; i < COUNT_OF(wanted); i++)
+        for (size_t i = 0; i < COUNT_OF(wanted); i++) {
             if (strncmp(at, wanted[i], strlen(wanted[i])) == 0) {
                 json_array_append_new(list, json_stringn(at, n));
                 break;
             }
+        }
     }
     free(flags);
     return list;
@@ -55,8 +58,9 @@ static json_t *environment_json(void) {
     json_t *object = json_object();
     for (size_t i = 0; i < COUNT_OF(name); i++) {
         const char *value = getenv(name[i]);
-        if (value)
+        if (value) {
             json_object_set_new(object, name[i], json_text(value));
+        }
     }
     return object;
 }
@@ -81,24 +85,27 @@ static void make_text(size_t n_bytes, text *out) {
     static const char *const what[] = {"the northern lighthouse", "seven stone bridges",  "the winter storms",
                                        "an unfinished canal",     "the old library",      "forty crates of glass",
                                        "the ferry's timetable",   "a diary of the voyage"};
-    for (unsigned i = 0; out->n < n_bytes; i++)
+    for (unsigned i = 0; out->n < n_bytes; i++) {
         text_printf(out, "%s %s %s in the year %u, and again %u days later%s", who[i % 7], did[i / 7 % 7], what[i * 5 % 8],
                     1700 + i * 37 % 300, i * 11 % 97 + 2, i % 6 == 5 ? ".\n\n" : ". ");
+    }
 }
 
 static int read_text(const char *path, text *out) {
     input in;
     const bool ok = input_open(&in, path) && input_all(&in, out);
-    if (!ok)
+    if (!ok) {
         cli_error("cannot read %s: %s", path, in.why);
+    }
     input_close(&in);
     return ok ? CLI_OK : CLI_FAILED;
 }
 
 static size_t tokens_needed(const bench *b) {
     size_t n = b->parts & BENCH_INGEST ? BENCH_INGESTED : BENCH_DECODED + 1;
-    for (size_t i = 0; i < b->n_lengths; i++)
+    for (size_t i = 0; i < b->n_lengths; i++) {
         n = b->length[i] > n ? b->length[i] : n;
+    }
     return n;
 }
 
@@ -108,8 +115,9 @@ static int tokens_json(const bench *b, const iflow_model *model, json_t *out) {
     const size_t n_needed = tokens_needed(b);
     size_t n = 0;
     int result = b->text ? read_text(b->text, &documents) : CLI_OK;
-    if (result != CLI_OK)
+    if (result != CLI_OK) {
         goto cleanup;
+    }
     for (size_t n_bytes = n_needed * 6; !b->text && n < n_needed; n_bytes *= 2) { /* few tokenizers have longer tokens */
         iflow_free(token);
         token = NULL;
@@ -124,14 +132,16 @@ static int tokens_json(const bench *b, const iflow_model *model, json_t *out) {
         const iflow_status status = iflow_tokenize(model, documents.text ? documents.text : "", documents.n, false, &token, &n);
         if (status || n < PROBE) {
             result = status ? cli_failed(status, b->text) : CLI_FAILED;
-            if (!status)
+            if (!status) {
                 cli_error("%s has %zu tokens, which is no text to measure with", b->text, n);
+            }
             goto cleanup;
         }
     }
     json_t *list = json_array();
-    for (size_t i = 0; i < n && i < n_needed; i++)
+    for (size_t i = 0; i < n && i < n_needed; i++) {
         json_array_append_new(list, json_integer(token[i]));
+    }
     json_object_set_new(out, "token", list);
 cleanup:
     iflow_free(token);
@@ -153,8 +163,9 @@ static iflow_status count_around(const bench *b, const iflow_model *model, const
     iflow_context *ctx = NULL;
     iflow_answer *answer = NULL;
     int32_t probe[PROBE];
-    for (size_t i = 0; i < PROBE; i++)
+    for (size_t i = 0; i < PROBE; i++) {
         probe[i] = (int32_t)json_integer_value(json_array_get(tokens, i));
+    }
     iflow_status status = iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = b->threads}, &ctx);
     if (!status && !(status = iflow_context_add_tokens(ctx, probe, PROBE))) {
         iflow_ask_params params = iflow_ask_default_params();
@@ -163,8 +174,9 @@ static iflow_status count_around(const bench *b, const iflow_model *model, const
         params.max_tokens = 1;
         status = iflow_context_ask(ctx, &params, &answer);
     }
-    if (!status)
+    if (!status) {
         json_object_set_new(out, "n_around", json_integer((json_int_t)(answer->n_context + answer->n_prompt) - PROBE));
+    }
     iflow_answer_free(answer);
     iflow_context_free(ctx);
     return status;
@@ -189,10 +201,12 @@ int bench_facts(const bench *b, json_t *out) {
                         json_pack("{s:i, s:i, s:i, s:b, s:b, s:o, s:i, s:b, s:o}", "threads", b->threads, "chunk", b->chunk, "behind",
                                   b->behind, "corrected", b->correction != NULL, "exact", b->exact, "ratio", json_finite(b->ratio), "turns",
                                   b->turns, "made_up_text", b->text == NULL, "store_in", json_text(b->place)));
-    if ((result = tokens_json(b, model, out)) != CLI_OK)
+    if ((result = tokens_json(b, model, out)) != CLI_OK) {
         goto cleanup;
-    if ((status = count_around(b, model, json_object_get(out, "token"), out)))
+    }
+    if ((status = count_around(b, model, json_object_get(out, "token"), out))) {
         result = cli_failed(status, NULL);
+    }
 cleanup:
     iflow_model_free(model);
     return result;

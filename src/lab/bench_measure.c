@@ -31,14 +31,16 @@ static json_t *spread(const double *value, int n) {
 /* Of a over b, turn by turn. */
 static json_t *ratio_spread(const double *a, const double *b, int n) {
     double ratio[BENCH_MAX_TURNS];
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         ratio[i] = b[i] > 0 ? a[i] / b[i] : 0;
+    }
     return spread(ratio, n);
 }
 
 static void rates(double n_tokens, const double *ms, int n, double *out) {
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         out[i] = ms[i] > 0 ? n_tokens * 1e3 / ms[i] : 0;
+    }
 }
 
 /* Both sides' tokens a second, and their ratio: above 1, ours is the faster. */
@@ -76,16 +78,18 @@ static iflow_status open_ours(const bench *b, const char *store, ours *o) {
         o->dir = text_format("%s/%s", b->dir, store);
         status = iflow_store_open(o->dir, NULL, &o->store);
     }
-    if (!status && b->correction)
+    if (!status && b->correction) {
         status = iflow_correction_load(b->correction, o->model, &o->correction);
+    }
     const iflow_context_params params = {.n_threads = b->threads, .alone = !b->behind, .behind = b->behind, .correction = o->correction};
     return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 
 static iflow_status add_chunks(const bench *b, ours *o, size_t n_tokens) {
     iflow_status status = IFLOW_OK;
-    for (size_t at = 0; !status && at < n_tokens; at += (size_t)b->chunk)
+    for (size_t at = 0; !status && at < n_tokens; at += (size_t)b->chunk) {
         status = iflow_context_add_tokens(o->ctx, b->token + at, n_tokens - at < (size_t)b->chunk ? n_tokens - at : (size_t)b->chunk);
+    }
     return status;
 }
 
@@ -146,23 +150,27 @@ static int warm_up(length *l) {
         iflow_answer *answer = NULL;
         show(l, 0, i ? side_doing[order[i]] : "prefilling the chunks");
         const iflow_status status = ask(l->b, &l->o, order[i], 0, &answer);
-        if (status)
+        if (status) {
             return cli_failed(status, NULL);
+        }
         l->s.has[order[i]] = all;
-        if (order[i] == SIDE_FULL)
+        if (order[i] == SIDE_FULL) {
             keep_sequence(l, answer);
+        }
         iflow_answer_free(answer);
     }
     if (all) {
         double resident = 1;
         const int result = cold_drop(l->o.dir, &resident);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
         l->s.has[SIDE_COLD] = resident <= MOST_RESIDENT;
-        if (!l->s.has[SIDE_COLD])
+        if (!l->s.has[SIDE_COLD]) {
             cli_note("%s keeps %.0f%% of the chunks in memory, whatever it is told: no cold store there; --store DIR takes a directory on "
                      "a disk",
                      l->b->dir, resident * 100);
+        }
     }
     show(l, 0, "libllama, flash attention off and on");
     const size_t n_ctx = l->n_sequence + BENCH_DECODED + 1;
@@ -175,19 +183,23 @@ static int warm_up(length *l) {
 static int run_ours(length *l, bench_side side, int turn) {
     iflow_answer *answer = NULL;
     double resident = 0;
-    if (side == SIDE_COLD && cold_drop(l->o.dir, &resident) != CLI_OK)
+    if (side == SIDE_COLD && cold_drop(l->o.dir, &resident) != CLI_OK) {
         return CLI_FAILED;
+    }
     const iflow_status status = ask(l->b, &l->o, side, 0, &answer);
-    if (status)
+    if (status) {
         return cli_failed(status, NULL);
+    }
     l->s.ttft[side][turn] = answer->ms.ttft;
     l->s.stage[side][turn] = answer->ms;
-    if (side == SIDE_INFOFLOW)
+    if (side == SIDE_INFOFLOW) {
         l->s.n_recomputed = answer->n_recomputed;
+    }
     const bool computed = side != SIDE_FULL && answer->ms.prefill > 0;
     iflow_answer_free(answer);
-    if (!computed)
+    if (!computed) {
         return CLI_OK;
+    }
     cli_error("%s does not keep the chunks, which had to be computed again; is there too little room?", l->b->dir);
     return CLI_FAILED;
 }
@@ -196,11 +208,13 @@ static int run_ours(length *l, bench_side side, int turn) {
 static int run_decode(length *l, int turn) {
     iflow_answer *answer = NULL;
     show(l, turn + 1, "decoding");
-    if (!peer_decode(l->p, l->b->token, BENCH_DECODED, &l->s.peer_decode[turn]))
+    if (!peer_decode(l->p, l->b->token, BENCH_DECODED, &l->s.peer_decode[turn])) {
         return CLI_FAILED;
+    }
     const iflow_status status = ask(l->b, &l->o, SIDE_NONE, BENCH_DECODED + 1, &answer); /* the first comes from the prompt */
-    if (status)
+    if (status) {
         return cli_failed(status, NULL);
+    }
     l->s.decode[turn] = answer->ms.decode;
     iflow_answer_free(answer);
     return CLI_OK;
@@ -209,17 +223,20 @@ static int run_decode(length *l, int turn) {
 static int run_turn(length *l, int turn) {
     int result = CLI_OK;
     for (int side = 0; side < N_SIDES && result == CLI_OK; side++) {
-        if (!l->s.has[side])
+        if (!l->s.has[side]) {
             continue;
+        }
         show(l, turn + 1, side_doing[side]);
         if (side != SIDE_LIBLLAMA) {
             result = run_ours(l, (bench_side)side, turn);
             continue;
         }
-        if (!peer_prefill(l->p, l->sequence, l->n_sequence, l->n_sequence, &l->s.peer_first, &l->s.ttft[side][turn]))
+        if (!peer_prefill(l->p, l->sequence, l->n_sequence, l->n_sequence, &l->s.peer_first, &l->s.ttft[side][turn])) {
             return CLI_FAILED;
-        if (l->b->parts & BENCH_DECODE)
+        }
+        if (l->b->parts & BENCH_DECODE) {
             result = run_decode(l, turn);
+        }
     }
     return result;
 }
@@ -234,8 +251,9 @@ static json_t *stages_json(const iflow_timings *ms, int n) {
     json_t *object = json_object();
     for (size_t k = 0; k < COUNT_OF(stage); k++) {
         double value[BENCH_MAX_TURNS];
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             memcpy(&value[i], (const char *)&ms[i] + stage[k].offset, sizeof *value);
+        }
         json_object_set_new(object, stage[k].name, spread(value, n));
     }
     return object;
@@ -246,12 +264,14 @@ static void ttft_json(const length *l, json_t *out) {
     const int n = l->b->turns;
     json_t *ttft = json_object(), *ratio = json_object(), *stages = json_object();
     for (int side = 0; side < N_SIDES; side++) {
-        if (!s->has[side])
+        if (!s->has[side]) {
             continue;
+        }
         json_object_set_new(ttft, bench_side_key[side], spread(s->ttft[side], n));
         json_object_set_new(ratio, bench_side_key[side], ratio_spread(s->ttft[SIDE_LIBLLAMA], s->ttft[side], n));
-        if (side == SIDE_INFOFLOW || side == SIDE_COLD)
+        if (side == SIDE_INFOFLOW || side == SIDE_COLD) {
             json_object_set_new(stages, bench_side_key[side], stages_json(s->stage[side], n));
+        }
     }
     double recompute_ms[BENCH_MAX_TURNS], prefill_ms[BENCH_MAX_TURNS];
     for (int i = 0; i < n; i++) { /* of as many tokens as were recomputed */
@@ -279,20 +299,25 @@ int bench_length(const bench *b, size_t n_tokens, json_t *out) {
         goto cleanup;
     }
     l->p = peer_load(b->model, b->device);
-    if (!l->p || (result = warm_up(l)) != CLI_OK)
+    if (!l->p || (result = warm_up(l)) != CLI_OK) {
         goto cleanup;
-    for (int turn = 0; turn < b->turns; turn++)
-        if ((result = run_turn(l, turn)) != CLI_OK)
+    }
+    for (int turn = 0; turn < b->turns; turn++) {
+        if ((result = run_turn(l, turn)) != CLI_OK) {
             goto cleanup;
+        }
+    }
     json_object_set_new(out, "n_sequence", json_integer((json_int_t)l->n_sequence));
     json_object_set_new(out, "flash_attention", json_boolean(l->flash_attention));
     json_object_set_new(out, "attention_ms",
                         json_pack("{s:o, s:o}", "off", json_finite(l->attention_ms[0]), "on", json_finite(l->attention_ms[1])));
     json_object_set_new(out, "same_first_token", json_boolean(l->s.first == l->s.peer_first));
-    if (b->parts & BENCH_TTFT)
+    if (b->parts & BENCH_TTFT) {
         ttft_json(l, out);
-    if (b->parts & BENCH_DECODE)
+    }
+    if (b->parts & BENCH_DECODE) {
         json_object_set_new(out, "decode_tokens_per_s", rates_json(BENCH_DECODED, l->s.decode, l->s.peer_decode, b->turns));
+    }
 cleanup:
     close_ours(&l->o);
     peer_free(l->p);
@@ -310,21 +335,25 @@ static int ingest_ours(const bench *b, ours *o, size_t n, size_t chunk, double *
     char(*id)[IFLOW_ID_SIZE] = must_alloc(n_pieces, sizeof *id);
     bool *stored = must_alloc(n_pieces, sizeof *stored), was_stored = false;
     size_t *start = must_alloc(n_pieces + 1, sizeof *start);
-    for (size_t i = 0; i <= n_pieces; i++)
+    for (size_t i = 0; i <= n_pieces; i++) {
         start[i] = i * chunk < n ? i * chunk : n;
+    }
     const double since = now_seconds();
     iflow_status status = iflow_context_prefill_several(o->ctx, b->token, start, n_pieces, id, stored);
     *ms = (now_seconds() - since) * 1e3;
-    for (size_t i = 0; i < n_pieces && !status; i++)
+    for (size_t i = 0; i < n_pieces && !status; i++) {
         was_stored = was_stored || stored[i];
-    for (size_t i = 0; i < n_pieces && !status && !was_stored; i++)
+    }
+    for (size_t i = 0; i < n_pieces && !status && !was_stored; i++) {
         status = iflow_store_delete(o->store, id[i]);
-    if (status)
+    }
+    if (status) {
         result = cli_failed(status, NULL);
-    else if (was_stored)
+    } else if (was_stored) {
         cli_error("two pieces of %zu tokens of the text are the same, and the second costs nothing; use another text", chunk);
-    else
+    } else {
         result = CLI_OK;
+    }
     free(id);
     free(stored);
     free(start);
@@ -336,17 +365,19 @@ static int ingest_chunk(const bench *b, ours *o, peer *p, size_t n, size_t chunk
     bool flash_attention = false;
     char *facts = text_format("ingest, chunks of %zu", chunk);
     int result = ingest_ours(b, o, n, chunk, &ms[0]);
-    if (result == CLI_OK && !peer_choose_attention(p, b->token, n, chunk, chunk, b->threads, &flash_attention, attention_ms))
+    if (result == CLI_OK && !peer_choose_attention(p, b->token, n, chunk, chunk, b->threads, &flash_attention, attention_ms)) {
         result = CLI_FAILED;
+    }
     for (int turn = 0; turn < b->turns && result == CLI_OK; turn++) {
         progress_show((double)turn / b->turns, -1, facts, "");
         result = peer_prefill(p, b->token, n, chunk, NULL, &peer_ms[turn]) ? ingest_ours(b, o, n, chunk, &ms[turn]) : CLI_FAILED;
     }
     free(facts);
-    if (result == CLI_OK)
+    if (result == CLI_OK) {
         json_array_append_new(list,
                               json_pack("{s:I, s:I, s:b, s:o}", "chunk", (json_int_t)chunk, "tokens", (json_int_t)n, "flash_attention",
                                         flash_attention, "tokens_per_s", rates_json((double)n, ms, peer_ms, b->turns)));
+    }
     return result;
 }
 
@@ -362,13 +393,16 @@ int bench_ingest(const bench *b, json_t *out) {
         result = cli_failed(status, NULL);
         goto cleanup;
     }
-    if (!(p = peer_load(b->model, b->device)))
+    if (!(p = peer_load(b->model, b->device))) {
         goto cleanup;
+    }
     const size_t most = (size_t)iflow_model_get_info(o.model).n_ctx_train - b->n_around;
     result = CLI_OK;
-    for (size_t i = 0; i < COUNT_OF(chunk) && result == CLI_OK; i++)
-        if (chunk[i] <= n && chunk[i] <= most)
+    for (size_t i = 0; i < COUNT_OF(chunk) && result == CLI_OK; i++) {
+        if (chunk[i] <= n && chunk[i] <= most) {
             result = ingest_chunk(b, &o, p, n, chunk[i], list);
+        }
+    }
     json_object_set(out, "ingest", list);
 cleanup:
     json_decref(list);
@@ -387,15 +421,17 @@ int bench_load(const bench *b, json_t *out) {
         double since = now_seconds();
         peer *p = peer_load(b->model, b->device);
         peer_ms[turn] = (now_seconds() - since) * 1e3;
-        if (!p)
+        if (!p) {
             return CLI_FAILED;
+        }
         peer_free(p);
         since = now_seconds();
         const iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device}, &model);
         ours_ms[turn] = (now_seconds() - since) * 1e3;
         iflow_model_free(model);
-        if (status)
+        if (status) {
             return cli_failed(status, NULL);
+        }
     }
     json_object_set_new(out, "model_load_ms",
                         json_pack("{s:o, s:o, s:o}", "infoflow", spread(ours_ms + 1, b->turns), "libllama", spread(peer_ms + 1, b->turns),
@@ -407,8 +443,9 @@ static int peer_once(const bench *b, size_t n_tokens, bool flash_attention) {
     const size_t n = n_tokens + b->n_around;
     int32_t *token = must_alloc(n, sizeof *token), first = 0;
     double ms = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         token[i] = b->token[i % n_tokens];
+    }
     peer *p = peer_load(b->model, b->device);
     const bool ok = p && peer_open(p, n + BENCH_DECODED + 1, b->threads, flash_attention) && peer_prefill(p, token, n, n, &first, &ms);
     peer_free(p);
@@ -420,13 +457,15 @@ int bench_once(const bench *b, size_t n_tokens, bench_side side, bool flash_atte
     char *facts = text_format("%s tokens, memory", human_count(n_tokens));
     progress_show(-1, -1, facts, side_doing[side]);
     free(facts);
-    if (side == SIDE_LIBLLAMA)
+    if (side == SIDE_LIBLLAMA) {
         return peer_once(b, n_tokens, flash_attention);
+    }
     ours o = {0};
     iflow_answer *answer = NULL;
     iflow_status status = open_ours(b, "store", &o);
-    if (!status && !(status = add_chunks(b, &o, n_tokens)))
+    if (!status && !(status = add_chunks(b, &o, n_tokens))) {
         status = ask(b, &o, side, 0, &answer);
+    }
     iflow_answer_free(answer);
     close_ours(&o);
     return status ? cli_failed(status, NULL) : CLI_OK;

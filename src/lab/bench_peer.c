@@ -44,19 +44,22 @@ peer *peer_load(const char *path, const char *device) {
 }
 
 static void close_context(peer *p) {
-    if (!p->ctx)
+    if (!p->ctx) {
         return;
+    }
     llama_free(p->ctx);
     llama_batch_free(p->batch);
     p->ctx = NULL;
 }
 
 void peer_free(peer *p) {
-    if (!p)
+    if (!p) {
         return;
+    }
     close_context(p);
-    if (p->model)
+    if (p->model) {
         llama_model_free(p->model);
+    }
     free(p);
 }
 
@@ -90,16 +93,18 @@ static bool run_batch(peer *p, const int32_t *token, size_t n, size_t at, bool l
     }
     const int status = llama_decode(p->ctx, p->batch);
     llama_synchronize(p->ctx);
-    if (status)
+    if (status) {
         cli_error("libllama's decode of %s tokens failed (%d)", human_count(n), status);
+    }
     return status == 0;
 }
 
 static int32_t most_probable(const peer *p) {
     const float *logits = llama_get_logits_ith(p->ctx, -1);
     int32_t best = 0;
-    for (int32_t i = 1; i < llama_vocab_n_tokens(p->vocab); i++)
+    for (int32_t i = 1; i < llama_vocab_n_tokens(p->vocab); i++) {
         best = logits[i] > logits[best] ? i : best;
+    }
     return llama_vocab_is_eog(p->vocab, best) ? -1 : best;
 }
 
@@ -108,11 +113,13 @@ bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t
     for (size_t at = 0; at < n; at += piece) {
         const size_t n_piece = n - at < piece ? n - at : piece;
         llama_memory_clear(llama_get_memory(p->ctx), false);
-        if (!run_batch(p, token + at, n_piece, 0, first && at + n_piece == n))
+        if (!run_batch(p, token + at, n_piece, 0, first && at + n_piece == n)) {
             return false;
+        }
     }
-    if (first)
+    if (first) {
         *first = most_probable(p);
+    }
     *ms = (now_seconds() - since) * 1e3;
     return true;
 }
@@ -120,19 +127,23 @@ bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t
 bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms) {
     const size_t at = (size_t)(llama_memory_seq_pos_max(llama_get_memory(p->ctx), 0) + 1);
     const double since = now_seconds();
-    for (size_t i = 0; i < n; i++)
-        if (!run_batch(p, token + i, 1, at + i, true))
+    for (size_t i = 0; i < n; i++) {
+        if (!run_batch(p, token + i, 1, at + i, true)) {
             return false;
+        }
+    }
     *ms = (now_seconds() - since) * 1e3;
     return true;
 }
 
 bool peer_choose_attention(peer *p, const int32_t *token, size_t n, size_t piece, size_t n_ctx, int n_threads, bool *flash_attention,
                            double ms[2]) {
-    for (int on = 0; on < 2; on++)
+    for (int on = 0; on < 2; on++) {
         if (!peer_open(p, n_ctx, n_threads, on) || !peer_prefill(p, token, n < WARM_UP ? n : WARM_UP, WARM_UP, NULL, &ms[on]) ||
-            !peer_prefill(p, token, n, piece, NULL, &ms[on]))
+            !peer_prefill(p, token, n, piece, NULL, &ms[on])) {
             return false;
+        }
+    }
     *flash_attention = ms[1] <= ms[0];
     return *flash_attention || peer_open(p, n_ctx, n_threads, false);
 }

@@ -15,8 +15,9 @@ static const char *const side_title[N_SIDES] = {"libllama, full prefill", "infof
 /* A number of a path like "ttft_ms", "full", "median"; NAN if it is not there. */
 static double number(const json_t *object, const char *a, const char *b, const char *c) {
     const char *const key[] = {a, b, c};
-    for (size_t i = 0; i < COUNT_OF(key); i++)
+    for (size_t i = 0; i < COUNT_OF(key); i++) {
         object = key[i] ? json_object_get(object, key[i]) : object;
+    }
     return json_is_number(object) ? json_number_value(object) : NAN;
 }
 
@@ -33,8 +34,9 @@ static double median(const json_t *object, const char *a, const char *b) {
 static char *with_range(const json_t *object, const char *a, const char *b, int digits) {
     const double value = median(object, a, b);
     digits = value < 100 ? digits : 0;
-    if (isnan(value))
+    if (isnan(value)) {
         return text_format("%s", "");
+    }
     return text_format("%.*f (%.*f .. %.*f)", digits, value, digits, number(object, a, b, "min"), digits, number(object, a, b, "max"));
 }
 
@@ -47,8 +49,9 @@ static void print_run(const json_t *result) {
     size_t column = 12;
     for (size_t i = 0; i < json_array_size(flags); i++) {
         const char *flag = json_string_value(json_array_get(flags, i));
-        if (column + strlen(flag) > 96)
+        if (column + strlen(flag) > 96) {
             column = (size_t)printf("\n%-12s", "") - 1;
+        }
         column += (size_t)printf("%s ", flag);
     }
     printf("\n%-12s%s, commit %s\n", "ggml", string(result, "ggml", "version"), string(result, "ggml", "commit"));
@@ -71,10 +74,11 @@ static void print_sides(const json_t *length) {
         const double memory = number(length, "peak_memory_bytes", bench_side_key[side], NULL);
         if (ttft[0] || !isnan(memory)) {
             printf("  %-28s%-26s", side_title[side], ttft);
-            if (isnan(memory))
+            if (isnan(memory)) {
                 printf("%s\n", ratio);
-            else
+            } else {
                 printf("%-26s%s\n", ratio, human_bytes((uint64_t)memory));
+            }
         }
         free(ttft);
         free(ratio);
@@ -92,12 +96,14 @@ static void print_stages(const json_t *length) {
     static const char *const stage[] = {"load", "assemble", "score", "select", "recompute", "prompt"};
     static const bench_side side[] = {SIDE_INFOFLOW, SIDE_COLD};
     printf("\n  %-28s", "stages, ms (% of libllama's)");
-    for (size_t k = 0; k < COUNT_OF(stage); k++)
+    for (size_t k = 0; k < COUNT_OF(stage); k++) {
         printf("%15s", stage[k]);
+    }
     for (size_t i = 0; i < COUNT_OF(side); i++) {
         const json_t *ms = json_object_get(json_object_get(length, "stages_ms"), bench_side_key[side[i]]);
-        if (!ms)
+        if (!ms) {
             continue;
+        }
         printf("\n  %-28s", side_title[side[i]]);
         for (size_t k = 0; k < COUNT_OF(stage); k++) {
             const double value = median(ms, stage[k], NULL);
@@ -112,21 +118,27 @@ static void print_stages(const json_t *length) {
 static void print_length(const json_t *length) {
     printf("\n%s tokens of documents", human_count((uint64_t)number(length, "tokens", NULL, NULL)));
     const json_t *attention = json_object_get(length, "flash_attention");
-    if (attention)
+    if (attention) {
         printf(" in a sequence of %s; libllama with flash attention %s (warming up: %.0f ms with, %.0f without)",
                human_count((uint64_t)number(length, "n_sequence", NULL, NULL)), json_is_true(attention) ? "on" : "off",
                number(length, "attention_ms", "on", NULL), number(length, "attention_ms", "off", NULL));
+    }
     putchar('\n');
-    if (json_object_get(length, "ttft_ms") || json_object_get(length, "peak_memory_bytes"))
+    if (json_object_get(length, "ttft_ms") || json_object_get(length, "peak_memory_bytes")) {
         print_sides(length);
-    if (json_object_get(length, "ttft_ms"))
+    }
+    if (json_object_get(length, "ttft_ms")) {
         print_stages(length);
-    if (json_object_get(length, "recompute_tokens_per_s"))
+    }
+    if (json_object_get(length, "recompute_tokens_per_s")) {
         print_rates("recompute and full prefill", json_object_get(length, "recompute_tokens_per_s"), "tokens/s");
-    if (json_object_get(length, "decode_tokens_per_s"))
+    }
+    if (json_object_get(length, "decode_tokens_per_s")) {
         print_rates("decode", json_object_get(length, "decode_tokens_per_s"), "tokens/s");
-    if (json_is_false(json_object_get(length, "same_first_token")))
+    }
+    if (json_is_false(json_object_get(length, "same_first_token"))) {
         printf("  The two full prefills differ in their first token: rounding, or one of them is wrong.\n");
+    }
 }
 
 void bench_print(const json_t *result) {
@@ -135,13 +147,15 @@ void bench_print(const json_t *result) {
     const json_t *each = NULL;
     json_array_foreach(json_object_get(result, "lengths"), i, each) print_length(each);
     const json_t *ingest = json_object_get(result, "ingest"), *load = json_object_get(result, "model_load_ms");
-    if (ingest || load)
+    if (ingest || load) {
         printf("\nOurs against libllama's, and ours / libllama's\n");
+    }
     json_array_foreach(ingest, i, each) {
         char *title = text_format("ingest, chunks of %s", human_count((uint64_t)number(each, "chunk", NULL, NULL)));
         print_rates(title, json_object_get(each, "tokens_per_s"), "tokens/s");
         free(title);
     }
-    if (load)
+    if (load) {
         print_rates("model load", load, "ms");
+    }
 }

@@ -46,7 +46,9 @@ static svg_plot begin(const json_t *lengths, text *out) {
     svg_axis x = svg_axis_of(shortest, longest, true);
     x.digits = 0;
     x.n_ticks = 0; /* where something was measured */
-    json_array_foreach(lengths, i, each) if (x.n_ticks < COUNT_OF(x.tick)) x.tick[x.n_ticks++] = tokens(each);
+    json_array_foreach(lengths, i, each) if (x.n_ticks < COUNT_OF(x.tick)) {
+        x.tick[x.n_ticks++] = tokens(each);
+    }
     return svg_plot_begin(out, x, svg_axis_of(low, high, true), "Time to first token against length", "tokens of documents",
                           "time to first token, s");
 }
@@ -84,8 +86,9 @@ void bench_svg(const json_t *result, text *out) {
     text_printf(out, ", %.0f threads; chunks of %.0f, ratio %g</text>\n", json_number_value(json_object_get(settings, "threads")),
                 json_number_value(json_object_get(settings, "chunk")), json_number_value(json_object_get(settings, "ratio")));
     svg_plot plot = begin(lengths, out);
-    for (size_t s = 0; s < COUNT_OF(series); s++)
+    for (size_t s = 0; s < COUNT_OF(series); s++) {
         draw_series(lengths, s, &plot);
+    }
     svg_plot_end(&plot);
     text_puts(out, "</svg>\n");
 }

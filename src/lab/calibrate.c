@@ -58,16 +58,18 @@ static int answer_items(calibration *found) {
 static bool is_outweighed(const calibrate *c, const char *path) {
     input in;
     text content = {0};
-    if (c->output || c->found.n_items >= CALIBRATION_MIN_QUESTIONS)
+    if (c->output || c->found.n_items >= CALIBRATION_MIN_QUESTIONS) {
         return false;
+    }
     const bool is_read = input_open_regular(&in, path) && input_all(&in, &content);
     json_t *root = is_read ? json_loadb(content.text, content.n, 0, NULL) : NULL;
     const json_int_t n = json_integer_value(json_object_get(root, "n_questions"));
     json_decref(root);
     text_free(&content);
     input_close(&in);
-    if (n <= (json_int_t)c->found.n_items)
+    if (n <= (json_int_t)c->found.n_items) {
         return false;
+    }
     cli_error(
         "%s was measured on %s questions and stays: fewer than %d, here %zu, tell nothing apart. Give more, or --output with its name",
         path, human_count((uint64_t)n), CALIBRATION_MIN_QUESTIONS, c->found.n_items);

@@ -28,8 +28,9 @@ static int make_needles(eval *e) {
         const iflow_status status = given[i] ? iflow_tokenize(e->s.model, given[i], strlen(given[i]), false, &token, &n) : IFLOW_OK;
         iflow_free(token);
         n_around += n;
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             return cli_failed(status, i ? "--instruction" : "--system");
+        }
     }
     const int result = needle_grid_check(&e->grid, e->common.ctx ? e->common.ctx : e->s.info.n_ctx_train, n_around);
     return result == CLI_OK ? eval_needles_make(e->s.model, &e->grid, (size_t)e->limit, &e->data) : result;
@@ -41,13 +42,15 @@ static int choose_questions(eval *e, size_t shard, size_t n_shards) {
     const size_t n = limited ? (size_t)e->limit : e->data.n;
     e->question = must_alloc(n ? n : 1, sizeof *e->question);
     for (size_t q = shard - 1; q < n; q += n_shards) {
-        if (e->distractors && eval_data_add_distractors(&e->data, q, (size_t)e->distractors) != CLI_OK)
+        if (e->distractors && eval_data_add_distractors(&e->data, q, (size_t)e->distractors) != CLI_OK) {
             return CLI_FAILED;
+        }
         e->question[e->n_questions++] = &e->data.question[q];
     }
     for (size_t q = shard - 1; q < n; q += n_shards) { /* now that distractors are drawn */
-        if (e->shuffle)
+        if (e->shuffle) {
             eval_question_shuffle(&e->data.question[q], e->shuffle);
+        }
         eval_question_digest(&e->data.question[q]);
     }
     return CLI_OK;
@@ -58,8 +61,9 @@ static int parse_shard(const command_usage *usage, const char *given, size_t *sh
     unsigned i = 1, n = 1;
     /* A sign is no digit, though sscanf takes it. */
     if (given && (strspn(given, "0123456789/") != strlen(given) || strlen(given) > 15 || sscanf(given, "%7u/%7u%c", &i, &n, &end) != 2 ||
-                  i < 1 || i > n))
+                  i < 1 || i > n)) {
         return options_wrong(usage, "--shard takes a part and the number of parts, like 1/4, not '%s'", given);
+    }
     *shard = i;
     *n_shards = n;
     return CLI_OK;
@@ -72,13 +76,14 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     for (size_t v = 0; v < e->n_variants; v++) {
         series[v] = (eval_series){iflow_method_name(e->variant[v].method), e->variant[v].ratio, NULL};
         series[v].record = must_alloc(e->n_questions, sizeof *series[v].record);
-        for (size_t q = 0; q < e->n_questions; q++)
+        for (size_t q = 0; q < e->n_questions; q++) {
             series[v].record[q] = eval_record_of(e, e->question[q], &e->variant[v]);
+        }
     }
     eval_summary summary = eval_summary_make(series, e->n_variants, e->n_questions);
     eval_summary_print(&summary);
     eval_summary_print_verified(&summary, e->gate.least);
-    if (e->report && (result = output_check("--report", e->report, OUTPUT_PAGE)) == CLI_OK) /* again: a file may have come there */
+    if (e->report && (result = output_check("--report", e->report, OUTPUT_PAGE)) == CLI_OK) { /* again: a file may have come there */
         result = eval_report_write(&(eval_report){.path = e->report,
                                                   .data_path = e->data.path,
                                                   .argc = argc,
@@ -87,9 +92,11 @@ static int summarise(const eval *e, int argc, char *const *argv) {
                                                   .question = e->question,
                                                   .chunk_tokens = session_chunk_tokens(&e->common)},
                                    &summary);
+    }
     eval_summary_free(&summary);
-    for (size_t v = 0; v < e->n_variants; v++)
+    for (size_t v = 0; v < e->n_variants; v++) {
         free(series[v].record);
+    }
     free(series);
     return result;
 }
@@ -103,20 +110,24 @@ static int parse_variants(const command_usage *usage, eval *e) {
 /* Options that none of the methods uses. */
 static int check_methods(const command_usage *usage, const eval *e) {
     iflow_method method[EVAL_MAX_VARIANTS];
-    for (size_t v = 0; v < e->n_variants; v++)
+    for (size_t v = 0; v < e->n_variants; v++) {
         method[v] = e->variant[v].method;
-    if (e->gate.share > 0 && e->n_variants == 1 && method[0] == IFLOW_METHOD_FULL)
+    }
+    if (e->gate.share > 0 && e->n_variants == 1 && method[0] == IFLOW_METHOD_FULL) {
         return options_wrong(usage, "--verify checks against full prefill, which is the only method");
+    }
     return ask_options_check(usage, &e->asking, &e->common, method, e->n_variants);
 }
 
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
 static int use_profile(eval *e, const profile_options *wanted, char **methods, char **ratios) {
     const int result = profile_use(wanted, &e->s.info, &e->common, &e->asking, &e->profile);
-    if (result != CLI_OK || !e->profile.path)
+    if (result != CLI_OK || !e->profile.path) {
         return result;
-    if (!e->common.quiet)
+    }
+    if (!e->common.quiet) {
         cli_note("using the profile %s", e->profile.path);
+    }
     *methods = text_format("full,none,%s", e->profile.method);
     *ratios = text_format("%g", e->profile.ratio);
     e->methods = options_given(&e->methods) ? e->methods : *methods;
@@ -204,43 +215,55 @@ int lab_eval(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (!e.output)
+    }
+    if (!e.output) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
-    if (e.needle && (first < argc || e.distractors || e.shuffle))
+    }
+    if (e.needle && (first < argc || e.distractors || e.shuffle)) {
         return options_wrong(&usage, "--needle makes questions and texts of its own; leave out %s",
                              first < argc    ? argv[first]
                              : e.distractors ? "--distractors"
                                              : "--shuffle");
-    if (!e.needle && (e.depths || e.grid.repeat))
+    }
+    if (!e.needle && (e.depths || e.grid.repeat)) {
         return options_wrong(&usage, "--%s goes with --needle", e.depths ? "depths" : "repeat");
-    if (!e.needle && first + 1 != argc)
+    }
+    if (!e.needle && first + 1 != argc) {
         return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file, or give --needle LENGTHS"
                                                    : "one data file at a time, please");
-    if (!eval_is_chat(&e) && (e.asking.system || e.asking.instruction))
+    }
+    if (!eval_is_chat(&e) && (e.asking.system || e.asking.instruction)) {
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
                              e.asking.system ? "system" : "instruction");
+    }
     if (!eval_is_chat(&e)) {
         e.asking.instruction = paper_instruction;
         e.asking.system = "";
     }
-    if (!e.asking.max_tokens)
+    if (!e.asking.max_tokens) {
         e.asking.max_tokens = eval_default_tokens(&e);
-    if ((result = gate_check(&usage, &e.gate, NULL)) != CLI_OK)
+    }
+    if ((result = gate_check(&usage, &e.gate, NULL)) != CLI_OK) {
         return result;
+    }
     size_t shard = 1, n_shards = 1;
     e.grid.seed = e.asking.seed;
     e.grid.repeat = e.grid.repeat ? e.grid.repeat : 1;
     result = e.needle ? needle_grid_parse(&usage, e.needle, e.depths ? e.depths : "0,0.25,0.5,0.75,1", &e.grid) : CLI_OK;
-    if (result == CLI_OK) /* faults show at once; a profile may still change them */
+    if (result == CLI_OK) { /* faults show at once; a profile may still change them */
         result = parse_variants(&usage, &e);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = check_methods(&usage, &e);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = parse_shard(&usage, e.shard, &shard, &n_shards);
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         return result;
+    }
 
     /* The files first: their faults show before minutes were spent. */
     bool malformed = false;
@@ -248,46 +271,65 @@ int lab_eval(int argc, char **argv) {
         cli_error("--output %s is the data itself; give the records a file of their own", e.output);
         result = CLI_FAILED;
     }
-    if (result == CLI_OK && e.report)
+    if (result == CLI_OK && e.report) {
         result = eval_report_check(e.report, argv[first], e.output);
-    if (result == CLI_OK && !e.needle)
+    }
+    if (result == CLI_OK && !e.needle) {
         result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
-    if (result == CLI_OK && !e.needle)
+    }
+    if (result == CLI_OK && !e.needle) {
         result = choose_questions(&e, shard, n_shards);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = eval_records_read(e.output, &e.records);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = session_load_model(&usage, &e.common, &e.s);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = use_profile(&e, &profiling, &methods, &ratios);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = session_open_without_context(&usage, &e.common, &e.s);
-    if (result == CLI_OK && !e.common.quiet)
+    }
+    if (result == CLI_OK && !e.common.quiet) {
         profile_warn_correction(&e.profile, &e.s);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = parse_variants(&usage, &e);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = eval_open_contexts(&e);
+    }
     iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
-    if (result == CLI_OK && e.needle) /* their lengths are in tokens of the model */
+    }
+    if (result == CLI_OK && e.needle) { /* their lengths are in tokens of the model */
         result = make_needles(&e);
-    if (result == CLI_OK && e.needle)
+    }
+    if (result == CLI_OK && e.needle) {
         result = choose_questions(&e, shard, n_shards);
-    if (result != CLI_OK)
+    }
+    if (result != CLI_OK) {
         goto cleanup;
-    if ((result = eval_records_append(e.output, &e.out)) != CLI_OK)
+    }
+    if ((result = eval_records_append(e.output, &e.out)) != CLI_OK) {
         goto cleanup;
-    for (size_t q = 0; q < e.n_questions; q++)
-        for (size_t v = 0; v < e.n_variants; v++)
+    }
+    for (size_t q = 0; q < e.n_questions; q++) {
+        for (size_t v = 0; v < e.n_variants; v++) {
             e.n_to_ask += !eval_record_of(&e, e.question[q], &e.variant[v]);
-    if (!e.common.quiet && e.n_to_ask < e.n_questions * e.n_variants)
+        }
+    }
+    if (!e.common.quiet && e.n_to_ask < e.n_questions * e.n_variants) {
         cli_note("%zu answers are in %s already", e.n_questions * e.n_variants - e.n_to_ask, e.output);
+    }
     cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(e.common.quiet);
-    for (size_t q = 0; q < e.n_questions && eval_run_question(&e, e.question[q]); q++)
+    for (size_t q = 0; q < e.n_questions && eval_run_question(&e, e.question[q]); q++) {
         ;
+    }
     progress_end();
     result = summarise(&e, argc, argv);
     if (cli_interrupted()) {
@@ -307,8 +349,9 @@ cleanup:
     profile_free(&e.profile);
     free(methods);
     free(ratios);
-    for (size_t c = 0; c < COUNT_OF(e.ctx); c++)
+    for (size_t c = 0; c < COUNT_OF(e.ctx); c++) {
         iflow_context_free(e.ctx[c]);
+    }
     session_close(&e.s);
     return cli_finish(result);
 }

@@ -20,12 +20,14 @@ iflow_status eval_context_cut(const iflow_model *model, const eval_question *que
         size_t n_bytes = strlen(passage);
         status = document_cut(model, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true}, chunk_tokens,
                               &chunks);
-        for (size_t c = 0; c < chunks.n_chunks; c++)
+        for (size_t c = 0; c < chunks.n_chunks; c++) {
             must(chunk_list_append(out, &chunks, c));
+        }
         chunk_list_free(&chunks);
         free(passage);
     }
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         chunk_list_free(out);
+    }
     return status;
 }

@@ -16,8 +16,9 @@
 
 /* The strings of a list; NULL if it is not a list of strings. */
 static const char **strings_of(const json_t *list, size_t *n) {
-    if (!json_is_array(list))
+    if (!json_is_array(list)) {
         return NULL;
+    }
     *n = json_array_size(list);
     const char **out = must_alloc(*n, sizeof *out);
     for (size_t i = 0; i < *n; i++) {
@@ -44,10 +45,12 @@ static const char space[] = " \t\r\n\f\v";
 /* Appends what is left of a passage between two markers once its white space is off; ends it by a NUL. */
 static void add_passage(eval_question *q, char *start, char *end) {
     start += strspn(start, space);
-    while (end > start && strchr(space, end[-1]))
+    while (end > start && strchr(space, end[-1])) {
         end--;
-    if (end <= start)
+    }
+    if (end <= start) {
         return;
+    }
     *end = '\0';
     q->passage = must_realloc(q->passage, q->n_passages + 1, sizeof *q->passage);
     q->passage[q->n_passages++] = start;
@@ -57,8 +60,9 @@ static void add_passage(eval_question *q, char *start, char *end) {
  * text that only mentions passages is not torn. */
 static char *find_marker(const char *text_start, char *at, size_t number, char **behind) {
     char *marker = text_format("Passage %zu:", number), *found = at;
-    while ((found = strstr(found, marker)) && found != text_start && found[-1] != '\n')
+    while ((found = strstr(found, marker)) && found != text_start && found[-1] != '\n') {
         found++;
+    }
     *behind = found ? found + strlen(marker) : NULL;
     free(marker);
     return found;
@@ -66,21 +70,24 @@ static char *find_marker(const char *text_start, char *at, size_t number, char *
 
 /* Splits a context at its markers, or takes it as a text, with an empty line at its end as every document has it. False if it is empty. */
 static bool take_context(eval_question *q, const char *context) {
-    if (context[strspn(context, space)] == '\0')
+    if (context[strspn(context, space)] == '\0') {
         return false;
+    }
     char *behind = NULL;
     q->split = must_copy(context, strlen(context));
     char *at = q->split, *marker = find_marker(at, at, 1, &behind);
     for (size_t number = 1; marker; number++) {
         char *next_behind = NULL, *next = find_marker(at, behind, number + 1, &next_behind);
-        if (number == 1)
+        if (number == 1) {
             add_passage(q, at, marker);
+        }
         add_passage(q, behind, next ? next : behind + strlen(behind));
         marker = next;
         behind = next_behind;
     }
-    if (q->n_passages)
+    if (q->n_passages) {
         return true;
+    }
     const size_t n = strlen(context);
     const bool newline = context[n - 1] == '\n';
     q->text = text_format("%s%s", context, newline && n > 1 && context[n - 2] == '\n' ? "" : newline ? "\n" : "\n\n");
@@ -92,28 +99,31 @@ static bool question_of(json_t *object, size_t line, json_t *seen, eval_question
     eval_question q = {.line = line, .object = object};
     const json_t *id = json_object_get(object, "id"), *passages = json_object_get(object, "passages");
     const char *context = json_string_value(json_object_get(object, "context"));
-    if (!id)
+    if (!id) {
         id = json_object_get(object, "_id");
+    }
     q.question = json_string_value(json_object_get(object, "question"));
-    if (!q.question)
+    if (!q.question) {
         q.question = json_string_value(json_object_get(object, "input"));
+    }
     q.answer = strings_of(json_object_get(object, "answers"), &q.n_answers);
     q.passage = strings_of(passages, &q.n_passages);
     bool has_context = q.passage ? q.n_passages > 0 : !passages && context && take_context(&q, context);
     q.n_own = q.n_passages;
     q.id = json_is_string(id) ? text_format("%s", json_string_value(id)) : text_format("%" JSON_INTEGER_FORMAT, json_integer_value(id));
-    if (!json_is_object(object))
+    if (!json_is_object(object)) {
         *why = "not a JSON object";
-    else if (!json_is_string(id) && !json_is_integer(id))
+    } else if (!json_is_string(id) && !json_is_integer(id)) {
         *why = "needs \"id\" or \"_id\" (a text or a whole number)";
-    else if (!q.question || !q.question[0])
+    } else if (!q.question || !q.question[0]) {
         *why = "needs \"question\" or \"input\" (a text)";
-    else if (!q.answer || q.n_answers == 0)
+    } else if (!q.answer || q.n_answers == 0) {
         *why = "needs \"answers\" (a list of texts)";
-    else if (!has_context)
+    } else if (!has_context) {
         *why = "needs \"passages\" (a list of texts) or \"context\" (a text)";
-    else if (json_object_get(seen, q.id))
+    } else if (json_object_get(seen, q.id)) {
         *why = "its \"id\" is that of an earlier question";
+    }
     if (*why) {
         q.object = NULL;
         question_free(&q);
@@ -126,8 +136,9 @@ static bool question_of(json_t *object, size_t line, json_t *seen, eval_question
 
 bool eval_data_add(eval_data *data, json_t *object, size_t line, json_t *seen, const char **why) {
     eval_question question;
-    if (!question_of(object, line, seen, &question, why))
+    if (!question_of(object, line, seen, &question, why)) {
         return false;
+    }
     data->question = must_realloc(data->question, data->n + 1, sizeof *data->question);
     data->question[data->n++] = question;
     return true;
@@ -142,12 +153,14 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
     input_open(&in, path);
     while (!input_failed(&in) && (limit == 0 || out->n < limit) && (got = input_line(&in, &line)) != 0) {
         json_error_t error = {0};
-        if (input_failed(&in) || (got > 0 && is_blank(line.text, line.n)))
+        if (input_failed(&in) || (got > 0 && is_blank(line.text, line.n))) {
             continue;
+        }
         const char *why = got < 0 ? in.why : NULL;
         json_t *object = got > 0 ? json_loadb(line.text, line.n, JSON_REJECT_DUPLICATES, &error) : NULL;
-        if (object && eval_data_add(out, object, in.line, seen, &why))
+        if (object && eval_data_add(out, object, in.line, seen, &why)) {
             continue;
+        }
         cli_error("%s:%zu: %s%s", path, in.line, why ? "" : "not JSON: ", why ? why : error.text);
         *malformed = true;
         json_decref(object);
@@ -166,8 +179,9 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
 }
 
 void eval_data_free(eval_data *data) {
-    for (size_t i = 0; i < data->n; i++)
+    for (size_t i = 0; i < data->n; i++) {
         question_free(&data->question[i]);
+    }
     free(data->question);
     *data = (eval_data){0};
 }
@@ -183,8 +197,9 @@ static uint64_t hash_list(uint64_t hash, const char *const *list, size_t n) {
     char count[24];
     const int length = snprintf(count, sizeof count, "%zu", n);
     hash = text_hash(hash, count, (size_t)length + 1);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         hash = text_hash(hash, list[i], strlen(list[i]) + 1);
+    }
     return hash;
 }
 
@@ -198,36 +213,43 @@ void eval_question_digest(eval_question *q) {
 }
 
 static bool has_passage(const eval_question *q, const char *passage) {
-    for (size_t i = 0; i < q->n_passages; i++)
-        if (strcmp(q->passage[i], passage) == 0)
+    for (size_t i = 0; i < q->n_passages; i++) {
+        if (strcmp(q->passage[i], passage) == 0) {
             return true;
+        }
+    }
     return false;
 }
 
 int eval_data_add_distractors(eval_data *data, size_t q, size_t n) {
     eval_question *question = &data->question[q];
     size_t n_pool = 0, n_added = 0;
-    for (size_t i = 0; i < data->n; i++)
+    for (size_t i = 0; i < data->n; i++) {
         n_pool += i == q ? 0 : data->question[i].n_own;
+    }
     const char **pool = must_alloc(n_pool ? n_pool : 1, sizeof *pool);
     n_pool = 0;
-    for (size_t i = 0; i < data->n; i++)
-        for (size_t p = 0; i != q && p < data->question[i].n_own; p++)
+    for (size_t i = 0; i < data->n; i++) {
+        for (size_t p = 0; i != q && p < data->question[i].n_own; p++) {
             pool[n_pool++] = data->question[i].passage[p];
+        }
+    }
     uint64_t state = eval_hash(question->id);
     question->passage = must_realloc(question->passage, question->n_passages + n, sizeof *question->passage);
     for (size_t i = 0; i < n_pool && n_added < n; i++) {
         const size_t drawn = i + iflow_random_below(&state, n_pool - i);
         const char *passage = pool[drawn];
         pool[drawn] = pool[i];
-        if (has_passage(question, passage))
+        if (has_passage(question, passage)) {
             continue;
+        }
         question->passage[question->n_passages++] = passage;
         n_added++;
     }
     free(pool);
-    if (n_added == n)
+    if (n_added == n) {
         return CLI_OK;
+    }
     cli_error("%s:%zu: question %s can have at most %zu distractors: so many other passages have the other questions", data->path,
               question->line, question->id, n_added);
     return CLI_FAILED;
@@ -268,10 +290,12 @@ void eval_records_add(eval_records *records, json_t *record) {
                           .digest = string_or_empty(record, "digest"),
                           .ratio = json_number_value(json_object_get(record, "ratio")),
                           .distractors = distractors >= 0 && distractors <= INT_MAX ? (int)distractors : -1};
-    if (!records->by_key)
+    if (!records->by_key) {
         records->by_key = json_object();
-    if (!key.method[0])
+    }
+    if (!key.method[0]) {
         return;
+    }
     char *name = key_text(&key);
     json_object_set(records->by_key, name, record);
     free(name);
@@ -293,12 +317,14 @@ static int open_records(const char *path, const char *mode, FILE **out) {
     const bool reads = mode[0] == 'r';
     const char *why = NULL;
     const int fd = open_regular(path, reads ? O_RDONLY : O_WRONLY | O_APPEND | O_CREAT, &why);
-    if (fd >= 0 && (*out = fdopen(fd, mode)))
+    if (fd >= 0 && (*out = fdopen(fd, mode))) {
         return CLI_OK;
+    }
     why = why ? why : strerror(errno);
     cli_error("cannot %s %s: %s", reads ? "read" : "write", path, why);
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+    }
     return CLI_FAILED;
 }
 
@@ -306,12 +332,15 @@ int eval_records_append(const char *path, FILE **out) {
     FILE *file = NULL;
     int result = access(path, F_OK) == 0 ? open_records(path, "rb", &file) : CLI_OK;
     const bool unended = file && fseek(file, -1, SEEK_END) == 0 && getc(file) != '\n';
-    if (file)
+    if (file) {
         fclose(file);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = open_records(path, "ab", out);
-    if (result == CLI_OK && unended)
+    }
+    if (result == CLI_OK && unended) {
         putc('\n', *out); /* a failure shows when the file is closed */
+    }
     return result;
 }
 
@@ -324,14 +353,18 @@ static bool begins_as_record(const char *line, size_t n, bool *whole) {
     static const char id[] = "{\"id\":\"", method[] = "\",\"method\":\"";
     size_t at = sizeof id - 1, length = sizeof method - 1;
     *whole = false;
-    if (n < at)
+    if (n < at) {
         return memcmp(line, id, n) == 0;
-    if (memcmp(line, id, at) != 0)
+    }
+    if (memcmp(line, id, at) != 0) {
         return false;
-    while (at < n && line[at] != '"')
+    }
+    while (at < n && line[at] != '"') {
         at += line[at] == '\\' ? 2 : 1;
-    if (at >= n)
+    }
+    if (at >= n) {
         return true;
+    }
     *whole = n - at >= length;
     return memcmp(line + at, method, *whole ? length : n - at) == 0;
 }
@@ -340,8 +373,9 @@ static bool begins_as_record(const char *line, size_t n, bool *whole) {
  * n_records of ours. */
 static bool is_cut_short(const char *line, size_t n, size_t n_records) {
     bool whole = false;
-    if (line[n - 1] == '\n' || !begins_as_record(line, n, &whole) || (n_records == 0 && !whole))
+    if (line[n - 1] == '\n' || !begins_as_record(line, n, &whole) || (n_records == 0 && !whole)) {
         return false;
+    }
     json_error_t error;
     json_t *object = json_loadb(line, n, JSON_DISABLE_EOF_CHECK, &error);
     const bool is_json = object || json_error_code(&error) == json_error_out_of_memory;
@@ -356,10 +390,12 @@ int eval_records_read(const char *path, eval_records *out) {
     ssize_t n;
     int result = CLI_OK;
     FILE *file = NULL;
-    if (access(path, F_OK) != 0 && errno == ENOENT)
+    if (access(path, F_OK) != 0 && errno == ENOENT) {
         return CLI_OK;
-    if (open_records(path, "rb", &file) != CLI_OK)
+    }
+    if (open_records(path, "rb", &file) != CLI_OK) {
         return CLI_FAILED;
+    }
     errno = 0;
     while (result == CLI_OK && (n = getline(&line, &capacity, file)) > 0) {
         json_error_t error;

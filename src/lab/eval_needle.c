@@ -203,10 +203,12 @@ static const word_list lists[] = {
 static const char *draw(const char *name, size_t n_name, uint64_t *state) {
     for (size_t l = 0; l < COUNT_OF(lists); l++) {
         size_t n = 0;
-        if (strncmp(lists[l].name, name, n_name) != 0 || lists[l].name[n_name])
+        if (strncmp(lists[l].name, name, n_name) != 0 || lists[l].name[n_name]) {
             continue;
-        while (n < COUNT_OF(lists[l].word) && lists[l].word[n])
+        }
+        while (n < COUNT_OF(lists[l].word) && lists[l].word[n]) {
             n++;
+        }
         return lists[l].word[iflow_random_below(state, n)];
     }
     return NULL;
@@ -230,9 +232,11 @@ static const char *of_scene(const scene *s, const char *name, size_t n_name) {
                  {"his", s->woman ? "her" : "his"},
                  {"him", s->woman ? "her" : "him"},
                  {"himself", s->woman ? "herself" : "himself"}};
-    for (size_t i = 0; i < COUNT_OF(known); i++)
-        if (strncmp(known[i].name, name, n_name) == 0 && !known[i].name[n_name])
+    for (size_t i = 0; i < COUNT_OF(known); i++) {
+        if (strncmp(known[i].name, name, n_name) == 0 && !known[i].name[n_name]) {
             return known[i].value;
+        }
+    }
     return NULL;
 }
 
@@ -242,14 +246,16 @@ static void add_sentence(text *to, const char *pattern, const scene *s, uint64_t
         const size_t plain = strcspn(pattern, "{");
         text_add(to, pattern, plain);
         pattern += plain;
-        if (!*pattern)
+        if (!*pattern) {
             break;
+        }
         const size_t n = strcspn(++pattern, "}");
         const char *value = of_scene(s, pattern, n);
-        if (n == 1 && *pattern == 'P')
+        if (n == 1 && *pattern == 'P') {
             text_printf(to, "%s %s", s->first_name, s->surname);
-        else
+        } else {
             text_puts(to, value ? value : draw(pattern, n, state));
+        }
         pattern += n + 1;
     }
 }
@@ -274,8 +280,9 @@ static iflow_status count_tokens(const iflow_model *model, const char *string, s
 }
 
 static void haystack_free(haystack *h) {
-    for (size_t i = 0; i < h->n; i++)
+    for (size_t i = 0; i < h->n; i++) {
         free(h->sentence[i].text);
+    }
     free(h->sentence);
     *h = (haystack){0};
 }
@@ -298,8 +305,9 @@ static iflow_status add_paragraph(const iflow_model *model, haystack *h, const c
     s.time = draw("M", 1, state);
     size_t order[SENTENCES - OPENERS];
     iflow_status status = IFLOW_OK;
-    for (size_t i = 0; i < COUNT_OF(order); i++)
+    for (size_t i = 0; i < COUNT_OF(order); i++) {
         order[i] = OPENERS + i;
+    }
     const size_t n = 4 + iflow_random_below(state, 4);
     for (size_t i = 0; status == IFLOW_OK && i < n; i++) {
         size_t tokens = 0;
@@ -322,10 +330,12 @@ static iflow_status haystack_make(const iflow_model *model, uint64_t seed, size_
     size_t order[COUNT_OF(topics)]; /* all topics come before one comes again */
     iflow_status status = IFLOW_OK;
     free(name);
-    for (size_t i = 0; i < COUNT_OF(order); i++)
+    for (size_t i = 0; i < COUNT_OF(order); i++) {
         order[i] = i;
-    for (size_t i = 0; status == IFLOW_OK && (out->n == 0 || out->sentence[out->n - 1].n_tokens < n_tokens); i++)
+    }
+    for (size_t i = 0; status == IFLOW_OK && (out->n == 0 || out->sentence[out->n - 1].n_tokens < n_tokens); i++) {
         status = add_paragraph(model, out, topics[draw_once(order, i % COUNT_OF(order), COUNT_OF(order), &state)], &state);
+    }
     return status;
 }
 
@@ -337,15 +347,19 @@ static size_t tokens_before(const haystack *h, size_t sentence) {
 static char *lay(const haystack *h, size_t n, double depth, const char *needle) {
     const double want = depth * (double)tokens_before(h, n);
     size_t at = 0;
-    for (size_t i = 1; i <= n; i++)
-        if (fabs((double)tokens_before(h, i) - want) < fabs((double)tokens_before(h, at) - want))
+    for (size_t i = 1; i <= n; i++) {
+        if (fabs((double)tokens_before(h, i) - want) < fabs((double)tokens_before(h, at) - want)) {
             at = i;
+        }
+    }
     text out = {0};
-    for (size_t i = 0; i < at; i++)
+    for (size_t i = 0; i < at; i++) {
         text_puts(&out, h->sentence[i].text);
+    }
     text_printf(&out, "%s%s", at ? " " : "", needle);
-    for (size_t i = at; i < n; i++)
+    for (size_t i = at; i < n; i++) {
         text_printf(&out, "%s%s", i ? "" : " ", h->sentence[i].text);
+    }
     text_puts(&out, "\n\n");
     return out.text;
 }
@@ -356,19 +370,22 @@ static char *lay(const haystack *h, size_t n, double depth, const char *needle) 
 static iflow_status fill(const iflow_model *model, const haystack *h, int length, double depth, const char *needle, char **out) {
     size_t n_needle = 0, n_all = 0, n = 0;
     iflow_status status = count_tokens(model, needle, &n_needle);
-    while (n < h->n && h->sentence[n].n_tokens + n_needle <= (size_t)length)
+    while (n < h->n && h->sentence[n].n_tokens + n_needle <= (size_t)length) {
         n++;
+    }
     for (;; n--) { /* together they may be a few tokens more than each alone */
         char *all = lay(h, n, depth, needle);
-        if (status == IFLOW_OK)
+        if (status == IFLOW_OK) {
             status = count_tokens(model, all, &n_all);
+        }
         if (status == IFLOW_OK && n_all <= (size_t)length) {
             *out = all;
             return IFLOW_OK;
         }
         free(all);
-        if (status != IFLOW_OK || n == 0)
+        if (status != IFLOW_OK || n == 0) {
             return status;
+        }
     }
 }
 
@@ -405,8 +422,9 @@ int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t 
     int result = CLI_OK, longest = 0;
     size_t n_cells = 0;
     out->path = "--needle";
-    for (size_t l = 0; l < grid->n_lengths; l++)
+    for (size_t l = 0; l < grid->n_lengths; l++) {
         longest = grid->length[l] > longest ? grid->length[l] : longest;
+    }
     /* A text for each draw; its cells are prefixes of it, so that they share the chunks before their needles. */
     haystack *h = must_alloc((size_t)grid->repeat, sizeof *h);
     memset(h, 0, (size_t)grid->repeat * sizeof *h);
@@ -414,15 +432,18 @@ int eval_needles_make(const iflow_model *model, const needle_grid *grid, size_t 
         const iflow_status status = haystack_make(model, grid->seed + (uint64_t)r, (size_t)longest, &h[r]);
         result = status == IFLOW_OK ? CLI_OK : cli_failed(status, "--needle");
     }
-    for (size_t l = 0; l < grid->n_lengths; l++)
-        for (size_t d = 0; d < grid->n_depths; d++, n_cells++)
+    for (size_t l = 0; l < grid->n_lengths; l++) {
+        for (size_t d = 0; d < grid->n_depths; d++, n_cells++) {
             for (int r = 0; result == CLI_OK && r < grid->repeat && (limit == 0 || n_cells < limit); r++) {
                 char *id = text_format("needle-%d-%g-%" PRIu64, grid->length[l], grid->depth[d], grid->seed + (uint64_t)r);
                 result = add_needle(model, &h[r], grid->length[l], grid->depth[d], id, out);
                 free(id);
             }
-    for (int r = 0; r < grid->repeat; r++)
+        }
+    }
+    for (int r = 0; r < grid->repeat; r++) {
         haystack_free(&h[r]);
+    }
     free(h);
     return result;
 }
@@ -438,42 +459,51 @@ static bool parse_numbers(const char *list, double low, double high, bool whole,
         double value = 0;
         bool known = false;
         *wrong = item;
-        if (!parse_number(item, length, low, high, &value) || (whole && strspn(item, "0123456789") != length))
+        if (!parse_number(item, length, low, high, &value) || (whole && strspn(item, "0123456789") != length)) {
             return false;
-        for (size_t i = 0; i < *n; i++)
+        }
+        for (size_t i = 0; i < *n; i++) {
             known = known || fabs(number[i] - value) < 5e-7;
-        if (!known && *n == NEEDLE_AXIS)
+        }
+        if (!known && *n == NEEDLE_AXIS) {
             return false;
-        if (!known)
+        }
+        if (!known) {
             number[(*n)++] = value;
+        }
         item += length;
-        if (!*item)
+        if (!*item) {
             return true;
+        }
     }
 }
 
 int needle_grid_parse(const command_usage *usage, const char *lengths, const char *depths, needle_grid *out) {
     double length[NEEDLE_AXIS] = {0};
     const char *wrong = NULL;
-    if (!parse_numbers(lengths, 32, 1 << 24, true, length, &out->n_lengths, &wrong))
+    if (!parse_numbers(lengths, 32, 1 << 24, true, length, &out->n_lengths, &wrong)) {
         return options_wrong(usage,
                              "--needle takes numbers of tokens from 32 to 16777216 separated by commas, at most %d of them, not '%.*s'",
                              NEEDLE_AXIS, (int)strcspn(wrong, ","), wrong);
-    if (!parse_numbers(depths, 0, 1, false, out->depth, &out->n_depths, &wrong))
+    }
+    if (!parse_numbers(depths, 0, 1, false, out->depth, &out->n_depths, &wrong)) {
         return options_wrong(usage, "--depths takes numbers from 0 to 1 separated by commas, at most %d of them, not '%.*s'", NEEDLE_AXIS,
                              (int)strcspn(wrong, ","), wrong);
-    for (size_t i = 0; i < out->n_lengths; i++)
+    }
+    for (size_t i = 0; i < out->n_lengths; i++) {
         out->length[i] = (int)length[i];
+    }
     return CLI_OK;
 }
 
 int needle_grid_check(const needle_grid *grid, int n_ctx, size_t n_around) {
-    for (size_t l = 0; l < grid->n_lengths; l++)
+    for (size_t l = 0; l < grid->n_lengths; l++) {
         if ((size_t)grid->length[l] + n_around > (size_t)n_ctx) {
             cli_error("--needle %d: with up to %zu tokens of chat header, prompt and answer it is more than the context of %d tokens; give "
                       "at most %d",
                       grid->length[l], n_around, n_ctx, (size_t)n_ctx > n_around ? n_ctx - (int)n_around : 0);
             return CLI_FAILED;
         }
+    }
     return CLI_OK;
 }

@@ -16,8 +16,9 @@ typedef struct picture {
 static void take_piece(size_t start, size_t end, const char *bytes, size_t n_bytes, void *user) {
     picture *p = user;
     char *clean = text_utf8(bytes, n_bytes);
-    for (size_t i = start; i < end; i++)
+    for (size_t i = start; i < end; i++) {
         p->piece[i] = p->n_pieces;
+    }
     json_array_append_new(p->texts, json_string(clean));
     p->n_pieces++;
     free(clean);
@@ -54,8 +55,9 @@ static bool recomputed(const picture *p, const json_t *record, size_t head, bool
     const json_t *selected = json_object_get(record, "selected");
     size_t *chunk = must_alloc(p->chunks.n_chunks, sizeof *chunk), read = 0, start = head;
     bool good = json_is_array(selected) && reading_order(p, record, chunk);
-    if (strcmp(json_string_value(json_object_get(record, "method")), "full") == 0)
+    if (strcmp(json_string_value(json_object_get(record, "method")), "full") == 0) {
         memset(is_selected, true, p->n_tokens * sizeof *is_selected);
+    }
     for (size_t i = 0; i < json_array_size(selected) && good; i++) {
         const json_int_t position = json_integer_value(json_array_get(selected, i));
         good = position >= (json_int_t)start; /* they ascend */
@@ -63,8 +65,9 @@ static bool recomputed(const picture *p, const json_t *record, size_t head, bool
             start += chunk_length(p, chunk[read]);
             good = ++read < p->chunks.n_chunks;
         }
-        if (good)
+        if (good) {
             is_selected[p->chunks.start[chunk[read]] + (size_t)position - start] = true;
+        }
     }
     free(chunk);
     return good;
@@ -83,8 +86,9 @@ static json_t *selection_json(const picture *p, const bool *is_selected) {
     }
     for (size_t i = 0, end = 0; i < p->n_pieces;) {
         size_t next = i;
-        while (next < p->n_pieces && marked[next] == marked[i])
+        while (next < p->n_pieces && marked[next] == marked[i]) {
             next++;
+        }
         if (marked[i]) {
             json_array_append_new(runs, count(i - end));
             json_array_append_new(runs, count(next - i));
@@ -112,15 +116,17 @@ static json_t *series_json(const picture *p, const eval_summary *summary, size_t
         size_t own_head;
         bool good = record && head_of(record, p->n_tokens, &own_head) && (*head == 0 || own_head == *head);
         memset(is_selected, 0, p->n_tokens * sizeof *is_selected);
-        if (good)
+        if (good) {
             *head = own_head;
+        }
         good = good && recomputed(p, record, *head, is_selected);
         n_known += good;
         json_array_append_new(list, good ? selection_json(p, is_selected) : json_null());
     }
     free(is_selected);
-    if (n_known)
+    if (n_known) {
         return list;
+    }
     json_decref(list);
     return NULL;
 }
@@ -131,8 +137,9 @@ iflow_status eval_picture_make(const iflow_model *model, const eval_question *qu
     json_t *pieces = json_array(), *tokens = json_array(), *series = NULL;
     *out = NULL;
     iflow_status status = eval_context_cut(model, question, chunk_tokens, &p.chunks);
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         goto cleanup;
+    }
     p.n_tokens = p.chunks.start[p.chunks.n_chunks];
     p.piece = must_alloc(p.n_tokens, sizeof *p.piece);
     p.texts = json_array();
@@ -142,8 +149,9 @@ iflow_status eval_picture_make(const iflow_model *model, const eval_question *qu
         json_array_append_new(pieces, count(p.n_pieces - before));
         json_array_append_new(tokens, count(chunk_length(&p, c)));
     }
-    if (status == IFLOW_OK && (series = series_json(&p, summary, q, head)))
+    if (status == IFLOW_OK && (series = series_json(&p, summary, q, head))) {
         *out = json_pack("{s:O, s:O, s:O, s:O}", "p", p.texts, "c", pieces, "n", tokens, "v", series);
+    }
 cleanup:
     json_decref(series);
     json_decref(pieces);

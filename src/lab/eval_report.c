@@ -97,8 +97,9 @@ static const char script[] =
 
 int eval_report_check(const char *path, const char *data_path, const char *records_path) {
     const bool is_data = data_path && same_place(data_path, path);
-    if (!is_data && !same_place(path, records_path))
+    if (!is_data && !same_place(path, records_path)) {
         return output_check("--report", path, OUTPUT_PAGE);
+    }
     cli_error("--report %s is %s itself; give the page a file of its own", path, is_data ? "the data" : "the --output");
     return CLI_FAILED;
 }
@@ -130,10 +131,12 @@ static void add_header(text *out, const eval_report *report, const eval_summary 
     size_t n_records = 0;
     const time_t now = time(NULL);
     struct tm utc;
-    if (gmtime_r(&now, &utc))
+    if (gmtime_r(&now, &utc)) {
         strftime(when, sizeof when, "%Y-%m-%d %H:%M UTC", &utc);
-    for (size_t s = 0; s < summary->n_series; s++)
+    }
+    for (size_t s = 0; s < summary->n_series; s++) {
         n_records += summary->row[s].n_records;
+    }
     const iflow_model_info *model = &report->s->info;
     text_puts(out, "<h1>");
     page_string(out, page_file_name(model->path));
@@ -151,9 +154,10 @@ static void add_header(text *out, const eval_report *report, const eval_summary 
     text_puts(out, "</p>\n");
     add_command(out, report->argc, report->argv);
     const size_t n_missing = summary->n_series * summary->n_questions - n_records;
-    if (n_missing)
+    if (n_missing) {
         text_printf(out, "<p class=\"note\">%s answer%s missing: the run was interrupted, or some questions failed.</p>\n",
                     human_count(n_missing), n_missing == 1 ? " is" : "s are");
+    }
 }
 
 /* Digits that a number of this size needs no more. */
@@ -163,9 +167,11 @@ static int fewer(double value, int digits) {
 
 static void add_means(text *out, const eval_summary *summary) {
     text_puts(out, "<h2>Means</h2>\n<div class=\"wide\"><table>\n<tr><th>method</th><th>questions</th>");
-    for (int m = 0; m < EVAL_MEASURES; m++)
-        if (summary->is_measured[m])
+    for (int m = 0; m < EVAL_MEASURES; m++) {
+        if (summary->is_measured[m]) {
             text_printf(out, "<th>%s</th>", eval_measures[m].title);
+        }
+    }
     text_puts(out, "</tr>\n");
     for (size_t s = 0; s < summary->n_series; s++) {
         const eval_row *row = &summary->row[s];
@@ -175,16 +181,18 @@ static void add_means(text *out, const eval_summary *summary) {
         for (int m = 0; m < EVAL_MEASURES; m++) {
             const eval_measure *what = &eval_measures[m];
             const eval_cell *cell = &row->cell[m];
-            if (!summary->is_measured[m])
+            if (!summary->is_measured[m]) {
                 continue;
+            }
             if (cell->n == 0) {
                 text_puts(out, "<td>–</td>");
                 continue;
             }
             text_printf(out, "<td>%.*f%s", fewer(cell->mean.high, what->digits), cell->mean.mean, what->unit);
-            if (what->interval_digits >= 0 && cell->n > 1)
+            if (what->interval_digits >= 0 && cell->n > 1) {
                 text_printf(out, "<small>%.*f to %.*f</small>", fewer(cell->mean.high, what->interval_digits), cell->mean.low,
                             fewer(cell->mean.high, what->interval_digits), cell->mean.high);
+            }
             text_puts(out, "</td>");
         }
         text_puts(out, "</tr>\n");
@@ -205,18 +213,21 @@ static void add_means(text *out, const eval_summary *summary) {
 
 /* Whether the interval is clear of zero, and on which side. One question has none. */
 static const char *verdict(int measure, const eval_cell *cell) {
-    if (cell->n < 2 || (cell->mean.low <= 0 && cell->mean.high >= 0))
+    if (cell->n < 2 || (cell->mean.low <= 0 && cell->mean.high >= 0)) {
         return "";
+    }
     return (cell->mean.mean < 0) == (measure == EVAL_KL) ? " better" : " worse";
 }
 
 static void add_differences(text *out, const eval_summary *summary) {
-    if (summary->n_differences == 0)
+    if (summary->n_differences == 0) {
         return;
+    }
     text_puts(out, "<h2>Differences</h2>\n<div class=\"wide\"><table>\n<tr><th></th>");
     size_t n_compared = 0;
-    for (int m = 0; m < EVAL_MEASURES; m++)
+    for (int m = 0; m < EVAL_MEASURES; m++) {
         n_compared += eval_measures[m].is_compared && summary->is_measured[m];
+    }
     for (size_t d = 0; d < summary->n_differences; d++) {
         text_printf(out, "<th class=\"group\" colspan=\"%zu\">minus ", n_compared);
         page_string(out, summary->row[summary->difference[d].base].label);
@@ -226,8 +237,9 @@ static void add_differences(text *out, const eval_summary *summary) {
     for (size_t d = 0; d < summary->n_differences; d++) {
         const char *edge = " class=\"edge\"";
         for (int m = 0; m < EVAL_MEASURES; m++) {
-            if (!eval_measures[m].is_compared || !summary->is_measured[m])
+            if (!eval_measures[m].is_compared || !summary->is_measured[m]) {
                 continue;
+            }
             text_printf(out, "<th%s>%s</th>", edge, eval_measures[m].title);
             edge = "";
         }
@@ -241,15 +253,18 @@ static void add_differences(text *out, const eval_summary *summary) {
             const char *edge = "edge";
             for (int m = 0; m < EVAL_MEASURES; m++) {
                 const eval_cell *cell = &summary->difference[d].row[s].cell[m];
-                if (!eval_measures[m].is_compared || !summary->is_measured[m])
+                if (!eval_measures[m].is_compared || !summary->is_measured[m]) {
                     continue;
+                }
                 text_printf(out, "<td class=\"%s%s\">", edge, verdict(m, cell));
-                if (cell->n)
+                if (cell->n) {
                     text_printf(out, "%+.4f", cell->mean.mean);
-                else
+                } else {
                     text_puts(out, "–");
-                if (cell->n > 1)
+                }
+                if (cell->n > 1) {
                     text_printf(out, "<small>%+.4f to %+.4f</small>", cell->mean.low, cell->mean.high);
+                }
                 text_puts(out, "</td>");
                 edge = "";
             }
@@ -269,10 +284,11 @@ static const char *string_of(const json_t *record, const char *key) {
 }
 
 static void add_number(text *out, double value, int digits, const char *unit) {
-    if (isfinite(value))
+    if (isfinite(value)) {
         text_printf(out, "<td>%.*f%s</td>", digits, value, unit);
-    else
+    } else {
         text_puts(out, "<td>–</td>");
+    }
 }
 
 /* A cell a series, as dark as its F1. */
@@ -281,14 +297,16 @@ static void add_cells(text *out, const eval_summary *summary, size_t q) {
     for (size_t s = 0; s < summary->n_series; s++) {
         const double f1 = eval_measure_of(summary->series[s].record[q], EVAL_F1);
         text_puts(out, "<i");
-        if (isfinite(f1))
+        if (isfinite(f1)) {
             eval_charts_shade(out, f1);
-        else
+        } else {
             text_puts(out, " class=\"gone\"");
+        }
         text_puts(out, " title=\"");
         page_string(out, summary->row[s].label);
-        if (isfinite(f1))
+        if (isfinite(f1)) {
             text_printf(out, ": F1 %.2f", f1);
+        }
         text_puts(out, "\"></i>");
     }
     text_puts(out, "</div>");
@@ -308,29 +326,35 @@ static bool differs(const eval_summary *summary, size_t q) {
 static size_t series_to_show(const eval_summary *summary, size_t q) {
     for (size_t d = summary->n_differences; d-- > 0;) {
         const size_t base = summary->difference[d].base;
-        if (summary->series[base].record[q] && strcmp(summary->series[base].method, "infoflow") == 0)
+        if (summary->series[base].record[q] && strcmp(summary->series[base].method, "infoflow") == 0) {
             return base;
+        }
     }
-    for (size_t s = 0; s < summary->n_series; s++)
-        if (json_array_size(json_object_get(summary->series[s].record[q], "selected")))
+    for (size_t s = 0; s < summary->n_series; s++) {
+        if (json_array_size(json_object_get(summary->series[s].record[q], "selected"))) {
             return s;
+        }
+    }
     return 0;
 }
 
 static void add_answers(text *out, const eval_summary *summary, size_t q, const json_t *picture) {
     const size_t chosen = series_to_show(summary, q);
     text_puts(out, "<div class=\"wide\"><table class=\"answers\">\n<tr><th>method</th><th class=\"said\">answer</th><th>F1</th>");
-    if (summary->is_measured[EVAL_KL])
+    if (summary->is_measured[EVAL_KL]) {
         text_puts(out, "<th>KL</th><th>TOP-1</th>");
+    }
     text_puts(out, "<th>TTFT ms</th><th>recomputed</th>");
     text_puts(out, picture ? "<th>where</th></tr>\n" : "</tr>\n");
     for (size_t s = 0; s < summary->n_series; s++) {
         const json_t *record = summary->series[s].record[q];
-        if (!record)
+        if (!record) {
             continue;
+        }
         text_puts(out, "<tr><td><label>");
-        if (picture && json_is_object(json_array_get(json_object_get(picture, "v"), s)))
+        if (picture && json_is_object(json_array_get(json_object_get(picture, "v"), s))) {
             text_printf(out, "<input type=\"radio\" name=\"q%zu\" value=\"%zu\"%s> ", q, s, s == chosen ? " checked" : "");
+        }
         page_string(out, summary->row[s].label);
         text_puts(out, "</label></td><td class=\"said\" title=\"");
         page_string(out, string_of(record, "raw"));
@@ -344,8 +368,9 @@ static void add_answers(text *out, const eval_summary *summary, size_t q, const 
         }
         add_number(out, eval_measure_of(record, EVAL_TTFT), 0, "");
         add_number(out, eval_measure_of(record, EVAL_RECOMPUTED), 1, "%");
-        if (picture)
+        if (picture) {
             text_printf(out, "<td data-where=\"%zu\"></td>", s);
+        }
         text_puts(out, "</tr>\n");
     }
     text_puts(out, "</table></div>\n");
@@ -366,9 +391,11 @@ static void add_json(text *out, const json_t *object) {
 }
 
 static bool has_records(const eval_summary *summary, size_t q) {
-    for (size_t s = 0; s < summary->n_series; s++)
-        if (summary->series[s].record[q])
+    for (size_t s = 0; s < summary->n_series; s++) {
+        if (summary->series[s].record[q]) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -377,8 +404,9 @@ static iflow_status add_question(text *out, const eval_report *report, const eva
     json_t *picture = NULL;
     iflow_status status =
         drawn ? eval_picture_make(report->s->model, question, report->chunk_tokens, summary, q, head, &picture) : IFLOW_OK;
-    if (status != IFLOW_OK)
+    if (status != IFLOW_OK) {
         return status;
+    }
     text_printf(out, "<details class=\"q%s\"><summary><span>", differs(summary, q) ? " differs" : "");
     page_string(out, question->question);
     text_puts(out, "</span>");
@@ -406,19 +434,24 @@ static iflow_status add_question(text *out, const eval_report *report, const eva
 
 static iflow_status add_questions(text *out, const eval_report *report, const eval_summary *summary) {
     size_t n_shown = 0, n = 0, head = 0;
-    for (size_t q = 0; q < summary->n_questions; q++)
+    for (size_t q = 0; q < summary->n_questions; q++) {
         n += has_records(summary, q);
+    }
     text_puts(out, "<h2>Questions</h2>\n<p><label><input type=\"checkbox\" id=\"differ\"> only those whose F1 differs</label></p>\n");
-    if (n > MAX_QUESTIONS)
+    if (n > MAX_QUESTIONS) {
         text_printf(out, "<p class=\"note\">The first %d of %s.</p>\n", MAX_QUESTIONS, human_count(n));
-    if (n > MAX_PICTURES)
+    }
+    if (n > MAX_PICTURES) {
         text_printf(out, "<p class=\"note\">The first %d have their tokens drawn.</p>\n", MAX_PICTURES);
+    }
     for (size_t q = 0; q < summary->n_questions && n_shown < MAX_QUESTIONS; q++) {
-        if (!has_records(summary, q))
+        if (!has_records(summary, q)) {
             continue;
+        }
         const iflow_status status = add_question(out, report, summary, q, n_shown < MAX_PICTURES, &head);
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             return status;
+        }
         n_shown++;
     }
     return IFLOW_OK;

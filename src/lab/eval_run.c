@@ -29,42 +29,60 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
-    if (eval_is_chat(e))
+    if (eval_is_chat(e)) {
         text_puts(&out, " protocol=chat");
-    if (eval_is_chat(e) && !asking->system)
+    }
+    if (eval_is_chat(e) && !asking->system) {
         text_puts(&out, " system=own");
-    if (eval_is_chat(e) && asking->system && asking->system[0])
+    }
+    if (eval_is_chat(e) && asking->system && asking->system[0]) {
         text_printf(&out, " system=%016" PRIx64, eval_hash(asking->system));
-    if (eval_is_chat(e) && asking->instruction)
+    }
+    if (eval_is_chat(e) && asking->instruction) {
         text_printf(&out, " instruction=%016" PRIx64, eval_hash(asking->instruction));
-    if (asking->max_tokens != eval_default_tokens(e))
+    }
+    if (asking->max_tokens != eval_default_tokens(e)) {
         text_printf(&out, " max-tokens=%d", asking->max_tokens);
-    if (asking->temperature > 0)
+    }
+    if (asking->temperature > 0) {
         text_printf(&out, " temp=%.9g", asking->temperature);
-    if (asking->seed && (asking->temperature > 0 || v->method == IFLOW_METHOD_RANDOM))
+    }
+    if (asking->seed && (asking->temperature > 0 || v->method == IFLOW_METHOD_RANDOM)) {
         text_printf(&out, " seed=%" PRIu64, asking->seed);
-    if (question->text && chunk != session_chunk_tokens(&(common_options){0}))
+    }
+    if (question->text && chunk != session_chunk_tokens(&(common_options){0})) {
         text_printf(&out, " chunk=%zu", chunk);
-    if (e->common.exact) /* other arithmetic, and other chunks */
+    }
+    if (e->common.exact) { /* other arithmetic, and other chunks */
         text_puts(&out, " exact");
-    if (e->common.ctx && e->common.ctx != e->s.info.n_ctx_train) /* an answer ends where the context does */
+    }
+    if (e->common.ctx && e->common.ctx != e->s.info.n_ctx_train) { /* an answer ends where the context does */
         text_printf(&out, " ctx=%d", e->common.ctx);
-    if (e->shuffle)
+    }
+    if (e->shuffle) {
         text_printf(&out, " shuffle=%" PRIu64, e->shuffle);
-    if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0)
+    }
+    if (reuses && e->common.kv_type && strcmp(e->common.kv_type, "f16") != 0) {
         text_printf(&out, " kv-type=%s", e->common.kv_type);
-    if (reuses)
+    }
+    if (reuses) {
         text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
-    if (v->drift)
+    }
+    if (v->drift) {
         text_puts(&out, " drift");
-    if (v->correct)
+    }
+    if (v->correct) {
         text_printf(&out, " corrected=%.8s", e->s.corrected.id);
-    if (iflow_method_scores(v->method) && asking->coverage > 0)
+    }
+    if (iflow_method_scores(v->method) && asking->coverage > 0) {
         text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", asking->coverage, asking->min_ratio, asking->max_ratio);
-    if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7)
+    }
+    if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7) {
         text_printf(&out, " foreseen-share=%.9g", asking->foreseen_share);
-    if (looks && strcmp(asking->score_text, ask_options_default().score_text) != 0)
+    }
+    if (looks && strcmp(asking->score_text, ask_options_default().score_text) != 0) {
         text_printf(&out, " score-text=%s", asking->score_text);
+    }
     for (size_t i = 0; looks && i < asking->layers.n; i++) {
         const int layer = asking->layers.layer[i];
         text_printf(&out, "%s%d", i ? "," : " score-layers=", layer < 0 ? layer + e->s.info.n_layer : layer);
@@ -94,8 +112,9 @@ const json_t *eval_record_of(const eval *e, const eval_question *question, const
                           .distractors = e->distractors};
     const json_t *record = eval_records_find(&e->records, &key);
     free(settings);
-    if (e->fidelity && !json_object_get(record, "kl"))
+    if (e->fidelity && !json_object_get(record, "kl")) {
         return NULL;
+    }
     return is_verified(e, question, v) && !json_object_get(record, "agreement") ? NULL : record;
 }
 
@@ -132,8 +151,9 @@ int eval_open_contexts(eval *e) {
         options.behind = behind;
         options.foresee = foresee;
         const int result = needed ? session_new_context(&options, &e->s, &e->ctx[behind]) : CLI_OK;
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
     }
     return CLI_OK;
 }
@@ -145,23 +165,29 @@ static iflow_status prepare(eval *e, const eval_question *question, char **why) 
     iflow_ask_params params = e->params;
     params.question = question->question;
     iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = context_fits(&e->s, &e->common, &chunks, &params, why);
+    }
     size_t n_contexts = 0;
-    for (size_t c = 0; c < COUNT_OF(e->ctx); c++)
+    for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         n_contexts += e->ctx[c] != NULL;
+    }
     bool warm = true;
     const bool ahead = status == IFLOW_OK && context_is_kept(&e->s, &e->common, &chunks, n_contexts);
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
-        if (!e->ctx[c])
+        if (!e->ctx[c]) {
             continue;
+        }
         iflow_context_clear(e->ctx[c]);
-        if (status == IFLOW_OK && ahead)
+        if (status == IFLOW_OK && ahead) {
             status = document_chunks_prefill(&chunks, e->ctx[c]);
-        if (status == IFLOW_OK)
+        }
+        if (status == IFLOW_OK) {
             status = chunk_list_lay(&chunks, e->ctx[c]);
-        if (status == IFLOW_OK && !e->warm) /* what fails here fails below, where it is said of which method */
+        }
+        if (status == IFLOW_OK && !e->warm) { /* what fails here fails below, where it is said of which method */
             warm = warm_up(e, e->ctx[c], question) == IFLOW_OK && warm;
+        }
     }
     e->warm = e->warm || (status == IFLOW_OK && warm);
     chunk_list_free(&chunks);
@@ -188,8 +214,9 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
-        if (v->reorder)
+        if (v->reorder) {
             json_object_set_new(record, "order", report_order_json(answer));
+        }
     }
     json_object_set_new(record, "ratio", json_finite(v->ratio));
     json_object_set_new(record, "distractors", json_integer(e->distractors));
@@ -210,16 +237,19 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "kl", json_finite(like->kl));
         json_object_set_new(record, "top1", json_finite(like->top1));
     }
-    if (checked->verified)
+    if (checked->verified) {
         verdict_json(record, checked);
+    }
     json_object_set_new(record, "tokens", report_tokens_json(answer));
-    if (answer->n_corrected)
+    if (answer->n_corrected) {
         json_object_set_new(record, "correction_held", json_finite(answer->correction_held));
+    }
     json_object_set_new(record, "timings_ms", report_timings_json(answer));
     json_object_set_new(record, "selected", report_selected_json(answer));
     int result = report_dump(record, e->out);
-    if (result == CLI_OK)
+    if (result == CLI_OK) {
         eval_records_add(&e->records, record);
+    }
     json_decref(record);
     free(settings);
     free(extracted);
@@ -281,11 +311,13 @@ static iflow_status replay_full(eval *e, const eval_variant *v, float **logits) 
  * were computed in the same way. */
 static iflow_status ask_full(eval *e, const eval_question *question) {
     eval_variant full = {.method = IFLOW_METHOD_FULL, .ratio = 1};
-    while (!e->ctx[full.behind]) /* full prefill uses no chunk: any context will do */
+    while (!e->ctx[full.behind]) { /* full prefill uses no chunk: any context will do */
         full.behind++;
+    }
     iflow_status status = e->full ? IFLOW_OK : ask(e, question, &full, &e->full);
-    if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted())
+    if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted()) {
         status = replay_full(e, &full, &e->full_logits);
+    }
     if (status != IFLOW_OK) { /* nothing is compared with numbers that were not computed */
         free(e->full_logits);
         e->full_logits = NULL;
@@ -297,11 +329,13 @@ static iflow_status ask_full(eval *e, const eval_question *question) {
 static iflow_status measure_fidelity(eval *e, const eval_variant *v, iflow_fidelity *out) {
     float *logits = NULL;
     *out = e->full->n_generated ? (iflow_fidelity){0, 1, e->full->n_generated} : (iflow_fidelity){NAN, NAN, 0};
-    if (e->full->n_generated == 0 || v->method == IFLOW_METHOD_FULL)
+    if (e->full->n_generated == 0 || v->method == IFLOW_METHOD_FULL) {
         return IFLOW_OK;
+    }
     const iflow_status status = replay_full(e, v, &logits);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         *out = iflow_fidelity_of(e->full_logits, logits, e->full->n_generated, (size_t)e->s.info.n_vocab);
+    }
     free(logits);
     return status;
 }
@@ -314,10 +348,11 @@ static bool goes_on(iflow_status status) {
 static bool give_up(eval *e, const eval_question *question, const char *method, iflow_status status, const char *why) {
     char *what =
         text_format("%s:%zu: question %s%s%s", e->data.path, question->line, question->id, method ? ", " : "", method ? method : "");
-    if (why)
+    if (why) {
         cli_error("%s: %s", what, why);
-    else
+    } else {
         cli_failed(status, what);
+    }
     free(what);
     e->n_failed++;
     return document_is_at_fault(status);
@@ -330,12 +365,15 @@ static bool run_variant(eval *e, const eval_question *question, const eval_varia
     iflow_fidelity like = {0};
     verdict checked = {0};
     iflow_status status = e->fidelity ? ask_full(e, question) : IFLOW_OK;
-    if (goes_on(status) && !(e->fidelity && v->method == IFLOW_METHOD_FULL))
+    if (goes_on(status) && !(e->fidelity && v->method == IFLOW_METHOD_FULL)) {
         status = ask(e, question, v, &own);
-    if (goes_on(status) && e->fidelity)
+    }
+    if (goes_on(status) && e->fidelity) {
         status = measure_fidelity(e, v, &like);
-    if (goes_on(status) && is_verified(e, question, v)) /* last: it prefills the context anew */
+    }
+    if (goes_on(status) && is_verified(e, question, v)) { /* last: it prefills the context anew */
         status = verify(e, question, v, own, &checked);
+    }
     if (cli_interrupted()) { /* an answer cut short is no measurement */
         go_on = false;
     } else if (status != IFLOW_OK) {
@@ -351,24 +389,27 @@ static bool run_variant(eval *e, const eval_question *question, const eval_varia
 bool eval_run_question(eval *e, const eval_question *question) {
     bool prepared = false, go_on = true;
     for (size_t v = 0; v < e->n_variants && go_on; v++) {
-        if (is_done(e, question, &e->variant[v]))
+        if (is_done(e, question, &e->variant[v])) {
             continue;
+        }
         show_progress(e, question, &e->variant[v]);
         const double start = now_seconds();
         char *why = NULL;
         const iflow_status status = prepared ? IFLOW_OK : prepare(e, question, &why);
         prepared = true;
-        if (cli_interrupted())
+        if (cli_interrupted()) {
             go_on = false;
-        else if (status == IFLOW_OK)
+        } else if (status == IFLOW_OK) {
             go_on = run_variant(e, question, &e->variant[v]);
-        else
+        } else {
             go_on = give_up(e, question, NULL, status, why);
+        }
         free(why);
         e->n_asked++;
         e->asking_seconds += now_seconds() - start;
-        if (status != IFLOW_OK)
+        if (status != IFLOW_OK) {
             break; /* the others would fail alike */
+        }
     }
     iflow_answer_free(e->full);
     free(e->full_logits);

@@ -10,11 +10,13 @@
 static int parse_ratios(const command_usage *usage, const char *ratios, double ratio[EVAL_MAX_RATIOS], size_t *n) {
     for (const char *at = ratios; *n < EVAL_MAX_RATIOS;) {
         const size_t length = strcspn(at, ",");
-        if (!parse_number(at, length, 0, 1, &ratio[*n]))
+        if (!parse_number(at, length, 0, 1, &ratio[*n])) {
             break;
+        }
         ++*n;
-        if (!at[length])
+        if (!at[length]) {
             return CLI_OK;
+        }
         at += length + 1;
     }
     return options_wrong(usage, "--ratio takes numbers from 0 to 1 separated by commas, at most %d of them, not '%s'", EVAL_MAX_RATIOS,
@@ -44,30 +46,35 @@ static int set(eval_variant *v, const char *word) {
         v->behind = usual ? common_options_default().behind : alone ? 0 : word[7] - '0';
         return WORD_CHUNKS;
     }
-    if (iflow_score_from_name(word, &v->score) == IFLOW_OK)
+    if (iflow_score_from_name(word, &v->score) == IFLOW_OK) {
         return WORD_SCORE;
+    }
     return iflow_geometry_from_name(word, &v->geometry) == IFLOW_OK ? WORD_GEOMETRY : WORD_UNKNOWN;
 }
 
 /* Whether a word can make a difference to a method. */
 static bool matters(int what, iflow_method method) {
-    if (what <= WORD_REORDER)
+    if (what <= WORD_REORDER) {
         return iflow_method_looks(method);
+    }
     return method != IFLOW_METHOD_FULL && (what != WORD_DRIFT || method != IFLOW_METHOD_NONE);
 }
 
 /* Takes a word of a method's; said: the words before it, by what they set. */
 static int take_word(const command_usage *usage, const char *item, const char *word, const char *said[WORDS], eval_variant *v) {
     const int what = set(v, word);
-    if (what == WORD_UNKNOWN)
+    if (what == WORD_UNKNOWN) {
         return options_wrong(usage,
                              "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
                              "reorder, drift, nodrift, corrected, uncorrected, alone and behind=1 to behind=%d",
                              word, item, IFLOW_MAX_BEHIND);
-    if (!matters(what, v->method))
+    }
+    if (!matters(what, v->method)) {
         return options_wrong(usage, "--methods: '%s' makes no difference to %s; leave it out", word, item);
-    if (said[what] && strcmp(said[what], word) != 0)
+    }
+    if (said[what] && strcmp(said[what], word) != 0) {
         return options_wrong(usage, "--methods: '%s' and '%s' of %s exclude one another", said[what], word, item);
+    }
     said[what] = word;
     return CLI_OK;
 }
@@ -93,35 +100,43 @@ static bool same(const eval_variant *a, const eval_variant *b) {
 
 static void add(eval_variant variant[EVAL_MAX_VARIANTS], size_t *n, const eval_variant *v) {
     size_t i = 0;
-    while (i < *n && !same(&variant[i], v))
+    while (i < *n && !same(&variant[i], v)) {
         i++;
-    if (i == *n)
+    }
+    if (i == *n) {
         variant[(*n)++] = *v;
+    }
 }
 
 /* One item of --methods: a name, perhaps a colon and words joined by '+'. */
 static int parse_method(const command_usage *usage, char *item, const char *drift, const iflow_correction_info *corrected,
                         eval_variant *v) {
     char *words = strchr(item, ':');
-    if (words)
+    if (words) {
         *words++ = '\0';
-    if (iflow_method_from_name(item, &v->method) != IFLOW_OK)
+    }
+    if (iflow_method_from_name(item, &v->method) != IFLOW_OK) {
         return options_wrong(usage, "--methods takes names separated by commas: %s", iflow_error_message());
+    }
     v->drift = strcmp(drift, "on") == 0 || (strcmp(drift, "auto") == 0 && iflow_method_drifts(v->method));
     v->correct = iflow_method_drifts(v->method);
     const char *said[WORDS] = {0};
     for (char *word = words, *next; word; word = next) {
         next = strchr(word, '+');
-        if (next)
+        if (next) {
             *next++ = '\0';
+        }
         const int result = take_word(usage, item, word, said, v);
-        if (result != CLI_OK)
+        if (result != CLI_OK) {
             return result;
+        }
     }
-    if (!corrected || !said[WORD_CORRECT] || !v->correct)
+    if (!corrected || !said[WORD_CORRECT] || !v->correct) {
         return CLI_OK;
-    if (!corrected->id[0])
+    }
+    if (!corrected->id[0]) {
         return options_wrong(usage, "--methods: there is no correction for %s; `infoflow learn` makes one, --correction names one", item);
+    }
     if (v->behind != corrected->behind) {
         char *chunks = common_chunks(corrected->behind);
         const int result = options_wrong(usage, "--methods: %s cannot be corrected: the correction is for chunks %s", item, chunks);

@@ -63,20 +63,23 @@ static bool is_quote(uint32_t c) {
 /* The Unicode tables of libc, whatever the user's locale. Without that locale only ASCII is lowered. */
 static locale_t unicode(void) {
     static locale_t locale;
-    if (!locale)
+    if (!locale) {
         locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+    }
     return locale;
 }
 
 static uint32_t lower(uint32_t c) {
-    if (c < 0x80)
+    if (c < 0x80) {
         return (uint32_t)tolower((int)c);
+    }
     return c < RAW_BYTE && unicode() ? (uint32_t)towlower_l((wint_t)c, unicode()) : c;
 }
 
 static bool is_word(uint32_t c) {
-    if (c < 0x80)
+    if (c < 0x80) {
         return isalnum((int)c) || c == '_';
+    }
     return c >= RAW_BYTE || !unicode() || iswalnum_l((wint_t)c, unicode());
 }
 
@@ -90,14 +93,17 @@ typedef struct span {
 static span trim(span s, bool (*drop)(uint32_t)) {
     while (s.at < s.end) {
         const char *next = s.at;
-        if (!drop(decode(&next)))
+        if (!drop(decode(&next))) {
             break;
+        }
         s.at = next;
     }
     const char *keep = s.at;
-    for (const char *p = s.at; p < s.end;)
-        if (!drop(decode(&p)))
+    for (const char *p = s.at; p < s.end;) {
+        if (!drop(decode(&p))) {
             keep = p;
+        }
+    }
     s.end = keep;
     return s;
 }
@@ -123,8 +129,9 @@ static span until_separator(span s, const char **next) {
 }
 
 static bool starts_word(span s, const char *word) {
-    if (!starts(s, word))
+    if (!starts(s, word)) {
         return false;
+    }
     const char *behind = s.at + strlen(word);
     return behind == s.end || !is_word(decode(&behind));
 }
@@ -133,15 +140,17 @@ char *f1_extract(const char *generated) {
     span s = trim((span){generated, generated + strlen(generated)}, is_space);
     static const char *const prefix[] = {"answer:", "final answer:", "the answer is"};
     for (size_t i = 0; i < sizeof prefix / sizeof prefix[0]; i++) {
-        if (!starts(s, prefix[i]))
+        if (!starts(s, prefix[i])) {
             continue;
+        }
         s.at += strlen(prefix[i]);
         s = trim(s, is_space);
         break;
     }
     const char *line_end = memchr(s.at, '\n', (size_t)(s.end - s.at));
-    if (line_end)
+    if (line_end) {
         s.end = line_end;
+    }
     s = trim(s, is_space);
 
     span piece = {s.end, s.end};
@@ -154,10 +163,11 @@ char *f1_extract(const char *generated) {
         }
     }
     piece = trim(trim(piece, is_quote), is_space);
-    if (starts_word(piece, "yes"))
+    if (starts_word(piece, "yes")) {
         piece.end = piece.at + 3;
-    else if (starts_word(piece, "no"))
+    } else if (starts_word(piece, "no")) {
         piece.end = piece.at + 2;
+    }
     return strndup(piece.at, (size_t)(piece.end - piece.at));
 }
 
@@ -178,8 +188,9 @@ char *f1_normalise(const char *string) {
     char *to = lowered;
     for (const char *p = string; *p;) {
         uint32_t c = decode(&p);
-        if (c < 0x80 && ispunct((int)c))
+        if (c < 0x80 && ispunct((int)c)) {
             continue;
+        }
         to = encode(to, lower(c));
     }
     *to = '\0';
@@ -191,17 +202,20 @@ char *f1_normalise(const char *string) {
         const char *start = p;
         uint32_t c = decode(&p);
         if (is_space(c)) {
-            if (!space)
+            if (!space) {
                 *to++ = ' ';
+            }
             space = true;
             continue;
         }
         if (is_word(c)) {
-            for (const char *q = p; *q && is_word(decode(&q));)
+            for (const char *q = p; *q && is_word(decode(&q));) {
                 p = q;
+            }
             if (is_article(start, (size_t)(p - start))) {
-                if (!space)
+                if (!space) {
                     *to++ = ' ';
+                }
                 space = true;
                 continue;
             }
@@ -210,8 +224,9 @@ char *f1_normalise(const char *string) {
         to += p - start;
         space = false;
     }
-    if (to > out && to[-1] == ' ')
+    if (to > out && to[-1] == ' ') {
         to--;
+    }
     *to = '\0';
     free(lowered);
     return out;
@@ -229,16 +244,19 @@ static int compare_words(const void *a, const void *b) {
 /* Splits a normalised string in place, sorted. */
 static bool split(char *string, words *out) {
     size_t n = 0;
-    for (const char *p = string; *p; p++)
+    for (const char *p = string; *p; p++) {
         n += *p == ' ';
+    }
     out->word = calloc(n + 1, sizeof *out->word);
-    if (!out->word)
+    if (!out->word) {
         return false;
+    }
     for (char *p = string; *p;) {
         out->word[out->n++] = p;
         p += strcspn(p, " ");
-        if (*p)
+        if (*p) {
             *p++ = '\0';
+        }
     }
     qsort(out->word, out->n, sizeof *out->word, compare_words);
     return true;
@@ -248,8 +266,9 @@ double f1_score(const char *answer, const char *gold) {
     double result = -1;
     char *a = f1_normalise(answer), *g = f1_normalise(gold);
     words wa = {0}, wg = {0};
-    if (!a || !g || !split(a, &wa) || !split(g, &wg))
+    if (!a || !g || !split(a, &wa) || !split(g, &wg)) {
         goto cleanup;
+    }
     if (wa.n == 0 || wg.n == 0) {
         result = wa.n == wg.n ? 1 : 0;
         goto cleanup;
@@ -274,8 +293,9 @@ double f1_best(const char *answer, const char *const *gold, size_t n) {
     double best = 0;
     for (size_t i = 0; i < n; i++) {
         double f1 = f1_score(answer, gold[i]);
-        if (f1 < 0)
+        if (f1 < 0) {
             return f1;
+        }
         best = f1 > best ? f1 : best;
     }
     return best;
@@ -300,8 +320,9 @@ static bool stands_in(const char *string, const char *in) {
     while (n && *in) {
         if (strncmp(in, string, n) == 0 && !joins(before, first)) {
             const char *behind = in + n;
-            if (!*behind || !joins(last, decode(&behind)))
+            if (!*behind || !joins(last, decode(&behind))) {
                 return true;
+            }
         }
         before = decode(&in);
     }

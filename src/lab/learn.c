@@ -114,28 +114,36 @@ int lab_learn(int argc, char **argv) {
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO)
+    if (result != OPTIONS_GO) {
         return result;
-    if (first == argc)
+    }
+    if (first == argc) {
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
+    }
+    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
         return result;
-    if (l.output && (result = output_check("--output", l.output, OUTPUT_CORRECTION)) != CLI_OK)
+    }
+    if (l.output && (result = output_check("--output", l.output, OUTPUT_CORRECTION)) != CLI_OK) {
         return result;
+    }
     char *path = NULL;
     result = session_load_model(&usage, &l.common, &l.s);
     if (result == CLI_OK) {
         path = l.output ? text_format("%s", l.output) : session_config_path("corrections", l.s.info.fingerprint, "gguf");
-        if (!path)
+        if (!path) {
             result =
                 options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
+        }
     }
-    if (result == CLI_OK && !l.output)
+    if (result == CLI_OK && !l.output) {
         result = output_check("--output", path, OUTPUT_CORRECTION);
-    if (result == CLI_OK) /* chunks as `ask` will want them */
+    }
+    if (result == CLI_OK) { /* chunks as `ask` will want them */
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
-    if (result == CLI_OK)
+    }
+    if (result == CLI_OK) {
         result = document_chunks_read(l.s.model, session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
+    }
     if (result == CLI_OK) {
         progress_start(l.common.quiet);
         result = learn(&l, path);

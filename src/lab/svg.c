@@ -33,19 +33,22 @@ static svg_axis log_axis(double low, double high) {
     const int first = (int)floor(log10(axis.low)), last = (int)floor(log10(axis.high));
     /* Over many powers of ten the ticks at 2 and 5 would crowd. */
     const size_t n_times = last - first < 4 ? COUNT_OF(times) : 1;
-    for (int power = first; power <= last; power++)
+    for (int power = first; power <= last; power++) {
         for (size_t t = 0; t < n_times; t++) {
             const double tick = times[t] * pow(10, power);
-            if (tick >= axis.low && tick <= axis.high && axis.n_ticks < COUNT_OF(axis.tick))
+            if (tick >= axis.low && tick <= axis.high && axis.n_ticks < COUNT_OF(axis.tick)) {
                 axis.tick[axis.n_ticks++] = tick;
+            }
         }
+    }
     axis.digits = first < 0 ? -first : 0;
     return axis;
 }
 
 svg_axis svg_axis_of(double low, double high, bool log) {
-    if (log && low > 0)
+    if (log && low > 0) {
         return log_axis(low, high);
+    }
     if (high - low < 1e-9 * fmax(1, fabs(high))) { /* a single value gets room around it */
         const double room = fmax(1e-3, fabs(low) * 0.2);
         low = low >= 0 ? fmax(0, low - room) : low - room;
@@ -54,15 +57,17 @@ svg_axis svg_axis_of(double low, double high, bool log) {
     const double step = nice_step((high - low) / 6);
     svg_axis axis = {.low = floor(low / step + 1e-9) * step, .high = ceil(high / step - 1e-9) * step};
     axis.digits = step < 1 ? (int)ceil(-log10(step) - 1e-9) : 0;
-    for (double tick = axis.low; tick <= axis.high + step / 2 && axis.n_ticks < COUNT_OF(axis.tick); tick += step)
+    for (double tick = axis.low; tick <= axis.high + step / 2 && axis.n_ticks < COUNT_OF(axis.tick); tick += step) {
         axis.tick[axis.n_ticks++] = fabs(tick) < step / 2 ? 0 : tick;
+    }
     return axis;
 }
 
 void svg_axis_end(svg_axis *axis, double high) {
     axis->high = high;
-    while (axis->n_ticks && axis->tick[axis->n_ticks - 1] > high)
+    while (axis->n_ticks && axis->tick[axis->n_ticks - 1] > high) {
         axis->n_ticks--;
+    }
 }
 
 static double share_of(const svg_axis *axis, double value) {
@@ -107,10 +112,11 @@ void svg_plot_end(svg_plot *plot) {
 void svg_mark(text *out, size_t shape, double x, double y) {
     static const char *const path[SVG_SHAPES - 1] = {"m-4.6 -4.6h9.2v9.2h-9.2z", "m0 -6l6 10.2h-12z", "m0 -6.2l6.2 6.2l-6.2 6.2l-6.2 -6.2z",
                                                      "m0 6l6 -10.2h-12z", "m-2 -6h4v4h4v4h-4v4h-4v-4h-4v-4h4z"};
-    if (shape % SVG_SHAPES == 0)
+    if (shape % SVG_SHAPES == 0) {
         text_printf(out, "<circle class=\"mark\" cx=\"%.1f\" cy=\"%.1f\" r=\"5\"/>", x, y);
-    else
+    } else {
         text_printf(out, "<path class=\"mark\" d=\"M%.1f %.1f%s\"/>", x, y, path[shape % SVG_SHAPES - 1]);
+    }
 }
 
 void svg_whisker(const svg_plot *plot, double x, double low, double high) {
@@ -118,17 +124,20 @@ void svg_whisker(const svg_plot *plot, double x, double low, double high) {
 }
 
 void svg_take(svg_plot *plot, double x, double y) {
-    if (plot->n_taken < COUNT_OF(plot->taken))
+    if (plot->n_taken < COUNT_OF(plot->taken)) {
         plot->taken[plot->n_taken++] = (svg_box){x - 5, y - 5, x + 5, y + 5};
+    }
 }
 
 static bool is_free(const svg_plot *plot, const svg_box *box) {
-    if (box->x0 < plot->inside.x0 || box->x1 > plot->inside.x1 || box->y0 < plot->inside.y0 || box->y1 > plot->inside.y1)
+    if (box->x0 < plot->inside.x0 || box->x1 > plot->inside.x1 || box->y0 < plot->inside.y0 || box->y1 > plot->inside.y1) {
         return false;
+    }
     for (size_t i = 0; i < plot->n_taken; i++) {
         const svg_box *other = &plot->taken[i];
-        if (box->x0 < other->x1 && other->x0 < box->x1 && box->y0 < other->y1 && other->y0 < box->y1)
+        if (box->x0 < other->x1 && other->x0 < box->x1 && box->y0 < other->y1 && other->y0 < box->y1) {
             return false;
+        }
     }
     return true;
 }
@@ -141,8 +150,9 @@ bool svg_label(svg_plot *plot, double x, double y, const char *label) {
                  {9, -6},  {-9 - width, -6},  {14, -28}, {-14 - width, -28}, {14, 16},          {-14 - width, 16}};
     for (size_t i = 0; i < COUNT_OF(place) && plot->n_taken < COUNT_OF(plot->taken); i++) {
         const svg_box box = {x + place[i].dx, y + place[i].dy, x + place[i].dx + width, y + place[i].dy + height};
-        if (!is_free(plot, &box))
+        if (!is_free(plot, &box)) {
             continue;
+        }
         plot->taken[plot->n_taken++] = box;
         text_printf(plot->out, "<text class=\"label\" x=\"%.1f\" y=\"%.1f\">", box.x0, box.y1 - 3);
         page_string(plot->out, label);

@@ -36,12 +36,14 @@ stats_mean stats_bootstrap(const double *value, size_t n) {
     static _Thread_local double mean[STATS_RESAMPLES]; /* too much for a small stack */
     double sum = 0;
     uint64_t state = SEED;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         sum += value[i];
+    }
     for (size_t b = 0; b < STATS_RESAMPLES; b++) {
         double resampled = 0;
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
             resampled += value[iflow_random_below(&state, n)];
+        }
         mean[b] = resampled / (double)n;
     }
     stats_sort(mean, STATS_RESAMPLES);
