@@ -9,132 +9,156 @@
 
 #include <string.h>
 
-int cli_ask(int argc, char **argv) {
-    common_options common = common_options_asking();
-    ask_options asking = ask_options_default();
-    profile_options profiling = {0};
-    gate checking = gate_default();
-    const char *question = NULL, *html = NULL;
-    bool json = false, scores = false;
-    const command_usage usage = {
-        "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
-        "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
-        "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
-        "computed and kept there. Files in a directory that are not text are skipped with a note. The answer goes to standard\n"
-        "output as it comes, the report to standard error.",
-        "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
+static const command_usage usage = {
+    "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
+    "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
+    "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
+    "computed and kept there. Files in a directory that are not text are skipped with a note. The answer goes to standard\n"
+    "output as it comes, the report to standard error.",
+    "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
+
+typedef struct ask {
+    common_options common;
+    ask_options asking;
+    profile_options profiling;
+    gate checking;
+    const char *question, *html;
+    bool json, scores;
+    session s;
+    context_documents documents;
+    profile found;
+} ask;
+
+static int parse_options(ask *a, int argc, char **argv, int *first) {
     const option_spec spec[] = {
-        OPTION_ROW_MODEL(common),
-        OPTION_ROW_STORE(common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
-        {'q', "question", "QUESTION", OPTION_TEXT, &question, 0, 0, "the question"},
+        OPTION_ROW_MODEL(a->common),
+        OPTION_ROW_STORE(a->common),
+        {'\0', "no-store", NULL, OPTION_FLAG, &a->common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
+        {'q', "question", "QUESTION", OPTION_TEXT, &a->question, 0, 0, "the question"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_ASKING(asking),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_CORRECTION(common),
-        OPTION_ROWS_VERIFY(checking, VERIFY_AGAIN),
+        OPTION_ROWS_ASKING(a->asking),
+        OPTION_ROWS_PROFILE(a->profiling),
+        OPTION_ROW_CORRECTION(a->common),
+        OPTION_ROWS_VERIFY(a->checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
-        {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object, and nothing else"},
-        {'\0', "scores", NULL, OPTION_FLAG, &scores, 0, 0, "with --json: the score of every position as well"},
-        {'\0', "html", "FILE", OPTION_TEXT, &html, 0, 0, "write a page with the context shaded by score"},
-        OPTION_ROWS_OUTPUT(common),
+        {'\0', "json", NULL, OPTION_FLAG, &a->json, 0, 0, "print one JSON object, and nothing else"},
+        {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: the score of every position as well"},
+        {'\0', "html", "FILE", OPTION_TEXT, &a->html, 0, 0, "write a page with the context shaded by score"},
+        OPTION_ROWS_OUTPUT(a->common),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
-        OPTION_ROW_CUT(common),
-        OPTION_ROW_KV_TYPE(common),
-        OPTION_ROWS_PREFILL(common),
-        OPTION_ROW_MAX_SIZE(common),
-        OPTION_ROWS_ENGINE(common),
+        OPTION_ROW_CUT(a->common),
+        OPTION_ROW_KV_TYPE(a->common),
+        OPTION_ROWS_PREFILL(a->common),
+        OPTION_ROW_MAX_SIZE(a->common),
+        OPTION_ROWS_ENGINE(a->common),
         {0}};
-    int first = 0;
-    int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO) {
-        return result;
+    return options_parse(&usage, spec, argc, argv, first);
+}
+
+static int check_options(const ask *a, char **operands, size_t n_operands) {
+    int result = CLI_OK;
+    if (!a->question || is_blank(a->question, strlen(a->question))) {
+        return options_wrong(&usage, a->question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
     }
-    if (!question || is_blank(question, strlen(question))) {
-        return options_wrong(&usage, question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
-    }
-    if (first == argc) {
+    if (!n_operands) {
         return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
     }
-    if (scores && !json) {
+    if (a->scores && !a->json) {
         return options_wrong(&usage, "--scores goes with --json");
     }
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
+    if ((result = sources_check(&usage, operands, n_operands)) != CLI_OK) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(asking.method, &method); /* one of the choices */
-    if ((result = ask_options_check(&usage, &asking, &common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
-        (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK)) {
+    iflow_method_from_name(a->asking.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &a->asking, &a->common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &a->checking, a->asking.method)) != CLI_OK ||
+        (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
     }
-    for (int i = first; html && i < argc; i++) { /* an earlier page, too, may have been written on since */
-        if (same_place(argv[i], html)) {
-            cli_error("--html %s is a document of this question: give the page a file of its own", html);
+    for (size_t i = 0; a->html && i < n_operands; i++) { /* an earlier page, too, may have been written on since */
+        if (same_place(operands[i], a->html)) {
+            cli_error("--html %s is a document of this question: give the page a file of its own", a->html);
             return CLI_FAILED;
         }
     }
+    return CLI_OK;
+}
 
-    session s = {0};
-    context_documents documents = {0};
-    profile found = {0};
+/* What is said of an answer once it was streamed: JSON, the report, and the page. */
+static int report(const ask *a, stream *out, const iflow_answer *answer, const verdict *checked) {
+    int result = CLI_OK;
+    if (a->json) {
+        json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
+        verdict_json(object, checked);
+        profile_json(object, &a->found);
+        result = report_dump(object, stdout);
+        json_decref(object);
+    } else if (!out->last) {
+        stream_end(out); /* an empty answer is a line, too */
+    }
+    if (!a->json && !a->common.quiet) {
+        report_print(stderr, &a->s, answer);
+        if (a->checking.share > 0) {
+            verdict_print(stderr, checked, answer);
+        }
+        profile_print(stderr, &a->found);
+    }
+    /* Looked at again: a file may have come there while the answer was made. */
+    if (a->html && (output_check("--html", a->html, OUTPUT_PAGE) != CLI_OK ||
+                    html_write(a->html, &a->s, &a->documents, a->question, answer) != CLI_OK)) {
+        result = CLI_FAILED;
+    }
+    return result;
+}
+
+/* The documents are in the context. */
+static int answer_question(ask *a, iflow_ask_params *params) {
+    stream out = {.silent = a->json};
     verdict checked = {0};
     iflow_answer *answer = NULL;
-    stream out = {.silent = json};
-    iflow_ask_params params;
-    iflow_status status = IFLOW_OK;
-    result = profile_open_session(&usage, &profiling, &common, &asking, &s, &found);
-    if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK) {
-        result = cli_failed(status, NULL);
+    if (!a->common.quiet) {
+        profile_warn(&a->found, &a->asking);
     }
-    if (result == CLI_OK) {
-        result = context_documents_add(&s, &common, asking.jsonl, argv + first, (size_t)(argc - first), &documents);
-    }
-    if (result != CLI_OK) {
-        goto cleanup;
-    }
-
-    if (!common.quiet) {
-        profile_warn(&found, &asking);
-    }
-    params.question = question;
-    params.on_text = stream_text;
-    params.user = &out;
-    stream_waiting(&documents, common.quiet);
-    status = gate_ask(&checking, s.ctx, &params, common.quiet, &answer, &checked);
+    params->question = a->question;
+    params->on_text = stream_text;
+    params->user = &out;
+    stream_waiting(&a->documents, a->common.quiet);
+    const iflow_status status = gate_ask(&a->checking, a->s.ctx, params, a->common.quiet, &answer, &checked);
     progress_end();
     if (out.last) {
         stream_end(&out);
     }
+    const int result = status == IFLOW_OK ? report(a, &out, answer, &checked) : cli_failed(status, NULL);
+    iflow_answer_free(answer);
+    return result;
+}
+
+int cli_ask(int argc, char **argv) {
+    ask a = {.common = common_options_asking(), .asking = ask_options_default(), .checking = gate_default()};
+    iflow_ask_params params;
+    int first = 0, result = parse_options(&a, argc, argv, &first);
+    if (result != OPTIONS_GO) {
+        return result;
+    }
+    char **operands = argv + first;
+    const size_t n_operands = (size_t)(argc - first);
+    if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
+        return result;
+    }
+    result = profile_open_session(&usage, &a.profiling, &a.common, &a.asking, &a.s, &a.found);
+    const iflow_status status = result == CLI_OK ? ask_options_params(&a.asking, &a.s.info, &params) : IFLOW_OK;
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
-        goto cleanup;
     }
-    if (json) {
-        json_t *object = report_json(&s, &documents, question, answer, scores);
-        verdict_json(object, &checked);
-        profile_json(object, &found);
-        result = report_dump(object, stdout);
-        json_decref(object);
-    } else if (!out.last) {
-        stream_end(&out); /* an empty answer is a line, too */
+    if (result == CLI_OK) {
+        result = context_documents_add(&a.s, &a.common, a.asking.jsonl, operands, n_operands, &a.documents);
     }
-    if (!json && !common.quiet) {
-        report_print(stderr, &s, answer);
-        if (checking.share > 0) {
-            verdict_print(stderr, &checked, answer);
-        }
-        profile_print(stderr, &found);
+    if (result == CLI_OK) {
+        result = answer_question(&a, &params);
     }
-    /* Looked at again: a file may have come there while the answer was made. */
-    if (html && (output_check("--html", html, OUTPUT_PAGE) != CLI_OK || html_write(html, &s, &documents, question, answer) != CLI_OK)) {
-        result = CLI_FAILED;
-    }
-cleanup:
-    iflow_answer_free(answer);
-    context_documents_free(&documents);
-    profile_free(&found);
-    session_close(&s);
+    context_documents_free(&a.documents);
+    profile_free(&a.found);
+    session_close(&a.s);
     return cli_finish(result);
 }

@@ -330,84 +330,103 @@ static int processors(void) {
     return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
 }
 
+static const command_usage usage = {
+    "bench", "-m MODEL [OPTION]...",
+    "Measures infoflow against libllama, with the same weights, tokens and threads: for each length the time to first\n"
+    "token of libllama's full prefill, ours, infoflow from a warm and from a cold store, and no recompute, in turns\n"
+    "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then decoding at\n"
+    "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each once, alone, none stored), and\n"
+    "model load. libllama runs with flash attention on or off, whichever is faster. Nothing else should run meanwhile.",
+    "  infoflow bench -m model.gguf --lengths 2048,8192 --svg ttft.svg"};
+
+/* What the command line has besides what a bench is. */
+typedef struct bench_options {
+    common_options common;
+    const char *lengths, *only, *svg;
+    bool json;
+} bench_options;
+
+static int parse_options(bench *b, bench_options *o, int argc, char **argv, int *first) {
+    const option_spec spec[] = {
+        OPTION_ROW_MODEL(o->common),
+        {'c', "lengths", "N,...", OPTION_TEXT, &o->lengths, 0, 0,
+         "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
+        {'\0', "chunk", "N", OPTION_INT, &b->chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
+        OPTION_ROWS_BEHIND(o->common),
+        {'\0', "correction", "FILE|none", OPTION_TEXT, &b->correction, 0, 0,
+         "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
+        OPTION_ROW_EXACT(o->common),
+        {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
+        {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},
+        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
+        {'\0', "text", "FILE", OPTION_TEXT, &b->text, 0, 0, "text of the documents (default: made up, always the same)"},
+        {'s', "store", "DIR", OPTION_TEXT, &o->common.store, 0, 0,
+         "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
+        {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
+         "threads of both (default: the processors this process may use)"},
+        {'\0', "device", "auto|cpu", OPTION_CHOICE, &b->device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
+        {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},
+        {'\0', "svg", "FILE", OPTION_TEXT, &o->svg, 0, 0, "also write a chart: time to first token against length"},
+        OPTION_ROWS_OUTPUT(o->common),
+        {0}};
+    return options_parse(&usage, spec, argc, argv, first);
+}
+
+/* Options that do not go together, and what follows from those that were given. */
+static int settle_options(bench *b, const bench_options *o) {
+    int result = CLI_OK;
+    for (size_t i = 0; !o->lengths && i < COUNT_OF(default_length); i++) {
+        b->length[b->n_lengths++] = default_length[i];
+    }
+    if ((o->lengths && (result = parse_lengths(&usage, o->lengths, b)) != CLI_OK) ||
+        (result = parse_parts(&usage, o->only ? o->only : "ttft,ingest,decode,load,memory", &b->parts)) != CLI_OK) {
+        return result;
+    }
+    if (o->svg && !(b->parts & BENCH_TTFT)) {
+        return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
+    }
+    if (o->svg && (result = output_check("--svg", o->svg, OUTPUT_CHART)) != CLI_OK) {
+        return result;
+    }
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
+        if (o->lengths) {
+            return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
+        }
+        b->n_lengths = 0;
+    }
+    b->model = o->common.model ? o->common.model : environment("INFOFLOW_MODEL");
+    if (!b->model) {
+        return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
+    }
+    if (b->correction && strcmp(b->correction, "none") == 0) {
+        b->correction = NULL;
+    }
+    const char *temporary = environment("TMPDIR");
+    b->place = o->common.store ? o->common.store : temporary ? temporary : "/tmp";
+    b->quiet = o->common.quiet;
+    b->behind = o->common.behind;
+    b->exact = o->common.exact;
+    b->threads = b->threads ? b->threads : processors();
+    return CLI_OK;
+}
+
 int lab_bench(int argc, char **argv) {
     bench b = {.chunk = 512, .turns = 3, .ratio = 0.15};
-    common_options common = common_options_default();
-    const char *lengths = NULL, *only = NULL, *svg = NULL;
-    bool json = false;
-    const command_usage usage = {
-        "bench", "-m MODEL [OPTION]...",
-        "Measures infoflow against libllama, with the same weights, tokens and threads: for each length the time to first\n"
-        "token of libllama's full prefill, ours, infoflow from a warm and from a cold store, and no recompute, in turns\n"
-        "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then decoding at\n"
-        "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each once, alone, none stored), and\n"
-        "model load. libllama runs with flash attention on or off, whichever is faster. Nothing else should run meanwhile.",
-        "  infoflow bench -m model.gguf --lengths 2048,8192 --svg ttft.svg"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(common),
-        {'c', "lengths", "N,...", OPTION_TEXT, &lengths, 0, 0,
-         "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
-        {'\0', "chunk", "N", OPTION_INT, &b.chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
-        OPTION_ROWS_BEHIND(common),
-        {'\0', "correction", "FILE|none", OPTION_TEXT, &b.correction, 0, 0,
-         "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
-        OPTION_ROW_EXACT(common),
-        {'r', "ratio", "R", OPTION_REAL, &b.ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
-        {'\0', "turns", "N", OPTION_INT, &b.turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},
-        {'\0', "only", "PART,...", OPTION_TEXT, &only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
-        {'\0', "text", "FILE", OPTION_TEXT, &b.text, 0, 0, "text of the documents (default: made up, always the same)"},
-        {'s', "store", "DIR", OPTION_TEXT, &common.store, 0, 0,
-         "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
-        {'t', "threads", "N", OPTION_INT, &b.threads, 1, CLI_MAX_THREADS, "threads of both (default: the processors this process may use)"},
-        {'\0', "device", "auto|cpu", OPTION_CHOICE, &b.device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
-        {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
-        {'\0', "svg", "FILE", OPTION_TEXT, &svg, 0, 0, "also write a chart: time to first token against length"},
-        OPTION_ROWS_OUTPUT(common),
-        {0}};
-    int first = 0, result = options_parse(&usage, spec, argc, argv, &first);
+    bench_options o = {.common = common_options_default()};
+    int first = 0, result = parse_options(&b, &o, argc, argv, &first);
     if (result != OPTIONS_GO) {
         return result;
     }
     if (first < argc) {
         return options_wrong(&usage, "'%s' is one argument too many", argv[first]);
     }
-    for (size_t i = 0; !lengths && i < COUNT_OF(default_length); i++) {
-        b.length[b.n_lengths++] = default_length[i];
-    }
-    if ((lengths && (result = parse_lengths(&usage, lengths, &b)) != CLI_OK) ||
-        (result = parse_parts(&usage, only ? only : "ttft,ingest,decode,load,memory", &b.parts)) != CLI_OK) {
+    if ((result = settle_options(&b, &o)) != CLI_OK) {
         return result;
     }
-    if (svg && !(b.parts & BENCH_TTFT)) {
-        return options_wrong(&usage, "--svg draws the time to first token, which --only leaves out");
-    }
-    if (svg && (result = output_check("--svg", svg, OUTPUT_CHART)) != CLI_OK) {
-        return result;
-    }
-    if (!(b.parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
-        if (lengths) {
-            return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
-        }
-        b.n_lengths = 0;
-    }
-    b.model = common.model ? common.model : environment("INFOFLOW_MODEL");
-    if (!b.model) {
-        return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
-    }
-    if (b.correction && strcmp(b.correction, "none") == 0) {
-        b.correction = NULL;
-    }
-    b.quiet = common.quiet;
-    b.behind = common.behind;
-    b.exact = common.exact;
-    b.threads = b.threads ? b.threads : processors();
-    session_log(&common);
-
-    json_t *out = json_object();
-    const char *temporary = environment("TMPDIR");
-    b.place = common.store ? common.store : temporary ? temporary : "/tmp";
+    session_log(&o.common);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* the directory is removed whatever happens */
     signal(SIGPIPE, SIG_IGN);         /* an output that nobody reads is a write that fails */
+    json_t *out = json_object();
     char *dir = make_dir(b.place);
     result = CLI_FAILED;
     if (!dir) {
@@ -415,12 +434,12 @@ int lab_bench(int argc, char **argv) {
     }
     b.dir = dir;
     result = in_process(&b, &(job){.kind = JOB_FACTS}, out, NULL);
-    if (result == CLI_OK && (result = check(&b, out, !lengths)) == CLI_OK) {
+    if (result == CLI_OK && (result = check(&b, out, !o.lengths)) == CLI_OK) {
         result = measure(&b, out);
     }
     cold_remove(dir);
     if (result == CLI_OK) {
-        result = show(out, json, svg);
+        result = show(out, o.json, o.svg);
     }
 cleanup:
     json_decref(out);

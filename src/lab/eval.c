@@ -17,6 +17,26 @@ static const char paper_instruction[] =
     "Answer the question based on the given passages. Only give me the answer and do not output any other words. "
     "The answer should be within 5 words.";
 
+static const command_usage usage = {
+    "eval", "-m MODEL --output OUT.jsonl [OPTION]... {DATA.jsonl|--needle LENGTHS}",
+    "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
+    "to as SQuAD has them, and whether its text contains a gold answer.\n"
+    "\n"
+    "Protocol `paper` is the paper's: the model's chat template without a system message, an instruction to answer within 5\n"
+    "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template with its own\n"
+    "system message, if it has one, or that of --system, a general instruction or that of --instruction, at most 256 tokens.\n"
+    "\n"
+    "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
+    "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
+    "so on, else cut at paragraph ends to --chunk tokens. With --needle the questions are for a number that is told once at\n"
+    "some depth of a long text. Passages are prefilled before the clock runs.\n"
+    "\n"
+    "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
+    "the differences to full prefill, paired by question. A question is not asked again if the output file has a record\n"
+    "of it with the same passages, answers and settings, so an interrupted run can continue. Records of earlier versions do\n"
+    "not contain these: they stay, and their questions are asked again.",
+    "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
+
 /* Makes the needles, unless they do not fit the context. */
 static int make_needles(eval *e) {
     enum { AROUND = 128 }; /* tokens of a chat template and of a needle's question, at most */
@@ -56,13 +76,13 @@ static int choose_questions(eval *e, size_t shard, size_t n_shards) {
     return CLI_OK;
 }
 
-static int parse_shard(const command_usage *usage, const char *given, size_t *shard, size_t *n_shards) {
+static int parse_shard(const char *given, size_t *shard, size_t *n_shards) {
     char end = '\0';
     unsigned i = 1, n = 1;
     /* A sign is no digit, though sscanf takes it. */
     if (given && (strspn(given, "0123456789/") != strlen(given) || strlen(given) > 15 || sscanf(given, "%7u/%7u%c", &i, &n, &end) != 2 ||
                   i < 1 || i > n)) {
-        return options_wrong(usage, "--shard takes a part and the number of parts, like 1/4, not '%s'", given);
+        return options_wrong(&usage, "--shard takes a part and the number of parts, like 1/4, not '%s'", given);
     }
     *shard = i;
     *n_shards = n;
@@ -101,22 +121,22 @@ static int summarise(const eval *e, int argc, char *const *argv) {
     return result;
 }
 
-static int parse_variants(const command_usage *usage, eval *e) {
+static int parse_variants(eval *e) {
     e->n_variants = 0;
     const iflow_correction_info *corrected = e->s.model ? &e->s.corrected : NULL;
-    return eval_variants_parse(usage, e->methods, e->ratios, &e->asking, e->common.behind, corrected, e->variant, &e->n_variants);
+    return eval_variants_parse(&usage, e->methods, e->ratios, &e->asking, e->common.behind, corrected, e->variant, &e->n_variants);
 }
 
 /* Options that none of the methods uses. */
-static int check_methods(const command_usage *usage, const eval *e) {
+static int check_methods(const eval *e) {
     iflow_method method[EVAL_MAX_VARIANTS];
     for (size_t v = 0; v < e->n_variants; v++) {
         method[v] = e->variant[v].method;
     }
     if (e->gate.share > 0 && e->n_variants == 1 && method[0] == IFLOW_METHOD_FULL) {
-        return options_wrong(usage, "--verify checks against full prefill, which is the only method");
+        return options_wrong(&usage, "--verify checks against full prefill, which is the only method");
     }
-    return ask_options_check(usage, &e->asking, &e->common, method, e->n_variants);
+    return ask_options_check(&usage, &e->asking, &e->common, method, e->n_variants);
 }
 
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
@@ -135,175 +155,213 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
     return CLI_OK;
 }
 
-int lab_eval(int argc, char **argv) {
-    static eval e = {.methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"}; /* too much for a small stack */
-    e.common = common_options_asking();
-    e.asking = ask_options_default();
-    e.gate = gate_default();
-    profile_options profiling = {0};
-    char *methods = NULL, *ratios = NULL; /* of a profile */
-    e.asking.max_tokens = 0;              /* the protocol's */
-    const command_usage usage = {
-        "eval", "-m MODEL --output OUT.jsonl [OPTION]... {DATA.jsonl|--needle LENGTHS}",
-        "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
-        "to as SQuAD has them, and whether its text contains a gold answer.\n"
-        "\n"
-        "Protocol `paper` is the paper's: the model's chat template without a system message, an instruction to answer within 5\n"
-        "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template with its own\n"
-        "system message, if it has one, or that of --system, a general instruction or that of --instruction, at most 256 tokens.\n"
-        "\n"
-        "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
-        "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
-        "so on, else cut at paragraph ends to --chunk tokens. With --needle the questions are for a number that is told once at\n"
-        "some depth of a long text. Passages are prefilled before the clock runs.\n"
-        "\n"
-        "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
-        "the differences to full prefill, paired by question. A question is not asked again if the output file has a record\n"
-        "of it with the same passages, answers and settings, so an interrupted run can continue. Records of earlier versions do\n"
-        "not contain these: they stay, and their questions are asked again.",
-        "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
+static int parse_options(eval *e, profile_options *profiling, int argc, char **argv, int *first) {
     const option_spec spec[] = {
-        OPTION_ROW_MODEL(e.common),
-        OPTION_ROW_STORE(e.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &e.common.no_store, 0, 0, "keep the passages in memory only"},
-        {'\0', "methods", "LIST", OPTION_TEXT, &e.methods, 0, 0,
+        OPTION_ROW_MODEL(e->common),
+        OPTION_ROW_STORE(e->common),
+        {'\0', "no-store", NULL, OPTION_FLAG, &e->common.no_store, 0, 0, "keep the passages in memory only"},
+        {'\0', "methods", "LIST", OPTION_TEXT, &e->methods, 0, 0,
          "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow). Settings may follow: "
          "infoflow:vatp+hl-tp+reorder+alone"},
-        {'r', "ratio", "LIST", OPTION_TEXT, &e.ratios, 0, 0,
+        {'r', "ratio", "LIST", OPTION_TEXT, &e->ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
-        {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e.protocol, 0, 0, "how questions are asked, see above (default: paper)"},
-        {'\0', "system", "TEXT", OPTION_WORDS, &e.asking.system, 0, 0,
+        {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e->protocol, 0, 0, "how questions are asked, see above (default: paper)"},
+        {'\0', "system", "TEXT", OPTION_WORDS, &e->asking.system, 0, 0,
          "with chat: system message; \"\" is none (default: the chat template's own)"},
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &e.asking.instruction, 0, 0,
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->asking.instruction, 0, 0,
          "with chat: stands before the question (default: a general one)"},
-        {'\0', "fidelity", NULL, OPTION_FLAG, &e.fidelity, 0, 0,
+        {'\0', "fidelity", NULL, OPTION_FLAG, &e->fidelity, 0, 0,
          "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
          "likely token"},
-        {'o', "output", "FILE", OPTION_TEXT, &e.output, 0, 0, "where the records go, a line each"},
-        {'\0', "report", "FILE", OPTION_TEXT, &e.report, 0, 0,
+        {'o', "output", "FILE", OPTION_TEXT, &e->output, 0, 0, "where the records go, a line each"},
+        {'\0', "report", "FILE", OPTION_TEXT, &e->report, 0, 0,
          "write a page with tables, charts and every question's tokens; of a finished run, too, by repeating its command"},
-        {'\0', "needle", "LENGTHS", OPTION_TEXT, &e.needle, 0, 0,
+        {'\0', "needle", "LENGTHS", OPTION_TEXT, &e->needle, 0, 0,
          "needles in a haystack instead of data: texts of so many tokens, separated by commas, for each of --depths"},
-        {'\0', "depths", "LIST", OPTION_TEXT, &e.depths, 0, 0,
+        {'\0', "depths", "LIST", OPTION_TEXT, &e->depths, 0, 0,
          "where needles stand, 0 at the beginning to 1 at the end (default: 0,0.25,0.5,0.75,1)"},
-        {'\0', "repeat", "N", OPTION_INT, &e.grid.repeat, 1, 1000, "texts and needles for each length and depth (default: 1)"},
-        {'\0', "limit", "N", OPTION_INT, &e.limit, 1, 1e9, "only the first N questions, or lengths and depths of needles (default: all)"},
-        {'\0', "shard", "I/N", OPTION_TEXT, &e.shard, 0, 0,
+        {'\0', "repeat", "N", OPTION_INT, &e->grid.repeat, 1, 1000, "texts and needles for each length and depth (default: 1)"},
+        {'\0', "limit", "N", OPTION_INT, &e->limit, 1, 1e9, "only the first N questions, or lengths and depths of needles (default: all)"},
+        {'\0', "shard", "I/N", OPTION_TEXT, &e->shard, 0, 0,
          "only the I-th of N parts: every N-th question from the I-th on. Give each part its own --output; the files joined give the whole "
          "table"},
-        {'\0', "distractors", "N", OPTION_INT, &e.distractors, 0, 1e6,
+        {'\0', "distractors", "N", OPTION_INT, &e->distractors, 0, 1e6,
          "append to each question's passages N of other questions of the data, the same ones every time (default: 0)"},
-        {'\0', "shuffle", "N", OPTION_SEED, &e.shuffle, 0, 0,
+        {'\0', "shuffle", "N", OPTION_SEED, &e->shuffle, 0, 0,
          "put each question's passages, distractors among them, into another order, the same one every time for an N (default: 0, as they "
          "are)"},
-        {'\0', "chunk", "N", OPTION_INT, &e.common.chunk, 1, 1 << 24,
+        {'\0', "chunk", "N", OPTION_INT, &e->common.chunk, 1, 1 << 24,
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
-        {'n', "max-tokens", "N", OPTION_INT, &e.asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
-        {'\0', "temp", "T", OPTION_REAL, &e.asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
-        {'\0', "seed", "N", OPTION_SEED, &e.asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
-        OPTION_ROWS_BUDGET(e.asking),
-        OPTION_ROWS_DRIFT(e.asking),
-        OPTION_ROWS_SCORING(e.asking),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_CORRECTION(e.common),
-        OPTION_ROWS_VERIFY(e.gate, "; which ones: drawn by the question, the same every time; 1: all"),
-        OPTION_ROW_KV_TYPE(e.common),
-        OPTION_ROWS_PREFILL(e.common),
-        OPTION_ROW_MAX_SIZE(e.common),
-        OPTION_ROWS_ENGINE(e.common),
-        OPTION_ROWS_OUTPUT(e.common),
+        {'n', "max-tokens", "N", OPTION_INT, &e->asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
+        {'\0', "temp", "T", OPTION_REAL, &e->asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e->asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
+        OPTION_ROWS_BUDGET(e->asking),
+        OPTION_ROWS_DRIFT(e->asking),
+        OPTION_ROWS_SCORING(e->asking),
+        OPTION_ROWS_PROFILE(*profiling),
+        OPTION_ROW_CORRECTION(e->common),
+        OPTION_ROWS_VERIFY(e->gate, "; which ones: drawn by the question, the same every time; 1: all"),
+        OPTION_ROW_KV_TYPE(e->common),
+        OPTION_ROWS_PREFILL(e->common),
+        OPTION_ROW_MAX_SIZE(e->common),
+        OPTION_ROWS_ENGINE(e->common),
+        OPTION_ROWS_OUTPUT(e->common),
         {0}};
-    int first = 0;
-    int result = options_parse(&usage, spec, argc, argv, &first);
-    if (result != OPTIONS_GO) {
-        return result;
-    }
-    if (!e.output) {
+    return options_parse(&usage, spec, argc, argv, first);
+}
+
+/* Options that do not go together, and what one leaves open that another decides. operand: of n_operands, the first. */
+static int check_options(eval *e, const char *operand, int n_operands) {
+    if (!e->output) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
     }
-    if (e.needle && (first < argc || e.distractors || e.shuffle)) {
+    if (e->needle && (n_operands > 0 || e->distractors || e->shuffle)) {
         return options_wrong(&usage, "--needle makes questions and texts of its own; leave out %s",
-                             first < argc    ? argv[first]
-                             : e.distractors ? "--distractors"
-                                             : "--shuffle");
+                             n_operands > 0   ? operand
+                             : e->distractors ? "--distractors"
+                                              : "--shuffle");
     }
-    if (!e.needle && (e.depths || e.grid.repeat)) {
-        return options_wrong(&usage, "--%s goes with --needle", e.depths ? "depths" : "repeat");
+    if (!e->needle && (e->depths || e->grid.repeat)) {
+        return options_wrong(&usage, "--%s goes with --needle", e->depths ? "depths" : "repeat");
     }
-    if (!e.needle && first + 1 != argc) {
-        return options_wrong(&usage, first == argc ? "which questions? Name a JSONL file, or give --needle LENGTHS"
-                                                   : "one data file at a time, please");
+    if (!e->needle && n_operands != 1) {
+        return options_wrong(&usage, n_operands == 0 ? "which questions? Name a JSONL file, or give --needle LENGTHS"
+                                                     : "one data file at a time, please");
     }
-    if (!eval_is_chat(&e) && (e.asking.system || e.asking.instruction)) {
+    if (!eval_is_chat(e) && (e->asking.system || e->asking.instruction)) {
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
-                             e.asking.system ? "system" : "instruction");
+                             e->asking.system ? "system" : "instruction");
     }
-    if (!eval_is_chat(&e)) {
-        e.asking.instruction = paper_instruction;
-        e.asking.system = "";
+    if (!eval_is_chat(e)) {
+        e->asking.instruction = paper_instruction;
+        e->asking.system = "";
     }
-    if (!e.asking.max_tokens) {
-        e.asking.max_tokens = eval_default_tokens(&e);
+    if (!e->asking.max_tokens) {
+        e->asking.max_tokens = eval_default_tokens(e);
     }
-    if ((result = gate_check(&usage, &e.gate, NULL)) != CLI_OK) {
-        return result;
-    }
-    size_t shard = 1, n_shards = 1;
-    e.grid.seed = e.asking.seed;
-    e.grid.repeat = e.grid.repeat ? e.grid.repeat : 1;
-    result = e.needle ? needle_grid_parse(&usage, e.needle, e.depths ? e.depths : "0,0.25,0.5,0.75,1", &e.grid) : CLI_OK;
-    if (result == CLI_OK) { /* faults show at once; a profile may still change them */
-        result = parse_variants(&usage, &e);
+    return gate_check(&usage, &e->gate, NULL);
+}
+
+/* Parses what lists and shares say: faults show at once; a profile may still change methods and ratios. */
+static int parse_lists(eval *e, size_t *shard, size_t *n_shards) {
+    e->grid.seed = e->asking.seed;
+    e->grid.repeat = e->grid.repeat ? e->grid.repeat : 1;
+    int result = e->needle ? needle_grid_parse(&usage, e->needle, e->depths ? e->depths : "0,0.25,0.5,0.75,1", &e->grid) : CLI_OK;
+    if (result == CLI_OK) {
+        result = parse_variants(e);
     }
     if (result == CLI_OK) {
-        result = check_methods(&usage, &e);
+        result = check_methods(e);
+    }
+    return result == CLI_OK ? parse_shard(e->shard, shard, n_shards) : result;
+}
+
+/* The files come before the model: their faults show before minutes were spent. data_path: NULL with needles. */
+static int read_files(eval *e, const char *data_path, size_t shard, size_t n_shards, bool *malformed) {
+    int result = CLI_OK;
+    if (data_path && same_place(data_path, e->output)) {
+        cli_error("--output %s is the data itself; give the records a file of their own", e->output);
+        return CLI_FAILED;
+    }
+    if (e->report) {
+        result = eval_report_check(e->report, data_path, e->output);
+    }
+    if (result == CLI_OK && data_path) {
+        result = eval_data_read(data_path, e->distractors ? 0 : (size_t)e->limit, &e->data, malformed);
+    }
+    if (result == CLI_OK && data_path) {
+        result = choose_questions(e, shard, n_shards);
+    }
+    return result == CLI_OK ? eval_records_read(e->output, &e->records) : result;
+}
+
+/* Loads the model, takes from its profile what was not given, and opens contexts. methods, ratios: what the profile gave, for free(). */
+static int open_model(eval *e, const profile_options *profiling, char **methods, char **ratios) {
+    int result = session_load_model(&usage, &e->common, &e->s);
+    if (result == CLI_OK) {
+        result = use_profile(e, profiling, methods, ratios);
     }
     if (result == CLI_OK) {
-        result = parse_shard(&usage, e.shard, &shard, &n_shards);
+        result = session_open_without_context(&usage, &e->common, &e->s);
     }
+    if (result == CLI_OK && !e->common.quiet) {
+        profile_warn_correction(&e->profile, &e->s);
+    }
+    if (result == CLI_OK) {
+        result = parse_variants(e);
+    }
+    if (result == CLI_OK) {
+        result = eval_open_contexts(e);
+    }
+    const iflow_status status = result == CLI_OK ? ask_options_params(&e->asking, &e->s.info, &e->params) : IFLOW_OK;
+    return status == IFLOW_OK ? result : cli_failed(status, NULL);
+}
+
+/* Asks what has no record yet, and sums up. */
+static int ask_all(eval *e, int argc, char **argv) {
+    int result = eval_records_append(e->output, &e->out);
     if (result != CLI_OK) {
         return result;
     }
+    for (size_t q = 0; q < e->n_questions; q++) {
+        for (size_t v = 0; v < e->n_variants; v++) {
+            e->n_to_ask += !eval_record_of(e, e->question[q], &e->variant[v]);
+        }
+    }
+    if (!e->common.quiet && e->n_to_ask < e->n_questions * e->n_variants) {
+        cli_note("%zu answers are in %s already", e->n_questions * e->n_variants - e->n_to_ask, e->output);
+    }
+    cli_signals(CLI_SIGNAL_GRACEFUL);
+    progress_start(e->common.quiet);
+    for (size_t q = 0; q < e->n_questions && eval_run_question(e, e->question[q]); q++) {
+        ;
+    }
+    progress_end();
+    result = summarise(e, argc, argv);
+    if (cli_interrupted()) {
+        cli_note("interrupted; the same command goes on where this one stopped");
+        return CLI_INTERRUPTED;
+    }
+    return e->n_failed ? CLI_FAILED : result;
+}
 
-    /* The files first: their faults show before minutes were spent. */
-    bool malformed = false;
-    if (!e.needle && same_place(argv[first], e.output)) {
-        cli_error("--output %s is the data itself; give the records a file of their own", e.output);
+static int close_all(eval *e, int result) {
+    if (e->out && fclose(e->out) != 0) {
+        cli_error("cannot write %s: %s", e->output, strerror(errno));
         result = CLI_FAILED;
     }
-    if (result == CLI_OK && e.report) {
-        result = eval_report_check(e.report, argv[first], e.output);
+    eval_records_free(&e->records);
+    free(e->question);
+    eval_data_free(&e->data);
+    profile_free(&e->profile);
+    for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
+        iflow_context_free(e->ctx[c]);
     }
-    if (result == CLI_OK && !e.needle) {
-        result = eval_data_read(argv[first], e.distractors ? 0 : (size_t)e.limit, &e.data, &malformed);
+    session_close(&e->s);
+    return result;
+}
+
+int lab_eval(int argc, char **argv) {
+    static eval e = {.methods = "full,none,infoflow", .ratios = "0.15", .protocol = "paper"}; /* too much for a small stack */
+    profile_options profiling = {0};
+    char *methods = NULL, *ratios = NULL; /* of a profile */
+    size_t shard = 1, n_shards = 1;
+    bool malformed = false;
+    int first = 0;
+    e.common = common_options_asking();
+    e.asking = ask_options_default();
+    e.gate = gate_default();
+    e.asking.max_tokens = 0; /* the protocol's */
+    int result = parse_options(&e, &profiling, argc, argv, &first);
+    if (result != OPTIONS_GO) {
+        return result;
     }
-    if (result == CLI_OK && !e.needle) {
-        result = choose_questions(&e, shard, n_shards);
+    if ((result = check_options(&e, argv[first], argc - first)) != CLI_OK || (result = parse_lists(&e, &shard, &n_shards)) != CLI_OK) {
+        return result;
     }
+    result = read_files(&e, e.needle ? NULL : argv[first], shard, n_shards, &malformed);
     if (result == CLI_OK) {
-        result = eval_records_read(e.output, &e.records);
-    }
-    if (result == CLI_OK) {
-        result = session_load_model(&usage, &e.common, &e.s);
-    }
-    if (result == CLI_OK) {
-        result = use_profile(&e, &profiling, &methods, &ratios);
-    }
-    if (result == CLI_OK) {
-        result = session_open_without_context(&usage, &e.common, &e.s);
-    }
-    if (result == CLI_OK && !e.common.quiet) {
-        profile_warn_correction(&e.profile, &e.s);
-    }
-    if (result == CLI_OK) {
-        result = parse_variants(&usage, &e);
-    }
-    if (result == CLI_OK) {
-        result = eval_open_contexts(&e);
-    }
-    iflow_status status = result == CLI_OK ? ask_options_params(&e.asking, &e.s.info, &e.params) : IFLOW_OK;
-    if (status != IFLOW_OK) {
-        result = cli_failed(status, NULL);
+        result = open_model(&e, &profiling, &methods, &ratios);
     }
     if (result == CLI_OK && e.needle) { /* their lengths are in tokens of the model */
         result = make_needles(&e);
@@ -311,47 +369,14 @@ int lab_eval(int argc, char **argv) {
     if (result == CLI_OK && e.needle) {
         result = choose_questions(&e, shard, n_shards);
     }
-    if (result != CLI_OK) {
-        goto cleanup;
+    if (result == CLI_OK) {
+        result = ask_all(&e, argc, argv);
     }
-    if ((result = eval_records_append(e.output, &e.out)) != CLI_OK) {
-        goto cleanup;
-    }
-    for (size_t q = 0; q < e.n_questions; q++) {
-        for (size_t v = 0; v < e.n_variants; v++) {
-            e.n_to_ask += !eval_record_of(&e, e.question[q], &e.variant[v]);
-        }
-    }
-    if (!e.common.quiet && e.n_to_ask < e.n_questions * e.n_variants) {
-        cli_note("%zu answers are in %s already", e.n_questions * e.n_variants - e.n_to_ask, e.output);
-    }
-    cli_signals(CLI_SIGNAL_GRACEFUL);
-    progress_start(e.common.quiet);
-    for (size_t q = 0; q < e.n_questions && eval_run_question(&e, e.question[q]); q++) {
-        ;
-    }
-    progress_end();
-    result = summarise(&e, argc, argv);
-    if (cli_interrupted()) {
-        cli_note("interrupted; the same command goes on where this one stopped");
-        result = CLI_INTERRUPTED;
-    } else if (e.n_failed || malformed) {
+    if (result == CLI_OK && malformed) {
         result = CLI_FAILED;
     }
-cleanup:
-    if (e.out && fclose(e.out) != 0) {
-        cli_error("cannot write %s: %s", e.output, strerror(errno));
-        result = CLI_FAILED;
-    }
-    eval_records_free(&e.records);
-    free(e.question);
-    eval_data_free(&e.data);
-    profile_free(&e.profile);
+    result = close_all(&e, result);
     free(methods);
     free(ratios);
-    for (size_t c = 0; c < COUNT_OF(e.ctx); c++) {
-        iflow_context_free(e.ctx[c]);
-    }
-    session_close(&e.s);
     return cli_finish(result);
 }
