@@ -9,11 +9,13 @@ static char *read_file(const char *path, size_t *n_bytes) {
     char *text = NULL;
     long size = -1;
     FILE *file = fopen(path, "rb");
-    if (file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0)
+    if (file && fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0 && fseek(file, 0, SEEK_SET) == 0) {
         text = malloc((size_t)size + 1);
+    }
     *n_bytes = text ? fread(text, 1, (size_t)size, file) : 0;
-    if (file)
+    if (file) {
         fclose(file);
+    }
     return text;
 }
 
@@ -35,9 +37,10 @@ int main(int argc, char **argv) {
     params.on_text = print; /* as it is generated; answer->text has all of it at the end */
 
     iflow_status status = iflow_model_load(argv[1], NULL, &model);
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status =
             iflow_context_new(model, NULL, NULL, &context); /* with a store instead of NULL, documents are computed once for all runs */
+    }
     for (int i = 3; i < argc && status == IFLOW_OK; i++) {
         size_t n_bytes = 0;
         char *text = read_file(argv[i], &n_bytes);
@@ -49,14 +52,17 @@ int main(int argc, char **argv) {
         status = iflow_context_add_text(context, text, n_bytes, 0);
         free(text);
     }
-    if (status == IFLOW_OK)
+    if (status == IFLOW_OK) {
         status = iflow_context_ask(context, &params, &answer);
-    if (status == IFLOW_OK)
+    }
+    if (status == IFLOW_OK) {
         printf("\n[%zu of %zu tokens recomputed, first token after %.0f ms]\n", answer->n_recomputed, answer->n_context, answer->ms.ttft);
-    else
+    } else {
         fprintf(stderr, "%s\n", iflow_error_message());
-    if (status == IFLOW_OK && answer->finish != IFLOW_FINISH_STOP)
+    }
+    if (status == IFLOW_OK && answer->finish != IFLOW_FINISH_STOP) {
         printf("[the answer was cut: %s]\n", iflow_finish_name(answer->finish));
+    }
 cleanup:
     iflow_answer_free(answer);
     iflow_context_free(context);

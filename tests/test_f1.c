@@ -83,8 +83,9 @@ static void test_normalise(void **state) {
 }
 
 static void assert_near(double got, double want) {
-    if (fabs(got - want) > 1e-12)
+    if (fabs(got - want) > 1e-12) {
         fail_msg("%.12f, but %.12f was wanted", got, want);
+    }
 }
 
 static void test_score(void **state) {

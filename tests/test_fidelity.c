@@ -11,8 +11,9 @@
 #include <cmocka.h>
 
 static void assert_near(double got, double want, double tolerance) {
-    if (!(fabs(got - want) <= tolerance))
+    if (!(fabs(got - want) <= tolerance)) {
         fail_msg("%.15f, but %.15f was wanted", got, want);
+    }
 }
 
 static void test_by_hand(void **state) {
@@ -52,8 +53,9 @@ static void test_identities(void **state) {
     assert_near(f.top1, 1, 0);
     /* The mean over positions is that of the positions one by one. */
     double kl = 0;
-    for (size_t t = 0; t < N; t++)
+    for (size_t t = 0; t < N; t++) {
         kl += iflow_fidelity_of(full + t * VOCAB, other + t * VOCAB, 1, VOCAB).kl / N;
+    }
     assert_true(kl > 0.1);
     assert_near(iflow_fidelity_of(full, other, N, VOCAB).kl, kl, 1e-12);
 }

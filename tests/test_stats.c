@@ -11,8 +11,9 @@
 #include <cmocka.h>
 
 static void assert_near(double got, double want, double tolerance) {
-    if (!(fabs(got - want) <= tolerance))
+    if (!(fabs(got - want) <= tolerance)) {
         fail_msg("%.12f, but %.12f was wanted", got, want);
+    }
 }
 
 static void test_random(void **state) {
@@ -23,12 +24,15 @@ static void test_random(void **state) {
     assert_true(iflow_random(&s) == 3203168211198807973U);
     assert_true(iflow_random(&s) == 9817491932198370423U);
     size_t count[7] = {0};
-    for (int i = 0; i < 70000; i++)
+    for (int i = 0; i < 70000; i++) {
         count[iflow_random_below(&s, 7)]++; /* a number past 6 is caught by the sanitizer */
-    for (int i = 0; i < 7; i++)
+    }
+    for (int i = 0; i < 7; i++) {
         assert_near((double)count[i], 10000, 400);
-    for (int i = 0; i < 100; i++)
+    }
+    for (int i = 0; i < 100; i++) {
         assert_int_equal(iflow_random_below(&s, 1), 0);
+    }
 }
 
 static void test_degenerate(void **state) {
@@ -48,8 +52,9 @@ static void test_degenerate(void **state) {
 static void test_binomial(void **state) {
     (void)state;
     double value[100];
-    for (int i = 0; i < 100; i++)
+    for (int i = 0; i < 100; i++) {
         value[i] = i % 10 < 3;
+    }
     const stats_mean m = stats_bootstrap(value, 100);
     assert_near(m.mean, 0.3, 1e-12);
     assert_near(m.low, 0.21, 0.0051);
@@ -64,8 +69,9 @@ static void test_uniform(void **state) {
     (void)state;
     enum { N = 400 };
     double value[N];
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
         value[i] = (i + 0.5) / N;
+    }
     const stats_mean m = stats_bootstrap(value, N);
     const double half = 1.96 / sqrt(12.0 * N);
     assert_near(m.mean, 0.5, 1e-12);
@@ -80,11 +86,13 @@ static void test_sort(void **state) {
     enum { N = sizeof sorted / sizeof *sorted };
     for (size_t turn = 0; turn < N; turn++) {
         double value[N];
-        for (size_t i = 0; i < N; i++)
+        for (size_t i = 0; i < N; i++) {
             value[(i * 3 + turn) % N] = sorted[i]; /* 3 and 8 share no factor */
+        }
         stats_sort(value, N);
-        for (size_t i = 0; i < N; i++)
+        for (size_t i = 0; i < N; i++) {
             assert_true(isnan(sorted[i]) ? isnan(value[i]) : value[i] == sorted[i]);
+        }
     }
     assert_int_equal(stats_compare(NAN, NAN), 0);
     assert_int_equal(stats_compare(-0.0, 0), 0);

@@ -168,7 +168,8 @@ int main(void) {
         failed += cmocka_run_group_tests_name(models[i], tests, NULL, NULL);
         iflow_model_free(model);
     }
-    if (n_below == 0)
+    if (n_below == 0) {
         print_error("unrepaired caches said on every model what full prefill says: nothing was tested\n");
+    }
     return failed + (n_below == 0);
 }

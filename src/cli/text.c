@@ -1,11 +1,11 @@
 /* text.c - strings of the command: those of base, ending it where there is no memory, and numbers as people read them. */
 #include "cli/text.h"
 
-#include <fcntl.h>
+#include "base/publish.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static _Noreturn void end_without_memory(void) {
     fputs("infoflow: out of memory\n", stderr); /* a message of cli_error would need some */
@@ -169,15 +169,12 @@ int write_file(const char *path, const char *bytes, size_t n_bytes, bool only_ow
 }
 
 void make_parents(const char *path) {
-    char *copy = text_format("%s", path);
-    for (char *slash = strchr(copy + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+    char *parent = text_format("%s", path), *slash = strrchr(parent, '/');
+    if (slash && slash != parent) {
         *slash = '\0';
-        if (mkdir(copy, 0700) == 0) { /* a umask can take more than others' permissions */
-            fchmodat(AT_FDCWD, copy, 0700, AT_SYMLINK_NOFOLLOW);
-        }
-        *slash = '/';
+        iflow_make_dirs(parent, true);
     }
-    free(copy);
+    free(parent);
 }
 
 const char *environment(const char *name) {
