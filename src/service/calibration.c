@@ -94,7 +94,10 @@ static iflow_status measure(calibration *c, const char *stage, const calibration
     *m = (calibration_measured){.what = *what, .stage = stage};
     m->kl = iflow_calloc(c->n_items, sizeof *m->kl);
     m->top1 = iflow_calloc(c->n_items, sizeof *m->top1);
-    iflow_status status = m->kl && m->top1 ? IFLOW_OK : iflow_fail_memory(2 * c->n_items * sizeof *m->kl);
+    if (!m->kl || !m->top1) {
+        return iflow_fail_memory(2 * c->n_items * sizeof *m->kl);
+    }
+    iflow_status status = IFLOW_OK;
     for (size_t i = 0; i < c->n_items && status == IFLOW_OK; i++) {
         iflow_fidelity like = {0};
         status = goes_on(c, what) ? measure_item(c, what, &c->item[i], &like) : IFLOW_E_CANCELLED;
@@ -120,7 +123,10 @@ static iflow_status try_all(calibration *c, const char *stage, const calibration
     const calibration_measured *was = &c->done[c->best];
     double *difference = iflow_calloc(c->n_items, sizeof *difference), least = 0;
     size_t winner = c->best;
-    iflow_status status = difference ? IFLOW_OK : iflow_fail_memory(c->n_items * sizeof *difference);
+    iflow_status status = IFLOW_OK;
+    if (!difference) {
+        return iflow_fail_memory(c->n_items * sizeof *difference);
+    }
     for (size_t i = 0; i < n && status == IFLOW_OK; i++) {
         size_t index = 0;
         status = measure(c, stage, &other[i], &index);

@@ -69,15 +69,14 @@ iflow_status learning_run(const learning_params *params, learning_result *out) {
     learning l = {.params = params, .order = iflow_calloc(n_chunks, sizeof *l.order)};
     size_t n = 0;
     *out = (learning_result){0};
-    iflow_status status = l.order ? IFLOW_OK : iflow_fail_memory(n_chunks * sizeof *l.order);
-    if (status != IFLOW_OK) {
-        return status;
+    if (!l.order) {
+        return iflow_fail_memory(n_chunks * sizeof *l.order);
     }
     for (size_t i = 0; i < n_chunks; i++) {
         l.order[i] = i;
     }
     shuffle(&l);
-    status = iflow_learner_new(params->ctx, &out->learner);
+    iflow_status status = iflow_learner_new(params->ctx, &out->learner);
     status = status == IFLOW_OK ? prefill(&l) : status;
     while (status == IFLOW_OK && n < params->n_tokens && l.round <= MAX_ROUNDS) {
         if (params->progress && !params->progress(n, params->user)) {

@@ -52,7 +52,10 @@ iflow_status calibration_write_items(calibration *c, const chunk_list *all, size
                                      bool (*progress)(size_t done, size_t total, void *user), void *user) {
     const size_t n_all = all->n_chunks, n = limit < n_all ? limit : n_all;
     c->item = iflow_calloc(n, sizeof *c->item);
-    iflow_status status = c->item ? IFLOW_OK : iflow_fail_memory(n * sizeof *c->item);
+    iflow_status status = IFLOW_OK;
+    if (!c->item) {
+        return iflow_fail_memory(n * sizeof *c->item);
+    }
     for (size_t q = 0; q < n && status == IFLOW_OK; q++) {
         char *question = NULL;
         const size_t i = q * n_all / n;
