@@ -17,7 +17,7 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-RESAMPLES, SEED = 10000, 2603  # of src/lab/stats.c
+RESAMPLES, SEED = 10000, 2603  # of src/service/stats.c
 # What the corrections of "A learned correction" were called; others are of "From another kind of text" and of single remarks.
 LEARNED = {"7cdd6cea", "bd69b063", "189bc6a8", "8bd49afb", "88f1022f", "e4f994af"}
 DRIFTS = {"infoflow", "foreseen", "union", "product"}  # methods that are with drift where nothing else is said
@@ -98,7 +98,7 @@ class Records:
 records = Records()
 
 
-# ---- Arithmetic, as src/lab/stats.c has it ----------------------------------------------------------------------------------------------
+# ---- Arithmetic, as src/service/stats.c has it ----------------------------------------------------------------------------------------------
 
 drawn = {}
 
