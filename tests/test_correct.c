@@ -209,7 +209,7 @@ static const char *lead_of(int behind) {
     static char lead[IFLOW_ID_SIZE];
     iflow_context *ctx = NULL;
     assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
-    memcpy(lead, ctx->lead_id[behind], sizeof lead);
+    memcpy(lead, ctx->builder.lead_id[behind], sizeof lead);
     iflow_context_free(ctx);
     return lead;
 }

@@ -320,7 +320,7 @@ static void check_ours(const char *path) {
         iflow_ask_params base;
         int32_t *layer = NULL;
         iflow_context *ctx = make_context(&g, model, behind, &layer, &base);
-        check_tokens(&g, "texts", ctx->texts.token + model->n_sink, ctx->texts.end[n_text_tokens / 160] - model->n_sink);
+        check_tokens(&g, "texts", ctx->builder.texts.token + model->n_sink, ctx->builder.texts.end[n_text_tokens / 160] - model->n_sink);
         for (int i = 0; i < N_OURS; i++) {
             if (ours[i].behind == behind) {
                 check_ask(&g, ctx, &base, i);

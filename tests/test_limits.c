@@ -180,9 +180,9 @@ static void test_chunks(void **state) {
         iflow_context *ctx = NULL;
         iflow_context_params params = {.n_threads = 1, .alone = way[i].alone, .behind = way[i].behind};
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
-        size_t before = ctx->texts.end[0]; /* the longest that stands before a chunk */
+        size_t before = ctx->builder.texts.end[0]; /* the longest that stands before a chunk */
         for (int text = 1; text <= way[i].behind; text++) {
-            const size_t n = ctx->texts.end[0] + ctx->texts.end[text] - ctx->texts.end[text - 1];
+            const size_t n = ctx->builder.texts.end[0] + ctx->builder.texts.end[text] - ctx->builder.texts.end[text - 1];
             before = n > before ? n : before;
         }
         iflow_context_free(ctx);

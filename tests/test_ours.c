@@ -21,14 +21,15 @@ static float *rows_of(const iflow_chunk *chunk) {
 
 /* Adds the rows, divided by n_texts, that a chunk has in one pass over sink, text and chunk. */
 static void add_one_pass(const iflow_context *ctx, const iflow_context_chunk *of, int text, int n_texts, float *sum) {
-    const size_t n_text = ctx->texts.end[text] - ctx->texts.end[text - 1], n_lead = model->n_sink + n_text, n = n_lead + of->n_tokens;
+    const size_t n_text = ctx->builder.texts.end[text] - ctx->builder.texts.end[text - 1], n_lead = model->n_sink + n_text,
+                 n = n_lead + of->n_tokens;
     const size_t n_values = 2 * of->n_tokens * (size_t)model->n_embd_kv;
     assert_int_equal(n_text, 160);
     int32_t *token = calloc(n, sizeof *token), *pos = calloc(n, sizeof *pos);
     uint16_t *kv = calloc(n_values, sizeof *kv);
     assert_true(token && pos && kv);
     memcpy(token, model->sink, model->n_sink * sizeof *token);
-    memcpy(token + model->n_sink, ctx->texts.token + ctx->texts.end[text - 1], n_text * sizeof *token);
+    memcpy(token + model->n_sink, ctx->builder.texts.token + ctx->builder.texts.end[text - 1], n_text * sizeof *token);
     memcpy(token + n_lead, of->token, of->n_tokens * sizeof *token);
     for (size_t i = 0; i < n; i++) {
         pos[i] = (int32_t)i;
@@ -75,7 +76,7 @@ static void test_behind_is_mean_of_passes(void **state) {
         assert_ok(iflow_context_obtain(ctx, &ctx->chunk[0], &first, &owned, &ms));
         assert_ok(iflow_context_obtain(ctx, of, &chunk, &owned, &ms));
         assert_int_equal(chunk->identity.n_sink, model->n_sink + 160 * (size_t)n_texts);
-        assert_memory_equal(chunk->identity.sink, ctx->texts.token, chunk->identity.n_sink * sizeof(int32_t));
+        assert_memory_equal(chunk->identity.sink, ctx->builder.texts.token, chunk->identity.n_sink * sizeof(int32_t));
 
         const size_t n_values = of->n_tokens * (size_t)model->n_embd_kv;
         float *expected = calloc(2 * n_values * (size_t)model->h.n_layer, sizeof *expected), *is = rows_of(chunk), *was = rows_of(before);

@@ -3,8 +3,7 @@
 #define IFLOW_FLOW_CONTEXT_H
 
 #include "compute/engine.h"
-#include "flow/behind.h"
-#include "flow/busy.h"
+#include "flow/chunk_builder.h"
 #include "kv/correction.h"
 #include "kv/sequence.h"
 #include "kv/store.h"
@@ -12,17 +11,10 @@
 /* Rows, tokens of a document's pieces and positions are ints, of which sums must be possible. */
 enum { IFLOW_MAX_CTX = 1 << 30, IFLOW_MAX_UBATCH = 1 << 16 };
 
-typedef struct iflow_context_chunk {
-    char id[IFLOW_ID_SIZE];
-    int32_t *token;
-    size_t n_tokens;
-    iflow_kv_type type;
-    int behind; /* texts that it is prefilled behind, each in its turn; or IFLOW_BEHIND_NOTHING */
-} iflow_context_chunk;
-
 struct iflow_context {
     const iflow_model *model;
-    iflow_store *store; /* NULL: memory serves */
+    iflow_store *store;     /* the caller's, or NULL */
+    iflow_store *own_store; /* in memory, where the caller gave none; else NULL */
     iflow_engine *engine;
     int n_ctx; /* most rows of the cache */
     size_t chunk_tokens;
@@ -30,21 +22,11 @@ struct iflow_context {
     int behind;                         /* of chunks that this context makes */
     bool foresee;                       /* these get their foreseen staleness */
     const iflow_correction *correction; /* NULL: none */
-    iflow_texts texts;
-    char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
-    iflow_busy busy;                                   /* chunks that others compute */
-    iflow_cache cache;                                 /* the pool that seq has its rows in */
-    iflow_seq seq;                                     /* the context, prompt and answer */
-    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.
-     */
-    struct {
-        iflow_cache cache;
-        int n; /* rows of the lead that are there */
-    } lead[IFLOW_MAX_BEHIND + 2];
+    iflow_chunk_builder builder;
+    iflow_cache cache; /* the pool that seq has its rows in */
+    iflow_seq seq;     /* the context, prompt and answer */
     iflow_context_chunk *chunk;
     size_t n_chunks, chunk_capacity;
-    iflow_chunk **memory; /* chunks kept where there is no store */
-    size_t n_memory, memory_capacity;
     bool answering;  /* on_text is being called */
     unsigned warned; /* what this context has warned of, each once: bits of iflow_context_warning */
     /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
@@ -83,17 +65,13 @@ iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *to
 /* limits.c */
 iflow_status iflow_context_check_params(const iflow_model *model, const iflow_context_params *params);
 
-/* The failure of a chunk that does not fit behind what it is prefilled behind. E_CONTEXT. */
-iflow_status iflow_context_chunk_too_long(const iflow_context *ctx, size_t n_before, size_t n_tokens);
-
 /* That there are no more tokens than any context can hold, before they are read; what: "a chunk". E_ARG. */
 iflow_status iflow_context_check_count(const char *what, size_t n_tokens);
 
 /* That there is a token besides, and all are in the vocabulary. E_ARG. */
 iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens);
 
-/* Gets a chunk's KV, from the store or from memory, or computes and keeps it. *owned: the caller frees it. Times go to load and prefill.
- * A chunk that cannot be kept (a full disk) is still handed out, with a warning in the log. */
+/* As iflow_builder_get(); *owned: true. */
 iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_chunk **out, bool *owned, iflow_timings *ms);
 
 #endif

@@ -384,7 +384,7 @@ iflow_status iflow_learner_write(const iflow_learner *learner, const char *path)
     const iflow_context *ctx = l->ctx;
     const size_t n_in = l->n_in, n_out = l->n_out, n_layer = (size_t)ctx->model->h.n_layer;
     iflow_correction_values values = {.fingerprint = ctx->model->fingerprint,
-                                      .lead = ctx->lead_id[ctx->behind],
+                                      .lead = ctx->builder.lead_id[ctx->behind],
                                       .behind = ctx->behind,
                                       .n_layer = ctx->model->h.n_layer,
                                       .n_embd_kv = ctx->model->n_embd_kv,

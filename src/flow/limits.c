@@ -49,23 +49,23 @@ iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *wh
     return IFLOW_OK;
 }
 
-iflow_status iflow_context_chunk_too_long(const iflow_context *ctx, size_t n_before, size_t n_tokens) {
-    const bool text = n_before > ctx->texts.end[0]; /* one stands before it, for what it is there or for what it foresees */
-    if (n_before >= (size_t)ctx->n_ctx) {
+iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens) {
+    const bool text = n_before > b->texts.end[0]; /* one stands before it, for what it is there or for what it foresees */
+    if (n_before >= (size_t)b->n_ctx) {
         return iflow_fail(
             IFLOW_E_CONTEXT,
             "the context of %d tokens is too small for any chunk: %zu tokens stand before one while it is prefilled, so that at "
             "least %zu are needed%s",
-            ctx->n_ctx, n_before, n_before + 1,
-            !text         ? ""
-            : ctx->behind ? "; fewer where chunks are prefilled alone"
-                          : "; fewer where no staleness is foreseen");
+            b->n_ctx, n_before, n_before + 1,
+            !text       ? ""
+            : b->behind ? "; fewer where chunks are prefilled alone"
+                        : "; fewer where no staleness is foreseen");
     }
     return iflow_fail(
         IFLOW_E_CONTEXT,
         "a chunk of %zu tokens (and %zu that stand before it) is longer than the context of %d; cut it into smaller ones, of at "
         "most %zu tokens",
-        n_tokens, n_before, ctx->n_ctx, (size_t)ctx->n_ctx - n_before);
+        n_tokens, n_before, b->n_ctx, (size_t)b->n_ctx - n_before);
 }
 
 /* context_length is what the model was trained for, with its rope scaling where that was so: files of linear scaling and of models that
@@ -95,12 +95,17 @@ bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what) {
     return due;
 }
 
-void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows) {
-    const size_t most = trained_for(&ctx->model->h);
-    if (n_rows > most && iflow_context_warns(ctx, IFLOW_WARN_BEYOND)) {
+void iflow_warn_beyond(const iflow_model *model, size_t n_rows, unsigned *warned) {
+    const size_t most = trained_for(&model->h);
+    if (n_rows > most && !(*warned & IFLOW_WARN_BEYOND)) {
+        *warned |= IFLOW_WARN_BEYOND;
         iflow_log(IFLOW_LOG_WARN,
                   "%zu tokens are more than the %zu that the model was trained for, and answers become worthless beyond these: leave out "
                   "documents, or use a model with a longer context",
                   n_rows, most);
     }
+}
+
+void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows) {
+    iflow_warn_beyond(ctx->model, n_rows, &ctx->warned);
 }

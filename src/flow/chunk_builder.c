@@ -1,0 +1,232 @@
+/* chunk_builder.c - finds chunks in the store, or has them computed, once each, and keeps them. */
+#include "flow/chunk_builder.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    MAX_TOGETHER = 16, /* chunks in one pass */
+    MIN_TOGETHER = 32, /* tokens of each, where there are several: ggml multiplies fewer rows in another order */
+    PAUSE_MS = 20,     /* between two looks for a chunk that another computes */
+};
+
+static void init_leads(iflow_chunk_builder *b) {
+    for (size_t i = 0; i < sizeof b->lead / sizeof *b->lead; i++) {
+        iflow_cache_init(&b->lead[i].cache, b->model, b->engine, true);
+        b->lead[i].n = 0;
+    }
+}
+
+iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine) {
+    b->model = model;
+    b->store = store;
+    b->engine = engine;
+    b->busy.patience_ms = IFLOW_BUSY_PATIENCE_MS;
+    init_leads(b);
+    const iflow_status status = iflow_texts_make(model, &b->texts);
+    for (int i = 0; !status && i <= IFLOW_MAX_BEHIND; i++) {
+        iflow_hash_hex(b->texts.token, b->texts.end[i] * sizeof b->texts.token[0], b->lead_id[i]);
+    }
+    return status;
+}
+
+static void free_leads(iflow_chunk_builder *b) {
+    for (size_t i = 0; i < sizeof b->lead / sizeof *b->lead; i++) {
+        iflow_cache_free(&b->lead[i].cache);
+    }
+}
+
+void iflow_builder_free(iflow_chunk_builder *b) {
+    free_leads(b);
+    free(b->busy.entry);
+    free(b->texts.token);
+}
+
+void iflow_builder_drop_rows(iflow_chunk_builder *b) {
+    free_leads(b);
+    init_leads(b);
+}
+
+iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+    iflow_chunk_identity identity = {
+        .sink = b->texts.token,
+        .n_sink = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : b->texts.end[chunk->behind],
+        .token = chunk->token,
+        .n_tokens = chunk->n_tokens,
+        .n_layer = b->model->h.n_layer,
+        .n_embd_kv = b->model->n_embd_kv,
+        .type = chunk->type,
+        .exact = b->model->exact,
+    };
+    memcpy(identity.fingerprint, b->model->fingerprint, sizeof identity.fingerprint);
+    return identity;
+}
+
+iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
+    iflow_context_chunk chunk = {.token = tokens, .n_tokens = n_tokens, .type = type, .behind = behind};
+    const iflow_chunk_identity identity = iflow_builder_identity(b, &chunk);
+    iflow_chunk_id(&identity, chunk.id);
+    return chunk;
+}
+
+bool iflow_builder_wants_foreseen(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+    return b->foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
+}
+
+/* Whether a chunk is kept with all that is to be known of it. */
+static bool is_kept(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+    iflow_chunk_info info;
+    return iflow_builder_wants_foreseen(b, chunk) ? !b->store->ops->stat(b->store, chunk->id, &info) && info.foreseen
+                                                  : b->store->ops->has(b->store, chunk->id);
+}
+
+static iflow_status keep(iflow_chunk_builder *b, const iflow_chunk *chunk) {
+    return b->store->ops->put(b->store, chunk->id, &chunk->blob, chunk->foreseen != NULL); /* in place of one that knows less */
+}
+
+/* ---- One chunk ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Finds a chunk that knows all that is wanted of it; NULL: there is none. */
+static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+    iflow_chunk *found = NULL;
+    const iflow_status status = iflow_store_get_chunk(b->store, chunk->id, &found);
+    if (status && status != IFLOW_E_NOT_FOUND) {
+        iflow_log(IFLOW_LOG_WARN, "%s; it is computed again", iflow_error_message());
+    }
+    if (found && iflow_builder_wants_foreseen(b, chunk) && !found->foreseen) {
+        iflow_chunk_free(found);
+        found = NULL;
+    }
+    return found;
+}
+
+/* Takes the lease of a chunk that was not found, or waits for who has it: then *out may be there. *leased: it has to be released. Where the
+ * store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. E_MEMORY. */
+static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool *leased, iflow_chunk **out) {
+    iflow_status status = IFLOW_E_BUSY;
+    for (bool looked = false; status == IFLOW_E_BUSY; looked = true) {
+        if (looked) {
+            nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+            *out = is_kept(b, chunk) ? find(b, chunk) : NULL;
+            if (*out) {
+                break;
+            }
+        }
+        status = b->store->ops->claim(b->store, chunk->id);
+        *leased = !status;
+        if (status == IFLOW_E_BUSY) {
+            status = iflow_busy_wait(&b->busy, chunk->id);
+        } else if (status) {
+            status = IFLOW_OK;
+        }
+    }
+    iflow_busy_forget(&b->busy, chunk->id);
+    if (*leased && is_kept(b, chunk)) { /* published between the look and the lease */
+        *out = find(b, chunk);
+    }
+    return *out ? IFLOW_OK : status;
+}
+
+iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, iflow_chunk **out, iflow_timings *ms) {
+    const double start = iflow_now_ms();
+    bool leased = false;
+    *out = find(b, chunk);
+    if (*out) {
+        ms->load += iflow_now_ms() - start;
+        return IFLOW_OK;
+    }
+    iflow_status status = lease_or_find(b, chunk, &leased, out);
+    if (!status && !*out && !(status = iflow_builder_compute(b, chunk, 1, out)) && keep(b, *out)) {
+        iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
+    }
+    if (leased) {
+        b->store->ops->release(b->store, chunk->id);
+    }
+    ms->prefill += iflow_now_ms() - start;
+    return status;
+}
+
+/* ---- Several ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Chunks that are to be computed in one pass. */
+typedef struct batch {
+    iflow_context_chunk chunk[MAX_TOGETHER];
+    bool leased[MAX_TOGETHER];
+    size_t n, n_tokens;
+} batch;
+
+/* Whether a chunk can go with those of a batch. Few tokens alone take other kernels, so that their file would tell who was with them; exact
+ * is what libllama does with one sequence; and a chunk that is there twice is computed once. */
+static bool batch_takes(const iflow_chunk_builder *b, const batch *t, const iflow_context_chunk *chunk) {
+    for (size_t i = 0; i < t->n; i++) {
+        if (b->model->exact || t->chunk[i].n_tokens < MIN_TOGETHER || !strcmp(t->chunk[i].id, chunk->id)) {
+            return false;
+        }
+    }
+    return !t->n || (t->n < MAX_TOGETHER && t->n_tokens + chunk->n_tokens <= IFLOW_DEFAULT_UBATCH && chunk->n_tokens >= MIN_TOGETHER);
+}
+
+/* Computes and keeps a batch's chunks, unless something failed before (status), gives up their leases, and empties it. */
+static iflow_status batch_run(iflow_chunk_builder *b, batch *t, iflow_status status) {
+    iflow_chunk *made[MAX_TOGETHER] = {NULL};
+    if (!status && t->n) {
+        status = iflow_builder_compute(b, t->chunk, t->n, made);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        if (!status && made[i]) {
+            status = keep(b, made[i]);
+            status = status == IFLOW_E_BUSY ? IFLOW_E_IO : status; /* the store as a whole: that is no chunk to wait for */
+        }
+        iflow_chunk_free(made[i]);
+        if (t->leased[i]) {
+            b->store->ops->release(b->store, t->chunk[i].id);
+        }
+    }
+    t->n = t->n_tokens = 0;
+    return status;
+}
+
+/* Whether a chunk is to be computed here: it is not kept, and nobody else has its lease (E_BUSY). *leased: it has to be released. */
+static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool *wanted, bool *leased) {
+    *leased = false;
+    if (!(*wanted = !is_kept(b, chunk))) {
+        iflow_busy_forget(&b->busy, chunk->id);
+        return IFLOW_OK;
+    }
+    const iflow_status status = b->store->ops->claim(b->store, chunk->id);
+    if (status) {
+        return status == IFLOW_E_BUSY ? iflow_busy_wait(&b->busy, chunk->id) : status;
+    }
+    *leased = true;
+    iflow_busy_forget(&b->busy, chunk->id);
+    if (!(*wanted = !is_kept(b, chunk))) { /* published between the look and the lease */
+        b->store->ops->release(b->store, chunk->id);
+        *leased = false;
+    }
+    return IFLOW_OK;
+}
+
+iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool *was_stored, bool *is_busy) {
+    iflow_status status = IFLOW_OK;
+    bool busy = false;
+    batch t = {.n = 0};
+    for (size_t i = 0; !status && i < n; i++) {
+        bool wanted = false, leased = false;
+        if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, IFLOW_OK))) {
+            break;
+        }
+        status = lease(b, &chunk[i], &wanted, &leased);
+        is_busy[i] = status == IFLOW_E_BUSY;
+        was_stored[i] = !status && !wanted;
+        if (!status && wanted) {
+            t.leased[t.n] = leased;
+            t.chunk[t.n++] = chunk[i];
+            t.n_tokens += chunk[i].n_tokens;
+        }
+        busy = busy || is_busy[i];
+        status = is_busy[i] ? IFLOW_OK : status;
+    }
+    status = batch_run(b, &t, status);
+    return !status && busy ? IFLOW_E_BUSY : status;
+}
