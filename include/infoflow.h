@@ -184,9 +184,13 @@ typedef struct iflow_store_params {
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
-    int n_tokens, n_layer, n_embd_kv;
-    int n_sink;       /* tokens that stood before it while it was prefilled */
-    bool foreseen;    /* it knows how stale its tokens will be among others */
+    char parent[IFLOW_ID_SIZE];      /* the chunk of the same document before it, behind which it was prefilled; "": none */
+    int n_tokens, n_layer;
+    int n_embd_kv;    /* elements of the longest row of K or V */
+    int n_root;       /* tokens that stood before its document while it was prefilled: sink, generic texts, or a head */
+    int n_before;     /* tokens of its document that stood before it then; 0 without a parent */
+    bool foreseen;    /* it has an estimate of how stale its tokens will be among others */
+    bool after_rope;  /* its keys are kept as they are after RoPE, at the positions that they were computed at; else before it */
     const char *type; /* "f16" or "q8_0". Static. */
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
@@ -194,7 +198,9 @@ typedef struct iflow_chunk_info {
     bool exact;       /* computed as libllama does it, to the bit (iflow_model_params.exact); another chunk than one that was not */
     bool damaged;     /* the file cannot be read as this chunk: only id, n_bytes, used_at and pinned are known. iflow_store_verify() */
                       /* sets it aside */
-    bool unsupported; /* sound, but of a format version that this library does not read: known are the same */
+    bool old;         /* sound, but of an older format, or of a fingerprint that was made in an older way: known are the same. It is */
+                      /* never used, counts to the limit, and is evicted first; iflow_store_prune_old() removes it */
+    bool unsupported; /* sound, but of a newer format or with something that this library does not read: known are the same */
     bool unreadable;  /* the file could not be read, for want of permission, say: known are the same. It is left where it is */
 } iflow_chunk_info;
 

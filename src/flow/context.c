@@ -45,7 +45,9 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->busy.patience_ms = IFLOW_BUSY_PATIENCE_MS;
     ctx->correction = params->correction;
     ctx->turn.pending = -1;
-    if ((status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
+    ctx->layer = iflow_kv_layers_alike(model->h.n_layer, model->n_embd_kv);
+    status = ctx->layer ? IFLOW_OK : iflow_fail_memory((size_t)model->h.n_layer * sizeof *ctx->layer);
+    if (status || (status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
         (status = iflow_texts_make(model, &ctx->texts))) {
         iflow_context_free(ctx);
         return status;
@@ -81,6 +83,7 @@ void iflow_context_free(iflow_context *ctx) {
         iflow_cache_free(&ctx->lead[i].cache);
     }
     free(ctx->texts.token);
+    free(ctx->layer);
     iflow_engine_free(ctx->engine);
     free(ctx);
 }
@@ -114,12 +117,12 @@ void iflow_context_drop_rows(iflow_context *ctx) {
 
 static iflow_chunk_identity identity_of(const iflow_context *ctx, const iflow_context_chunk *chunk) {
     iflow_chunk_identity identity = {
-        .sink = ctx->texts.token,
-        .n_sink = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[chunk->behind],
+        .root = ctx->texts.token,
+        .n_root = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : ctx->texts.end[chunk->behind],
         .token = chunk->token,
         .n_tokens = chunk->n_tokens,
+        .layer = ctx->layer,
         .n_layer = ctx->model->h.n_layer,
-        .n_embd_kv = ctx->model->n_embd_kv,
         .type = chunk->type,
         .exact = ctx->model->exact,
     };
@@ -592,15 +595,15 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     status = status ? status : check_origin(ctx, &info);
     if (!status) {
         iflow_kv_type type = IFLOW_KV_F16;
-        int behind = info.n_sink ? 0 : IFLOW_BEHIND_NOTHING;
-        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_sink > ctx->texts.end[behind]) {
+        int behind = info.n_root ? 0 : IFLOW_BEHIND_NOTHING;
+        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_root > ctx->texts.end[behind]) {
             behind++;
         }
         status = iflow_kv_type_from_name(info.type, &type);
         if (!status && strcmp(iflow_context_chunk_of(ctx, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
             status = iflow_fail(IFLOW_E_UNSUPPORTED,
                                 "chunk %s was prefilled behind %d tokens that are not this version's; ingest its document again", id,
-                                info.n_sink);
+                                info.n_root);
         }
         if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, behind))) {
             tokens = NULL;

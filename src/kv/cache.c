@@ -97,21 +97,22 @@ void iflow_cache_truncate(iflow_cache *cache, int row) {
 
 iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, int row, int32_t pos) {
     const size_t n = chunk->identity.n_tokens, row_bytes = (size_t)cache->model->n_embd_kv * sizeof(uint16_t);
-    assert(row >= 0 && (size_t)row + n <= (size_t)cache->rows.n_rows && chunk->identity.n_embd_kv == cache->model->n_embd_kv);
+    assert(row >= 0 && (size_t)row + n <= (size_t)cache->rows.n_rows);
     const bool convert = chunk->identity.type != IFLOW_KV_F16;
-    if (convert) {
-        const iflow_status status =
+    iflow_status status = iflow_chunk_require_plain(chunk, cache->model->h.n_layer, cache->model->n_embd_kv);
+    if (!status && convert) {
+        status =
             iflow_reserve((void **)&cache->staging, &cache->staging_capacity, n * (size_t)cache->model->n_embd_kv, sizeof *cache->staging);
-        if (status) {
-            return status;
-        }
+    }
+    if (status) {
+        return status;
     }
     for (int il = 0; il < cache->model->h.n_layer; il++) {
         struct ggml_tensor *to[2] = {cache->rows.k[il], cache->rows.v[il]};
         const void *from[2] = {chunk->k[il], chunk->v[il]};
         for (int i = 0; i < 2; i++) {
             if (convert) {
-                iflow_chunk_rows_f16(chunk, from[i], 0, n, cache->staging);
+                iflow_chunk_rows_f16(chunk, from[i], cache->model->n_embd_kv, 0, n, cache->staging);
             }
             ggml_backend_tensor_set(to[i], convert ? cache->staging : from[i], (size_t)row * row_bytes, n * row_bytes);
         }

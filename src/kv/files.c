@@ -303,6 +303,13 @@ int64_t iflow_files_mtime_ns(const struct stat *st) {
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + (int64_t)st->st_mtim.tv_nsec;
 }
 
+static void unmap(void *owner, const void *data, size_t n_bytes) {
+    (void)owner;
+    if (data) { /* an empty file is not mapped */
+        munmap((void *)(uintptr_t)data, n_bytes);
+    }
+}
+
 bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     void *data = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE | (whole ? MAP_POPULATE : 0), fd, 0);
     if (data == MAP_FAILED) {
@@ -310,7 +317,7 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     }
     out->data = data;
     out->n_bytes = n_bytes;
-    out->mapped = true;
+    out->release = unmap;
     return true;
 }
 
