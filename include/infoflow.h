@@ -174,7 +174,7 @@ typedef struct iflow_store iflow_store;
 #define IFLOW_ID_SIZE 33 /* 32 hexadecimal digits (XXH3, 128 bits) and the NUL */
 
 typedef struct iflow_store_params {
-    uint64_t max_bytes; /* of chunk files; 0: no limit. Least recently used chunks go first, pinned ones stay. */
+    uint64_t max_bytes; /* of chunks; 0: no limit. Old chunks go first, then least recently used ones; pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
@@ -228,8 +228,8 @@ IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **l
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
 /* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
  * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
- * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version; it is
- * left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
+ * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old ones
+ * too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
 /* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
@@ -243,9 +243,11 @@ IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verif
 /* Pins keep chunks from being evicted and pruned. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
-/* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. What cannot be
+/* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead processes left. What cannot be
  * deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+/* Deletes all old chunks (iflow_chunk_info.old), pinned ones too, since nothing uses them. Counts and fails as iflow_store_prune() does. */
+IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
  * name and model is replaced. Where that document is pinned, so are its new chunks then, and those that only it had before no longer;

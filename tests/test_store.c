@@ -71,16 +71,19 @@ static void test_version(void **state) {
     (void)state;
     iflow_store *store = open_limited(0);
     iflow_store_close(store);
-    write_file("store/VERSION", "infoflow-store 2\n");
-    FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_UNSUPPORTED, "version 2");
-    assert_non_null(strstr(iflow_error_message(), "version 1"));
+    static const char *const other[] = {"infoflow-store 3\n", "infoflow-store 0\n"};
+    for (size_t i = 0; i < 2; i++) {
+        write_file("store/VERSION", other[i]);
+        FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_UNSUPPORTED, i ? "version 0" : "version 3");
+        assert_non_null(strstr(iflow_error_message(), "reads version 2"));
+    }
     static const char *const garbage[] = {"", "1\n", "infoflow-store \n", "infoflow-store 1 or so\n",
                                           "infoflow-store 11111111111111111111\n"};
     for (size_t i = 0; i < sizeof garbage / sizeof garbage[0]; i++) {
         write_file("store/VERSION", garbage[i]);
         FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_FORMAT, "VERSION");
     }
-    write_file("store/VERSION", "infoflow-store 1\n");
+    write_file("store/VERSION", "infoflow-store 2\n");
     close_checked(open_limited(0));
 }
 

@@ -171,7 +171,7 @@ static void test_check_finds(void **state) {
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 6");
     write_file("store/VERSION", "infoflow-store 7\n");
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 1");
-    write_file("store/VERSION", "infoflow-store 1\n");
+    write_file("store/VERSION", "infoflow-store 2\n");
     flip_byte(chunk_file(id), -1);
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 2");
     flip_byte(chunk_file(id), -1);

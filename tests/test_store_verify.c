@@ -73,7 +73,7 @@ static void make_later(const char *path) {
     const size_t n = fread(bytes, 1, sizeof bytes, file);
     uint64_t n_header;
     char hex[IFLOW_ID_SIZE];
-    bytes[52] = 2;
+    bytes[52] = 3;
     memcpy(&n_header, bytes + 89, sizeof n_header);
     memset(bytes + 141, '0', 32);
     iflow_hash_hex(bytes, n_header, hex);
@@ -178,7 +178,7 @@ static void test_verify_all(void **state) {
     expect(id[PIPE], IFLOW_E_CORRUPT, "no regular file; it was set aside");
     expect(id[STRAY], IFLOW_E_FORMAT, "wrong directory was set aside");
     expect(id[TOP], IFLOW_E_FORMAT, "wrong directory was set aside");
-    expect(id[LATER], IFLOW_E_UNSUPPORTED, "version 2");
+    expect(id[LATER], IFLOW_E_UNSUPPORTED, "chunk format version 3");
     expect(good, IFLOW_OK, "");
     expect(torn, IFLOW_E_CORRUPT, "no JSON");
     expect("11111111111111111111111111111111", IFLOW_E_CORRUPT, unnamed);

@@ -391,7 +391,7 @@ iflow_status iflow_chunk_check_layer(const iflow_chunk *chunk, int layer, const 
     iflow_hasher_hex(hasher, hex);
     const int64_t sums = gguf_find_key(chunk->gguf, IFLOW_KEY_LAYER_CHECKSUMS);
     if (strcmp(gguf_get_arr_str(chunk->gguf, sums, (size_t)layer), hex) != 0) {
-        return iflow_fail(IFLOW_E_CORRUPT, "%s: the data's checksum is wrong (layer %d)", name, layer);
+        return iflow_fail(IFLOW_E_CORRUPT, "%s: layer %d: the data's checksum is wrong", name, layer);
     }
     if (bad_kind >= 0) {
         char tensor[GGML_MAX_NAME];
@@ -414,7 +414,7 @@ static iflow_status check_data(const iflow_chunk *chunk, const unsigned char *da
     }
     iflow_hash_hex(data + at, n_bytes - at, hex);
     if (strcmp(get_string(chunk->gguf, IFLOW_KEY_REST_CHECKSUM), hex) != 0) {
-        return iflow_fail(IFLOW_E_CORRUPT, "%s: the data's checksum is wrong (behind the layers)", name);
+        return iflow_fail(IFLOW_E_CORRUPT, "%s: behind the layers: the data's checksum is wrong", name);
     }
     return IFLOW_OK;
 }

@@ -367,6 +367,15 @@ cleanup:
     return status;
 }
 
+size_t iflow_files_read_first(const iflow_files *files, const char *path, void *out, size_t n) {
+    const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
+    const ssize_t got = fd < 0 ? 0 : pread(fd, out, n, 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return got > 0 ? (size_t)got : 0;
+}
+
 void iflow_files_prefetch(const iflow_files *files, const char *path) {
     const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
     if (fd >= 0) {

@@ -67,6 +67,9 @@ bool iflow_files_reap(const iflow_files *files, const char *path);
  * message of its own; E_CORRUPT if it is no regular file, and then *out says only which one; E_IO if it may not be read. */
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st);
 
+/* The first bytes of a regular file, at most n: how many; 0 also where it cannot be read. */
+size_t iflow_files_read_first(const iflow_files *files, const char *path, void *out, size_t n);
+
 /* Has the kernel begin to read a file, if it is there. */
 void iflow_files_prefetch(const iflow_files *files, const char *path);
 

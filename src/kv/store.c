@@ -167,6 +167,18 @@ iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n
     return status;
 }
 
+iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
+    size_t n = 0;
+    uint64_t bytes = 0;
+    const iflow_status status = store->ops->prune_old(store, &n, &bytes);
+    *(n_deleted ? n_deleted : &n) = n;
+    *(n_bytes ? n_bytes : &bytes) = bytes;
+    return status;
+}
+
 /* ---- Names -------------------------------------------------------------------------------------------------------------------------- */
 
 /* Settles on the one id that begins with prefix: IFLOW_OK with *n_found 0 or 1, else E_ARG. */

@@ -17,7 +17,7 @@ typedef struct iflow_store_ops {
     void (*prefetch)(iflow_store *store, const char *id);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
      * unless it is to be replaced (by one that knows more of the same chunk); one that may not be read is not (E_IO). Evicts to the limit
-     * first. E_FULL (disk or limit), E_IO; then nothing was published. */
+     * first: old chunks (chunk.h), then the least recently used. E_FULL (disk or limit), E_IO; then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
@@ -47,6 +47,8 @@ typedef struct iflow_store_ops {
     iflow_status (*find)(iflow_store *store, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n);
     /* Adds to what it counts, on failure too. */
     iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+    /* Deletes old chunks (chunk.h), pinned ones too. Counts as prune does. */
+    iflow_status (*prune_old)(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
     /* Small named records (documents), published as atomically. */
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
     iflow_status (*get_record)(iflow_store *store, const char *id, iflow_blob *out); /* as peek; E_CORRUPT also where it is too large */

@@ -1,6 +1,6 @@
 /* store_dir.c - the embedded store: chunks and records as files of one directory, shared by any number of processes.
  *
- *     VERSION            "infoflow-store 1\n"
+ *     VERSION            "infoflow-store 2\n"
  *     lock               empty; locked (flock) while chunks are published, evicted, deleted, set aside or pinned, and records published
  *                        or set aside
  *     shared             empty; where it is, what is created is as the umask has it, else its owner's alone
@@ -13,7 +13,7 @@
  * Invariants, which iflow_store_dir_check() checks:
  *  1. VERSION states the version of this layout.
  *  2. A file chunks/ab/ID.gguf is complete and sound at every moment, ID is its content's id and begins with ab: it was renamed to there
- *     after it was written and synced, and is never written to again.
+ *     after it was written and synced, and is never written to again. It may be old, of a format that is no longer read.
  *  3. After a put or a prune, the chunks take no more than the limit it ran with (a prune: or no more than the pinned ones do).
  *  4. A file docs/ID.json is complete, and ID is an id.
  *  5. A file in pins/ is named by an id. Its chunk may be missing: one that was set aside is still pinned when it comes back.
@@ -236,7 +236,7 @@ cleanup:
     return status;
 }
 
-/* Its facts from its header. E_NOT_FOUND without a message of its own. */
+/* Its facts from its header. E_NOT_FOUND without a message of its own; E_UNSUPPORTED: info says whether it is old, and nothing else. */
 static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, iflow_chunk_info *info) {
     iflow_blob blob = {0};
     struct stat st;
@@ -247,6 +247,9 @@ static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, ifl
         return status;
     }
     status = iflow_chunk_peek(blob.data, blob.n_bytes, id, path, info, NULL);
+    if (status == IFLOW_E_UNSUPPORTED) {
+        info->old = iflow_chunk_is_old(blob.data, blob.n_bytes);
+    }
     if (!status) {
         info->used_at = (int64_t)st.st_mtim.tv_sec;
         info->pinned = iflow_dir_is_pinned(store, id);
@@ -264,13 +267,14 @@ static iflow_status dir_stat(iflow_store *base, const char *id, iflow_chunk_info
 }
 
 /* What is known of a file that cannot be read as a chunk. */
-static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_entry *entry, iflow_status status) {
+static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_entry *entry, iflow_status status, bool old) {
     iflow_chunk_info info = {.type = "-",
                              .n_bytes = entry->n_bytes,
                              .used_at = entry->used_ns / 1000000000,
                              .pinned = iflow_dir_is_pinned(store, entry->id),
                              .damaged = status != IFLOW_E_UNSUPPORTED && status != IFLOW_E_IO,
-                             .unsupported = status == IFLOW_E_UNSUPPORTED,
+                             .old = old,
+                             .unsupported = status == IFLOW_E_UNSUPPORTED && !old,
                              .unreadable = status == IFLOW_E_IO};
     memcpy(info.id, entry->id, sizeof info.id);
     return info;
@@ -298,7 +302,7 @@ static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t 
             goto cleanup;
         }
         if (status && status != IFLOW_E_NOT_FOUND) { /* not found: evicted meanwhile */
-            infos[n_infos] = unread(store, entry, status);
+            infos[n_infos] = unread(store, entry, status, infos[n_infos].old);
         }
         n_infos += status != IFLOW_E_NOT_FOUND;
     }
@@ -636,6 +640,7 @@ const iflow_store_ops iflow_dir_ops = {
     .stat = dir_stat,
     .find = dir_find,
     .prune = dir_prune,
+    .prune_old = iflow_dir_prune_old,
     .put_record = iflow_dir_put_record,
     .get_record = iflow_dir_get_record,
     .remove_record = iflow_dir_remove_record,

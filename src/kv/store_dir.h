@@ -18,6 +18,7 @@ typedef struct iflow_dir_store {
     iflow_files files;
     uint64_t max_bytes;
     double lock_warn_ms, lock_end_ms; /* waiting for the store's lock: when that is said, and when it ends */
+    atomic_bool none_old;             /* all chunks were of this format once: older ones come only by hand then */
     atomic_bool told_unread;          /* that a directory of chunks cannot be read: said once */
     atomic_bool lock_timed_out;       /* then the next ones wait only shortly, until the lock was got once */
     pthread_mutex_t mutex;            /* guards the claims; everything else is constant or in the file system */
@@ -52,13 +53,14 @@ iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock);
 /* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno; ESTALE: it is not the one that was
  * judged (NULL: any). The store is locked. */
 int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix, const iflow_blob *judged);
-/* E_NOT_FOUND, without a message of its own, if there is no VERSION. */
-iflow_status iflow_dir_check_version(const iflow_dir_store *store);
+/* The version of the layout, which is one that this program takes. E_NOT_FOUND, without a message of its own, if there is no VERSION. */
+iflow_status iflow_dir_check_version(const iflow_dir_store *store, int *version);
 
 typedef struct iflow_dir_entry {
     char id[IFLOW_ID_SIZE];
     char dir[16];   /* where it lies */
     bool misplaced; /* no regular file, or not where a reader looks for it */
+    bool old;       /* chunk.h; where that was asked for */
     uint64_t n_bytes;
     int64_t used_ns;
 } iflow_dir_entry;
@@ -82,11 +84,13 @@ void iflow_dir_warn_unread(iflow_dir_store *store, const iflow_dir_scan *s);
 
 /* Deletes a chunk's file if it is there. The store is locked. */
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id);
-/* Deletes least recently used, unpinned chunks until at most max_bytes remain, or only pinned ones do. For a chunk about to be published
- * (incoming; else NULL) it must come to that: E_FULL otherwise, and nothing is deleted; one that it replaces is neither counted nor
- * deleted. What cannot be deleted is passed over: a failure for incoming where there is no room then, else in any case. Adds to what it
+/* Deletes old and then least recently used, unpinned chunks until at most max_bytes remain, or only pinned ones do. For a chunk about to be
+ * published (incoming; else NULL) it must come to that: E_FULL otherwise, and nothing is deleted; one that it replaces is neither counted
+ * nor deleted. What cannot be deleted is passed over: a failure for incoming where there is no room then, else in any case. Adds to what it
  * counts, on failure too. The store is locked. */
 iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes);
+/* Deletes old chunks and their pins. Of the store's operations. */
+iflow_status iflow_dir_prune_old(iflow_store *base, size_t *n_deleted, uint64_t *n_bytes);
 /* The records' part of the store's operations. */
 iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes);
 iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob *out);
