@@ -211,14 +211,19 @@ typedef struct iflow_document {
     char (*chunk_id)[IFLOW_ID_SIZE];
     size_t n_chunks, n_tokens;
     bool replaced; /* put: there was a record of this name with other chunks */
-    bool pinned;   /* list: it was pinned as a whole, so that pins of its chunks are its own */
+    bool pinned;   /* list, get: it was pinned as a whole, so that pins of its chunks are its own */
 } iflow_document;
 
-/* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
+/* Opens a store. name:
+ *   "dir:PATH" or a path    the store in a directory, which is created
+ *   "memory:"               one that is gone when it is closed, and is this handle's alone; of params, max_bytes alone matters
+ * Any other name of the form SCHEME://... is E_UNSUPPORTED; a name with a colon that has none of these forms is a path, and one that has is
+ * a path with ./ before it. params NULL: no limit.
+ * A directory: any number of processes may have it open; one that holds the store's
  * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY, which then wait 0.2 seconds
  * until they get it. The file system must have locks (flock): without them whatever changes the store fails with E_IO. E_ARG: the directory
  * has files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
-IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+IFLOW_API iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out);
 IFLOW_API void iflow_store_close(iflow_store *store);
 
 /* All chunks, most recently used first, damaged ones included; an id can come twice, where a file of its name lies in a wrong directory.
@@ -236,15 +241,15 @@ IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const cha
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
  * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
- * claim does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
+ * lease does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
  * this function; it fails at its end where it could not list something. */
 typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
-/* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead processes left. What cannot be
- * deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
+/* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead
+ * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 /* Deletes all old chunks (iflow_chunk_info.old), pinned ones too, since nothing uses them. Counts and fails as iflow_store_prune() does. */
 IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
@@ -255,6 +260,9 @@ IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_delet
  * stays. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
+/* One document by its whole id. E_NOT_FOUND; E_FORMAT, E_CORRUPT: its record is damaged; E_UNSUPPORTED: of a newer version. */
+IFLOW_API iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out);
+IFLOW_API void iflow_document_free(iflow_document *document);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
 /* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
  * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,

@@ -407,10 +407,10 @@ static void test_every_call_fails(void **state) {
         }
         assert_true(n_failures > 3);
         n_failures = 0;
-        for (bool done = false; !done; n_failures++) { /* pinning, claiming, setting aside, deleting */
+        for (bool done = false; !done; n_failures++) { /* pinning, leases, setting aside, deleting */
             fault.fail_in = n_failures + 1;
             iflow_status status = iflow_store_pin(store, id, true);
-            status = status ? status : store->ops->claim(store, id);
+            status = status ? status : store->ops->lease(store, id);
             store->ops->release(store, id);
             status = status ? status : store->ops->set_aside(store, id, NULL);
             done = fault.fail_in > 0;

@@ -449,7 +449,7 @@ static iflow_status claim(iflow_context *ctx, const iflow_context_chunk *chunk, 
         iflow_busy_forget(&ctx->busy, chunk->id);
         return IFLOW_OK;
     }
-    const iflow_status status = ctx->store->ops->claim(ctx->store, chunk->id);
+    const iflow_status status = ctx->store->ops->lease(ctx->store, chunk->id);
     if (status) {
         return status == IFLOW_E_BUSY ? iflow_busy_wait(&ctx->busy, chunk->id) : status;
     }

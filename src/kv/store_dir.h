@@ -8,10 +8,25 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-typedef struct iflow_dir_claim {
+enum {
+    IFLOW_DIR_LEASE_MS = 10000, /* a lease's length */
+    IFLOW_DIR_HOST_SIZE = 37,   /* a boot id and the NUL */
+    IFLOW_DIR_LEASE_TEXT = 80,  /* what a lease's file says, and the NUL */
+};
+
+/* A chunk that this process computes. */
+typedef struct iflow_dir_lease {
     char id[IFLOW_ID_SIZE];
     int fd;
-} iflow_dir_claim;
+    uint64_t counter;
+} iflow_dir_lease;
+
+/* A chunk that another one computes: what its lease says, and since when. */
+typedef struct iflow_dir_watch {
+    char id[IFLOW_ID_SIZE];
+    char text[IFLOW_DIR_LEASE_TEXT];
+    double since_ms;
+} iflow_dir_watch;
 
 typedef struct iflow_dir_store {
     iflow_store base; /* first: the handle is this */
@@ -21,13 +36,22 @@ typedef struct iflow_dir_store {
     atomic_bool none_old;             /* all chunks were of this format once: older ones come only by hand then */
     atomic_bool told_unread;          /* that a directory of chunks cannot be read: said once */
     atomic_bool lock_timed_out;       /* then the next ones wait only shortly, until the lock was got once */
-    pthread_mutex_t mutex;            /* guards the claims; everything else is constant or in the file system */
-    iflow_dir_claim *claims;
-    size_t n_claims, claims_capacity;
+    double lease_ms;                  /* a lease's length */
+    char host[IFLOW_DIR_HOST_SIZE];   /* this one's boot id */
+    pthread_mutex_t mutex;            /* guards what follows; everything else is constant or in the file system */
+    iflow_dir_lease *leases;
+    size_t n_leases, leases_capacity;
+    iflow_dir_watch *watches;
+    size_t n_watches, watches_capacity;
+    pthread_t raiser;    /* raises the leases' counters */
+    pid_t raiser_of;     /* the process that has started it; 0: none */
+    pthread_cond_t wake; /* there is a first lease, or it is to end */
+    bool ending;
 } iflow_dir_store;
 
-#define IFLOW_DIR_VERSION_TAG "version" /* of VERSION in the making */
-#define IFLOW_DIR_SHARED      "shared"
+#define IFLOW_DIR_VERSION_TAG  "version" /* of VERSION in the making */
+#define IFLOW_DIR_SHARED       "shared"
+#define IFLOW_DIR_LEASE_SUFFIX ".lease"
 
 extern const iflow_store_ops iflow_dir_ops;
 
@@ -45,6 +69,8 @@ bool iflow_dir_is_chunk_dir(const char *name);
 bool iflow_dir_is_pinned(const iflow_dir_store *store, const char *id);
 /* Whether a name in tmp/ is one that this program gives: no other is ever removed. */
 bool iflow_dir_is_temp_name(const char *name);
+/* Whether a name in tmp/ is a lease of another host, whose lock may not reach here, and of a chunk that is not there: it stays. */
+bool iflow_dir_lease_is_others(const iflow_dir_store *store, const char *name);
 /* Removes what a dead process left in tmp/ under such a name. user: the store. */
 iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name);
 /* Locks the store against all that publish, evict, delete, set aside and pin. *lock: close(). E_BUSY after some time: whoever has it may
@@ -97,6 +123,15 @@ iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob 
 iflow_status iflow_dir_remove_record(iflow_store *base, const char *id);
 iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const iflow_blob *judged);
 iflow_status iflow_dir_list_records(iflow_store *base, char (**ids)[IFLOW_ID_SIZE], size_t *n);
+
+/* Of the store's operations. */
+iflow_status iflow_dir_open_chunk(iflow_store *base, const char *id, iflow_reader **out);
+
+/* Leases: of the store's operations, and what opening and closing one takes. */
+iflow_status iflow_dir_take_lease(iflow_store *base, const char *id);
+void iflow_dir_release(iflow_store *base, const char *id);
+void iflow_dir_find_host(char host[IFLOW_DIR_HOST_SIZE]);
+void iflow_dir_end_leases(iflow_dir_store *store);
 
 /* Of the store's operations; records are looked at one by one. */
 iflow_status iflow_dir_sweep_misfits(iflow_store *base, iflow_on_verified on_verified, void *user, bool *go_on);

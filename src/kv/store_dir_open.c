@@ -159,6 +159,8 @@ iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *par
     store->max_bytes = params ? params->max_bytes : 0;
     store->lock_warn_ms = LOCK_WARN_MS;
     store->lock_end_ms = LOCK_END_MS;
+    store->lease_ms = IFLOW_DIR_LEASE_MS;
+    iflow_dir_find_host(store->host);
     pthread_mutex_init(&store->mutex, NULL);
     status = iflow_files_open(&store->files, dir, create, params && params->shared);
     if (status) {

@@ -323,7 +323,7 @@ static iflow_status check_temp(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
     snprintf(path, sizeof path, "%s/%.100s", dir, name);
-    if (iflow_dir_is_temp_name(name) && iflow_files_reap(&store->files, path)) {
+    if (iflow_dir_is_temp_name(name) && !iflow_dir_lease_is_others(store, name) && iflow_files_reap(&store->files, path)) {
         return violated(store, 6, dir, name, "garbage");
     }
     return IFLOW_OK;
