@@ -174,7 +174,7 @@ typedef struct iflow_store iflow_store;
 #define IFLOW_ID_SIZE 33 /* 32 hexadecimal digits (XXH3, 128 bits) and the NUL */
 
 typedef struct iflow_store_params {
-    uint64_t max_bytes; /* of chunk files; 0: no limit. Least recently used chunks go first, pinned ones stay. */
+    uint64_t max_bytes; /* of chunks; 0: no limit. Old chunks go first, then least recently used ones; pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
@@ -184,9 +184,13 @@ typedef struct iflow_store_params {
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
-    int n_tokens, n_layer, n_embd_kv;
-    int n_sink;       /* tokens that stood before it while it was prefilled */
-    bool foreseen;    /* it knows how stale its tokens will be among others */
+    char parent[IFLOW_ID_SIZE];      /* the chunk of the same document before it, behind which it was prefilled; "": none */
+    int n_tokens, n_layer;
+    int n_embd_kv;    /* elements of the longest row of K or V */
+    int n_root;       /* tokens that stood before its document while it was prefilled: sink, generic texts, or a head */
+    int n_before;     /* tokens of its document that stood before it then; 0 without a parent */
+    bool foreseen;    /* it has an estimate of how stale its tokens will be among others */
+    bool after_rope;  /* its keys are kept as they are after RoPE, at the positions that they were computed at; else before it */
     const char *type; /* "f16" or "q8_0". Static. */
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
@@ -194,7 +198,9 @@ typedef struct iflow_chunk_info {
     bool exact;       /* computed as libllama does it, to the bit (iflow_model_params.exact); another chunk than one that was not */
     bool damaged;     /* the file cannot be read as this chunk: only id, n_bytes, used_at and pinned are known. iflow_store_verify() */
                       /* sets it aside */
-    bool unsupported; /* sound, but of a format version that this library does not read: known are the same */
+    bool old;         /* sound, but of an older format, or of a fingerprint that was made in an older way: known are the same. It is */
+                      /* never used, counts to the limit, and is evicted first; iflow_store_prune_old() removes it */
+    bool unsupported; /* sound, but of a newer format or with something that this library does not read: known are the same */
     bool unreadable;  /* the file could not be read, for want of permission, say: known are the same. It is left where it is */
 } iflow_chunk_info;
 
@@ -205,14 +211,19 @@ typedef struct iflow_document {
     char (*chunk_id)[IFLOW_ID_SIZE];
     size_t n_chunks, n_tokens;
     bool replaced; /* put: there was a record of this name with other chunks */
-    bool pinned;   /* list: it was pinned as a whole, so that pins of its chunks are its own */
+    bool pinned;   /* list, get: it was pinned as a whole, so that pins of its chunks are its own */
 } iflow_document;
 
-/* Opens (creates) the store in a directory. params NULL: no limit. Any number of processes may have it open; one that holds the store's
+/* Opens a store. name:
+ *   "dir:PATH" or a path    the store in a directory, which is created
+ *   "memory:"               one that is gone when it is closed, and is this handle's alone; of params, max_bytes alone matters
+ * Any other name of the form SCHEME://... is E_UNSUPPORTED; a name with a colon that has none of these forms is a path, and one that has is
+ * a path with ./ before it. params NULL: no limit.
+ * A directory: any number of processes may have it open; one that holds the store's
  * lock for more than 10 seconds (it was stopped, say) makes functions that change the store fail with E_BUSY, which then wait 0.2 seconds
  * until they get it. The file system must have locks (flock): without them whatever changes the store fails with E_IO. E_ARG: the directory
  * has files that are no store's; E_FORMAT: parts of the store are links or not what they should be; E_UNSUPPORTED, E_IO, E_MEMORY. */
-IFLOW_API iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+IFLOW_API iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out);
 IFLOW_API void iflow_store_close(iflow_store *store);
 
 /* All chunks, most recently used first, damaged ones included; an id can come twice, where a file of its name lies in a wrong directory.
@@ -222,24 +233,26 @@ IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **l
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
 /* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
  * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
- * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version; it is
- * left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
+ * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old ones
+ * too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
 /* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
 IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
  * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
- * claim does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
+ * lease does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
  * this function; it fails at its end where it could not list something. */
 typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
-/* Deletes least recently used, unpinned chunks until at most max_bytes remain, and temporary files that dead processes left. What cannot be
- * deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
+/* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead
+ * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+/* Deletes all old chunks (iflow_chunk_info.old), pinned ones too, since nothing uses them. Counts and fails as iflow_store_prune() does. */
+IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
 
 /* Records which chunks a document consists of, so that it can be named by its id, which goes by its name (any bytes): a record of the same
  * name and model is replaced. Where that document is pinned, so are its new chunks then, and those that only it had before no longer;
@@ -247,6 +260,9 @@ IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes,
  * stays. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
+/* One document by its whole id. E_NOT_FOUND; E_FORMAT, E_CORRUPT: its record is damaged; E_UNSUPPORTED: of a newer version. */
+IFLOW_API iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out);
+IFLOW_API void iflow_document_free(iflow_document *document);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
 /* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
  * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,

@@ -48,16 +48,33 @@ static inline size_t find(const unsigned char *bytes, size_t n_bytes, const char
     return 0;
 }
 
-/* Puts right checksums into a file whose header has n_header bytes. */
-static inline void seal(unsigned char *bytes, size_t n_bytes, size_t n_header) {
+/* Puts the right checksum of the header, which has n_header bytes, into a file. */
+static inline void seal_header(unsigned char *bytes, size_t n_header) {
     char hex[IFLOW_ID_SIZE];
-    unsigned char *data_sum = bytes + find(bytes, n_bytes, "infoflow.checksum.data") + strlen("infoflow.checksum.data") + 12;
     unsigned char *header_sum = bytes + find(bytes, n_header, "infoflow.checksum.header") + strlen("infoflow.checksum.header") + 12;
-    iflow_hash_hex(bytes + n_header, n_bytes - n_header, hex);
-    memcpy(data_sum, hex, 32);
     memset(header_sum, '0', 32);
     iflow_hash_hex(bytes, n_header, hex);
     memcpy(header_sum, hex, 32);
+}
+
+/* Puts all right checksums into a file of layers that have layer_bytes each, and of which it may have fewer than it says. */
+static inline void seal(unsigned char *bytes, size_t n_bytes, size_t n_header, size_t layer_bytes) {
+    static const char layers[] = "infoflow.checksum.layers", rest[] = "infoflow.checksum.rest";
+    char hex[IFLOW_ID_SIZE];
+    unsigned char *at = bytes + find(bytes, n_header, layers) + strlen(layers) + 8;
+    const unsigned char *data = bytes + n_header, *end = bytes + n_bytes;
+    uint64_t n_layer;
+    memcpy(&n_layer, at, sizeof n_layer);
+    at += 8;
+    for (uint64_t l = 0; l < n_layer; l++, at += 8 + 32) {
+        const size_t n = (size_t)(end - data) < layer_bytes ? (size_t)(end - data) : layer_bytes;
+        iflow_hash_hex(data, n, hex);
+        memcpy(at + 8, hex, 32);
+        data += n;
+    }
+    iflow_hash_hex(data, (size_t)(end - data), hex);
+    memcpy(bytes + find(bytes, n_header, rest) + strlen(rest) + 12, hex, 32);
+    seal_header(bytes, n_header);
 }
 
 static inline size_t header_size(const unsigned char *bytes, size_t n_bytes) {

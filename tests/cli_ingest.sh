@@ -155,15 +155,15 @@ def is_locked(path):
     except FileNotFoundError:
         pass
     return False
-def stopped(name):  # while it has a claim; None: it was too fast
+def stopped(name):  # while it has a lease; None: it was too fast
     one = subprocess.Popen([*command, name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while one.poll() is None:
-        if set(glob.glob("late/tmp/*.claim")) - taken:
+        if set(glob.glob("late/tmp/*.lease")) - taken:
             one.send_signal(signal.SIGSTOP)
             time.sleep(0.01)
-            claim = set(glob.glob("late/tmp/*.claim")) - taken
-            if claim and is_locked(*claim):
-                taken.update(claim)
+            lease = set(glob.glob("late/tmp/*.lease")) - taken
+            if lease and is_locked(*lease):
+                taken.update(lease)
                 return one
             one.send_signal(signal.SIGCONT)
     for chunk in glob.glob("late/chunks/*/*.gguf"):

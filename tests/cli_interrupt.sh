@@ -104,7 +104,7 @@ held = sorted(names, key=sizes.get)[1:]  # the longest, which is asked for first
 for command in (["eval", "--methods", "none", "-o", "held.out"], ["learn", "--tokens", "1024", "-o", "held.gguf"]):
     store = "held_" + command[0]
     subprocess.run([sys.argv[1], "ingest", "-s", store, "other.jsonl"], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
-    locks = [open(f"{store}/tmp/{name.removesuffix('.gguf')}.claim", "w") for name in held]
+    locks = [open(f"{store}/tmp/{name.removesuffix('.gguf')}.lease", "w") for name in held]
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_EX)
     with open("said", "wb") as said:
@@ -113,7 +113,7 @@ for command in (["eval", "--methods", "none", "-o", "held.out"], ["learn", "--to
     while not free <= chunks(store):
         assert one.poll() is None and time.monotonic() < end, (command, open("said").read(), os.listdir(store + "/tmp"))
         time.sleep(0.02)
-    assert not chunks(store) & set(held), "a claim was not one"
+    assert not chunks(store) & set(held), "a lease was not one"
     one.terminate()
     assert one.wait() == 130
 P

@@ -123,6 +123,19 @@ run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; b=$(grep -l '/b.txt' twins/do
 run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; says 'ingest its document with --exact'
 run 0 store show "$a" --json; run 0 store show "$(value out 'd["chunks"][0]')"; prints '^exact +yes'
 
+# Chunks of an older format: told in one line, left by a verification, not used, and removed by name.
+old=a8b01326da7153652a1097f81ebdcd04; mkdir -p aged/chunks/a8 aged/tmp
+cp "$INFOFLOW_SOURCE/tests/data/chunk-1-f16.bin" aged/chunks/a8/$old.gguf; echo 'infoflow-store 1' >aged/VERSION
+run 0 ingest -s aged a.txt; a=$(cut -c1-32 out); [ "$(cat aged/VERSION)" = 'infoflow-store 2' ] || fail "the store's layout is still the older one"
+run 0 store list -s aged; prints '^1 old chunk, 3.3 KiB, which this program does not use: .*prune --old` removes it$'
+run 0 store list -s aged --json; json out 'd["old"] == 1 and d["old_bytes"] == 3424' 'sum(c["old"] for c in d["chunks"]) == 1'
+run 0 store verify -s aged; says 'an old chunk \(format version 1'; prints ', 1 of another version: left as it is$'
+run 1 ask -s aged -q 'Where?' $old; says 'an old chunk .*ingest its document again'
+sed "s/\"[0-9a-f]\{32\}\"$/\"$old\"/" aged/docs/$a.json >aged/record; mv aged/record aged/docs/$a.json
+run 0 store list -s aged; prints '/a.txt  \(1 of its chunks old: ingest it again\)'
+run 0 store prune -s aged --old --json; json out 'd == {"deleted": 1, "bytes": 3424}'
+run 0 store list -s aged --json; json out 'd["old"] == 0 and len(d["chunks"]) > 0'
+
 # Nobody else may read a store, a correction or a profile, unless that is wanted.
 umask 022
 export INFOFLOW_STORE=$tmp/private/kv XDG_CACHE_HOME=$tmp/cache

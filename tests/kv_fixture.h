@@ -10,8 +10,9 @@
 
 typedef struct fixture {
     iflow_chunk_identity identity;
-    int32_t *token, *sink;
-    uint16_t **k, **v; /* [n_layer] of [n_tokens, n_embd_kv] */
+    int32_t *token, *root;
+    iflow_kv_layer *layer;
+    uint16_t **k, **v; /* [n_layer] of [n_tokens, width] */
     float *foreseen;   /* [n_tokens], or NULL */
 } fixture;
 
@@ -31,21 +32,22 @@ static inline uint16_t **fixture_rows(size_t n_layer, size_t n_values, uint32_t 
     return rows;
 }
 
-static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_sink, int n_layer, int n_embd_kv, iflow_kv_type type) {
+static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_root, int n_layer, int width, iflow_kv_type type) {
     fixture f = {0};
     uint32_t state = seed * 2654435761u + 1;
     f.token = calloc(n_tokens ? n_tokens : 1, sizeof f.token[0]);
-    f.sink = calloc(n_sink ? n_sink : 1, sizeof f.sink[0]);
+    f.root = calloc(n_root ? n_root : 1, sizeof f.root[0]);
+    f.layer = iflow_kv_layers_alike(n_layer, width);
     for (size_t i = 0; i < n_tokens; i++) {
         f.token[i] = (int32_t)(fixture_random(&state) % 50000);
     }
-    for (size_t i = 0; i < n_sink; i++) {
-        f.sink[i] = (int32_t)i + 1;
+    for (size_t i = 0; i < n_root; i++) {
+        f.root[i] = (int32_t)i + 1;
     }
-    f.k = fixture_rows((size_t)n_layer, n_tokens * (size_t)n_embd_kv, &state);
-    f.v = fixture_rows((size_t)n_layer, n_tokens * (size_t)n_embd_kv, &state);
+    f.k = fixture_rows((size_t)n_layer, n_tokens * (size_t)width, &state);
+    f.v = fixture_rows((size_t)n_layer, n_tokens * (size_t)width, &state);
     f.identity = (iflow_chunk_identity){
-        .sink = f.sink, .n_sink = n_sink, .token = f.token, .n_tokens = n_tokens, .n_layer = n_layer, .n_embd_kv = n_embd_kv, .type = type};
+        .root = f.root, .n_root = n_root, .token = f.token, .n_tokens = n_tokens, .layer = f.layer, .n_layer = n_layer, .type = type};
     memcpy(f.identity.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
     return f;
 }
@@ -71,7 +73,8 @@ static inline void fixture_free(fixture *f) {
     free(f->k);
     free(f->v);
     free(f->token);
-    free(f->sink);
+    free(f->root);
+    free(f->layer);
     free(f->foreseen);
 }
 

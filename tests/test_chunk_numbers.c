@@ -60,7 +60,7 @@ static void test_decode_refuses_not_finite(void **state) {
                 char message[64];
                 memcpy(&was, at, 2);
                 memcpy(at, &wrong[(i + t) % 4], 2);
-                seal(bytes, blob.n_bytes, n_header);
+                seal(bytes, blob.n_bytes, n_header, 2 * tensor);
                 assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
                 snprintf(message, sizeof message, "\"blk.%zu.%c\": a number of token %zu ", i / 2, i % 2 ? 'v' : 'k', t);
                 assert_non_null(strstr(iflow_error_message(), message));
@@ -73,7 +73,7 @@ static void test_decode_refuses_not_finite(void **state) {
             float was;
             memcpy(&was, at, sizeof was);
             memcpy(at, &foreseen[i], sizeof was);
-            seal(bytes, blob.n_bytes, n_header);
+            seal(bytes, blob.n_bytes, n_header, 2 * tensor);
             assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
             assert_non_null(strstr(iflow_error_message(), "staleness of token 17"));
             memcpy(at, &was, sizeof was);
@@ -81,11 +81,11 @@ static void test_decode_refuses_not_finite(void **state) {
         if (tensor > row * N) {
             bytes[n_header + row * N] = bytes[n_header + row * N + 1] = 0xff;
         }
-        seal(bytes, blob.n_bytes, n_header);
+        seal(bytes, blob.n_bytes, n_header, 2 * tensor);
         assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_OK);
         if (type == IFLOW_KV_Q8_0) { /* finite scales whose products are not */
             memcpy(bytes + n_header, &(uint16_t){0x6000}, 2);
-            seal(bytes, blob.n_bytes, n_header);
+            seal(bytes, blob.n_bytes, n_header, 2 * tensor);
             assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
         }
         iflow_blob_free(&blob);

@@ -207,9 +207,9 @@ static void test_without_locks(void **state) {
         assert_int_equal(n_entries("d"), 2);
         FAILS(store->ops->put(store, id, &blob, false), IFLOW_E_IO, "working locks");
         FAILS(store->ops->put_record(store, id, "{}", 2), IFLOW_E_IO, "working locks");
-        FAILS(store->ops->claim(store, id), IFLOW_E_IO, "working locks");
+        FAILS(store->ops->lease(store, id), IFLOW_E_IO, "working locks");
         FAILS(iflow_store_prune(store, 0, NULL, NULL), IFLOW_E_IO, "working locks");
-        assert_int_equal(n_entries("store/tmp"), 1); /* the claim's file */
+        assert_int_equal(n_entries("store/tmp"), 1); /* the lease's file */
         flock_error = EIO;                           /* any other failure is one */
         FAILS(iflow_write_file(in_root("d/page"), "other", 5, false), IFLOW_E_IO, "Input/output error");
         flock_error = 0;

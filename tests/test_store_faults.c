@@ -171,7 +171,7 @@ static void test_check_finds(void **state) {
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 6");
     write_file("store/VERSION", "infoflow-store 7\n");
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 1");
-    write_file("store/VERSION", "infoflow-store 1\n");
+    write_file("store/VERSION", "infoflow-store 2\n");
     flip_byte(chunk_file(id), -1);
     FAILS(iflow_store_dir_check(store), IFLOW_E_CORRUPT, "invariant 2");
     flip_byte(chunk_file(id), -1);
@@ -407,10 +407,10 @@ static void test_every_call_fails(void **state) {
         }
         assert_true(n_failures > 3);
         n_failures = 0;
-        for (bool done = false; !done; n_failures++) { /* pinning, claiming, setting aside, deleting */
+        for (bool done = false; !done; n_failures++) { /* pinning, leases, setting aside, deleting */
             fault.fail_in = n_failures + 1;
             iflow_status status = iflow_store_pin(store, id, true);
-            status = status ? status : store->ops->claim(store, id);
+            status = status ? status : store->ops->lease(store, id);
             store->ops->release(store, id);
             status = status ? status : store->ops->set_aside(store, id, NULL);
             done = fault.fail_in > 0;

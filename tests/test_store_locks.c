@@ -1,4 +1,4 @@
-/* test_store_locks.c - a store's lock and its claims: who has them, who waits, and what changes while somebody waits. */
+/* test_store_locks.c - a store's lock and its leases: who has them, who waits, and what changes while somebody waits. */
 #include "store_fixture.h"
 
 #include "kv/store_dir.h"
@@ -20,7 +20,7 @@ int flock(int fd, int operation) {
     return (int)syscall(SYS_flock, fd, operation);
 }
 
-/* ---- Claims ---------------------------------------------------------------------------------------------------------------------------
+/* ---- Leases ---------------------------------------------------------------------------------------------------------------------------
  */
 
 static void test_live_writer_is_not_pruned(void **state) {
@@ -37,7 +37,7 @@ static void test_live_writer_is_not_pruned(void **state) {
     if (pid == 0) {
         char byte;
         close(ready[0]), close(done[1]);
-        const int failed = store->ops->claim(store, id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || read(done[0], &byte, 1) != 1;
+        const int failed = store->ops->lease(store, id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || read(done[0], &byte, 1) != 1;
         _exit(failed);
     }
     char byte;
@@ -49,10 +49,10 @@ static void test_live_writer_is_not_pruned(void **state) {
     assert_int_equal(n_entries("store/tmp"), 1);
     char number[32];
     snprintf(number, sizeof number, "process %ld", (long)pid);
-    FAILS(store->ops->claim(store, id), IFLOW_E_BUSY, number);
+    FAILS(store->ops->lease(store, id), IFLOW_E_BUSY, number);
     assert_int_equal(write(done[1], "x", 1), 1);
     assert_int_equal(wait_for(pid), 0); /* died without a release */
-    OK(store->ops->claim(store, id));
+    OK(store->ops->lease(store, id));
     store->ops->release(store, id);
     assert_int_equal(n_entries("store/tmp"), 0);
     close(ready[0]), close(done[1]);
@@ -88,52 +88,52 @@ static const char contested[] = "00000000000000000000000000000001";
 
 static void change_hands(void) {
     giver->ops->release(giver, contested);
-    OK(taker->ops->claim(taker, contested));
+    OK(taker->ops->lease(taker, contested));
 }
 
-/* A prune opens a claim; before it locks it, its holder gives it back and another takes it: that one's must stay. */
-static void test_claim_changes_hands_under_a_prune(void **state) {
+/* A prune opens a lease; before it locks it, its holder gives it back and another takes it: that one's must stay. */
+static void test_lease_changes_hands_under_a_prune(void **state) {
     (void)state;
     iflow_store *store = open_limited(0);
     giver = open_limited(0);
     taker = open_limited(0);
-    OK(giver->ops->claim(giver, contested));
+    OK(giver->ops->lease(giver, contested));
     iflow_files files;
     OK(iflow_files_open(&files, in_root("store"), false, false));
     before_flock = change_hands;
-    assert_false(iflow_files_reap(&files, "tmp/00000000000000000000000000000001.claim"));
+    assert_false(iflow_files_reap(&files, "tmp/00000000000000000000000000000001.lease"));
     assert_null(before_flock);
     assert_int_equal(n_entries("store/tmp"), 1);
-    FAILS(store->ops->claim(store, contested), IFLOW_E_BUSY, contested);
+    FAILS(store->ops->lease(store, contested), IFLOW_E_BUSY, contested);
     iflow_store_close(giver);
     iflow_store_close(taker);
     iflow_files_close(&files);
     close_checked(store);
 }
 
-static void test_claims(void **state) {
+static void test_leases(void **state) {
     (void)state;
     iflow_store *store = open_limited(0), *other = open_limited(0);
     const char *a = "00000000000000000000000000000001", *b = "00000000000000000000000000000002";
-    store->ops->release(store, a); /* not claimed: nothing */
-    OK(store->ops->claim(store, a));
-    FAILS(store->ops->claim(store, a), IFLOW_E_BUSY, a);
-    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
+    store->ops->release(store, a); /* not ours: nothing */
+    OK(store->ops->lease(store, a));
+    FAILS(store->ops->lease(store, a), IFLOW_E_BUSY, a);
+    FAILS(other->ops->lease(other, a), IFLOW_E_BUSY, a);
     other->ops->release(other, a); /* not its own: nothing */
-    FAILS(other->ops->claim(other, a), IFLOW_E_BUSY, a);
-    OK(other->ops->claim(other, b));
+    FAILS(other->ops->lease(other, a), IFLOW_E_BUSY, a);
+    OK(other->ops->lease(other, b));
     store->ops->release(store, a);
-    OK(other->ops->claim(other, a));
-    iflow_store_close(other); /* gives its claims back */
-    OK(store->ops->claim(store, a));
-    OK(store->ops->claim(store, b));
+    OK(other->ops->lease(other, a));
+    iflow_store_close(other); /* gives its leases back */
+    OK(store->ops->lease(store, a));
+    OK(store->ops->lease(store, b));
     store->ops->release(store, b);
     store->ops->release(store, a);
     close_checked(store);
 }
 
-/* Processes take turns at one claim; a file that they all add to shows whether two ever had it at once. */
-static void test_claim_excludes(void **state) {
+/* Processes take turns at one lease; a file that they all add to shows whether two ever had it at once. */
+static void test_lease_excludes(void **state) {
     (void)state;
     enum { WORKERS = 4, TURNS = 1500 };
     const char *id = "00000000000000000000000000000001";
@@ -145,7 +145,7 @@ static void test_claim_excludes(void **state) {
         if (pids[w] == 0) {
             iflow_store *store = open_limited(0);
             for (int i = 0; i < TURNS;) {
-                const iflow_status status = store->ops->claim(store, id);
+                const iflow_status status = store->ops->lease(store, id);
                 if (status == IFLOW_OK) {
                     int count = -1;
                     FILE *file = fopen(in_root("count"), "r+");
@@ -158,7 +158,7 @@ static void test_claim_excludes(void **state) {
                 } else if (status != IFLOW_E_BUSY) {
                     _exit(2);
                 }
-                if (i % 4 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no claim */
+                if (i % 4 == 0 && iflow_store_prune(store, 0, NULL, NULL) != IFLOW_OK) { /* a prune voids no lease */
                     _exit(3);
                 }
             }
@@ -251,9 +251,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_live_writer_is_not_pruned),
         TEST(test_lock_of_an_unlinked_file),
-        TEST(test_claim_changes_hands_under_a_prune),
-        TEST(test_claims),
-        TEST(test_claim_excludes),
+        TEST(test_lease_changes_hands_under_a_prune),
+        TEST(test_leases),
+        TEST(test_lease_excludes),
         TEST(test_lock_of_a_stopped_process),
         TEST(test_contention_after_a_timeout),
     };

@@ -214,12 +214,12 @@ static void test_tmp_of_a_store(void **state) {
                                          "00000000000000000000000000000001.12.0.txt",
                                          "00000000000000000000000000000001.012.0",
                                          "0000000000000000000000000000000G.12.0",
-                                         "00000000000000000000000000000001.claim.txt",
-                                         "00000000000000000000000000000001xclaim",
+                                         "00000000000000000000000000000001.lease.txt",
+                                         "00000000000000000000000000000001xlease",
                                          ".version.1.2",
                                          "version.1.2 "};
     static const char *const ours[] = {"00000000000000000000000000000001.12.0", "version.4194304.7",
-                                       "00000000000000000000000000000001.claim"};
+                                       "00000000000000000000000000000001.lease"};
     enum { N_THEIRS = sizeof theirs / sizeof theirs[0] };
     iflow_store_close(open_limited(0));
     char path[256];
@@ -319,7 +319,7 @@ static void test_links_under_an_open_store(void **state) {
         iflow_chunk_free(chunk);
         store->ops->put(store, id, &blob, true);
         store->ops->put(store, other, &blob, false);
-        store->ops->claim(store, id);
+        store->ops->lease(store, id);
         store->ops->release(store, id);
         iflow_store_pin(store, id, false);
         iflow_store_pin(store, id, true);
@@ -348,7 +348,7 @@ static void test_links_under_an_open_store(void **state) {
     }
 }
 
-/* A chunk, a record, a claim, a pin and a lock that are links: what they lead to is neither read, written nor marked as used. */
+/* A chunk, a record, a lease, a pin and a lock that are links: what they lead to is neither read, written nor marked as used. */
 static void test_linked_files(void **state) {
     (void)state;
     char id[IFLOW_ID_SIZE], other[IFLOW_ID_SIZE], path[256];
@@ -361,17 +361,17 @@ static void test_linked_files(void **state) {
     snprintf(from, sizeof from, "%s", in_root(chunk_file(id)));
     assert_int_equal(rename(from, in_root("outside/chunk")), 0);
     assert_int_equal(symlink(in_root("outside/chunk"), from), 0);
-    write_file("outside/claim", "mine"), write_file("outside/hard", "mine"), write_file("outside/pin", "mine");
-    assert_int_equal(symlink("../../outside/claim", in_root("store/tmp/00000000000000000000000000000001.claim")), 0);
+    write_file("outside/lease", "mine"), write_file("outside/hard", "mine"), write_file("outside/pin", "mine");
+    assert_int_equal(symlink("../../outside/lease", in_root("store/tmp/00000000000000000000000000000001.lease")), 0);
     char hard[8192];
     snprintf(hard, sizeof hard, "%s", in_root("outside/hard"));
-    assert_int_equal(link(hard, in_root("store/tmp/00000000000000000000000000000002.claim")), 0);
+    assert_int_equal(link(hard, in_root("store/tmp/00000000000000000000000000000002.lease")), 0);
     snprintf(path, sizeof path, "store/pins/%s", other);
     assert_int_equal(symlink("../../outside/pin", in_root(path)), 0);
     char *before = tree("outside");
     FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, "no regular file"); /* the link is set aside */
-    assert_int_equal(store->ops->claim(store, "00000000000000000000000000000001"), IFLOW_E_IO);
-    OK(store->ops->claim(store, "00000000000000000000000000000002"));
+    assert_int_equal(store->ops->lease(store, "00000000000000000000000000000001"), IFLOW_E_IO);
+    OK(store->ops->lease(store, "00000000000000000000000000000002"));
     OK(iflow_store_pin(store, other, true));
     OK(iflow_store_pin(store, other, false));
     char *after = tree("outside");
@@ -412,7 +412,7 @@ static void fill(iflow_store *store) {
     put_seed(store, 1, id);
     OK(iflow_store_pin(store, id, true));
     OK(store->ops->put_record(store, id, "{}", 2));
-    OK(store->ops->claim(store, "00000000000000000000000000000001"));
+    OK(store->ops->lease(store, "00000000000000000000000000000001"));
 }
 
 static void test_who_may_read(void **state) {

@@ -73,7 +73,7 @@ static void make_later(const char *path) {
     const size_t n = fread(bytes, 1, sizeof bytes, file);
     uint64_t n_header;
     char hex[IFLOW_ID_SIZE];
-    bytes[52] = 2;
+    bytes[52] = 3;
     memcpy(&n_header, bytes + 89, sizeof n_header);
     memset(bytes + 141, '0', 32);
     iflow_hash_hex(bytes, n_header, hex);
@@ -178,7 +178,7 @@ static void test_verify_all(void **state) {
     expect(id[PIPE], IFLOW_E_CORRUPT, "no regular file; it was set aside");
     expect(id[STRAY], IFLOW_E_FORMAT, "wrong directory was set aside");
     expect(id[TOP], IFLOW_E_FORMAT, "wrong directory was set aside");
-    expect(id[LATER], IFLOW_E_UNSUPPORTED, "version 2");
+    expect(id[LATER], IFLOW_E_UNSUPPORTED, "chunk format version 3");
     expect(good, IFLOW_OK, "");
     expect(torn, IFLOW_E_CORRUPT, "no JSON");
     expect("11111111111111111111111111111111", IFLOW_E_CORRUPT, unnamed);
@@ -345,7 +345,7 @@ static void test_unreadable(void **state) {
     assert_int_equal(wait_for(pid), 0);
 }
 
-/* What stands where a directory of chunks, a pin or a claim belongs and is none goes to bad/, links unfollowed, and nothing there is
+/* What stands where a directory of chunks, a pin or a lease belongs and is none goes to bad/, links unfollowed, and nothing there is
  * replaced; the store then takes the chunk again. */
 static void test_misfits(void **state) {
     (void)state;
@@ -367,18 +367,18 @@ static void test_misfits(void **state) {
         }
         snprintf(path, sizeof path, "store/pins/%s", other);
         assert_int_equal(mkdir(in_root(path), 0700), 0);
-        snprintf(path, sizeof path, "store/tmp/%s.claim", id);
+        snprintf(path, sizeof path, "store/tmp/%s.lease", id);
         assert_int_equal(mkdir(in_root(path), 0700), 0);
         n_found = 0;
         OK(iflow_store_verify_all(store, note_finding, found));
         expect(digits, IFLOW_E_CORRUPT, "is no directory: it was set aside as bad/chunks.");
         expect(other, IFLOW_E_FORMAT, "and the pin made anew");
-        expect(id, IFLOW_E_FORMAT, ".claim is no regular file");
+        expect(id, IFLOW_E_FORMAT, ".lease is no regular file");
         assert_int_equal(n_found, 4);
         assert_true(store->ops->is_pinned(store, other));
         assert_int_equal(n_entries("store/bad"), 3 * (size_t)(link + 1));
         OK(iflow_store_pin(store, other, false));
-        OK(store->ops->claim(store, id));
+        OK(store->ops->lease(store, id));
         store->ops->release(store, id);
         put_seed(store, 1, id);
         n_found = 0;

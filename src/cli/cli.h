@@ -38,7 +38,7 @@ int cli_failed(iflow_status status, const char *what);
 int cli_finish(int status);
 
 /* SIGINT, SIGTERM and SIGHUP, unless that is ignored. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and
- * a dead process's claims are void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the
+ * a dead process's leases are void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the
  * process. */
 typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL } cli_signal_mode;
 void cli_signals(cli_signal_mode mode);

@@ -69,7 +69,7 @@ static iflow_document *find_document(const shelf *f, const char *id) {
 
 /* What a document's chunks come to. */
 typedef struct sum {
-    size_t n_missing, n_damaged;
+    size_t n_missing, n_damaged, n_old;
     uint64_t n_bytes;
     int64_t used_at;
     bool pinned;
@@ -86,9 +86,10 @@ static sum sum_document(const shelf *f, const iflow_document *doc) {
         }
         out.n_bytes += chunk->n_bytes;
         out.n_damaged += chunk->damaged;
+        out.n_old += chunk->old;
         out.used_at = chunk->used_at > out.used_at ? chunk->used_at : out.used_at;
         out.pinned = out.pinned && chunk->pinned;
-        out.type = chunk->damaged || chunk->unreadable ? out.type : chunk->type;
+        out.type = chunk->damaged || chunk->unreadable || chunk->old ? out.type : chunk->type;
     }
     out.pinned = out.pinned && out.n_missing < doc->n_chunks;
     return out;
@@ -138,11 +139,11 @@ static const char *age(int64_t used_at) {
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
 
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
-    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b, s:b}", "id", chunk->id, "model",
-                     chunk->fingerprint, "tokens", chunk->n_tokens, "sink_tokens", chunk->n_sink, "layers", chunk->n_layer, "n_embd_kv",
+    return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b, s:b, s:b}", "id", chunk->id, "model",
+                     chunk->fingerprint, "tokens", chunk->n_tokens, "sink_tokens", chunk->n_root, "layers", chunk->n_layer, "n_embd_kv",
                      chunk->n_embd_kv, "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes",
                      (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged,
-                     "unsupported", chunk->unsupported, "unreadable", chunk->unreadable);
+                     "old", chunk->old, "unsupported", chunk->unsupported, "unreadable", chunk->unreadable);
 }
 
 static json_t *document_json(const shelf *f, const iflow_document *doc) {
@@ -159,6 +160,7 @@ static json_t *document_json(const shelf *f, const iflow_document *doc) {
     json_object_set_new(object, "bytes", json_integer((json_int_t)all.n_bytes));
     json_object_set_new(object, "missing_chunks", json_integer((json_int_t)all.n_missing));
     json_object_set_new(object, "damaged_chunks", json_integer((json_int_t)all.n_damaged));
+    json_object_set_new(object, "old_chunks", json_integer((json_int_t)all.n_old));
     json_object_set_new(object, "used_at", json_integer((json_int_t)all.used_at));
     json_object_set_new(object, "pinned", json_boolean(all.pinned));
     json_object_set_new(object, "chunks", chunks);
@@ -175,7 +177,7 @@ static int dump(json_t *object) {
 
 static int list_json(const shelf *f) {
     json_t *documents = json_array(), *chunks = json_array();
-    uint64_t n_bytes = 0, n_damaged = 0;
+    uint64_t n_bytes = 0, n_damaged = 0, n_old = 0, old_bytes = 0;
     for (size_t i = 0; i < f->n_documents; i++) {
         json_array_append_new(documents, document_json(f, f->document[i]));
     }
@@ -183,9 +185,12 @@ static int list_json(const shelf *f) {
         json_array_append_new(chunks, chunk_json(&f->chunk[i]));
         n_bytes += f->chunk[i].n_bytes;
         n_damaged += f->chunk[i].damaged;
+        n_old += f->chunk[i].old;
+        old_bytes += f->chunk[i].old ? f->chunk[i].n_bytes : 0;
     }
-    return dump(json_pack("{s:o, s:I, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes, "damaged",
-                          (json_int_t)n_damaged, "documents", documents, "chunks", chunks));
+    return dump(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes,
+                          "damaged", (json_int_t)n_damaged, "old", (json_int_t)n_old, "old_bytes", (json_int_t)old_bytes, "documents",
+                          documents, "chunks", chunks));
 }
 
 static int by_name(const void *a, const void *b) {
@@ -201,7 +206,7 @@ static int run_list(shelf *f) {
     if (f->n_documents) {
         qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
     }
-    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0, n_unreadable = 0;
+    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0, n_unreadable = 0, n_old = 0, old_bytes = 0;
     printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
     for (size_t i = 0; i < f->n_documents; i++) {
         const iflow_document *doc = f->document[i];
@@ -214,6 +219,9 @@ static int run_list(shelf *f) {
         if (all.n_damaged) {
             printf("  (%zu of its chunks damaged)", all.n_damaged);
         }
+        if (all.n_old) {
+            printf("  (%zu of its chunks old: ingest it again)", all.n_old);
+        }
         putchar('\n');
     }
     for (size_t i = 0; i < f->n_chunks; i++) {
@@ -223,6 +231,8 @@ static int run_list(shelf *f) {
         n_damaged += f->chunk[i].damaged;
         n_unsupported += f->chunk[i].unsupported;
         n_unreadable += f->chunk[i].unreadable;
+        n_old += f->chunk[i].old;
+        old_bytes += f->chunk[i].old ? f->chunk[i].n_bytes : 0;
     }
     printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
            human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
@@ -230,6 +240,10 @@ static int run_list(shelf *f) {
     if (n_damaged) {
         printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n", human_count(n_damaged),
                n_damaged == 1 ? " is" : "s are", n_damaged == 1 ? "it" : "them");
+    }
+    if (n_old) {
+        printf("%s old chunk%s, %s, which this program does not use: ingest the documents again; `infoflow store prune --old` removes %s\n",
+               human_count(n_old), plural(n_old), human_bytes(old_bytes), n_old == 1 ? "it" : "them");
     }
     if (n_unsupported) {
         printf("%s chunk file%s of a format version that this program does not read\n", human_count(n_unsupported),
@@ -245,7 +259,7 @@ static int run_list(shelf *f) {
 
 static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
-    printf("%-10s%s, prefilled behind %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_sink);
+    printf("%-10s%s, prefilled behind %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_root);
     printf("%-10s%s\n", "foreseen", chunk->foreseen ? "yes: it knows how stale each token will be" : "no");
     printf("%-10s%s\n", "exact", chunk->exact ? "yes: computed as libllama does, to the bit" : "no");
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
@@ -361,7 +375,9 @@ static bool note_verified(const char *id, bool is_document, iflow_status status,
     if (status == IFLOW_OK) {
         return !cli_interrupted();
     }
-    cli_error("%s", message);
+    if (status != IFLOW_E_UNSUPPORTED || !out->n_unsupported) { /* of these there may be a whole store: the first says what they are */
+        cli_error("%s", message);
+    }
     if (status == IFLOW_E_UNSUPPORTED) {
         out->n_unsupported++;
         return !cli_interrupted();
@@ -535,11 +551,15 @@ static int run_delete(shelf *f, char **operand, size_t n) {
     return CLI_OK;
 }
 
-static int run_prune(shelf *f) {
-    size_t n_deleted = 0;
-    uint64_t n_bytes = 0;
-    iflow_status status = iflow_store_prune(f->s.store, f->options.max_bytes, &n_deleted, &n_bytes);
+static int run_prune(shelf *f, bool old) {
+    size_t n_deleted = 0, n_old = 0;
+    uint64_t n_bytes = 0, old_bytes = 0;
+    iflow_status status = old ? iflow_store_prune_old(f->s.store, &n_old, &old_bytes) : IFLOW_OK;
     int result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL); /* what could go has gone all the same */
+    status = iflow_store_prune(f->s.store, f->options.max_bytes, &n_deleted, &n_bytes);
+    result = status == IFLOW_OK ? result : cli_failed(status, NULL);
+    n_deleted += n_old;
+    n_bytes += old_bytes;
     if (f->json) {
         int dumped = dump(json_pack("{s:I, s:I}", "deleted", (json_int_t)n_deleted, "bytes", (json_int_t)n_bytes));
         return result == CLI_OK ? dumped : result;
@@ -567,7 +587,7 @@ static const command_usage action[] = {
      "Deletes chunks, or documents with those of their chunks that no other document has and that were not pinned by themselves.",
      "  infoflow store delete 3fa94c"},
     {"store prune", "[OPTION]...",
-     "Deletes least recently used, unpinned chunks until the rest fits --max-size, and files that dead processes left.",
+     "Deletes old and then least recently used, unpinned chunks until the rest fits --max-size, and files that dead processes left.",
      "  infoflow store prune --max-size 10G"},
 };
 
@@ -584,7 +604,7 @@ static void print_store_usage(FILE *to) {
 static int run_action(size_t which, int argc, char **argv) {
     const command_usage *usage = &action[which];
     shelf f = {.options = {.max_bytes = UINT64_MAX}};
-    bool tokens = false;
+    bool tokens = false, old = false;
     option_spec spec[10] = {OPTION_ROW_STORE(f.options), OPTION_ROWS_OUTPUT(f.options)};
     size_t n = 3;
     if (which != PIN && which != UNPIN && which != DELETE) {
@@ -596,6 +616,7 @@ static int run_action(size_t which, int argc, char **argv) {
         spec[n++] = (option_spec){'m', "model", "MODEL", OPTION_TEXT, &f.options.model, 0, 0, "GGUF file of the model (default: none)"};
     }
     if (which == PRUNE) {
+        spec[n++] = (option_spec){'\0', "old", NULL, OPTION_FLAG, &old, 0, 0, "delete all chunks of older formats, which nothing uses"};
         spec[n++] = (option_spec){'\0',
                                   "max-size",
                                   "BYTES",
@@ -649,7 +670,7 @@ static int run_action(size_t which, int argc, char **argv) {
         result = run_delete(&f, operand, n_operands);
         break;
     default:
-        result = run_prune(&f);
+        result = run_prune(&f, old);
         break;
     }
 cleanup:

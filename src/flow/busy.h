@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 
-/* After this time a chunk that another process has claimed is computed here as well: that process may have been stopped. */
+/* After this time a chunk that another process has the lease of is computed here as well: that process may have been stopped. */
 enum { IFLOW_BUSY_PATIENCE_MS = 30000 };
 
 typedef struct iflow_busy_entry {
@@ -20,10 +20,10 @@ typedef struct iflow_busy {
     double patience_ms;
 } iflow_busy;
 
-/* What comes of a claim that failed with E_BUSY, whose message is still there: the same, or IFLOW_OK once that has lasted too long, and the
- * chunk is to be computed without a claim. Both are said in the log. E_MEMORY. */
+/* What comes of a lease that failed with E_BUSY, whose message is still there: the same, or IFLOW_OK once that has lasted too long, and the
+ * chunk is to be computed without a lease. Both are said in the log. E_MEMORY. */
 iflow_status iflow_busy_wait(iflow_busy *busy, const char *id);
-/* The chunk is there, or claimed. */
+/* The chunk is there, or leased. */
 void iflow_busy_forget(iflow_busy *busy, const char *id);
 
 #endif

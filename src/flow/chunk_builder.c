@@ -24,7 +24,9 @@ iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model
     b->engine = engine;
     b->busy.patience_ms = IFLOW_BUSY_PATIENCE_MS;
     init_leads(b);
-    const iflow_status status = iflow_texts_make(model, &b->texts);
+    b->layer = iflow_kv_layers_alike(model->h.n_layer, model->n_embd_kv);
+    const iflow_status status =
+        b->layer ? iflow_texts_make(model, &b->texts) : iflow_fail_memory((size_t)model->h.n_layer * sizeof *b->layer);
     for (int i = 0; !status && i <= IFLOW_MAX_BEHIND; i++) {
         iflow_hash_hex(b->texts.token, b->texts.end[i] * sizeof b->texts.token[0], b->lead_id[i]);
     }
@@ -41,6 +43,7 @@ void iflow_builder_free(iflow_chunk_builder *b) {
     free_leads(b);
     free(b->busy.entry);
     free(b->texts.token);
+    free(b->layer);
 }
 
 void iflow_builder_drop_rows(iflow_chunk_builder *b) {
@@ -50,12 +53,12 @@ void iflow_builder_drop_rows(iflow_chunk_builder *b) {
 
 iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
     iflow_chunk_identity identity = {
-        .sink = b->texts.token,
-        .n_sink = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : b->texts.end[chunk->behind],
+        .root = b->texts.token,
+        .n_root = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : b->texts.end[chunk->behind],
         .token = chunk->token,
         .n_tokens = chunk->n_tokens,
+        .layer = b->layer,
         .n_layer = b->model->h.n_layer,
-        .n_embd_kv = b->model->n_embd_kv,
         .type = chunk->type,
         .exact = b->model->exact,
     };
@@ -113,7 +116,7 @@ static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_ch
                 break;
             }
         }
-        status = b->store->ops->claim(b->store, chunk->id);
+        status = b->store->ops->lease(b->store, chunk->id);
         *leased = !status;
         if (status == IFLOW_E_BUSY) {
             status = iflow_busy_wait(&b->busy, chunk->id);
@@ -194,7 +197,7 @@ static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chu
         iflow_busy_forget(&b->busy, chunk->id);
         return IFLOW_OK;
     }
-    const iflow_status status = b->store->ops->claim(b->store, chunk->id);
+    const iflow_status status = b->store->ops->lease(b->store, chunk->id);
     if (status) {
         return status == IFLOW_E_BUSY ? iflow_busy_wait(&b->busy, chunk->id) : status;
     }

@@ -28,6 +28,7 @@ typedef struct iflow_chunk_builder {
     bool foresee;     /* chunks get their foreseen staleness */
     unsigned *warned; /* bits of iflow_context_warning */
     iflow_texts texts;
+    iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */
     char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
     iflow_busy busy;                                   /* chunks that others compute */
     /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.

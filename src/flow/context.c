@@ -229,15 +229,15 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     status = status ? status : check_origin(ctx, &info);
     if (!status) {
         iflow_kv_type type = IFLOW_KV_F16;
-        int behind = info.n_sink ? 0 : IFLOW_BEHIND_NOTHING;
-        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_sink > ctx->builder.texts.end[behind]) {
+        int behind = info.n_root ? 0 : IFLOW_BEHIND_NOTHING;
+        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_root > ctx->builder.texts.end[behind]) {
             behind++;
         }
         status = iflow_kv_type_from_name(info.type, &type);
         if (!status && strcmp(iflow_context_chunk_of(ctx, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
             status = iflow_fail(IFLOW_E_UNSUPPORTED,
                                 "chunk %s was prefilled behind %d tokens that are not this version's; ingest its document again", id,
-                                info.n_sink);
+                                info.n_root);
         }
         if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, behind))) {
             tokens = NULL;

@@ -177,7 +177,7 @@ static void look(const iflow_learner *l, lesson *s, int layer) {
         const iflow_chunk *chunk = s->chunk[c];
         const void *from[2] = {chunk->k[layer], chunk->v[layer]};
         for (size_t kind = 0; kind < 2; kind++) {
-            iflow_chunk_rows_f16(chunk, from[kind], 0, ctx->chunk[c].n_tokens, s->half);
+            iflow_chunk_rows_f16(chunk, from[kind], (int)width, 0, ctx->chunk[c].n_tokens, s->half);
             for (size_t i = 0; i < ctx->chunk[c].n_tokens; i++) {
                 float *x = s->x + (first + i) * l->n_in + kind * width, *y = s->y + (first + i) * l->n_out + kind * width;
                 ggml_fp16_to_fp32_row((const ggml_fp16_t *)s->half + i * width, x, (int64_t)width);

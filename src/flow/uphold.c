@@ -48,7 +48,7 @@ static iflow_status subtract_stored(iflow_uphold *u, const iflow_chunk *chunk, i
         const size_t layer = i / 2, kind = i % 2;
         for (size_t w = first; w < end; w++) {
             float *added = u->added[kind] + (layer * u->n + w) * width;
-            iflow_chunk_rows_f16(chunk, (kind ? chunk->v : chunk->k)[layer + 1], (size_t)(u->row[w] - start), 1, half);
+            iflow_chunk_rows_f16(chunk, (kind ? chunk->v : chunk->k)[layer + 1], (int)width, (size_t)(u->row[w] - start), 1, half);
             for (size_t j = 0; j < width; j++) {
                 const float with = added[j];
                 added[j] -= magnitude[kind] * ggml_fp16_to_fp32(half[j]);

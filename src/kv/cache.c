@@ -147,21 +147,22 @@ void iflow_cache_truncate(iflow_cache *cache, int row) {
 
 iflow_status iflow_cache_load(iflow_cache *cache, const iflow_chunk *chunk, size_t first, size_t n, int row) {
     const size_t width = (size_t)cache->model->n_embd_kv, row_bytes = width * sizeof(uint16_t);
-    const size_t from_bytes = first * iflow_kv_row_bytes(chunk->identity.type, chunk->identity.n_embd_kv);
-    assert(row >= 0 && (size_t)row + n <= (size_t)cache->rows.n_rows && chunk->identity.n_embd_kv == cache->model->n_embd_kv);
+    const size_t from_bytes = first * iflow_kv_row_bytes(chunk->identity.type, cache->model->n_embd_kv);
+    assert(row >= 0 && (size_t)row + n <= (size_t)cache->rows.n_rows);
     const bool convert = chunk->identity.type != IFLOW_KV_F16;
-    if (convert) {
-        const iflow_status status = iflow_reserve((void **)&cache->staging, &cache->staging_capacity, n * width, sizeof *cache->staging);
-        if (status) {
-            return status;
-        }
+    iflow_status status = iflow_chunk_require_plain(chunk, cache->model->h.n_layer, cache->model->n_embd_kv);
+    if (!status && convert) {
+        status = iflow_reserve((void **)&cache->staging, &cache->staging_capacity, n * width, sizeof *cache->staging);
+    }
+    if (status) {
+        return status;
     }
     for (int il = 0; il < cache->model->h.n_layer; il++) {
         struct ggml_tensor *to[2] = {cache->rows.k[il], cache->rows.v[il]};
         const void *from[2] = {chunk->k[il], chunk->v[il]};
         for (int i = 0; i < 2; i++) {
             if (convert) {
-                iflow_chunk_rows_f16(chunk, from[i], first, n, cache->staging);
+                iflow_chunk_rows_f16(chunk, from[i], cache->model->n_embd_kv, first, n, cache->staging);
             }
             ggml_backend_tensor_set(to[i], convert ? (const void *)cache->staging : (const char *)from[i] + from_bytes,
                                     (size_t)row * row_bytes, n * row_bytes);

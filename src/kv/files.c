@@ -219,7 +219,9 @@ int iflow_files_lock(const iflow_files *files, const char *path) {
 }
 
 void iflow_files_unlink_locked(const iflow_files *files, const char *path, int fd) {
-    iflow_files_unlink(files, path);
+    if (names(files, path, fd)) {
+        iflow_files_unlink(files, path);
+    }
     close(fd);
 }
 
@@ -303,6 +305,13 @@ int64_t iflow_files_mtime_ns(const struct stat *st) {
     return (int64_t)st->st_mtim.tv_sec * 1000000000 + (int64_t)st->st_mtim.tv_nsec;
 }
 
+static void unmap(void *owner, const void *data, size_t n_bytes) {
+    (void)owner;
+    if (data) { /* an empty file is not mapped */
+        munmap((void *)(uintptr_t)data, n_bytes);
+    }
+}
+
 bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     void *data = mmap(NULL, n_bytes, PROT_READ, MAP_PRIVATE | (whole ? MAP_POPULATE : 0), fd, 0);
     if (data == MAP_FAILED) {
@@ -310,7 +319,7 @@ bool iflow_files_map_fd(int fd, size_t n_bytes, bool whole, iflow_blob *out) {
     }
     out->data = data;
     out->n_bytes = n_bytes;
-    out->mapped = true;
+    out->release = unmap;
     return true;
 }
 
@@ -318,46 +327,65 @@ static iflow_blob file_of(const struct stat *st) {
     return (iflow_blob){.dev = (uint64_t)st->st_dev, .ino = (uint64_t)st->st_ino};
 }
 
-iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st) {
+iflow_status iflow_files_open_regular(const iflow_files *files, const char *path, bool touch, int *out, iflow_blob *which,
+                                      struct stat *st) {
     iflow_status status = IFLOW_OK;
-    struct stat own;
     /* Without O_NONBLOCK a FIFO that somebody put there would hold us up for ever. */
     const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) {
         return IFLOW_E_NOT_FOUND;
     }
     if (fd < 0 && (errno == ELOOP || errno == ENXIO)) { /* a link; a socket */
-        if (iflow_files_stat(files, path, &own) == 0) {
-            *out = file_of(&own);
+        if (iflow_files_stat(files, path, st) == 0) {
+            *which = file_of(st);
         }
         return iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
     }
     if (fd < 0) {
         return iflow_files_fail(files, "open", path, errno); /* of another user, say: that it may not be read says nothing against it */
     }
-    st = st ? st : &own;
     if (fstat(fd, st) != 0) {
         status = iflow_files_fail(files, "stat", path, errno);
-        goto cleanup;
+    } else {
+        *which = file_of(st);
+        status = S_ISREG(st->st_mode) ? IFLOW_OK : iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
     }
-    iflow_blob blob = file_of(st);
-    if (!S_ISREG(st->st_mode)) {
-        *out = blob;
-        status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s is no regular file", files->dir, path);
-        goto cleanup;
+    if (status) {
+        close(fd);
+        return status;
     }
     if (touch) {
         touch_fd(fd);
     }
-    if (st->st_size > 0 && !iflow_files_map_fd(fd, (size_t)st->st_size, whole, &blob)) { /* an empty file cannot be mapped */
-        status = iflow_files_fail(files, "map", path, errno);
-        goto cleanup;
-    }
-    *out = blob;
+    *out = fd;
+    return IFLOW_OK;
+}
 
-cleanup:
-    close(fd);
+iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st) {
+    struct stat own;
+    iflow_blob blob = {0};
+    int fd = -1;
+    st = st ? st : &own;
+    iflow_status status = iflow_files_open_regular(files, path, touch, &fd, &blob, st);
+    if (!status && st->st_size > 0 && !iflow_files_map_fd(fd, (size_t)st->st_size, whole, &blob)) { /* an empty file cannot be mapped */
+        status = iflow_files_fail(files, "map", path, errno);
+    }
+    if (!status || status == IFLOW_E_CORRUPT) {
+        *out = blob;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
     return status;
+}
+
+size_t iflow_files_read_first(const iflow_files *files, const char *path, void *out, size_t n) {
+    const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
+    const ssize_t got = fd < 0 ? 0 : pread(fd, out, n, 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return got > 0 ? (size_t)got : 0;
 }
 
 void iflow_files_prefetch(const iflow_files *files, const char *path) {

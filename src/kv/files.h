@@ -58,14 +58,20 @@ void iflow_files_discard_temp(const iflow_files *files, iflow_temp *temp);
 /* Locks a file (creating it) against all other descriptors, in this process or another; -1 with errno EWOULDBLOCK if it is taken. The lock
  * holds the file that the path names, even if others unlink it meanwhile. A process's death unlocks. */
 int iflow_files_lock(const iflow_files *files, const char *path);
-/* Unlinks and unlocks. */
+/* Unlinks, if the path still names this file, and unlocks. */
 void iflow_files_unlink_locked(const iflow_files *files, const char *path, int fd);
 /* Unlinks a regular file that nobody has locked; whether it did. */
 bool iflow_files_reap(const iflow_files *files, const char *path);
 
+/* Opens a regular file for reading, to be closed. Fails as iflow_files_map() does; *which says only which file it is. */
+iflow_status iflow_files_open_regular(const iflow_files *files, const char *path, bool touch, int *fd, iflow_blob *which, struct stat *st);
+
 /* Maps a regular file for reading. whole: all of it is wanted soon. st may be NULL. touch: marks it as used now. E_NOT_FOUND without a
  * message of its own; E_CORRUPT if it is no regular file, and then *out says only which one; E_IO if it may not be read. */
 iflow_status iflow_files_map(const iflow_files *files, const char *path, bool whole, bool touch, iflow_blob *out, struct stat *st);
+
+/* The first bytes of a regular file, at most n: how many; 0 also where it cannot be read. */
+size_t iflow_files_read_first(const iflow_files *files, const char *path, void *out, size_t n);
 
 /* Has the kernel begin to read a file, if it is there. */
 void iflow_files_prefetch(const iflow_files *files, const char *path);

@@ -43,8 +43,12 @@ enum ggml_type iflow_kv_ggml_type(iflow_kv_type type) {
     return kv_types[type].ggml;
 }
 
-size_t iflow_kv_row_bytes(iflow_kv_type type, int n_embd_kv) {
-    return ggml_row_size(kv_types[type].ggml, n_embd_kv);
+size_t iflow_kv_row_bytes(iflow_kv_type type, int width) {
+    return ggml_row_size(kv_types[type].ggml, width);
+}
+
+const char *iflow_kv_rope_name(iflow_kv_rope rope) {
+    return rope == IFLOW_ROPE_AFTER ? "after" : "before";
 }
 
 /* ---- Numbers ------------------------------------------------------------------------------------------------------------------------ */
@@ -91,30 +95,29 @@ bool iflow_rows_finite(iflow_kv_type type, const void *bytes, size_t n_bytes, si
     return true;
 }
 
-/* Rows of f16 to the bytes of a tensor. scratch: n_embd_kv floats, for q8_0 only. */
-static void store_rows(const iflow_chunk_identity *identity, const uint16_t *rows, float *scratch, unsigned char *out) {
-    const size_t n = (size_t)identity->n_embd_kv;
+/* Rows of f16 to the bytes of a tensor. scratch: a row of floats, for q8_0 only. */
+static void store_rows(const iflow_chunk_identity *identity, const uint16_t *rows, size_t width, float *scratch, unsigned char *out) {
     if (identity->type == IFLOW_KV_F16) {
-        memcpy(out, rows, identity->n_tokens * n * sizeof rows[0]);
+        memcpy(out, rows, identity->n_tokens * width * sizeof rows[0]);
         return;
     }
-    const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv);
+    const size_t row_bytes = iflow_kv_row_bytes(identity->type, (int)width);
     for (size_t t = 0; t < identity->n_tokens; t++) {
-        ggml_fp16_to_fp32_row(rows + t * n, scratch, (int64_t)n);
-        ggml_quantize_chunk(iflow_kv_ggml_type(identity->type), scratch, out + t * row_bytes, 0, 1, (int64_t)n, NULL);
+        ggml_fp16_to_fp32_row(rows + t * width, scratch, (int64_t)width);
+        ggml_quantize_chunk(iflow_kv_ggml_type(identity->type), scratch, out + t * row_bytes, 0, 1, (int64_t)width, NULL);
     }
 }
 
 iflow_status iflow_rows_encode(const iflow_chunk_identity *identity, int layer, int kind, const uint16_t *rows, float *scratch,
                                unsigned char *out) {
-    const size_t n_bytes = identity->n_tokens * (size_t)identity->n_embd_kv * sizeof rows[0];
-    const size_t row_bytes = iflow_kv_row_bytes(identity->type, identity->n_embd_kv);
+    const size_t width = kind == 0 ? identity->layer[layer].k_width : identity->layer[layer].v_width;
+    const size_t n_bytes = identity->n_tokens * width * sizeof rows[0], row_bytes = iflow_kv_row_bytes(identity->type, (int)width);
     size_t bad = 0;
     if (!iflow_rows_finite(IFLOW_KV_F16, rows, n_bytes, &bad)) {
         return iflow_fail(IFLOW_E_NOT_FINITE, "layer %d: the %s of token %zu does not fit f16 (the model's KV overflows it)", layer,
-                          kind == 0 ? "key" : "value", bad / ((size_t)identity->n_embd_kv * sizeof rows[0]));
+                          kind == 0 ? "key" : "value", bad / (width * sizeof rows[0]));
     }
-    store_rows(identity, rows, scratch, out);
+    store_rows(identity, rows, width, scratch, out);
     if (identity->type != IFLOW_KV_F16 && !iflow_rows_finite(identity->type, out, row_bytes * identity->n_tokens, &bad)) {
         /* a quantised value can be larger than what it stands for */
         return iflow_fail(IFLOW_E_NOT_FINITE, "layer %d: the %s of token %zu does not fit %s: use f16", layer, kind == 0 ? "key" : "value",
@@ -131,9 +134,9 @@ size_t iflow_bad_foreseen(const float *foreseen, size_t n_tokens) {
     return i;
 }
 
-void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, size_t row_start, size_t row_count, uint16_t *out) {
-    const size_t n = (size_t)chunk->identity.n_embd_kv;
-    const size_t row_bytes = iflow_kv_row_bytes(chunk->identity.type, chunk->identity.n_embd_kv);
+void iflow_chunk_rows_f16(const iflow_chunk *chunk, const void *rows, int width, size_t row_start, size_t row_count, uint16_t *out) {
+    const size_t n = (size_t)width;
+    const size_t row_bytes = iflow_kv_row_bytes(chunk->identity.type, width);
     const unsigned char *from = (const unsigned char *)rows + row_start * row_bytes;
     assert(row_start <= chunk->identity.n_tokens && row_count <= chunk->identity.n_tokens - row_start);
     if (chunk->identity.type == IFLOW_KV_F16) {

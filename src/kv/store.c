@@ -9,11 +9,36 @@
 #define MIN_PREFIX_DIGITS 4
 #define MAX_CANDIDATES    5 /* named when a prefix is ambiguous */
 
-iflow_status iflow_store_open(const char *dir, const iflow_store_params *params, iflow_store **out) {
+#define MEMORY "memory:"
+#define DIR    "dir:"
+
+/* The length of a name's scheme where it is SCHEME://..., else 0: then it is a path, whatever colons it has. */
+static size_t scheme_length(const char *name) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    const size_t n = strspn(name, letters) ? strcspn(name, ":/") : 0;
+    return strncmp(name + n, "://", 3) == 0 ? n : 0;
+}
+
+iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out) {
     if (IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;
     }
-    return iflow_store_dir_open(dir, params, out);
+    if (name && strncmp(name, MEMORY, sizeof MEMORY - 1) == 0) {
+        return name[sizeof MEMORY - 1] == '\0'
+                   ? iflow_store_memory_open(params, out)
+                   : iflow_fail(IFLOW_E_ARG, "\"%.200s\": nothing may follow " MEMORY "; a directory of that name is ./%.200s", name, name);
+    }
+    if (name && strncmp(name, DIR, sizeof DIR - 1) == 0) {
+        return iflow_store_dir_open(name + sizeof DIR - 1, params, out);
+    }
+    const size_t n = name ? scheme_length(name) : 0;
+    if (n) {
+        return iflow_fail(IFLOW_E_UNSUPPORTED,
+                          "there are no stores of the kind %.*s: there are " DIR "PATH, a plain path, and " MEMORY
+                          "; a directory of that name is ./%.200s",
+                          (int)(n < 40 ? n : 40), name, name);
+    }
+    return iflow_store_dir_open(name, params, out);
 }
 
 void iflow_store_close(iflow_store *store) {
@@ -162,6 +187,18 @@ iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n
     size_t n = 0;
     uint64_t bytes = 0;
     const iflow_status status = store->ops->prune(store, max_bytes, &n, &bytes);
+    *(n_deleted ? n_deleted : &n) = n;
+    *(n_bytes ? n_bytes : &bytes) = bytes;
+    return status;
+}
+
+iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes) {
+    if (IFLOW_MISSING(store)) {
+        return IFLOW_E_ARG;
+    }
+    size_t n = 0;
+    uint64_t bytes = 0;
+    const iflow_status status = store->ops->prune_old(store, &n, &bytes);
     *(n_deleted ? n_deleted : &n) = n;
     *(n_bytes ? n_bytes : &bytes) = bytes;
     return status;

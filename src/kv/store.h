@@ -1,4 +1,5 @@
-/* store.h - where chunks live: the interface between the engine and a store of bytes by id. store_dir.c is the embedded one.
+/* store.h - where chunks live: the interface between the engine and a store of bytes by id. store_dir.c keeps them in files of one
+ * directory, store_memory.c in memory. tests/store_conformance.c runs over each.
  *
  * A store moves bytes and keeps small records; it knows nothing of KV but what chunk.h tells it. All functions may be called from several
  * threads. */
@@ -7,17 +8,28 @@
 
 #include "kv/chunk.h"
 
+/* A chunk that is open to be read by parts: of one and the same bytes, whatever becomes of its id. */
+typedef struct iflow_reader {
+    uint64_t n_bytes;  /* of the whole */
+    uint64_t dev, ino; /* which one it is, as a blob says (blob.h) */
+    /* From several threads. E_IO; E_CORRUPT: there are not so many. */
+    iflow_status (*read)(struct iflow_reader *reader, uint64_t offset, size_t n_bytes, void *out);
+    void (*close)(struct iflow_reader *reader);
+} iflow_reader;
+
 typedef struct iflow_store_ops {
     void (*close)(iflow_store *store);
     /* E_NOT_FOUND; E_CORRUPT: no regular file, and *out says only which one; E_IO. Marks the chunk as used. */
     iflow_status (*get)(iflow_store *store, const char *id, iflow_blob *out);
     /* The same for looking, not using: the order of eviction stays as it is. */
     iflow_status (*peek)(iflow_store *store, const char *id, iflow_blob *out);
+    /* The same for reading parts of it, as layers one by one (chunk_layers.h). It outlives neither the store nor this process. */
+    iflow_status (*open_chunk)(iflow_store *store, const char *id, iflow_reader **out);
     /* Says that the chunk will be got soon: a store may begin to read it. Nothing waits for that, and no failure of it is one. */
     void (*prefetch)(iflow_store *store, const char *id);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
      * unless it is to be replaced (by one that knows more of the same chunk); one that may not be read is not (E_IO). Evicts to the limit
-     * first. E_FULL (disk or limit), E_IO; then nothing was published. */
+     * first: old chunks (chunk.h), then the least recently used. E_FULL (disk or limit), E_IO; then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
@@ -35,10 +47,12 @@ typedef struct iflow_store_ops {
     iflow_status (*pin_record)(iflow_store *store, const char *id, bool pinned);
     bool (*is_pinned)(iflow_store *store, const char *id);
     /* All that change a chunk, its pin or a record's text give E_BUSY where another process has held the store for seconds. */
-    /* Claims the computing of a chunk for this process: E_BUSY while another live process (or thread) has it. The claim of a dead process
-     * is void. Ask has() again once claimed: its last holder may just have published it. */
-    iflow_status (*claim)(iflow_store *store, const char *id);
-    void (*release)(iflow_store *store, const char *id);
+    /* Takes the lease of a chunk: its owner is the one to compute it. E_BUSY while another process (or thread) has it. A dead owner's lease
+     * is void at once on its own host; an owner that is stopped, or on another host, loses it where it has shown no life for the lease's
+     * length, and what it computes all the same does no harm. Ask has() again once it is taken: its last owner may just have published the
+     * chunk. */
+    iflow_status (*lease)(iflow_store *store, const char *id);
+    void (*release)(iflow_store *store, const char *id); /* one that is not ours: nothing */
     /* Most recently used first, from the chunks' headers; also files that are damaged, or of another format version. *list: free() */
     iflow_status (*list)(iflow_store *store, iflow_chunk_info **list, size_t *n);
     /* One chunk's facts, from its header. */
@@ -47,6 +61,8 @@ typedef struct iflow_store_ops {
     iflow_status (*find)(iflow_store *store, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n);
     /* Adds to what it counts, on failure too. */
     iflow_status (*prune)(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
+    /* Deletes old chunks (chunk.h), pinned ones too. Counts as prune does. */
+    iflow_status (*prune_old)(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
     /* Small named records (documents), published as atomically. */
     iflow_status (*put_record)(iflow_store *store, const char *id, const char *text, size_t n_bytes);
     iflow_status (*get_record)(iflow_store *store, const char *id, iflow_blob *out); /* as peek; E_CORRUPT also where it is too large */
@@ -59,8 +75,9 @@ struct iflow_store {
     const iflow_store_ops *ops;
 };
 
-/* Opens the directory store. */
+/* Opens the directory store; makes a store in memory. */
 iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out);
+iflow_status iflow_store_memory_open(const iflow_store_params *params, iflow_store **out);
 
 /* Checks a directory store's invariants (store_dir.c numbers them) while nobody else uses it; reads every chunk whole. E_CORRUPT, naming
  * the number and the file. For tests. */

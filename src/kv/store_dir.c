@@ -1,23 +1,24 @@
 /* store_dir.c - the embedded store: chunks and records as files of one directory, shared by any number of processes.
  *
- *     VERSION            "infoflow-store 1\n"
+ *     VERSION            "infoflow-store 2\n"
  *     lock               empty; locked (flock) while chunks are published, evicted, deleted, set aside or pinned, and records published
  *                        or set aside
  *     shared             empty; where it is, what is created is as the umask has it, else its owner's alone
  *     chunks/ab/ID.gguf  the chunk whose id begins with ab
  *     docs/ID.json       records
  *     pins/ID            empty; the chunk is not evicted; or a document's id: it was pinned as a whole
- *     tmp/               files in the making (ID.PID.N, version.PID.N) and claims (ID.claim), each locked by the process it belongs to
- *     bad/ID.gguf        chunks set aside; bad/ID.json: records; bad/chunks.ab, bad/pins.ID, bad/tmp.ID.claim: what stood in their places
+ *     tmp/               files in the making (ID.PID.N, version.PID.N) and leases (ID.lease), each locked by the process it belongs to
+ *     bad/ID.gguf        chunks set aside; bad/ID.json: records; bad/chunks.ab, bad/pins.ID, bad/tmp.ID.lease: what stood in their places
  *
  * Invariants, which iflow_store_dir_check() checks:
  *  1. VERSION states the version of this layout.
  *  2. A file chunks/ab/ID.gguf is complete and sound at every moment, ID is its content's id and begins with ab: it was renamed to there
- *     after it was written and synced, and is never written to again.
+ *     after it was written and synced, and is never written to again. It may be old, of a format that is no longer read.
  *  3. After a put or a prune, the chunks take no more than the limit it ran with (a prune: or no more than the pinned ones do).
  *  4. A file docs/ID.json is complete, and ID is an id.
  *  5. A file in pins/ is named by an id. Its chunk may be missing: one that was set aside is still pinned when it comes back.
- *  6. A file in tmp/ of such a name that nobody has locked is garbage. A process locks one before it unlinks it. Files of other names stay.
+ *  6. A file in tmp/ of such a name that nobody has locked is garbage, but for a lease of another host (store_dir_lease.c). A process locks
+ *     one before it unlinks it. Files of other names stay.
  *
  * store_dir_scan.c finds out what is there, evicts, and checks the invariants.
  *
@@ -33,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CLAIM_SUFFIX ".claim"
+#define CLAIM_SUFFIX ".claim" /* what programs of layout 1 had in place of a lease; theirs are garbage by now */
 
 enum { MAX_ASIDE = 16 };     /* names tried in bad/ */
 enum { NAMED_STRAYS = 5 };   /* in a message */
@@ -97,13 +98,14 @@ bool iflow_dir_is_temp_name(const char *name) {
     char id[IFLOW_ID_SIZE];
     snprintf(id, sizeof id, "%s", name);
     return iflow_temp_is_name(name, IFLOW_DIR_VERSION_TAG, "") ||
-           (iflow_id_is_valid(id) && (iflow_temp_is_name(name, id, "") || strcmp(name + IFLOW_ID_SIZE - 1, CLAIM_SUFFIX) == 0));
+           (iflow_id_is_valid(id) && (iflow_temp_is_name(name, id, "") || strcmp(name + IFLOW_ID_SIZE - 1, IFLOW_DIR_LEASE_SUFFIX) == 0 ||
+                                      strcmp(name + IFLOW_ID_SIZE - 1, CLAIM_SUFFIX) == 0));
 }
 
 iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
-    if (iflow_dir_is_temp_name(name)) {
+    if (iflow_dir_is_temp_name(name) && !iflow_dir_lease_is_others(store, name)) {
         snprintf(path, sizeof path, "%s/%.100s", dir, name);
         iflow_files_reap(&store->files, path);
     }
@@ -236,7 +238,7 @@ cleanup:
     return status;
 }
 
-/* Its facts from its header. E_NOT_FOUND without a message of its own. */
+/* Its facts from its header. E_NOT_FOUND without a message of its own; E_UNSUPPORTED: info says whether it is old, and nothing else. */
 static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, iflow_chunk_info *info) {
     iflow_blob blob = {0};
     struct stat st;
@@ -247,6 +249,9 @@ static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, ifl
         return status;
     }
     status = iflow_chunk_peek(blob.data, blob.n_bytes, id, path, info, NULL);
+    if (status == IFLOW_E_UNSUPPORTED) {
+        info->old = iflow_chunk_is_old(blob.data, blob.n_bytes);
+    }
     if (!status) {
         info->used_at = (int64_t)st.st_mtim.tv_sec;
         info->pinned = iflow_dir_is_pinned(store, id);
@@ -264,13 +269,14 @@ static iflow_status dir_stat(iflow_store *base, const char *id, iflow_chunk_info
 }
 
 /* What is known of a file that cannot be read as a chunk. */
-static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_entry *entry, iflow_status status) {
+static iflow_chunk_info unread(const iflow_dir_store *store, const iflow_dir_entry *entry, iflow_status status, bool old) {
     iflow_chunk_info info = {.type = "-",
                              .n_bytes = entry->n_bytes,
                              .used_at = entry->used_ns / 1000000000,
                              .pinned = iflow_dir_is_pinned(store, entry->id),
                              .damaged = status != IFLOW_E_UNSUPPORTED && status != IFLOW_E_IO,
-                             .unsupported = status == IFLOW_E_UNSUPPORTED,
+                             .old = old,
+                             .unsupported = status == IFLOW_E_UNSUPPORTED && !old,
                              .unreadable = status == IFLOW_E_IO};
     memcpy(info.id, entry->id, sizeof info.id);
     return info;
@@ -298,7 +304,7 @@ static iflow_status dir_list(iflow_store *base, iflow_chunk_info **list, size_t 
             goto cleanup;
         }
         if (status && status != IFLOW_E_NOT_FOUND) { /* not found: evicted meanwhile */
-            infos[n_infos] = unread(store, entry, status);
+            infos[n_infos] = unread(store, entry, status, infos[n_infos].old);
         }
         n_infos += status != IFLOW_E_NOT_FOUND;
     }
@@ -525,92 +531,11 @@ static bool dir_is_pinned(iflow_store *base, const char *id) {
     return iflow_id_is_valid(id) && iflow_dir_is_pinned(iflow_dir_of(base), id);
 }
 
-/* ---- Claims ------------------------------------------------------------------------------------------------------------------------- */
-
-static void claim_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
-    snprintf(path, IFLOW_FILES_PATH_SIZE, "tmp/%s" CLAIM_SUFFIX, id);
-}
-
-/* Who has it, as it wrote into the claim; 0 if that cannot be known. */
-static long claimant(const iflow_dir_store *store, const char *path) {
-    char text[32] = "";
-    const int fd = iflow_files_open_path(&store->files, path, O_RDONLY | O_NONBLOCK);
-    if (fd >= 0) {
-        if (read(fd, text, sizeof text - 1) < 0) {
-            text[0] = '\0';
-        }
-        close(fd);
-    }
-    return strtol(text, NULL, 10);
-}
-
-static iflow_status dir_claim(iflow_store *base, const char *id) {
-    iflow_dir_store *store = iflow_dir_of(base);
-    char path[IFLOW_FILES_PATH_SIZE], pid[32];
-    struct stat st;
-    iflow_status status = iflow_dir_check_id(id);
-    if (status) {
-        return status;
-    }
-    claim_path(id, path);
-    const int fd = iflow_files_lock(&store->files, path);
-    if (fd < 0 && errno == EWOULDBLOCK) {
-        const long other = claimant(store, path);
-        return other > 0 ? iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by process %ld", id, other)
-                         : iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by another process", id);
-    }
-    if (fd < 0) {
-        return iflow_files_fail_lock(&store->files, path, errno);
-    }
-    const int length = snprintf(pid, sizeof pid, "%-20ld\n", (long)getpid()); /* over a dead one's, which is as long */
-    const bool ours = fstat(fd, &st) == 0 && st.st_nlink == 1;                /* not another name of somebody's file */
-    const int error = ours ? iflow_write_all(fd, pid, (size_t)length) : 0;
-    if (error) { /* then the chunk cannot be kept either */
-        status = iflow_files_fail(&store->files, "write", path, error);
-        iflow_files_unlink_locked(&store->files, path, fd);
-        return status;
-    }
-    pthread_mutex_lock(&store->mutex);
-    status = iflow_reserve((void **)&store->claims, &store->claims_capacity, store->n_claims + 1, sizeof store->claims[0]);
-    if (!status) {
-        iflow_dir_claim *mine = &store->claims[store->n_claims++];
-        mine->fd = fd;
-        memcpy(mine->id, id, sizeof mine->id);
-    }
-    pthread_mutex_unlock(&store->mutex);
-    if (status) {
-        iflow_files_unlink_locked(&store->files, path, fd);
-    }
-    return status;
-}
-
-static void dir_release(iflow_store *base, const char *id) {
-    iflow_dir_store *store = iflow_dir_of(base);
-    char path[IFLOW_FILES_PATH_SIZE];
-    int fd = -1;
-    pthread_mutex_lock(&store->mutex);
-    for (size_t i = 0; i < store->n_claims; i++) {
-        if (strcmp(store->claims[i].id, id) == 0) {
-            fd = store->claims[i].fd;
-            store->claims[i] = store->claims[--store->n_claims];
-            break;
-        }
-    }
-    pthread_mutex_unlock(&store->mutex);
-    if (fd >= 0) {
-        claim_path(id, path);
-        iflow_files_unlink_locked(&store->files, path, fd);
-    }
-}
-
 /* ---- As a whole ---------------------------------------------------------------------------------------------------------------------- */
 
 static void dir_close(iflow_store *base) {
     iflow_dir_store *store = iflow_dir_of(base);
-    while (store->n_claims) {
-        dir_release(base, store->claims[0].id);
-    }
-    free(store->claims);
+    iflow_dir_end_leases(store);
     iflow_files_close(&store->files);
     pthread_mutex_destroy(&store->mutex);
     free(store);
@@ -620,6 +545,7 @@ const iflow_store_ops iflow_dir_ops = {
     .close = dir_close,
     .get = dir_get,
     .peek = dir_peek,
+    .open_chunk = iflow_dir_open_chunk,
     .prefetch = dir_prefetch,
     .put = dir_put,
     .has = dir_has,
@@ -630,12 +556,13 @@ const iflow_store_ops iflow_dir_ops = {
     .pin = dir_pin,
     .pin_record = dir_pin_record,
     .is_pinned = dir_is_pinned,
-    .claim = dir_claim,
-    .release = dir_release,
+    .lease = iflow_dir_take_lease,
+    .release = iflow_dir_release,
     .list = dir_list,
     .stat = dir_stat,
     .find = dir_find,
     .prune = dir_prune,
+    .prune_old = iflow_dir_prune_old,
     .put_record = iflow_dir_put_record,
     .get_record = iflow_dir_get_record,
     .remove_record = iflow_dir_remove_record,

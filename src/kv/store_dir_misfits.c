@@ -19,7 +19,7 @@ typedef struct misfits {
 /* Whether the store gives a name in one of its directories; *id: what it says of an id. */
 static bool is_own_name(const char *dir, const char *name, char id[IFLOW_ID_SIZE]) {
     if (strcmp(dir, "tmp") == 0) {
-        return iflow_dir_id_of_name(name, ".claim", id);
+        return iflow_dir_id_of_name(name, IFLOW_DIR_LEASE_SUFFIX, id);
     }
     snprintf(id, IFLOW_ID_SIZE, "%s", name);
     return strcmp(dir, "chunks") == 0 ? iflow_dir_is_chunk_dir(name) : iflow_id_is_valid(name);

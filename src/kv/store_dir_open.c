@@ -5,8 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2 /* 1: the same, but for programs that write chunks of format 1 */
 #define VERSION_TEXT   "infoflow-store "
 
 enum { LOCK_WARN_MS = 1000, LOCK_END_MS = 10000 };
@@ -17,7 +18,7 @@ static const struct {
 } parts[] = {{"tmp", true}, {"chunks", true},   {"docs", true},  {"pins", true},
              {"bad", true}, {"VERSION", false}, {"lock", false}, {IFLOW_DIR_SHARED, false}};
 
-iflow_status iflow_dir_check_version(const iflow_dir_store *store) {
+iflow_status iflow_dir_check_version(const iflow_dir_store *store, int *version) {
     iflow_blob blob = {0};
     char text[32] = "";
     const size_t prefix = sizeof VERSION_TEXT - 1;
@@ -38,7 +39,8 @@ iflow_status iflow_dir_check_version(const iflow_dir_store *store) {
         return iflow_fail(IFLOW_E_FORMAT, "%s/VERSION is not a store's: it should read \"%s%d\"", store->files.dir, VERSION_TEXT,
                           LAYOUT_VERSION);
     }
-    if (strtol(text + prefix, NULL, 10) != LAYOUT_VERSION) {
+    *version = (int)strtol(text + prefix, NULL, 10);
+    if (*version < 1 || *version > LAYOUT_VERSION) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "the store %s has layout version %s, this program reads version %d", store->files.dir,
                           text + prefix, LAYOUT_VERSION);
     }
@@ -69,23 +71,45 @@ static iflow_status visit_new_root(void *user, const char *dir, const char *name
     return tmp ? iflow_files_walk(&store->files, name, visit_new_tmp, user) : IFLOW_OK;
 }
 
-static iflow_status create_layout(iflow_dir_store *store) {
+static iflow_status publish_version(const iflow_dir_store *store) {
     iflow_temp temp = {.fd = -1};
-    char text[32], why[1024];
+    char text[32];
+    const int n = snprintf(text, sizeof text, "%s%d\n", VERSION_TEXT, LAYOUT_VERSION);
+    const iflow_status status = iflow_files_write_temp(&store->files, IFLOW_DIR_VERSION_TAG, text, (size_t)n, &temp);
+    return status ? status : iflow_files_publish(&store->files, &temp, "", "VERSION");
+}
+
+/* Makes a store of an older layout one of this, so that older programs, which know nothing of its new chunks, refuse it from now on. */
+static iflow_status upgrade(iflow_dir_store *store) {
+    int lock, version = 0;
+    iflow_status status = iflow_dir_lock(store, &lock);
+    if (status) {
+        return status;
+    }
+    status = iflow_dir_check_version(store, &version); /* another process may have been faster */
+    if (!status && version < LAYOUT_VERSION) {
+        status = publish_version(store);
+        status = status ? iflow_fail_in(status, "the store %s has layout version %d and cannot be made one of version %d", store->files.dir,
+                                        version, LAYOUT_VERSION)
+                        : IFLOW_OK;
+    }
+    close(lock);
+    return status;
+}
+
+static iflow_status create_layout(iflow_dir_store *store, int *version) {
+    char why[1024];
     iflow_status status = iflow_files_walk(&store->files, "", visit_new_root, store);
     if (status == IFLOW_E_ARG) { /* or another process has just created it */
         snprintf(why, sizeof why, "%s", iflow_error_message());
-        const iflow_status now = iflow_dir_check_version(store);
+        const iflow_status now = iflow_dir_check_version(store, version);
         return now == IFLOW_E_NOT_FOUND ? iflow_fail(status, "%s", why) : now;
     }
     if (!status) {
         status = iflow_files_make_dir(&store->files, "tmp");
     }
-    if (!status) {
-        const int n = snprintf(text, sizeof text, "%s%d\n", VERSION_TEXT, LAYOUT_VERSION);
-        status = iflow_files_write_temp(&store->files, IFLOW_DIR_VERSION_TAG, text, (size_t)n, &temp);
-    }
-    return status ? status : iflow_files_publish(&store->files, &temp, "", "VERSION");
+    *version = LAYOUT_VERSION;
+    return status ? status : publish_version(store);
 }
 
 /* That what a store has of its own is no link, and of the right kind: else what happens there would happen to somebody's files. */
@@ -135,20 +159,26 @@ iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *par
     store->max_bytes = params ? params->max_bytes : 0;
     store->lock_warn_ms = LOCK_WARN_MS;
     store->lock_end_ms = LOCK_END_MS;
+    store->lease_ms = IFLOW_DIR_LEASE_MS;
+    iflow_dir_find_host(store->host);
     pthread_mutex_init(&store->mutex, NULL);
     status = iflow_files_open(&store->files, dir, create, params && params->shared);
     if (status) {
         goto cleanup;
     }
-    status = iflow_dir_check_version(store);
+    int version = 0;
+    status = iflow_dir_check_version(store, &version);
     const bool existed = status != IFLOW_E_NOT_FOUND; /* else its directory may be one that somebody made as it is to be */
     if (!existed) {
-        status = create ? create_layout(store) : iflow_fail(IFLOW_E_NOT_FOUND, "%s is no store: it has no file VERSION", dir);
+        status = create ? create_layout(store, &version) : iflow_fail(IFLOW_E_NOT_FOUND, "%s is no store: it has no file VERSION", dir);
     }
     status = status ? status : check_layout(store);
     const bool first = !iflow_files_exists(&store->files, IFLOW_DIR_SHARED);
     status = status ? status : set_shared(store, params && params->shared);
     status = status ? status : make_parts(store);
+    if (!status && version < LAYOUT_VERSION) {
+        status = upgrade(store);
+    }
     if (!status && params && params->shared) {
         status = iflow_dir_share(store, existed, first);
     }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MAX_BAD 16 /* chunks kept in bad/: enough to see what goes wrong, few enough to forget about */
 
@@ -112,6 +113,63 @@ void iflow_dir_warn_unread(iflow_dir_store *store, const iflow_dir_scan *s) {
     }
 }
 
+/* ---- Old chunks --------------------------------------------------------------------------------------------------------------------- */
+
+static void entry_path(const iflow_dir_entry *entry, char path[IFLOW_FILES_PATH_SIZE]) {
+    snprintf(path, IFLOW_FILES_PATH_SIZE, "%s/%s.gguf", entry->dir, entry->id);
+}
+
+/* Tells which chunks are old. */
+static void tell_old(iflow_dir_store *store, iflow_dir_scan *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n && !store->none_old; i++) {
+        char path[IFLOW_FILES_PATH_SIZE];
+        unsigned char first[IFLOW_CHUNK_FIRST_BYTES];
+        entry_path(&s->entries[i], path);
+        s->entries[i].old = iflow_chunk_is_old(first, iflow_files_read_first(&store->files, path, first, sizeof first));
+        n += s->entries[i].old;
+    }
+    store->none_old = store->none_old || n == 0;
+}
+
+static int by_age(const void *a, const void *b) {
+    const iflow_dir_entry *x = a, *y = b;
+    return x->old != y->old ? y->old - x->old : by_use(a, b);
+}
+
+iflow_status iflow_dir_prune_old(iflow_store *base, size_t *n_deleted, uint64_t *n_bytes) {
+    iflow_dir_store *store = iflow_dir_of(base);
+    iflow_dir_scan s = {0};
+    char why[1024] = "";
+    int lock;
+    iflow_status status = iflow_dir_lock(store, &lock), failed = IFLOW_OK;
+    if (status) {
+        return status;
+    }
+    store->none_old = false; /* asked for by somebody, who may have put some there */
+    status = iflow_dir_scan_chunks(store, NULL, false, &s);
+    tell_old(store, &s);
+    for (size_t i = 0; !status && i < s.n; i++) {
+        char pin[IFLOW_FILES_PATH_SIZE];
+        const iflow_status gone = s.entries[i].old ? iflow_dir_unlink_chunk(store, s.entries[i].id) : IFLOW_OK;
+        snprintf(pin, sizeof pin, "pins/%s", s.entries[i].id);
+        if (gone) {
+            snprintf(why, sizeof why, "%s", iflow_error_message());
+            failed = gone;
+        } else if (s.entries[i].old) {
+            iflow_files_unlink(&store->files, pin);
+            ++*n_deleted;
+            *n_bytes += s.entries[i].n_bytes;
+        }
+    }
+    if (!status && (failed || s.n_unread)) {
+        status = failed ? iflow_fail(failed, "%s", why) : iflow_fail(IFLOW_E_IO, "%s", s.why);
+    }
+    free(s.entries);
+    close(lock);
+    return status;
+}
+
 /* ---- Bounding ----------------------------------------------------------------------------------------------------------------------- */
 
 iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id) {
@@ -147,6 +205,10 @@ iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const c
     s.n = n;
     if (total <= max_bytes) {
         goto cleanup;
+    }
+    tell_old(store, &s);
+    if (s.n) {
+        qsort(s.entries, s.n, sizeof s.entries[0], by_age);
     }
     pins = iflow_calloc(s.n, sizeof pins[0]);
     if (!pins) {
@@ -226,6 +288,9 @@ static iflow_status check_chunk(void *user, const char *dir, const char *name) {
     if (!status) {
         status = iflow_chunk_decode(&blob, id, name, &chunk);
     }
+    if (status == IFLOW_E_UNSUPPORTED && iflow_chunk_is_old(blob.data, blob.n_bytes)) {
+        status = IFLOW_OK;
+    }
     if (status) {
         status = violated(store, 2, dir, name, iflow_error_message());
     }
@@ -258,7 +323,7 @@ static iflow_status check_temp(void *user, const char *dir, const char *name) {
     const iflow_dir_store *store = user;
     char path[IFLOW_FILES_PATH_SIZE];
     snprintf(path, sizeof path, "%s/%.100s", dir, name);
-    if (iflow_dir_is_temp_name(name) && iflow_files_reap(&store->files, path)) {
+    if (iflow_dir_is_temp_name(name) && !iflow_dir_lease_is_others(store, name) && iflow_files_reap(&store->files, path)) {
         return violated(store, 6, dir, name, "garbage");
     }
     return IFLOW_OK;
@@ -268,7 +333,8 @@ iflow_status iflow_store_dir_check(iflow_store *base) {
     iflow_dir_store *store = (iflow_dir_store *)base;
     iflow_dir_scan s = {0};
     uint64_t total = 0;
-    iflow_status status = iflow_dir_check_version(store);
+    int version;
+    iflow_status status = iflow_dir_check_version(store, &version);
     if (status) {
         return violated(store, 1, ".", "VERSION", status == IFLOW_E_NOT_FOUND ? "missing" : iflow_error_message());
     }

@@ -8,7 +8,7 @@
 
 enum { DIGITS = IFLOW_ID_SIZE - 1, RECORD_VERSION = 2 };
 
-static void free_document(iflow_document *document) {
+void iflow_document_free(iflow_document *document) {
     if (document) {
         free(document->name);
         free(document->chunk_id);
@@ -21,7 +21,7 @@ void iflow_documents_free(iflow_document **list, size_t n) {
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        free_document(list[i]);
+        iflow_document_free(list[i]);
     }
     free(list);
 }
@@ -148,7 +148,7 @@ static iflow_status parse_document(const char *id, const iflow_blob *text, iflow
 
 cleanup:
     free(bytes);
-    free_document(document);
+    iflow_document_free(document);
     json_decref(record);
     return status;
 }
@@ -330,7 +330,7 @@ iflow_status iflow_store_put_document(iflow_store *store, iflow_document *docume
     document->replaced = before && !same;
 
 cleanup:
-    free_document(before);
+    iflow_document_free(before);
     free(was_pinned);
     free(text);
     return status;
@@ -383,6 +383,17 @@ cleanup:
     return status;
 }
 
+iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    const iflow_status status = get_document(store, id, out);
+    if (!status) {
+        (*out)->pinned = store->ops->is_pinned(store, id);
+    }
+    return status;
+}
+
 iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
     if (IFLOW_MISSING(store)) {
         return IFLOW_E_ARG;
@@ -402,7 +413,7 @@ iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
                        : iflow_fail(IFLOW_E_CORRUPT, "%s; it was set aside", why);
     }
     iflow_blob_free(&text);
-    free_document(document);
+    iflow_document_free(document);
     return status;
 }
 
@@ -430,7 +441,7 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
         status = pin_back(store, document, was_pinned, document->n_chunks, status);
     }
     free(was_pinned);
-    free_document(document);
+    iflow_document_free(document);
     iflow_documents_free(list, n);
     return status;
 }

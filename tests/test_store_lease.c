@@ -1,4 +1,4 @@
-/* test_store_claim.c - chunks that several processes want: who computes them, and who waits for whom; chunks of both classes in one store.
+/* test_store_lease.c - chunks that several processes want: who computes them, and who waits for whom; chunks of both classes in one store.
  */
 #include "store_fixture.h"
 
@@ -14,19 +14,19 @@ static struct {
     iflow_store base;
     iflow_store_ops ops;
     iflow_store *inner;
-    iflow_blob published; /* by another process, while the claim is taken */
+    iflow_blob published; /* by another process, while the lease is taken */
     bool foresee;
-    size_t n_puts, n_claims, n_released;
+    size_t n_puts, n_leases, n_released;
     iflow_status put_status;
 } between;
 
-static iflow_status claim_late(iflow_store *store, const char *id) {
+static iflow_status lease_late(iflow_store *store, const char *id) {
     (void)store;
-    between.n_claims++;
+    between.n_leases++;
     if (between.published.data) {
         OK(between.inner->ops->put(between.inner, id, &between.published, true));
     }
-    return between.inner->ops->claim(between.inner, id);
+    return between.inner->ops->lease(between.inner, id);
 }
 
 static void release(iflow_store *store, const char *id) {
@@ -53,7 +53,7 @@ static iflow_status stat_of(iflow_store *store, const char *id, iflow_chunk_info
 
 static iflow_store *stand_between(iflow_store *inner) {
     memset(&between, 0, sizeof between);
-    between.ops = (iflow_store_ops){.claim = claim_late, .release = release, .put = put, .has = has, .stat = stat_of};
+    between.ops = (iflow_store_ops){.lease = lease_late, .release = release, .put = put, .has = has, .stat = stat_of};
     between.base.ops = &between.ops;
     between.inner = inner;
     return &between.base;
@@ -82,11 +82,11 @@ static iflow_blob compute_elsewhere(bool foresee) {
     return mapped;
 }
 
-/* ---- Claims ---------------------------------------------------------------------------------------------------------------------------
+/* ---- Leases ---------------------------------------------------------------------------------------------------------------------------
  */
 
-/* Another process publishes the chunk after we looked and before we have the claim: it is looked again, and nothing is computed. */
-static void test_published_before_the_claim(void **state) {
+/* Another process publishes the chunk after we looked and before we have the lease: it is looked again, and nothing is computed. */
+static void test_published_before_the_lease(void **state) {
     (void)state;
     for (int foresee = 0; foresee < 2; foresee++) {
         iflow_store *store = open_limited(0);
@@ -95,7 +95,7 @@ static void test_published_before_the_claim(void **state) {
         bool was_stored = false;
         between.published = compute_elsewhere(foresee);
         OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
-        assert_int_equal(between.n_claims, 1);
+        assert_int_equal(between.n_leases, 1);
         assert_int_equal(between.n_released, 1);
         assert_int_equal(between.n_puts, 0); /* nothing was computed */
         assert_true(was_stored);
@@ -118,8 +118,8 @@ static void test_published_before_the_claim(void **state) {
     close_checked(store);
 }
 
-/* A process that was stopped with a claim is waited for, which is said, and not for ever. The claim stays its own. */
-static void test_claim_of_a_stopped_process(void **state) {
+/* A process that was stopped with a lease is waited for, which is said, and not for ever. The lease stays its own. */
+static void test_lease_of_a_stopped_process(void **state) {
     (void)state;
     iflow_store *store = open_limited(0);
     iflow_context *ctx = new_context(store, false);
@@ -131,7 +131,7 @@ static void test_claim_of_a_stopped_process(void **state) {
     assert_int_equal(pipe(ready), 0);
     const pid_t pid = start_child();
     if (pid == 0) {
-        _exit(store->ops->claim(store, chunk.id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || raise(SIGSTOP) != 0);
+        _exit(store->ops->lease(store, chunk.id) != IFLOW_OK || write(ready[1], "x", 1) != 1 || raise(SIGSTOP) != 0);
     }
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
@@ -154,21 +154,21 @@ static void test_claim_of_a_stopped_process(void **state) {
     assert_int_equal(n_warnings, 2);
     assert_non_null(strstr(last_warning, "it is computed here, too"));
     assert_int_equal(n_entries("store/tmp"), 1);
-    FAILS(store->ops->claim(store, id), IFLOW_E_BUSY, number);
+    FAILS(store->ops->lease(store, id), IFLOW_E_BUSY, number);
     OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_true(was_stored);
     assert_int_equal(ctx->builder.busy.n, 0);
 
-    /* One of our own threads has it: what is computed without the claim does not give that back. */
+    /* One of our own threads has it: what is computed without the lease does not give that back. */
     iflow_store *other = open_limited(0);
     OK(iflow_store_delete(store, id));
     ctx->builder.busy.patience_ms = 0;
     kill(pid, SIGKILL);
     assert_int_equal(wait_for(pid), 128 + SIGKILL);
-    OK(store->ops->claim(store, id));
+    OK(store->ops->lease(store, id));
     OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_false(was_stored);
-    FAILS(other->ops->claim(other, id), IFLOW_E_BUSY, id);
+    FAILS(other->ops->lease(other, id), IFLOW_E_BUSY, id);
     store->ops->release(store, id);
     iflow_store_close(other);
     iflow_context_free(ctx);
@@ -227,8 +227,8 @@ int main(void) {
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        TEST(test_published_before_the_claim),
-        TEST(test_claim_of_a_stopped_process),
+        TEST(test_published_before_the_lease),
+        TEST(test_lease_of_a_stopped_process),
         TEST(test_locked_store_is_no_busy_chunk),
         TEST(test_exact_is_another_class),
     };

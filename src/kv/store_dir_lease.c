@@ -1,0 +1,302 @@
+/* store_dir_lease.c - the directory store's leases: which process computes a chunk, told across processes and hosts.
+ *
+ * A lease is the file tmp/ID.lease: its owner has it locked (flock), and has written into it who it is, by process and host (boot id), and
+ * a counter, which a thread of the store raises every quarter of the lease's length. Where the owner died, the kernel has dropped the lock:
+ * who gets it and finds its own host there has the lease at once. Another host's lock may not reach here, and an owner that was stopped
+ * keeps its lock: in both cases the lease is taken over once what the file says has stood still for the lease's length, on our own
+ * monotonic clock from when we first saw it. No time of a file and no time of day is ever looked at.
+ *
+ * Taking over replaces the file by another of that name, under the store's lock. So a stopped owner that wakes raises the counter of a file
+ * that nobody sees, and does not delete its successor's. It then publishes what it computed, which is the same chunk: publishing twice is
+ * publishing once. */
+#include "kv/store_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RAISES = 4 /* in a lease's length */ };
+
+static void lease_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
+    snprintf(path, IFLOW_FILES_PATH_SIZE, "tmp/%s" IFLOW_DIR_LEASE_SUFFIX, id);
+}
+
+void iflow_dir_find_host(char host[IFLOW_DIR_HOST_SIZE]) {
+    char text[IFLOW_DIR_HOST_SIZE] = "";
+    const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    const ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (n < (ssize_t)sizeof text - 1 && gethostname(text, sizeof text - 1) != 0) {
+        snprintf(text, sizeof text, "unknown");
+    }
+    snprintf(host, IFLOW_DIR_HOST_SIZE, "%s", text);
+    host[strcspn(host, " \n")] = '\0';
+}
+
+/* ---- What a lease's file says ------------------------------------------------------------------------------------------------------- */
+
+/* Always of one length, so that writing it anew needs no room on the disk. */
+static void say(const iflow_dir_store *store, uint64_t counter, char text[IFLOW_DIR_LEASE_TEXT]) {
+    snprintf(text, IFLOW_DIR_LEASE_TEXT, "%-20ld %-36.36s %020" PRIu64 "\n", (long)getpid(), store->host, counter);
+}
+
+static void read_text(const iflow_dir_store *store, const char *path, char text[IFLOW_DIR_LEASE_TEXT]) {
+    const size_t n = iflow_files_read_first(&store->files, path, text, IFLOW_DIR_LEASE_TEXT - 1);
+    text[n] = '\0';
+}
+
+/* Whose it is; an empty one is nobody's, or of somebody who could not write into it. */
+static long owner_of(const char *text, char host[IFLOW_DIR_HOST_SIZE]) {
+    long pid = 0;
+    host[0] = '\0';
+    return sscanf(text, "%ld %36s", &pid, host) == 2 ? pid : 0;
+}
+
+static bool is_of_other_host(const iflow_dir_store *store, const char *text) {
+    char host[IFLOW_DIR_HOST_SIZE];
+    return owner_of(text, host) > 0 && strcmp(host, store->host) != 0;
+}
+
+bool iflow_dir_lease_is_others(const iflow_dir_store *store, const char *name) {
+    char id[IFLOW_ID_SIZE], path[IFLOW_FILES_PATH_SIZE], text[IFLOW_DIR_LEASE_TEXT];
+    if (!iflow_dir_id_of_name(name, IFLOW_DIR_LEASE_SUFFIX, id)) {
+        return false;
+    }
+    iflow_dir_chunk_path(id, path);
+    if (iflow_files_exists(&store->files, path)) { /* nobody needs a lease of it any more */
+        return false;
+    }
+    lease_path(id, path);
+    read_text(store, path, text);
+    return is_of_other_host(store, text);
+}
+
+static iflow_status busy(const iflow_dir_store *store, const char *id, const char *text) {
+    char host[IFLOW_DIR_HOST_SIZE];
+    const long pid = owner_of(text, host);
+    return pid > 0 ? iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by process %ld%s", id, pid,
+                                strcmp(host, store->host) != 0 ? " of another host" : "")
+                   : iflow_fail(IFLOW_E_BUSY, "chunk %s is being computed by another process", id);
+}
+
+/* ---- Watching others' --------------------------------------------------------------------------------------------------------------- */
+
+/* Whether a lease's file has said the same for the lease's length. Whoever asks for the first time begins to watch. */
+static bool stands_still(iflow_dir_store *store, const char *id, const char *text) {
+    const double now = iflow_now_ms();
+    iflow_dir_watch *watch = NULL;
+    bool still = false;
+    pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < store->n_watches && !watch; i++) {
+        watch = strcmp(store->watches[i].id, id) == 0 ? &store->watches[i] : NULL;
+    }
+    if (!watch && !iflow_reserve((void **)&store->watches, &store->watches_capacity, store->n_watches + 1, sizeof *watch)) {
+        watch = &store->watches[store->n_watches++];
+        *watch = (iflow_dir_watch){.since_ms = now};
+        memcpy(watch->id, id, sizeof watch->id);
+        memcpy(watch->text, text, sizeof watch->text);
+    }
+    if (watch && strcmp(watch->text, text) == 0) {
+        still = now - watch->since_ms >= store->lease_ms;
+    } else if (watch) {
+        memcpy(watch->text, text, sizeof watch->text);
+        watch->since_ms = now;
+    }
+    pthread_mutex_unlock(&store->mutex);
+    return still;
+}
+
+static void forget(iflow_dir_store *store, const char *id) {
+    pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < store->n_watches; i++) {
+        if (strcmp(store->watches[i].id, id) == 0) {
+            store->watches[i] = store->watches[--store->n_watches];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&store->mutex);
+}
+
+/* ---- Raising our own ---------------------------------------------------------------------------------------------------------------- */
+
+/* Writes into a lease's file, unless it is another name of somebody's file as well. 0 or errno. */
+static int write_text(const iflow_dir_store *store, int fd, uint64_t counter) {
+    char text[IFLOW_DIR_LEASE_TEXT];
+    struct stat st;
+    if (fstat(fd, &st) != 0 || st.st_nlink > 1) {
+        return 0;
+    }
+    say(store, counter, text);
+    return lseek(fd, 0, SEEK_SET) == 0 ? iflow_write_all(fd, text, strlen(text)) : errno;
+}
+
+static void *raise_leases(void *user) {
+    iflow_dir_store *store = user;
+    pthread_mutex_lock(&store->mutex);
+    while (!store->ending) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        const int64_t ns = until.tv_nsec + (int64_t)(store->lease_ms / RAISES * 1e6);
+        until.tv_sec += (time_t)(ns / 1000000000);
+        until.tv_nsec = (long)(ns % 1000000000);
+        if (!store->n_leases) {
+            pthread_cond_wait(&store->wake, &store->mutex);
+            continue;
+        }
+        pthread_cond_timedwait(&store->wake, &store->mutex, &until);
+        for (size_t i = 0; i < store->n_leases && !store->ending; i++) {
+            write_text(store, store->leases[i].fd, ++store->leases[i].counter); /* if it fails, somebody may compute the chunk as well */
+        }
+    }
+    pthread_mutex_unlock(&store->mutex);
+    return NULL;
+}
+
+/* Starts the thread in this process: one that was forked has none of its parent's. The store's mutex is locked. */
+static iflow_status start_raising(iflow_dir_store *store) {
+    sigset_t all, before;
+    pthread_condattr_t monotonic;
+    if (store->raiser_of == getpid()) {
+        pthread_cond_signal(&store->wake);
+        return IFLOW_OK;
+    }
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&store->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    sigfillset(&all); /* signals are for the program's own threads */
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    const int error = pthread_create(&store->raiser, NULL, raise_leases, store);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    store->raiser_of = error ? 0 : getpid();
+    return error ? iflow_fail(IFLOW_E_MEMORY, "cannot start the thread that keeps leases of the store %s: %s", store->files.dir,
+                              strerror(error))
+                 : IFLOW_OK;
+}
+
+/* Notes a lease whose file we have locked. On failure that is gone. */
+static iflow_status own(iflow_dir_store *store, const char *id, const char *path, int fd) {
+    const uint64_t counter = (uint64_t)(iflow_now_ms() * 1e3); /* not that of a lease of ours before: who watches is to see a change */
+    const int error = write_text(store, fd, counter);
+    iflow_status status = error ? iflow_files_fail(&store->files, "write", path, error) : IFLOW_OK; /* the chunk could not be kept either */
+    pthread_mutex_lock(&store->mutex);
+    if (!status) {
+        status = iflow_reserve((void **)&store->leases, &store->leases_capacity, store->n_leases + 1, sizeof store->leases[0]);
+    }
+    if (!status) {
+        status = start_raising(store);
+    }
+    if (!status) {
+        iflow_dir_lease *mine = &store->leases[store->n_leases++];
+        *mine = (iflow_dir_lease){.fd = fd, .counter = counter};
+        memcpy(mine->id, id, sizeof mine->id);
+    }
+    pthread_mutex_unlock(&store->mutex);
+    if (status) {
+        iflow_files_unlink_locked(&store->files, path, fd);
+    } else {
+        forget(store, id);
+    }
+    return status;
+}
+
+/* Replaces the file of a lease that stood still, if it still says that. */
+static iflow_status take_over(iflow_dir_store *store, const char *id, const char *path, const char *seen) {
+    char text[IFLOW_DIR_LEASE_TEXT], from[IFLOW_TEMP_SIZE + 8];
+    iflow_temp temp = {.fd = -1};
+    int lock;
+    iflow_status status = iflow_dir_lock(store, &lock);
+    if (status) {
+        return status;
+    }
+    read_text(store, path, text);
+    if (strcmp(text, seen) != 0) {
+        status = busy(store, id, text);
+        goto cleanup;
+    }
+    say(store, 0, text);
+    status = iflow_files_write_temp(&store->files, id, text, strlen(text), &temp);
+    if (status) {
+        goto cleanup;
+    }
+    snprintf(from, sizeof from, "tmp/%s", temp.name);
+    if (iflow_files_rename(&store->files, from, path) != 0) {
+        status = iflow_files_fail(&store->files, "replace", path, errno);
+        iflow_files_discard_temp(&store->files, &temp);
+        goto cleanup;
+    }
+    iflow_log(IFLOW_LOG_INFO, "store %s: the lease of chunk %s stood still for %.3g s and was taken over", store->files.dir, id,
+              store->lease_ms / 1e3);
+    status = own(store, id, path, temp.fd);
+
+cleanup:
+    close(lock);
+    return status;
+}
+
+iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
+    iflow_dir_store *store = iflow_dir_of(base);
+    char path[IFLOW_FILES_PATH_SIZE], text[IFLOW_DIR_LEASE_TEXT];
+    const iflow_status status = iflow_dir_check_id(id);
+    if (status) {
+        return status;
+    }
+    lease_path(id, path);
+    const int fd = iflow_files_lock(&store->files, path);
+    if (fd < 0 && errno != EWOULDBLOCK) {
+        return iflow_files_fail_lock(&store->files, path, errno);
+    }
+    read_text(store, path, text);
+    if (fd >= 0 && !is_of_other_host(store, text)) {
+        return own(store, id, path, fd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return stands_still(store, id, text) ? take_over(store, id, path, text) : busy(store, id, text);
+}
+
+void iflow_dir_release(iflow_store *base, const char *id) {
+    iflow_dir_store *store = iflow_dir_of(base);
+    char path[IFLOW_FILES_PATH_SIZE];
+    int fd = -1;
+    pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < store->n_leases; i++) {
+        if (strcmp(store->leases[i].id, id) == 0) {
+            fd = store->leases[i].fd;
+            store->leases[i] = store->leases[--store->n_leases];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&store->mutex);
+    if (fd >= 0) {
+        lease_path(id, path);
+        iflow_files_unlink_locked(&store->files, path, fd); /* not another's, who took it over */
+    }
+}
+
+void iflow_dir_end_leases(iflow_dir_store *store) {
+    if (store->raiser_of == getpid()) {
+        pthread_mutex_lock(&store->mutex);
+        store->ending = true;
+        pthread_cond_signal(&store->wake);
+        pthread_mutex_unlock(&store->mutex);
+        pthread_join(store->raiser, NULL);
+        pthread_cond_destroy(&store->wake);
+    }
+    while (store->n_leases) {
+        char id[IFLOW_ID_SIZE];
+        memcpy(id, store->leases[0].id, sizeof id);
+        iflow_dir_release(&store->base, id);
+    }
+    free(store->leases);
+    free(store->watches);
+}

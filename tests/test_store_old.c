@@ -1,0 +1,135 @@
+/* test_store_old.c - a store of an older program: its layout is raised, its chunks are told, never served, and the first to go. */
+#include "store_fixture.h"
+
+#include "kv/store_dir.h"
+
+static const char old_id[] = "a8b01326da7153652a1097f81ebdcd04"; /* tests/data/chunk-1-f16.bin, of 3424 bytes */
+enum { OLD_BYTES = 3424 };
+
+/* Puts the old chunk where an older program had it. */
+static void plant_old(void) {
+    const char *source = getenv("INFOFLOW_SOURCE");
+    char command[32768], dir[8192];
+    snprintf(dir, sizeof dir, "%s", in_root("store/chunks/a8"));
+    snprintf(command, sizeof command, "mkdir -p '%s' && cp '%s/tests/data/chunk-1-f16.bin' '%s/%s.gguf'", dir, source ? source : ".", dir,
+             old_id);
+    assert_int_equal(system(command), 0);
+}
+
+static size_t count_old(iflow_store *store, uint64_t *n_bytes) {
+    iflow_chunk_info *list = NULL;
+    size_t n = 0, n_old = 0;
+    *n_bytes = 0;
+    OK(iflow_store_list(store, &list, &n));
+    for (size_t i = 0; i < n; i++) {
+        if (list[i].old) {
+            assert_string_equal(list[i].id, old_id);
+            assert_true(!list[i].damaged && !list[i].unsupported && !list[i].unreadable && list[i].n_tokens == 0 && list[i].used_at > 0);
+            *n_bytes += list[i].n_bytes;
+            n_old++;
+        }
+    }
+    iflow_free(list);
+    return n_old;
+}
+
+static void test_layout_is_raised(void **state) {
+    (void)state;
+    char id[IFLOW_ID_SIZE], text[32] = "";
+    iflow_store_close(open_limited(0));
+    write_file("store/VERSION", "infoflow-store 1\n");
+    plant_old();
+    iflow_store *store = open_limited(0);
+    FILE *file = fopen(in_root("store/VERSION"), "r");
+    assert_non_null(file);
+    assert_non_null(fgets(text, sizeof text, file));
+    fclose(file);
+    assert_string_equal(text, "infoflow-store 2\n");
+    put_seed(store, 1, id);
+    use(store, id);
+    close_checked(store);
+
+    /* Under the store's lock: who cannot have that does not open it. */
+    write_file("store/VERSION", "infoflow-store 1\n");
+    iflow_files files;
+    OK(iflow_files_open(&files, in_root("store"), false, false));
+    const int lock = iflow_files_lock(&files, "lock");
+    assert_true(lock >= 0);
+    FAILS(iflow_store_open(in_root("store"), NULL, &store), IFLOW_E_BUSY, "locked by another process");
+    close(lock);
+    iflow_files_close(&files);
+    close_checked(open_limited(0));
+}
+
+static void test_never_served(void **state) {
+    (void)state;
+    iflow_store *store = open_limited(0);
+    iflow_chunk_info info;
+    iflow_chunk *chunk = NULL;
+    char found[IFLOW_ID_SIZE];
+    bool is_document = true;
+    uint64_t n_bytes = 0;
+    plant_old();
+    FAILS(iflow_store_get_chunk(store, old_id, &chunk), IFLOW_E_UNSUPPORTED, "an old chunk (format version 1");
+    FAILS(iflow_store_inspect(store, old_id, &info, NULL), IFLOW_E_UNSUPPORTED, "prune --old");
+    FAILS(iflow_store_verify(store, old_id), IFLOW_E_UNSUPPORTED, old_id); /* and it is left */
+    OK(iflow_store_resolve(store, old_id, found, &is_document));
+    assert_int_equal(count_old(store, &n_bytes), 1);
+    assert_int_equal(n_bytes, OLD_BYTES);
+    OK(iflow_store_dir_check(store));
+    /* A damaged one is damaged, not old. */
+    flip_byte(chunk_file(old_id), 300);
+    assert_int_equal(count_old(store, &n_bytes), 0);
+    FAILS(iflow_store_verify(store, old_id), IFLOW_E_CORRUPT, "set aside");
+    close_checked(store);
+}
+
+static void test_goes_first(void **state) {
+    (void)state;
+    static const unsigned seeds[] = {3, 13, 23}; /* of one size */
+    char id[3][IFLOW_ID_SIZE];
+    uint64_t n_bytes = 0;
+    iflow_store *store = open_limited(0);
+    for (int i = 0; i < 2; i++) {
+        n_bytes += put_seed(store, seeds[i], id[i]);
+    }
+    iflow_store_close(store);
+    plant_old(); /* the most recently used */
+    store = open_limited(n_bytes + OLD_BYTES);
+    put_seed(store, seeds[2], id[2]);
+    assert_false(store->ops->has(store, old_id));
+    for (int i = 0; i < 3; i++) {
+        assert_true(store->ops->has(store, id[i]));
+    }
+    /* It counts to the limit, and a pin keeps it from going by itself. */
+    close_checked(store);
+    plant_old();
+    store = open_limited(0);
+    OK(iflow_store_pin(store, old_id, true));
+    size_t n_deleted = 0;
+    OK(iflow_store_prune(store, OLD_BYTES, &n_deleted, NULL));
+    assert_int_equal(n_deleted, 3);
+    assert_true(store->ops->has(store, old_id));
+    put_seed(store, seeds[0], id[0]);
+    OK(iflow_store_prune_old(store, &n_deleted, &n_bytes));
+    assert_int_equal(n_deleted, 1);
+    assert_int_equal(n_bytes, OLD_BYTES);
+    assert_false(store->ops->has(store, old_id) || store->ops->is_pinned(store, old_id));
+    assert_true(store->ops->has(store, id[0]));
+    OK(iflow_store_prune_old(store, &n_deleted, &n_bytes));
+    assert_true(n_deleted == 0 && n_bytes == 0);
+    plant_old(); /* by hand, after it was found that there is none */
+    OK(iflow_store_prune_old(store, &n_deleted, NULL));
+    assert_int_equal(n_deleted, 1);
+    close_checked(store);
+}
+
+int main(void) {
+    iflow_set_log(count_warnings, NULL);
+    const struct CMUnitTest tests[] = {
+        TEST(test_layout_is_raised),
+        TEST(test_never_served),
+        TEST(test_goes_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
