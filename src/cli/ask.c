@@ -1,4 +1,5 @@
 /* ask.c - `infoflow ask`: one question over documents. */
+#include "given.h"
 #include "html.h"
 #include "input.h"
 #include "output.h"
@@ -15,7 +16,7 @@ int cli_ask(int argc, char **argv) {
     profile_options profiling = {0};
     gate checking = gate_default();
     const char *question = NULL, *html = NULL;
-    bool json = false, scores = false;
+    bool json = false, scores = false, positions = false;
     const command_usage usage = {
         "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
         "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
@@ -30,12 +31,16 @@ int cli_ask(int argc, char **argv) {
         {'q', "question", "QUESTION", OPTION_TEXT, &question, 0, 0, "the question"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(asking),
+        {'\0', "given", "FILE", OPTION_TEXT, &asking.given, 0, 0,
+         "method given: a JSON file, {\"positions\": [...]}, those to recompute, or {\"scores\": [...]}, one for each position, the head's "
+         "first; --json tells the positions (chunks, selected; with --positions all)"},
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROW_CORRECTION(common),
         OPTION_ROWS_VERIFY(checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object, and nothing else"},
         {'\0', "scores", NULL, OPTION_FLAG, &scores, 0, 0, "with --json: the score of every position as well"},
+        {'\0', "positions", NULL, OPTION_FLAG, &positions, 0, 0, "with --json: token and text of every position as well"},
         {'\0', "html", "FILE", OPTION_TEXT, &html, 0, 0, "write a page with the context shaded by score"},
         OPTION_ROWS_OUTPUT(common),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
@@ -55,6 +60,8 @@ int cli_ask(int argc, char **argv) {
         return options_wrong(&usage, "over which documents? Name files, ids in the store, or - for standard input");
     if (scores && !json)
         return options_wrong(&usage, "--scores goes with --json");
+    if (positions && !json)
+        return options_wrong(&usage, "--positions goes with --json");
     if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK)
         return result;
     iflow_method method = IFLOW_METHOD_INFOFLOW;
@@ -63,6 +70,10 @@ int cli_ask(int argc, char **argv) {
         (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
         (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK))
         return result;
+    for (int i = first; asking.given && strcmp(asking.given, "-") == 0 && i < argc; i++) {
+        if (strcmp(argv[i], "-") == 0)
+            return options_wrong(&usage, "--given - and the document - are standard input, which can be read once");
+    }
     for (int i = first; html && i < argc; i++) { /* an earlier page, too, may have been written on since */
         if (same_place(argv[i], html)) {
             cli_error("--html %s is a document of this question: give the page a file of its own", html);
@@ -70,6 +81,7 @@ int cli_ask(int argc, char **argv) {
         }
     }
 
+    given by = {0};
     session s = {0};
     context_documents documents = {0};
     profile found = {0};
@@ -78,6 +90,8 @@ int cli_ask(int argc, char **argv) {
     stream out = {.silent = json};
     iflow_ask_params params;
     iflow_status status = IFLOW_OK;
+    if (asking.given && (result = given_read(&usage, asking.given, &by)) != CLI_OK)
+        goto cleanup;
     result = profile_open_session(&usage, &profiling, &common, &asking, &s, &found);
     if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
         result = cli_failed(status, NULL);
@@ -88,6 +102,7 @@ int cli_ask(int argc, char **argv) {
 
     if (!common.quiet)
         profile_warn(&found, &asking);
+    given_use(&by, &params);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
@@ -104,7 +119,10 @@ int cli_ask(int argc, char **argv) {
         json_t *object = report_json(&s, &documents, question, answer, scores);
         verdict_json(object, &checked);
         profile_json(object, &found);
-        result = report_dump(object, stdout);
+        if (positions && (status = report_positions_json(object, &s, answer)) != IFLOW_OK)
+            result = cli_failed(status, NULL);
+        else
+            result = report_dump(object, stdout);
         json_decref(object);
     } else if (!out.last) {
         stream_end(&out); /* an empty answer is a line, too */
@@ -119,6 +137,7 @@ int cli_ask(int argc, char **argv) {
     if (html && (output_check("--html", html, OUTPUT_PAGE) != CLI_OK || html_write(html, &s, &documents, question, answer) != CLI_OK))
         result = CLI_FAILED;
 cleanup:
+    given_free(&by);
     iflow_answer_free(answer);
     context_documents_free(&documents);
     profile_free(&found);
