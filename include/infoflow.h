@@ -372,6 +372,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_FORESEEN,   /* recompute the tokens whose staleness was foreseen largest when their chunks were prefilled; ours */
     IFLOW_METHOD_UNION,      /* recompute foreseen's choice for a part of the budget and infoflow's for the rest; ours */
     IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the foreseen staleness; ours */
+    IFLOW_METHOD_GIVEN,      /* recompute positions, or the best by scores, that the caller gives: see given_positions */
 } iflow_method;
 
 /* What a token's score is, a mean over the scoring layers. a[h,q,k] is the attention weight of query q for token k in head h, m[q,k] its
@@ -437,6 +438,12 @@ typedef struct iflow_ask_params {
     bool keep_logits;      /* fill the answer's logits */
     iflow_on_text on_text; /* NULL: none */
     void *user;
+    /* Method given takes one of these two; the others look at neither. Positions are those of the context as answers tell them (chunk,
+     * context_token, selected): the head's come first and cannot be recomputed. */
+    const int32_t *given_positions; /* to recompute: in any order, each once, n_given_positions of them (0: none is recomputed) */
+    size_t n_given_positions;
+    const float *given_scores; /* one a context position, the head's too, which do not count: finite, and with coverage 0 or greater. */
+    size_t n_given_scores;     /* The best are recomputed, as many as ratio or coverage say */
 } iflow_ask_params;
 
 typedef struct iflow_chunk_span {
@@ -491,7 +498,8 @@ typedef struct iflow_answer {
 IFLOW_API iflow_ask_params iflow_ask_default_params(void);
 
 /* Answers a question over the context's chunks. May be called again with another question or method: each call assembles anew.
- * E_ARG (no question, ratio out of range, a layer that is not there), E_CONTEXT (too long, saying by how much), E_BACKEND, E_CANCELLED;
+ * E_ARG (no question, ratio out of range, a layer that is not there, positions or scores given that do not fit the context), E_CONTEXT (too
+ * long, saying by how much), E_BACKEND, E_CANCELLED;
  * E_NOT_FINITE: scores, logits or what is compared for a repair are not numbers, saying at which stage and position. An answer that was cut
  * is no failure: see finish. A warning goes to the log, once a context, where positions go beyond what the model was trained for. */
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
@@ -527,7 +535,8 @@ IFLOW_API iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_
 
 IFLOW_API void iflow_answer_free(iflow_answer *answer);
 
-/* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. */
+/* Names as the command takes them. Static; NULL past the last, so that counting up from 0 lists them. There may be more methods and scores
+ * than the enums name: the number that a name gives is as good. */
 IFLOW_API const char *iflow_method_name(iflow_method method);
 IFLOW_API const char *iflow_score_name(iflow_score score);
 IFLOW_API const char *iflow_geometry_name(iflow_geometry geometry);

@@ -76,3 +76,54 @@ done
 run 2 ask -q 'Where?' --coverage 0.5 --min-ratio 0.5 a.txt; says '--min-ratio 0.5 is more than --max-ratio 0.3'
 run 2 ask -q 'Where?' --method foresee a.txt; says 'foreseen'
 run 2 ask -q 'Where?' --behind=yes a.txt; says 'behind'
+
+# Given: a researcher's loop. Positions, tokens and scores come out as JSON, and positions or scores go in again.
+INFOFLOW_MODEL=$models/qwen2.gguf
+ask --method infoflow --positions a.txt b.txt; cp out infoflow
+json out 'len(d["context_tokens"]) == len(d["context_texts"]) == len(d["scores"]) == d["tokens"]["context"]' \
+    'sum(c["length"] for c in d["chunks"]) == d["tokens"]["context"]' \
+    '"".join(d["context_texts"][d["chunks"][1]["start"]:]).split() == (open("a.txt").read() + " " + open("b.txt").read()).split()'
+"$python" -c 'import json; d = json.load(open("infoflow")); json.dump({"positions": d["selected"][::-1]}, open("positions", "w"))'
+ask --method given --given infoflow a.txt b.txt # it has scores
+over infoflow 'd["method"] == "given" and d["selected"] == e["selected"] and d["scores"] == e["scores"] and d["answer"] == e["answer"]'
+ask --method given --given positions a.txt b.txt
+over infoflow 'd["selected"] == e["selected"] and d["scores"] is None and d["ratio"] == 0 and d["answer"] == e["answer"]'
+stdin=positions; ask --method given --given - a.txt b.txt; stdin=/dev/null; over infoflow 'd["selected"] == e["selected"]'
+ask --method given --given infoflow --ratio 0.3 a.txt b.txt; json out 'd["tokens"]["recomputed"] == math.floor(0.3 * d["tokens"]["context"] + 1e-9)'
+ask --method given --given infoflow --coverage 0.01 --max-ratio 1 a.txt b.txt; json out "${count/\%s/0.05}"
+printf '{"positions": []}' >g.json; ask --method given --given g.json a.txt b.txt; json out 'd["selected"] == []' 'd["tokens"]["recomputed"] == 0'
+head=$(value infoflow 'd["chunks"][0]["length"]') n=$(value infoflow 'd["tokens"]["context"]')
+while read -r status content pattern; do # of a bad file: what is wrong, and what would be right
+    printf '%s' "$content" >g.json
+    run "$status" ask -q 'Where?' --method given --given g.json --chunk 100 a.txt b.txt; says "$pattern"
+done <<T
+1 {"positions":[1,2 g.json: it is no JSON: line 1
+1 [1] g.json: it is no object; .*positions.* or .*scores.* is wanted
+1 {} has neither of "positions" and "scores"; one of them is wanted
+1 {"positions":[],"scores":[]} has both
+1 {"scores":1} "scores" is no list
+1 {"positions":[$head,1.5]} "positions".1. is none: positions are whole numbers from 0
+1 {"positions":[-1]} "positions".0. is none
+1 {"positions":[3000000000]} "positions".0. is none
+1 {"scores":[0,"x"]} "scores".1. is no number
+1 {"scores":[1e300]} "scores".0. is no number that a float of 32 bits holds
+1 {"positions":[0]} position 0 is in the head; of this context $head to $((n - 1)) can be recomputed
+1 {"positions":[$n]} position $n is not there; of this context $head to $((n - 1))
+1 {"positions":[$head,$head]} position $head is given twice
+1 {"scores":[1,2]} 2 scores are given; this context needs $n, one a position
+T
+printf '\377\376{' >g.json; run 1 ask -q 'Where?' --method given --given g.json a.txt; says 'g.json'
+run 1 ask -q 'Where?' --method given --given missing.json a.txt; says 'missing.json: No such file'
+for command in 'ask -q x' chat; do
+    # shellcheck disable=SC2086
+    run 2 $command --method given a.txt; says 'method given needs positions or scores: .infoflow ask --method given --given FILE'
+done
+run 2 eval --methods given -o o.jsonl a.txt; says 'method given needs positions or scores'
+run 2 ask -q x --given positions a.txt; says '--given goes with --method given'
+run 2 ask -q x --method given --given positions --ratio 0.2 a.txt; says '--ratio goes with scores, and --given positions has positions'
+run 2 ask -q x --method given --given infoflow --score vatp a.txt; says '--score goes with methods that look'
+run 2 ask -q x --method given --given - -; says 'standard input, which can be read once'
+run 2 ask -q x --positions a.txt; says '--positions goes with --json'
+# An answer that does not pass goes on with infoflow where positions are given: twice as many of these there are not.
+run 0 ask -q 'Where?' --max-tokens 4 --method given --given positions --chunk 100 --verify 1 --verify-min 1 --json a.txt b.txt
+json out 'd["method"] in ("given", "infoflow", "full")'

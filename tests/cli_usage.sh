@@ -13,7 +13,7 @@ for command in ingest ask chat eval bench info "store list" "store show" "store 
 done
 run 0 ask --help
 for option in method ratio score-layers score-text system instruction max-tokens temp seed threads device ctx ubatch chunk kv-type no-mmap \
-    no-repack exact json scores html quiet no-store whole; do
+    no-repack exact json scores positions given html quiet no-store whole; do
     prints "--$option( |\$)"
 done
 [ "$(grep -cE 'default: ' out)" -ge 14 ] || fail "defaults are missing in ask --help"
@@ -52,7 +52,7 @@ done <<'T'
 --score-layers 1,,2 | --score-layers takes layer numbers separated by commas
 --score-layers first | not 'first'
 --score-text answer | --score-text takes one of question.prompt, not 'answer'
---method magic | --method takes one of infoflow.*product, not 'magic'
+--method magic | --method takes one of infoflow.*product.given, not 'magic'
 --kv-type f32 | --kv-type takes one of f16.q8_0, not 'f32'
 --max-size 20X | --max-size takes a number of bytes from 1 on, like 500M or 20G, not '20X'
 --max-size -1 | not '-1'

@@ -1,7 +1,7 @@
 /* test_correct.c - a correction is the map that its file has, applied to every chunk that it is for and nothing else; what is learned
  * brings KV nearer to full prefill's; of what does not come about in the recomputed tokens the others keep no more; damaged files, and
  * those of other models, are refused. (That it learns what it should is test_golden's.) */
-#include "flow/correct.h"
+#include "flow/repair/correct.h"
 #include "identity_fixture.h"
 
 #include <ggml.h>

@@ -49,11 +49,14 @@ static iflow_context *make_context(const iflow_model *model) {
 
 static iflow_ask_params ask_params(iflow_method method) {
     static const int32_t nobody[] = {'N', 'o', 'b', 'o', 'd', 'y'}; /* a token for each byte */
+    static const int32_t given[] = {70, 50};                        /* for the method that takes them */
     iflow_ask_params params = iflow_ask_default_params();
     params.question = "Who?";
     params.method = method;
     params.forced = nobody;
     params.n_forced = 6;
+    params.given_positions = given;
+    params.n_given_positions = 2;
     return params;
 }
 

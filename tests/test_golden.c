@@ -169,6 +169,19 @@ static void check_method(const golden *g, iflow_context *ctx, const iflow_ask_pa
     iflow_answer_free(answer);
 }
 
+static void check_given(const golden *g, iflow_context *ctx, const iflow_ask_params *base) {
+    iflow_ask_params params = *base;
+    int32_t *selected = tokens(g, "selected", &params.n_given_positions);
+    for (size_t i = 0, j = params.n_given_positions; i + 1 < j--; i++) {
+        const int32_t other = selected[i];
+        selected[i] = selected[j];
+        selected[j] = other;
+    }
+    params.given_positions = selected;
+    check_method(g, ctx, &params, "infoflow", "selected");
+    free(selected);
+}
+
 static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_params *base) {
     for (int i = 0; iflow_method_name((iflow_method)i); i++) {
         iflow_ask_params params = *base;
@@ -176,6 +189,10 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
         const char *name = iflow_method_name(params.method);
         if (params.method == IFLOW_METHOD_RANDOM || iflow_method_foresees(params.method)) {
             continue; /* its positions are the C side's own: test_select.c has what must hold of them; the others are test_ours' */
+        }
+        if (params.method == IFLOW_METHOD_GIVEN) { /* infoflow's positions, from the last to the first: whatever follows is infoflow's */
+            check_given(g, ctx, &params);
+            continue;
         }
         const bool selects = params.method != IFLOW_METHOD_FULL && params.method != IFLOW_METHOD_NONE;
         char selected[64] = "selected";

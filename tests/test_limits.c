@@ -59,6 +59,8 @@ static void test_question(void **state) {
     for (int method = 0; iflow_method_name((iflow_method)method); method++) {
         iflow_ask_params each = params;
         each.method = (iflow_method)method;
+        each.given_positions = &(int32_t){(int32_t)head};
+        each.n_given_positions = 1;
         if (iflow_method_foresees(each.method)) { /* prefills chunks behind a text, which needs more room than the question */
             continue;
         }

@@ -295,6 +295,13 @@ static void test_ask_params(void **state) {
     REFUSE("at most 16", p.score_layers = many_layers, p.n_score_layers = SIZE_MAX);
     REFUSE("layer", p.score_layers = &odd[2], p.n_score_layers = 1);
     REFUSE("layer", p.score_layers = &odd[4], p.n_score_layers = 1);
+    REFUSE("there are neither", p.method = IFLOW_METHOD_GIVEN);
+    REFUSE("there are both", p.method = IFLOW_METHOD_GIVEN, p.given_positions = odd, p.given_scores = &(float){0});
+    REFUSE("given_positions is NULL", p.method = IFLOW_METHOD_GIVEN, p.given_scores = &(float){0}, p.n_given_positions = 1);
+    REFUSE("given_scores is NULL", p.method = IFLOW_METHOD_GIVEN, p.given_positions = odd, p.n_given_scores = SIZE_MAX);
+    REFUSE("0 scores are given", p.method = IFLOW_METHOD_GIVEN, p.given_scores = &(float){0});
+    REFUSE("scores are given", p.method = IFLOW_METHOD_GIVEN, p.given_scores = &(float){0}, p.n_given_scores = SIZE_MAX);
+    REFUSE("position -1", p.method = IFLOW_METHOD_GIVEN, p.given_positions = odd, p.n_given_positions = SIZE_MAX);
     REFUSE("forced is NULL", p.n_forced = 1);
     REFUSE("forced tokens", p.forced = &odd[1]);
     REFUSE("forced tokens", p.forced = &odd[1], p.n_forced = SIZE_MAX);

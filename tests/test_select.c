@@ -1,5 +1,6 @@
 /* test_select.c - which positions each method recomputes, against the definitions written out naively. */
 #include "flow/score.h"
+#include "flow/scores.h"
 #include "flow/select.h"
 #include "support.h"
 

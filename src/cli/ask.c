@@ -1,4 +1,5 @@
 /* ask.c - `infoflow ask`: one question over documents. */
+#include "cli/given.h"
 #include "cli/html.h"
 #include "cli/input.h"
 #include "cli/output.h"
@@ -23,7 +24,8 @@ typedef struct ask {
     profile_options profiling;
     gate checking;
     const char *question, *html;
-    bool json, scores;
+    bool json, scores, positions;
+    given by;
     session s;
     context_documents documents;
     profile found;
@@ -37,12 +39,16 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         {'q', "question", "QUESTION", OPTION_TEXT, &a->question, 0, 0, "the question"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
         OPTION_ROWS_ASKING(a->asking),
+        {'\0', "given", "FILE", OPTION_TEXT, &a->asking.given, 0, 0,
+         "method given: a JSON file, {\"positions\": [...]}, those to recompute, or {\"scores\": [...]}, one for each position, the head's "
+         "first; --json tells the positions (chunks, selected; with --positions all)"},
         OPTION_ROWS_PROFILE(a->profiling),
         OPTION_ROW_CORRECTION(a->common),
         OPTION_ROWS_VERIFY(a->checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &a->json, 0, 0, "print one JSON object, and nothing else"},
         {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: the score of every position as well"},
+        {'\0', "positions", NULL, OPTION_FLAG, &a->positions, 0, 0, "with --json: token and text of every position as well"},
         {'\0', "html", "FILE", OPTION_TEXT, &a->html, 0, 0, "write a page with the context shaded by score"},
         OPTION_ROWS_OUTPUT(a->common),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
@@ -66,6 +72,9 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
     if (a->scores && !a->json) {
         return options_wrong(&usage, "--scores goes with --json");
     }
+    if (a->positions && !a->json) {
+        return options_wrong(&usage, "--positions goes with --json");
+    }
     if ((result = sources_check(&usage, operands, n_operands)) != CLI_OK) {
         return result;
     }
@@ -75,6 +84,11 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
         (result = gate_check(&usage, &a->checking, a->asking.method)) != CLI_OK ||
         (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
+    }
+    for (size_t i = 0; a->asking.given && strcmp(a->asking.given, "-") == 0 && i < n_operands; i++) {
+        if (strcmp(operands[i], "-") == 0) {
+            return options_wrong(&usage, "--given - and the document - are standard input, which can be read once");
+        }
     }
     for (size_t i = 0; a->html && i < n_operands; i++) { /* an earlier page, too, may have been written on since */
         if (same_place(operands[i], a->html)) {
@@ -92,7 +106,8 @@ static int report(const ask *a, stream *out, const iflow_answer *answer, const v
         json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
         verdict_json(object, checked);
         profile_json(object, &a->found);
-        result = report_dump(object, stdout);
+        const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
+        result = status == IFLOW_OK ? report_dump(object, stdout) : cli_failed(status, NULL);
         json_decref(object);
     } else if (!out->last) {
         stream_end(out); /* an empty answer is a line, too */
@@ -120,6 +135,7 @@ static int answer_question(ask *a, iflow_ask_params *params) {
     if (!a->common.quiet) {
         profile_warn(&a->found, &a->asking);
     }
+    given_use(&a->by, params);
     params->question = a->question;
     params->on_text = stream_text;
     params->user = &out;
@@ -146,7 +162,10 @@ int cli_ask(int argc, char **argv) {
     if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
         return result;
     }
-    result = profile_open_session(&usage, &a.profiling, &a.common, &a.asking, &a.s, &a.found);
+    result = a.asking.given ? given_read(&usage, a.asking.given, &a.by) : CLI_OK;
+    if (result == CLI_OK) {
+        result = profile_open_session(&usage, &a.profiling, &a.common, &a.asking, &a.s, &a.found);
+    }
     const iflow_status status = result == CLI_OK ? ask_options_params(&a.asking, &a.s.info, &params) : IFLOW_OK;
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
@@ -157,6 +176,7 @@ int cli_ask(int argc, char **argv) {
     if (result == CLI_OK) {
         result = answer_question(&a, &params);
     }
+    given_free(&a.by);
     context_documents_free(&a.documents);
     profile_free(&a.found);
     session_close(&a.s);

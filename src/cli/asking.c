@@ -56,6 +56,44 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     return status ? status : iflow_method_from_name(options->method, &out->method);
 }
 
+/* ---- Choices ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Joins the library's names in a buffer that stays. */
+static const char *join(char *buffer, size_t size, const char *(*name_of)(int i)) {
+    size_t n = 0;
+    for (int i = 0; name_of(i) && n < size; i++) {
+        n += (size_t)snprintf(buffer + n, size - n, "%s%s", i ? "|" : "", name_of(i));
+    }
+    return buffer;
+}
+
+static const char *method_name(int i) {
+    return iflow_method_name((iflow_method)i);
+}
+
+static const char *score_name(int i) {
+    return iflow_score_name((iflow_score)i);
+}
+
+static const char *geometry_name(int i) {
+    return iflow_geometry_name((iflow_geometry)i);
+}
+
+const char *asking_methods(void) {
+    static char names[512];
+    return join(names, sizeof names, method_name);
+}
+
+const char *asking_scores(void) {
+    static char names[512];
+    return join(names, sizeof names, score_name);
+}
+
+const char *asking_geometries(void) {
+    static char names[512];
+    return join(names, sizeof names, geometry_name);
+}
+
 /* ---- Contradictions ----------------------------------------------------------------------------------------------------------------- */
 
 static bool is_union(iflow_method method) {
@@ -68,6 +106,10 @@ static bool recomputes_some(iflow_method method) {
 
 static bool reuses(iflow_method method) {
     return method != IFLOW_METHOD_FULL;
+}
+
+static bool is_given(iflow_method method) {
+    return method == IFLOW_METHOD_GIVEN;
 }
 
 static bool any(bool (*uses)(iflow_method), const iflow_method *method, size_t n_methods) {
@@ -121,6 +163,12 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
     }
     if (options->coverage > 0 && options->min_ratio > options->max_ratio) {
         return options_wrong(usage, "--min-ratio %g is more than --max-ratio %g", options->min_ratio, options->max_ratio);
+    }
+    if (!options->given && any(is_given, method, n_methods)) {
+        return options_wrong(usage, "method given needs positions or scores: `infoflow ask --method given --given FILE`");
+    }
+    if (options->given && !any(is_given, method, n_methods)) {
+        return options_wrong(usage, "--given goes with --method given");
     }
     return check_methods(usage, options, common, method, n_methods);
 }

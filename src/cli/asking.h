@@ -12,6 +12,7 @@ typedef struct ask_options {
     uint64_t seed;
     layer_list layers;
     bool jsonl, reorder;
+    const char *given; /* the file of method given; NULL: none, as where a command does not take it */
 } ask_options;
 
 ask_options ask_options_default(void);
@@ -33,12 +34,17 @@ ask_options ask_options_default(void);
             "shift the keys of a chunk's other tokens as its recomputed ones' moved (default: auto, as `infoflow methods` says)"           \
     }
 
+/* The names of all methods, scores and geometries, "a|b|c". They stay. */
+const char *asking_methods(void);
+const char *asking_scores(void);
+const char *asking_geometries(void);
+
 /* How a method looks at the context from the question. */
 #define OPTION_ROWS_SCORING(o)                                                                                                             \
-    {'\0', "score", "norm|mass|entropy|vatp|combined", OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},         \
+    {'\0', "score", asking_scores(), OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},                           \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \
-         "global|hl-hp|hl-tp|tl-tp",                                                                                                       \
+         asking_geometries(),                                                                                                              \
          OPTION_CHOICE,                                                                                                                    \
          &(o).geometry,                                                                                                                    \
          0,                                                                                                                                \
@@ -55,8 +61,14 @@ ask_options ask_options_default(void);
     }
 
 #define OPTION_ROWS_ASKING(o)                                                                                                              \
-    {'\0', "method", "infoflow|full|none|epic|epic-ratio|cacheblend|random|foreseen|union|product",   OPTION_CHOICE, &(o).method,          \
-     0,    0,        "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                    \
+    {'\0',                                                                                                                                 \
+     "method",                                                                                                                             \
+     asking_methods(),                                                                                                                     \
+     OPTION_CHOICE,                                                                                                                        \
+     &(o).method,                                                                                                                          \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
         {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
         OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
         {'\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},      \

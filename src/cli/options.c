@@ -46,7 +46,7 @@ static void print_wrapped(const char *words, size_t column) {
 }
 
 static void print_option(const option_spec *row) {
-    char left[96];
+    char left[640]; /* the names of all methods are a value */
     if (row->letter) {
         snprintf(left, sizeof left, "  -%c, --%s%s%s", row->letter, row->name, row->value ? " " : "", row->value ? row->value : "");
     } else {

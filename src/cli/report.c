@@ -1,6 +1,7 @@
 /* report.c - what an answer cost: a table for people, and JSON. */
 #include "cli/report.h"
 
+#include "cli/page.h"
 #include "cli/terminal.h"
 
 #include <errno.h>
@@ -234,6 +235,29 @@ json_t *report_json(const session *s, const context_documents *documents, const 
         json_object_set_new(object, "scores", list);
     }
     return object;
+}
+
+static void add_piece(size_t start, size_t end, const char *bytes, size_t n_bytes, void *user) {
+    char *clean = text_utf8(bytes, n_bytes);
+    for (size_t i = start; i < end; i++) {
+        json_array_append_new(user, json_string(i == start ? clean : ""));
+    }
+    free(clean);
+}
+
+iflow_status report_positions_json(json_t *object, const session *s, const iflow_answer *answer) {
+    json_t *tokens = json_array(), *texts = json_array();
+    for (size_t i = 0; i < answer->n_context; i++) {
+        json_array_append_new(tokens, json_integer(answer->context_token[i]));
+    }
+    iflow_status status = IFLOW_OK;
+    for (size_t c = 0; status == IFLOW_OK && c < answer->n_chunks; c++) {
+        const size_t start = (size_t)answer->chunk[c].start, end = start + (size_t)answer->chunk[c].length;
+        status = page_pieces(s->model, answer->context_token, start, end, add_piece, texts);
+    }
+    json_object_set_new(object, "context_tokens", tokens);
+    json_object_set_new(object, "context_texts", texts);
+    return status;
 }
 
 /* The bytes of a string that JSON lets through and a terminal would obey become \uXXXX. They stand nowhere but in strings. */

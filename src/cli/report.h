@@ -32,6 +32,9 @@ json_t *report_selected_json(const iflow_answer *answer);
 /* The chunks' places in the list as it was added, from 1, in reading order, without the head. */
 json_t *report_order_json(const iflow_answer *answer);
 json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores);
+/* Adds the tokens of the context's positions and their texts, which joined are the context's: where tokens share a character, the first has
+ * it and the others are empty. */
+iflow_status report_positions_json(json_t *object, const session *s, const iflow_answer *answer);
 
 /* Any bytes as a JSON string. */
 json_t *json_text(const char *bytes);

@@ -41,7 +41,7 @@ static bool hold_back(const char *piece, void *user) {
 
 /* What is tried next: twice what was recomputed, by the method if it goes by a ratio. */
 static void raise_ratio(gate *g, const iflow_ask_params *params, const iflow_answer *answer) {
-    const bool has_ratio = iflow_method_has_ratio(params->method);
+    const bool has_ratio = iflow_method_has_ratio(params->method) && !params->given_positions;
     const bool covers = params->coverage > 0 && answer->n_context;
     const double was = covers ? (double)answer->n_recomputed / (double)answer->n_context : params->ratio;
     g->raised = true;

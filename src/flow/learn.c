@@ -1,7 +1,7 @@
 /* learn.c - learns a correction: ridge regression of what KV changes by, a layer at a time, on KV as it is reused. */
-#include "flow/correct.h"
 #include "flow/finite.h"
 #include "flow/prompt.h"
+#include "flow/repair/correct.h"
 
 #include <ggml.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 /* params.c - checks of what a caller asks for. */
 #include "flow/params.h"
 
+#include "flow/methods.h"
 #include "flow/score.h"
 
 #include <float.h>
@@ -21,6 +22,24 @@ static iflow_status check_forced(const iflow_context *ctx, const iflow_ask_param
         if (p->forced[i] < 0 || p->forced[i] >= ctx->model->n_vocab) {
             return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
         }
+    }
+    return IFLOW_OK;
+}
+
+/* That the method which needs them has positions or scores. Whether these fit the context is seen when it is laid out. */
+static iflow_status check_given(const iflow_ask_params *p) {
+    if (!(iflow_method_find(p->method)->traits & IFLOW_FROM_CALLER)) {
+        return IFLOW_OK;
+    }
+    if (!p->given_positions && p->n_given_positions) {
+        return iflow_fail(IFLOW_E_ARG, "given_positions is NULL, but n_given_positions is %zu", p->n_given_positions);
+    }
+    if (!p->given_scores && p->n_given_scores) {
+        return iflow_fail(IFLOW_E_ARG, "given_scores is NULL, but n_given_scores is %zu", p->n_given_scores);
+    }
+    if (!p->given_positions == !p->given_scores) {
+        return iflow_fail(IFLOW_E_ARG, "method %s takes given_positions or given_scores; %s", iflow_method_name(p->method),
+                          p->given_scores ? "there are both" : "there are neither");
     }
     return IFLOW_OK;
 }
@@ -52,7 +71,8 @@ static iflow_status check_choices(const iflow_ask_params *p) {
 static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params *p) {
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = check_choices(p);
-    if (status || (status = iflow_score_layers(p->score_layers, p->n_score_layers, ctx->model->h.n_layer, layer, &n_layers))) {
+    if (status || (status = check_given(p)) ||
+        (status = iflow_score_layers(p->score_layers, p->n_score_layers, ctx->model->h.n_layer, layer, &n_layers))) {
         return status;
     }
     const struct {

@@ -1,46 +1,22 @@
-/* pipeline.c - the method (arXiv 2603.05353): assemble, score, select, recompute, prompt; and what it is compared with. */
+/* pipeline.c - a question, answered by the steps of a method's row (arXiv 2603.05353): assemble, score, select, recompute, prompt. */
 #include "compute/edits.h"
-#include "flow/blend.h"
-#include "flow/context.h"
-#include "flow/correct.h"
-#include "flow/drift.h"
 #include "flow/finite.h"
 #include "flow/generate.h"
 #include "flow/geometry.h"
 #include "flow/params.h"
-#include "flow/prompt.h"
-#include "flow/score.h"
+#include "flow/repair/repair.h"
+#include "flow/run.h"
 #include "flow/select.h"
-#include "flow/uphold.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    N_EPIC = 4,        /* tokens a chunk that EPIC recomputes */
     N_AHEAD = 8,       /* chunks that the store reads while one is taken in: more would only crowd out others' */
     MIN_ROTATED = 256, /* rows that are worth a graph of their own */
     N_ANSWER = 4096,   /* rows that an answer gets beforehand; for a longer one the cache grows */
 };
-
-/* One question being answered. */
-typedef struct run {
-    iflow_context *ctx;
-    const iflow_ask_params *params;
-    iflow_prompt text;
-    iflow_answer *answer;
-    iflow_context_chunk head; /* chunk 0; its tokens are text.head's */
-    int32_t *pos;             /* 0, 1, 2, ...: global positions, which are also the cache rows */
-    size_t *order;            /* [n_chunks]: the reading order of the context's chunks */
-    int *start, *length;      /* of every chunk in reading order, the head first */
-    int32_t *first;           /* where each stands while scoring */
-    float *logits;            /* of the prompt's last token */
-    float *foreseen;          /* [n]: staleness as the chunks know it */
-    int n, n_head;            /* tokens in the context, in the head */
-    int n_need, n_rows;       /* rows that the question needs, and these with the longest answer */
-    double asked_at;
-} run;
 
 static double lap(double *since) {
     const double now = iflow_now_ms(), ms = now - *since;
@@ -48,17 +24,12 @@ static double lap(double *since) {
     return ms;
 }
 
-/* The chunk that is read as i-th; 0 is the head. */
-static const iflow_context_chunk *chunk_at(const run *r, size_t i) {
-    return i ? &r->ctx->chunk[r->order[i - 1]] : &r->head;
-}
-
 /* Lays head and chunks out in reading order: spans and tokens. */
-static void arrange(run *r) {
+static void arrange(iflow_run *r) {
     iflow_answer *a = r->answer;
     int at = 0;
     for (size_t i = 0; i < a->n_chunks; i++) {
-        const iflow_context_chunk *chunk = chunk_at(r, i);
+        const iflow_context_chunk *chunk = iflow_run_chunk(r, i);
         r->start[i] = at;
         r->length[i] = (int)chunk->n_tokens;
         a->chunk[i] = (iflow_chunk_span){.index = i ? r->order[i - 1] + 1 : 0, .start = at, .length = r->length[i]};
@@ -69,7 +40,7 @@ static void arrange(run *r) {
 }
 
 /* Where even one token of documents would not fit, leaving out documents does not help. */
-static iflow_status check_room(const run *r) {
+static iflow_status check_room(const iflow_run *r) {
     const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n,
                  least = r->text.head.n + 1 + n_behind + 1;
     return least <= (size_t)r->ctx->n_ctx
@@ -82,7 +53,7 @@ static iflow_status check_room(const run *r) {
 }
 
 /* Counts what the question needs, checks that it fits, and lays out the chunks as they were added. */
-static iflow_status lay_out(run *r) {
+static iflow_status lay_out(iflow_run *r) {
     iflow_context *ctx = r->ctx;
     iflow_answer *a = r->answer;
     const size_t n_chunks = ctx->n_chunks + 1;
@@ -106,12 +77,12 @@ static iflow_status lay_out(run *r) {
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
     r->first = iflow_calloc(n_chunks, sizeof *r->first);
-    r->foreseen = iflow_calloc(n, sizeof *r->foreseen);
+    r->staleness = iflow_calloc(n, sizeof *r->staleness);
     r->logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *r->logits);
     a->chunk = iflow_calloc(n_chunks, sizeof *a->chunk);
     a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
     a->selected = iflow_calloc(n, sizeof *a->selected);
-    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->foreseen || !r->logits || !a->chunk || !a->context_token ||
+    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->staleness || !r->logits || !a->chunk || !a->context_token ||
         !a->selected) {
         return iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *r->logits);
     }
@@ -129,16 +100,16 @@ static iflow_status lay_out(run *r) {
 }
 
 /* A chunk's KV into its rows. */
-static iflow_status take_in(run *r, size_t i) {
+static iflow_status take_in(iflow_run *r, size_t i) {
     iflow_chunk *chunk = NULL;
     bool owned = false;
-    iflow_status status = iflow_context_obtain(r->ctx, chunk_at(r, i), &chunk, &owned, &r->answer->ms);
+    iflow_status status = iflow_context_obtain(r->ctx, iflow_run_chunk(r, i), &chunk, &owned, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
         status = iflow_seq_load(&r->ctx->seq, chunk, r->start[i], r->start[i], r->first[i]);
     }
     if (!status && chunk->foreseen) {
-        memcpy(r->foreseen + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->foreseen);
+        memcpy(r->staleness + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->staleness);
     }
     if (owned) {
         iflow_chunk_free(chunk);
@@ -147,157 +118,51 @@ static iflow_status take_in(run *r, size_t i) {
     return status;
 }
 
-/* Whether something of ours is done. */
-static bool is_on(const run *r, iflow_switch what) {
-    return what == IFLOW_ON || (what == IFLOW_AUTO && iflow_method_drifts(r->params->method));
-}
-
-/* Whether the i-th chunk is one that is corrected. */
-static bool is_corrected(const run *r, size_t i) {
-    const iflow_correction *correction = r->ctx->correction;
-    return correction && is_on(r, r->params->correct) && chunk_at(r, i)->behind == correction->info.behind;
-}
-
-/* Corrects the chunks [from, to) that the context's correction is for. */
-static iflow_status correct(run *r, size_t from, size_t to) {
-    iflow_status status = IFLOW_OK;
-    for (size_t end; !status && from < to; from = end + 1) {
-        for (end = from; end < to && is_corrected(r, end); end++) {
-            r->answer->n_corrected += (size_t)r->length[end];
-        }
-        status = iflow_correct(r->ctx, r->start + from, r->length + from, end - from);
-    }
-    return status;
-}
-
-/* Step 2: every chunk's KV into its rows, corrected if that is wanted, and its keys rotated to the positions of a geometry (global for all
+/* Step 2: every chunk's KV into its rows, repaired there as is wanted, and its keys rotated to the positions of a geometry (global for all
  * but scoring): while they are still in the processor's caches, and while the store reads the chunks that follow. */
-static iflow_status assemble(run *r, iflow_geometry geometry) {
+static iflow_status assemble(iflow_run *r, iflow_geometry geometry) {
     iflow_context *ctx = r->ctx;
     const size_t n_chunks = r->answer->n_chunks;
     iflow_status status = IFLOW_OK;
     int32_t text = 0;
     int rotated = 0;
-    size_t corrected = 0; /* chunks that were looked at */
-    r->answer->n_corrected = 0;
+    size_t repaired = 0; /* chunks that repairs have seen */
+    r->geometry = geometry;
     iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, n_chunks, r->first, &text);
     for (size_t i = 0, ahead = 0; !status && i < n_chunks; i++) {
         double since = iflow_now_ms();
-        for (; ctx->store && ahead < n_chunks && ahead <= i + N_AHEAD; ahead++) {
-            ctx->store->ops->prefetch(ctx->store, chunk_at(r, ahead)->id);
+        for (; ahead < n_chunks && ahead <= i + N_AHEAD; ahead++) {
+            ctx->builder.store->ops->prefetch(ctx->builder.store, iflow_run_chunk(r, ahead)->id);
         }
         r->answer->ms.load += lap(&since);
         status = take_in(r, i);
         const int loaded = r->start[i] + r->length[i];
         if (!status && (loaded - rotated >= MIN_ROTATED || i == n_chunks - 1)) {
             since = iflow_now_ms();
-            if (!(status = correct(r, corrected, i + 1))) {
+            if (!(status = iflow_repairs_assembled(r, repaired, i + 1))) {
                 status = iflow_seq_rotate(&ctx->seq, rotated, loaded - rotated);
             }
             rotated = loaded;
-            corrected = i + 1;
+            repaired = i + 1;
             r->answer->ms.assemble += lap(&since);
         }
     }
     return status;
 }
 
-/* Step 3: the scoring text looks at the context as assembled under a geometry, up to the last scoring layer. Its rows are given back. */
-static iflow_status score(run *r, iflow_geometry geometry) {
-    iflow_context *ctx = r->ctx;
-    iflow_answer *a = r->answer;
+/* Step 3, under the geometry that the context is assembled in. */
+static iflow_status score(iflow_run *r) {
     double since = iflow_now_ms();
-    int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
-    iflow_status status = iflow_score_layers(r->params->score_layers, r->params->n_score_layers, ctx->model->h.n_layer, layer, &n_layers);
-    if (status) {
-        return status;
-    }
-    const size_t n_rows = (size_t)ctx->seq.n, n_text = r->text.score.n;
-    float *observed = iflow_calloc((size_t)n_layers * n_rows, IFLOW_N_OBSERVATIONS * sizeof *observed);
-    iflow_coord *coord = iflow_calloc(n_text, sizeof *coord);
-    int32_t text = 0;
-    a->score = a->score ? a->score : iflow_calloc((size_t)r->n, sizeof *a->score);
-    if (!observed || !coord || !a->score) {
-        status = iflow_fail_memory((size_t)n_layers * n_rows * IFLOW_N_OBSERVATIONS * sizeof *observed);
-        goto cleanup;
-    }
-    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, a->n_chunks, r->first, &text);
-    for (size_t i = 0; i < n_text; i++) {
-        for (int c = 0; c < IFLOW_COORDS; c++) {
-            coord[i].at[c] = text + (int32_t)i;
-        }
-    }
-    const iflow_pass pass = {.token = r->text.score.token,
-                             .order = r->pos + r->n,
-                             .coord = coord,
-                             .row = r->pos + r->n,
-                             .n = (int)n_text,
-                             .observe = layer,
-                             .observations = iflow_score_observations(r->params->score),
-                             .n_observe = n_layers,
-                             .observed = observed};
-    status = iflow_seq_forward(&ctx->seq, &pass);
-    iflow_seq_truncate(&ctx->seq, r->n);
-    if (!status) {
-        status = iflow_score_reduce(r->params->score, observed, n_layers, n_rows, (size_t)r->n_head, (size_t)r->n, a->score);
-    }
-    if (!status && r->params->method == IFLOW_METHOD_PRODUCT) {
-        iflow_score_weigh(r->foreseen, (size_t)r->n, a->score);
-    }
-    if (!status) {
-        status = iflow_finite_scores("score", a->score, (size_t)r->n);
-    }
-
-cleanup:
-    free(observed);
-    free(coord);
-    a->ms.score += lap(&since);
+    const iflow_status status = r->method->score(r);
+    r->answer->ms.score += lap(&since);
     return status;
 }
 
-#define STALENESS "foreseen staleness of the token"
-
-/* How many positions are recomputed. */
-static iflow_status budget(run *r) {
-    const iflow_ask_params *p = r->params;
-    const size_t n_head = (size_t)r->n_head, n = (size_t)r->n;
-    if (p->coverage > 0 && r->answer->score) {
-        return iflow_select_covering(r->answer->score, n_head, n, p->coverage, iflow_select_count(p->min_ratio, n_head, n),
-                                     iflow_select_count(p->max_ratio, n_head, n), &r->answer->n_selected);
-    }
-    r->answer->n_selected = iflow_select_count(p->ratio, n_head, n);
-    return IFLOW_OK;
-}
-
-/* Step 4: the best-scoring positions outside the head; EPIC and random take theirs without a score. */
-static iflow_status select_tokens(run *r) {
+/* Step 4, and how many of each chunk these are. */
+static iflow_status select_tokens(iflow_run *r) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
-    const size_t n_head = (size_t)r->n_head, n = (size_t)r->n;
-    iflow_status status = budget(r);
-    if (status) {
-        return status;
-    }
-    switch (r->params->method) {
-    case IFLOW_METHOD_EPIC:
-        iflow_select_first(r->start + 1, r->length + 1, a->n_chunks - 1, N_EPIC, a->selected, &a->n_selected);
-        break;
-    case IFLOW_METHOD_EPIC_RATIO:
-        iflow_select_first_ratio(r->start + 1, r->length + 1, a->n_chunks - 1, r->params->ratio, a->selected, &a->n_selected);
-        break;
-    case IFLOW_METHOD_RANDOM:
-        status = iflow_select_random(r->params->seed, n_head, n, a->n_selected, a->selected);
-        break;
-    case IFLOW_METHOD_UNION:
-        if ((status = iflow_finite_scores(STALENESS, r->foreseen, n))) {
-            break;
-        }
-        status = iflow_select_union(r->foreseen, r->params->foreseen_share, a->score, n_head, n, a->n_selected, a->selected);
-        break;
-    default:
-        status = iflow_select_best(a->score, n_head, n, a->n_selected, a->selected);
-        break;
-    }
+    const iflow_status status = r->method->select(r);
     for (size_t c = 0, i = 0; !status && c < a->n_chunks; c++) {
         for (a->chunk[c].n_selected = 0; i < a->n_selected && a->selected[i] < r->start[c] + r->length[c]; i++) {
             a->chunk[c].n_selected++;
@@ -308,7 +173,7 @@ static iflow_status select_tokens(run *r) {
 }
 
 /* Step 5: the share of each chunk that a first look at local positions selects decides the order; the most informative comes last. */
-static iflow_status reorder(run *r) {
+static iflow_status reorder(iflow_run *r) {
     iflow_answer *a = r->answer;
     const size_t n_chunks = a->n_chunks - 1;
     int *n_selected = iflow_calloc(n_chunks, sizeof *n_selected);
@@ -316,7 +181,7 @@ static iflow_status reorder(run *r) {
         return iflow_fail_memory(n_chunks * sizeof *n_selected);
     }
     iflow_status status = assemble(r, IFLOW_GEOMETRY_HL_TP);
-    if (!status && !(status = score(r, IFLOW_GEOMETRY_HL_TP)) && !(status = select_tokens(r))) {
+    if (!status && !(status = score(r)) && !(status = select_tokens(r))) {
         for (size_t i = 0; i < n_chunks; i++) {
             n_selected[i] = a->chunk[i + 1].n_selected;
         }
@@ -327,59 +192,19 @@ static iflow_status reorder(run *r) {
     return status;
 }
 
-/* The selected tokens run again from their embeddings, at their global positions, over their own rows. */
-static iflow_status run_selected(run *r) {
-    iflow_answer *a = r->answer;
-    int32_t *token = iflow_calloc(a->n_selected, sizeof *token);
-    if (!token) {
-        return iflow_fail_memory(a->n_selected * sizeof *token);
-    }
-    for (size_t i = 0; i < a->n_selected; i++) {
-        token[i] = a->context_token[a->selected[i]];
-    }
-    const iflow_pass pass = {.token = token, .order = a->selected, .row = a->selected, .n = (int)a->n_selected};
-    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
-    free(token);
-    return status;
-}
-
-/* The selected tokens run again: from the start, or from the hidden rows that CacheBlend has of all tokens. */
-static iflow_status run_again(run *r, const float *hidden) {
-    const iflow_answer *a = r->answer;
-    return hidden ? iflow_blend_recompute(r->ctx, hidden, a->selected, (int)a->n_selected) : run_selected(r);
-}
-
-/* Step 6: recompute. What came of it tells how much of the correction holds for the others, and these drift along, where that is wanted. */
-static iflow_status recompute(run *r, const float *hidden) {
+/* Step 6: the selected tokens run again, and what comes of that repairs the others. */
+static iflow_status recompute(iflow_run *r) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
     const double other = a->ms.load + a->ms.prefill; /* chunks may be looked up again */
-    iflow_uphold uphold = {.ctx = r->ctx, .answer = a, .aside = r->n_rows, .chunk = iflow_calloc(a->n_chunks, sizeof *uphold.chunk)};
-    float *stale = NULL; /* what drift remembers */
-    iflow_status status = IFLOW_OK;
-    if (!uphold.chunk) {
-        status = iflow_fail_memory(a->n_chunks * sizeof *uphold.chunk);
-        goto cleanup;
-    }
-    for (size_t i = 0; i < a->n_chunks; i++) {
-        uphold.chunk[i] = is_corrected(r, i) && !hidden ? chunk_at(r, i) : NULL; /* CacheBlend has all tokens fresh in layer 1 */
-    }
-    if ((is_on(r, r->params->drift) && (status = iflow_drift_begin(r->ctx, a, &stale))) || (status = iflow_uphold_begin(&uphold)) ||
-        (status = run_again(r, hidden)) || (status = iflow_uphold_end(&uphold, stale)) || (status = iflow_drift_end(r->ctx, a, stale))) {
-        goto cleanup;
-    }
+    const iflow_status status = a->n_selected ? iflow_repairs_recompute(r) : IFLOW_OK;
     a->n_recomputed = a->n_selected;
     a->ms.recompute = lap(&since) - (a->ms.load + a->ms.prefill - other);
-
-cleanup:
-    iflow_uphold_free(&uphold);
-    free(uphold.chunk);
-    free(stale);
     return status;
 }
 
 /* Step 7: the prompt behind the repaired context. */
-static iflow_status run_prompt(run *r) {
+static iflow_status run_prompt(iflow_run *r) {
     double since = iflow_now_ms();
     const int32_t *behind = r->pos + r->n;
     const iflow_pass pass = {
@@ -389,71 +214,23 @@ static iflow_status run_prompt(run *r) {
     return status;
 }
 
-/* CacheBlend: selects by how much V changes at layer 1, and goes on from there with fewer rows. */
-static iflow_status cacheblend(run *r) {
-    iflow_answer *a = r->answer;
-    double since = iflow_now_ms();
-    float *hidden = NULL;
-    a->score = iflow_calloc((size_t)r->n, sizeof *a->score);
-    if (!a->score) {
-        return iflow_fail_memory((size_t)r->n * sizeof *a->score);
-    }
-    iflow_status status = iflow_blend_score(r->ctx, a->context_token, r->pos, r->n, r->n_head, a->score, &hidden);
-    a->ms.score += lap(&since);
-    if (!status && !(status = select_tokens(r))) {
-        status = recompute(r, hidden);
-    }
-    free(hidden);
-    return status;
-}
-
-/* The staleness that was foreseen is the score. */
-static iflow_status foreseen(run *r) {
-    r->answer->score = iflow_calloc((size_t)r->n, sizeof *r->answer->score);
-    if (!r->answer->score) {
-        return iflow_fail_memory((size_t)r->n * sizeof *r->answer->score);
-    }
-    memcpy(r->answer->score, r->foreseen, (size_t)r->n * sizeof *r->foreseen);
-    iflow_status status = iflow_finite_scores(STALENESS, r->foreseen, (size_t)r->n);
-    if (!status && !(status = select_tokens(r))) {
-        status = recompute(r, NULL);
-    }
-    return status;
-}
-
-/* InfoFlow: score, select, recompute, over chunks that may have been reordered first. */
-static iflow_status infoflow(run *r) {
-    const iflow_geometry geometry = r->params->geometry;
+/* Chunks reused, and repaired as the method's row says. */
+static iflow_status reuse(iflow_run *r) {
+    const bool by_question = r->method->traits & IFLOW_BY_QUESTION;
+    const iflow_geometry geometry = by_question ? r->params->geometry : IFLOW_GEOMETRY_GLOBAL;
     iflow_status status = IFLOW_OK;
-    if ((r->params->reorder && (status = reorder(r))) || (status = assemble(r, geometry)) || (status = score(r, geometry)) ||
+    if (iflow_run_has_budget(r) && r->params->coverage <= 0 && !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n)) {
+        return assemble(r, IFLOW_GEOMETRY_GLOBAL); /* nothing is to be recomputed */
+    }
+    if ((by_question && r->params->reorder && (status = reorder(r))) || (status = assemble(r, geometry)) || (status = score(r)) ||
         (geometry != IFLOW_GEOMETRY_GLOBAL && (status = assemble(r, IFLOW_GEOMETRY_GLOBAL))) || (status = select_tokens(r))) {
         return status;
     }
-    return recompute(r, NULL);
-}
-
-/* Caches reused, with one repair or another. */
-static iflow_status reuse(run *r) {
-    const iflow_method method = r->params->method;
-    const bool nothing = iflow_method_has_ratio(method) && r->params->coverage <= 0 &&
-                         !iflow_select_count(r->params->ratio, (size_t)r->n_head, (size_t)r->n);
-    iflow_status status = IFLOW_OK;
-    if (iflow_method_looks(method) && !nothing) {
-        status = infoflow(r);
-    } else if (!(status = assemble(r, IFLOW_GEOMETRY_GLOBAL)) && method != IFLOW_METHOD_NONE && !nothing) {
-        if (method == IFLOW_METHOD_CACHEBLEND) {
-            status = cacheblend(r);
-        } else if (method == IFLOW_METHOD_FORESEEN) {
-            status = foreseen(r);
-        } else if (!(status = select_tokens(r))) {
-            status = recompute(r, NULL);
-        }
-    }
-    return status ? status : run_prompt(r);
+    return recompute(r);
 }
 
 /* The baseline: context and prompt prefilled as one sequence. */
-static iflow_status prefill_all(run *r) {
+static iflow_status prefill_all(iflow_run *r) {
     double since = iflow_now_ms();
     int32_t *token = r->answer->context_token; /* has room for the prompt */
     memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
@@ -465,19 +242,25 @@ static iflow_status prefill_all(run *r) {
     return status;
 }
 
-static iflow_status run_method(run *r) {
-    const iflow_ask_params *p = r->params;
-    r->answer->ratio = p->method == IFLOW_METHOD_FULL ? 1 : iflow_method_has_ratio(p->method) ? p->ratio : 0;
-    const bool foresee = r->ctx->foresee;
-    r->ctx->foresee = foresee || iflow_method_foresees(p->method);
-    iflow_status status = p->method == IFLOW_METHOD_FULL ? prefill_all(r) : reuse(r);
-    r->ctx->foresee = foresee;
+static iflow_status run_method(iflow_run *r) {
+    const int traits = r->method->traits;
+    const bool estimate = r->ctx->foresee;
+    iflow_status status = IFLOW_OK;
+    r->answer->ratio = traits & IFLOW_WHOLE ? 1 : iflow_run_has_budget(r) ? r->params->ratio : 0;
+    if (traits & IFLOW_WHOLE) {
+        status = prefill_all(r);
+    } else {
+        r->ctx->foresee = estimate || traits & IFLOW_BY_STALENESS;
+        status = reuse(r);
+        r->ctx->foresee = estimate;
+        status = status ? status : run_prompt(r);
+    }
     const size_t n_rows = (size_t)r->n + r->text.prompt.n;
     return status ? status : iflow_finite_logits("the prompt", n_rows - 1, r->logits, (size_t)r->ctx->model->n_vocab);
 }
 
 /* What of the chat header is not as the caller may think. */
-static void warn_of_template(run *r) {
+static void warn_of_template(iflow_run *r) {
     if (r->text.plain && iflow_context_warns(r->ctx, IFLOW_WARN_PLAIN)) {
         iflow_log(IFLOW_LOG_WARN, "the chat template of %s is missing, or not one that libllama knows; plain text is used",
                   r->ctx->model->path);
@@ -489,7 +272,7 @@ static void warn_of_template(run *r) {
 }
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
+    iflow_run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
     if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;
     }
@@ -501,6 +284,7 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     if (status) {
         return status;
     }
+    r.method = iflow_method_find(params->method);
     r.answer = calloc(1, sizeof *r.answer);
     if (!r.answer) {
         return iflow_fail_memory(sizeof *r.answer);
@@ -509,7 +293,8 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
     r.answer->correction_held = NAN;
     ctx->turn.n_rows = 0;
     iflow_seq_truncate(&ctx->seq, 0);
-    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r))) {
+    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||
+        ((r.method->traits & IFLOW_FROM_CALLER) && (status = iflow_given_check(&r)))) {
         goto cleanup;
     }
     warn_of_template(&r);
@@ -537,6 +322,7 @@ cleanup:
     if (status == IFLOW_E_NOT_FINITE) {
         iflow_context_drop_rows(ctx);
     }
+    iflow_repairs_free(&r);
     iflow_prompt_free(&r.text);
     iflow_answer_free(r.answer);
     free(r.pos);
@@ -544,7 +330,7 @@ cleanup:
     free(r.start);
     free(r.length);
     free(r.first);
-    free(r.foreseen);
+    free(r.staleness);
     free(r.logits);
     return status;
 }

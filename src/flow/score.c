@@ -1,8 +1,5 @@
-/* score.c - scoring layers, and scores from what they observed. */
+/* score.c - scoring layers. */
 #include "flow/score.h"
-
-#include <math.h>
-#include <stdlib.h>
 
 static int add_layer(int layer[IFLOW_MAX_SCORE_LAYERS], int n, int il) {
     int at = n;
@@ -41,64 +38,4 @@ iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer,
         *n = add_layer(layer, *n, n_layer * depth_permille[i] / 1000);
     }
     return IFLOW_OK;
-}
-
-int iflow_score_observations(iflow_score kind) {
-    switch (kind) {
-    case IFLOW_SCORE_NORM:
-        return IFLOW_OBSERVE_NORM;
-    case IFLOW_SCORE_MASS:
-        return IFLOW_OBSERVE_MASS;
-    case IFLOW_SCORE_ENTROPY:
-        return IFLOW_OBSERVE_ENTROPY;
-    case IFLOW_SCORE_VATP:
-        return IFLOW_OBSERVE_VATP;
-    case IFLOW_SCORE_COMBINED:
-        return IFLOW_OBSERVE_NORM | IFLOW_OBSERVE_ENTROPY | IFLOW_OBSERVE_VATP;
-    }
-    return 0;
-}
-
-/* Adds one observation of one layer to the sum: root where it is a sum of squares, scaled to 0..1 over the context where `scaled`. */
-static void add_observation(const float *observed, bool root, bool scaled, double weight, size_t n, double *sum) {
-    double low = INFINITY, high = -INFINITY;
-    for (size_t k = 0; scaled && k < n; k++) {
-        const double x = root ? sqrt((double)observed[k]) : (double)observed[k];
-        low = x < low ? x : low;
-        high = x > high ? x : high;
-    }
-    const double shift = scaled ? low : 0, factor = !scaled ? 1 : high > low ? 1 / (high - low) : 0;
-    for (size_t k = 0; k < n; k++) {
-        const double x = root ? sqrt((double)observed[k]) : (double)observed[k];
-        sum[k] += (x - shift) * factor * weight;
-    }
-}
-
-iflow_status iflow_score_reduce(iflow_score kind, const float *observed, int n_layers, size_t stride, size_t n_head, size_t n,
-                                float *score) {
-    double *sum = iflow_calloc(n, sizeof *sum);
-    if (!sum) {
-        return iflow_fail_memory(n * sizeof *sum);
-    }
-    const int wanted = iflow_score_observations(kind);
-    const bool combined = kind == IFLOW_SCORE_COMBINED;
-    for (int il = 0; il < n_layers; il++) {
-        for (int flag = 1; flag <= wanted; flag *= 2) {
-            if (wanted & flag) {
-                add_observation(observed, flag == IFLOW_OBSERVE_NORM, combined, 1.0 / n_layers / (combined ? 3 : 1), n, sum);
-                observed += stride;
-            }
-        }
-    }
-    for (size_t k = 0; k < n; k++) {
-        score[k] = k < n_head ? 0 : (float)sum[k];
-    }
-    free(sum);
-    return IFLOW_OK;
-}
-
-void iflow_score_weigh(const float *staleness, size_t n, float *score) {
-    for (size_t k = 0; k < n; k++) {
-        score[k] *= sqrtf(staleness[k]);
-    }
 }

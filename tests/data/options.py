@@ -78,6 +78,8 @@ ask chat eval ingest learn calibrate bench info store-list | --quiet --verbose
 ask chat eval ingest learn | --profile p --no-profile
 store-show | --json --tokens
 ask | --scores | --json
+ask | --positions | --json
+ask | --given g.json | --method given
 eval | --methods full,none --reorder
 eval | --methods none,epic --ratio 0.2
 eval | --methods infoflow --coverage 0.5 --ratio 0.2

@@ -1,8 +1,11 @@
-/* drift.c - what the recomputed tokens changed by, its mean a chunk, and the shift of the others. */
-#include "flow/drift.h"
-
+/* drift.c - the keys of a chunk's other tokens are shifted as those of its recomputed tokens moved, on the average (ours).
+ *
+ * What a chunk's KV lacks, because it was computed among other texts or none, is in part the same for all its tokens: over a chunk, K
+ * before RoPE moves in a common direction, which holds a fifth (SmolLM2) to a third (Qwen2.5) of all that it moves. The recomputed tokens
+ * tell which, and the others follow without being run. V has little of that, and is left as it is. */
 #include "compute/edits.h"
 #include "flow/finite.h"
+#include "flow/repair/repair.h"
 #include "flow/select.h"
 
 #include <stdlib.h>
@@ -14,18 +17,45 @@ static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, fl
     return iflow_seq_read(&ctx->seq, answer->selected, (int)answer->n_selected, out, NULL);
 }
 
-iflow_status iflow_drift_begin(iflow_context *ctx, const iflow_answer *answer, float **stale) {
+/* Keeps the K before RoPE of the selected tokens, [n_layer - 1, n_selected, n_embd_kv], of all layers but the first, whose K depends on the
+ * token alone. Nothing where no other token is left. */
+static iflow_status before(iflow_run *run, void **state) {
+    iflow_context *ctx = run->ctx;
+    const iflow_answer *answer = run->answer;
     const size_t n = answer->n_selected, n_head = (size_t)answer->chunk[0].length, n_values = n * (size_t)ctx->model->n_embd_kv;
     const int n_layer = ctx->model->h.n_layer;
-    *stale = NULL;
-    if (!n || n + n_head == answer->n_context || n_layer < 2) {
+    if (!iflow_run_wants(run, run->params->drift) || !n || n + n_head == answer->n_context || n_layer < 2) {
         return IFLOW_OK;
     }
-    *stale = iflow_calloc((size_t)(n_layer - 1) * n_values, sizeof **stale);
-    if (!*stale) {
-        return iflow_fail_memory((size_t)(n_layer - 1) * n_values * sizeof **stale);
+    float *stale = *state = iflow_calloc((size_t)(n_layer - 1) * n_values, sizeof *stale);
+    if (!stale) {
+        return iflow_fail_memory((size_t)(n_layer - 1) * n_values * sizeof *stale);
     }
-    return read_keys(ctx, answer, *stale);
+    return read_keys(ctx, answer, stale);
+}
+
+/* What is kept is changed as the other reused rows are. */
+static iflow_status mixed(iflow_run *run, void **state, const iflow_mixture *mixture) {
+    const size_t n_layers = (size_t)run->ctx->model->h.n_layer - 1, width = (size_t)run->ctx->model->n_embd_kv, n = mixture->n;
+    const float share = mixture->share;
+    float *stale = *state;
+    if (!stale || !n) {
+        return IFLOW_OK;
+    }
+    float *others = iflow_calloc(n_layers * n * width, sizeof *others);
+    if (!others) {
+        return iflow_fail_memory(n_layers * n * width * sizeof *others);
+    }
+    const iflow_status status = iflow_seq_read(&run->ctx->seq, mixture->from, (int)n, others, NULL);
+    for (size_t layer = 0; !status && layer < n_layers; layer++) {
+        float *was = stale + (layer * run->answer->n_selected + mixture->first) * width;
+        const float *other = others + layer * n * width;
+        for (size_t i = 0; i < n * width; i++) {
+            was[i] = share * was[i] + (1 - share) * other[i];
+        }
+    }
+    free(others);
+    return status;
 }
 
 static int ascending(const void *a, const void *b) { /* of finite numbers */
@@ -33,8 +63,9 @@ static int ascending(const void *a, const void *b) { /* of finite numbers */
     return (x > y) - (x < y);
 }
 
-/* The mean of a layer's changes [n_selected, width] by chunk, added to out [n_chunks - 1, width]. weight and sorted: [n_selected], for our
- * use. */
+/* The mean of a layer's changes [n_selected, width] by chunk, added to out [n_chunks - 1, width]. In it a token weighs 1 / (d / m + 1/20),
+ * d being the square of its change and m the median of these in the layer: who moves far moves in a way of their own. Four tokens that did
+ * not change count with it, as a mean of few is mostly noise. weight and sorted: [n_selected], for our use. */
 static void mean_changes(const iflow_answer *answer, const float *change, size_t width, double *weight, double *sorted, float *out) {
     const size_t n = answer->n_selected;
     for (size_t i = 0; i < n; i++) {
@@ -75,7 +106,11 @@ static void list_others(const iflow_answer *answer, int32_t *row, int32_t *chunk
     }
 }
 
-iflow_status iflow_drift_end(iflow_context *ctx, const iflow_answer *answer, const float *stale) {
+/* Shifts every token that is not selected, but for the head's. */
+static iflow_status after(iflow_run *run, void **state) {
+    iflow_context *ctx = run->ctx;
+    const iflow_answer *answer = run->answer;
+    const float *stale = *state;
     if (!stale) {
         return IFLOW_OK;
     }
@@ -115,3 +150,5 @@ cleanup:
     free(change), free(shift);
     return status;
 }
+
+const iflow_repair_ops iflow_repair_drift = {.before = before, .mixed = mixed, .after = after, .free = free};

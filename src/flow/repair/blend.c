@@ -1,13 +1,17 @@
-/* blend.c - CacheBlend: which tokens' V changes most at layer 1, and recomputing those from there. */
-#include "flow/blend.h"
-
+/* blend.c - CacheBlend (algorithm.md, comparators): which tokens' V changes most at layer 1, and running those again from there. */
 #include "flow/finite.h"
+#include "flow/repair/repair.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-iflow_status iflow_blend_score(iflow_context *ctx, const int32_t *token, const int32_t *pos, int n, int n_head, float *score,
-                               float **hidden) {
+/* All n context tokens through layer 0 and through layer 1's K and V, fresh ones kept for both. score [n]: the mean squared change of each
+ * token's V at layer 1, 0 in the head. *hidden: the input of layer 1, [n, n_embd]; free(). E_UNSUPPORTED for a model of one layer;
+ * E_NOT_FINITE. */
+static iflow_status score_changes(iflow_run *run, float *score, float **hidden) {
+    iflow_context *ctx = run->ctx;
+    const int32_t *token = run->answer->context_token, *pos = run->pos;
+    const int n = run->n, n_head = run->n_head;
     if (ctx->model->h.n_layer < 2) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "cacheblend looks at layer 1, which a model of one layer does not have");
     }
@@ -50,7 +54,22 @@ cleanup:
     return status;
 }
 
-iflow_status iflow_blend_recompute(iflow_context *ctx, const float *hidden, const int32_t *selected, int n_selected) {
+iflow_status iflow_score_by_v_change(iflow_run *run) {
+    float *hidden = NULL;
+    iflow_status status = iflow_run_make_scores(run);
+    if (!status) {
+        status = score_changes(run, run->answer->score, &hidden);
+    }
+    *iflow_repairs_own(run) = hidden;
+    return status;
+}
+
+/* From layer 1's attention on, only the selected tokens run. state: the input of layer 1. */
+static iflow_status rerun(iflow_run *run, void **state) {
+    iflow_context *ctx = run->ctx;
+    const float *hidden = *state;
+    const int32_t *selected = run->answer->selected;
+    const int n_selected = (int)run->answer->n_selected;
     const size_t n_embd = (size_t)ctx->model->h.n_embd;
     float *x = iflow_calloc((size_t)n_selected * n_embd, sizeof *x);
     if (!x) {
@@ -64,3 +83,5 @@ iflow_status iflow_blend_recompute(iflow_context *ctx, const float *hidden, cons
     free(x);
     return status;
 }
+
+const iflow_repair_ops iflow_repair_blend = {.fresh_layers = 1, .rerun = rerun, .free = free};

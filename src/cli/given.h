@@ -1,0 +1,21 @@
+/* given.h - the file of --given: the positions to recompute, or a score for each position. */
+#ifndef IFLOW_CLI_GIVEN_H
+#define IFLOW_CLI_GIVEN_H
+
+#include "cli/asking.h"
+
+/* One of the two is there. */
+typedef struct given {
+    int32_t *position; /* NULL: scores are given */
+    size_t n_positions;
+    float *score;
+    size_t n_scores;
+} given;
+
+/* Reads a JSON file, {"positions": [...]} or {"scores": [...]}, whatever else the object has; "-": standard input. CLI_OK; CLI_FAILED after
+ * a message on what is wrong with it; CLI_USAGE after one on options that go with scores where it has positions. */
+int given_read(const command_usage *usage, const char *path, given *out);
+void given_use(const given *from, iflow_ask_params *params);
+void given_free(given *g);
+
+#endif
