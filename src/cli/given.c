@@ -59,7 +59,7 @@ int given_read(const command_usage *usage, const char *path, given *out) {
     json_t *root = NULL;
     char *why = NULL;
     if (input_open(&in, path) && input_all(&in, &content)) {
-        root = json_loadb(content.bytes ? content.bytes : "", content.n, JSON_REJECT_DUPLICATES, &error);
+        root = json_loadb(content.text ? content.text : "", content.n, JSON_REJECT_DUPLICATES, &error);
         why = root ? read_object(root, out) : text_format("it is no JSON: line %d: %s", error.line, error.text);
     } else {
         why = text_format("%s", in.why);
