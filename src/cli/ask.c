@@ -70,10 +70,6 @@ int cli_ask(int argc, char **argv) {
         (result = gate_check(&usage, &checking, asking.method)) != CLI_OK ||
         (html && (result = output_check("--html", html, OUTPUT_PAGE)) != CLI_OK))
         return result;
-    for (int i = first; asking.given && strcmp(asking.given, "-") == 0 && i < argc; i++) {
-        if (strcmp(argv[i], "-") == 0)
-            return options_wrong(&usage, "--given - and the document - are standard input, which can be read once");
-    }
     for (int i = first; html && i < argc; i++) { /* an earlier page, too, may have been written on since */
         if (same_place(argv[i], html)) {
             cli_error("--html %s is a document of this question: give the page a file of its own", html);
@@ -90,7 +86,7 @@ int cli_ask(int argc, char **argv) {
     stream out = {.silent = json};
     iflow_ask_params params;
     iflow_status status = IFLOW_OK;
-    if (asking.given && (result = given_read(&usage, asking.given, &by)) != CLI_OK)
+    if (asking.given && (result = given_read(&usage, asking.given, argv + first, (size_t)(argc - first), &by)) != CLI_OK)
         goto cleanup;
     result = profile_open_session(&usage, &profiling, &common, &asking, &s, &found);
     if (result == CLI_OK && (status = ask_options_params(&asking, &s.info, &params)) != IFLOW_OK)
