@@ -480,7 +480,8 @@ typedef struct iflow_answer {
     char *text;              /* whole UTF-8 characters at its end: what the answer began and did not finish is left out */
     int32_t *token;          /* generated, without the end-of-generation token */
     int32_t *context_token;  /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
-    float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product */
+    float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product; */
+                             /* given: those given */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
@@ -490,7 +491,7 @@ typedef struct iflow_answer {
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_finish finish;
     iflow_method method;
-    double ratio; /* what was asked for; the share recomputed is n_recomputed / n_context */
+    double ratio; /* what was asked for, 0 where positions were given; the share recomputed is n_recomputed / n_context */
     iflow_timings ms;
     uint64_t cache_bytes; /* of the context's cache on the device */
 } iflow_answer;
@@ -544,7 +545,7 @@ IFLOW_API const char *iflow_geometry_name(iflow_geometry geometry);
 IFLOW_API const char *iflow_method_about(iflow_method method);
 IFLOW_API const char *iflow_score_about(iflow_score score);
 IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
-/* Whether the method recomputes by ratio; the others' is fixed. */
+/* Whether the method recomputes by ratio; the others' is fixed. Given: if it is given scores. */
 IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 /* Whether it looks at the context from the question: then score, geometry, scoring layers and reordering are its settings. */
 IFLOW_API bool iflow_method_looks(iflow_method method);

@@ -132,7 +132,7 @@ static void test_what_it_is_for(void **state) {
 }
 
 /* The part of a correction that came about in the recomputed tokens, again in float64, and what the others keep of it. */
-static void test_uphold(void **state) {
+static void test_evidence(void **state) {
     (void)state;
     iflow_context *plain = make_context(NULL, 0, 0, NULL);
     iflow_correction *correction = learned(plain);
@@ -461,14 +461,14 @@ static void test_nothing_to_learn(void **state) {
 
 WITH_F32_MODELS(test_nearer_to_full)
 WITH_MODELS(test_what_it_is_for)
-WITH_F32_MODELS(test_uphold)
+WITH_F32_MODELS(test_evidence)
 WITH_F32_MODELS(test_map_is_affine)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_test_nearer_to_full),
         cmocka_unit_test(all_test_what_it_is_for),
-        cmocka_unit_test(all_test_uphold),
+        cmocka_unit_test(all_test_evidence),
         cmocka_unit_test(all_test_map_is_affine),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_not_finite),

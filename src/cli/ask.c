@@ -85,11 +85,6 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
         (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
     }
-    for (size_t i = 0; a->asking.given && strcmp(a->asking.given, "-") == 0 && i < n_operands; i++) {
-        if (strcmp(operands[i], "-") == 0) {
-            return options_wrong(&usage, "--given - and the document - are standard input, which can be read once");
-        }
-    }
     for (size_t i = 0; a->html && i < n_operands; i++) { /* an earlier page, too, may have been written on since */
         if (same_place(operands[i], a->html)) {
             cli_error("--html %s is a document of this question: give the page a file of its own", a->html);
@@ -162,7 +157,7 @@ int cli_ask(int argc, char **argv) {
     if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
         return result;
     }
-    result = a.asking.given ? given_read(&usage, a.asking.given, &a.by) : CLI_OK;
+    result = a.asking.given ? given_read(&usage, a.asking.given, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.asking, &a.s, &a.found);
     }

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* NULL, or why the list has none; free(). */
 static char *read_positions(const json_t *list, given *out) {
@@ -51,8 +52,13 @@ static char *read_object(const json_t *root, given *out) {
     return positions ? read_positions(positions, out) : read_scores(scores, out);
 }
 
-int given_read(const command_usage *usage, const char *path, given *out) {
+int given_read(const command_usage *usage, const char *path, char *const *documents, size_t n, given *out) {
     static const char *const of_scores[] = {"ratio", "coverage", "min-ratio", "max-ratio"};
+    for (size_t i = 0; i < n && strcmp(path, "-") == 0; i++) {
+        if (strcmp(documents[i], "-") == 0) {
+            return options_wrong(usage, "--given - and the document - are standard input, which can be read once");
+        }
+    }
     json_error_t error = {0};
     input in;
     text content = {0};

@@ -12,9 +12,10 @@ typedef struct given {
     size_t n_scores;
 } given;
 
-/* Reads a JSON file, {"positions": [...]} or {"scores": [...]}, whatever else the object has; "-": standard input. CLI_OK; CLI_FAILED after
- * a message on what is wrong with it; CLI_USAGE after one on options that go with scores where it has positions. */
-int given_read(const command_usage *usage, const char *path, given *out);
+/* Reads a JSON file, {"positions": [...]} or {"scores": [...]}, whatever else the object has; "-": standard input, which none of the n
+ * documents may be then. CLI_OK; CLI_FAILED after a message on what is wrong with it; CLI_USAGE after one on the command line: options that
+ * go with scores where the file has positions. */
+int given_read(const command_usage *usage, const char *path, char *const *documents, size_t n, given *out);
 void given_use(const given *from, iflow_ask_params *params);
 void given_free(given *g);
 
