@@ -31,7 +31,7 @@ struct iflow_context {
     bool foresee;                       /* these get their foreseen staleness */
     const iflow_correction *correction; /* NULL: none */
     iflow_texts texts;
-    iflow_kv_layer *layer; /* [n_layer]: what chunks store */
+    iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */
     char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
     iflow_busy busy;                                   /* chunks that others compute */
     iflow_cache cache;                                 /* the context, prompt and answer, at their global positions */
