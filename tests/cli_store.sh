@@ -136,6 +136,14 @@ run 0 store list -s aged; prints '/a.txt  \(1 of its chunks old: ingest it again
 run 0 store prune -s aged --old --json; json out 'd == {"deleted": 1, "bytes": 3424}'
 run 0 store list -s aged --json; json out 'd["old"] == 0 and len(d["chunks"]) > 0'
 
+# A store by its URL.
+run 0 ingest -s "dir:$tmp/by-url" a.txt; a=$(cut -c1-32 out); run 0 store show -s by-url "$a"; run 0 ask -s dir:by-url -q 'Where?' --max-tokens 2 --json "$a"; cp out by-url.json
+run 0 ask -s memory: -q 'Where?' --max-tokens 2 --json a.txt; [ "$(value out 'd["answer"]')" = "$(value by-url.json 'd["answer"]')" ] || fail "another answer from memory"
+run 0 ingest -s memory: a.txt; [ ! -e memory: ] || fail "there is a directory of that name"
+run 0 store list -s memory: --json; json out 'd["documents"] == [] and d["chunks"] == []'
+run 1 store list -s redis://nobody:1/0; says 'no stores of the kind redis: there are dir:PATH, a plain path, and memory:'
+run 1 store list -s memory:x; says 'nothing may follow'
+
 # Nobody else may read a store, a correction or a profile, unless that is wanted.
 umask 022
 export INFOFLOW_STORE=$tmp/private/kv XDG_CACHE_HOME=$tmp/cache

@@ -72,6 +72,12 @@ static int tear_down(void **state) {
     X("no id", iflow_store_delete(store, NULL))                                                                                            \
     X("no id", iflow_store_delete(store, "../../VERSION"))                                                                                 \
     X("store is NULL", iflow_store_prune(NULL, 0, NULL, NULL))                                                                             \
+    X("store is NULL", iflow_store_prune_old(NULL, NULL, NULL))                                                                            \
+    X("store is NULL", iflow_store_get_document(NULL, "x", &(iflow_document *){NULL}))                                                     \
+    X("id is NULL", iflow_store_get_document(store, NULL, &(iflow_document *){NULL}))                                                      \
+    X("out is NULL", iflow_store_get_document(store, "x", NULL))                                                                           \
+    X("no id", iflow_store_get_document(store, "../../VERSION", &(iflow_document *){NULL}))                                                \
+    X("nothing may follow", iflow_store_open("memory:x", NULL, &(iflow_store *){NULL}))                                                    \
     X("store is NULL", iflow_store_put_document(NULL, &(iflow_document){.n_chunks = 0}))                                                   \
     X("document is NULL", iflow_store_put_document(store, NULL))                                                                           \
     X("fingerprint", iflow_store_put_document(store, &(iflow_document){.n_chunks = 0}))                                                    \
@@ -192,7 +198,8 @@ static void test_arguments(void **state) {
 /* What gives no status: zeros, false, NULL or nothing. */
 static void test_quiet_ones(void **state) {
     (void)state;
-    iflow_model_free(NULL), iflow_store_close(NULL), iflow_context_free(NULL), iflow_context_clear(NULL), iflow_answer_free(NULL);
+    iflow_model_free(NULL), iflow_store_close(NULL), iflow_document_free(NULL), iflow_context_free(NULL), iflow_context_clear(NULL),
+        iflow_answer_free(NULL);
     iflow_pieces_free(NULL), iflow_documents_free(NULL, 3), iflow_correction_free(NULL), iflow_learner_free(NULL), iflow_free(NULL);
     assert_null(iflow_model_get_info(NULL).path);
     assert_int_equal(iflow_correction_get_info(NULL).n_tokens, 0);

@@ -181,9 +181,6 @@ typedef struct adding {
     sources *list;
     context_documents *out;
     int result;
-    iflow_document **stored; /* of the store, listed when first needed */
-    size_t n_stored;
-    bool listed;
 } adding;
 
 static void add_name(context_documents *out, const char *name, size_t n_chunks) {
@@ -218,33 +215,27 @@ static bool take_document(document *doc, void *user) {
 }
 
 static int add_stored_document(adding *a, const char *id) {
-    if (!a->listed) {
-        iflow_status status = iflow_store_list_documents(a->s->store, &a->stored, &a->n_stored);
+    iflow_document *doc = NULL;
+    int result = CLI_OK;
+    iflow_status status = iflow_store_get_document(a->s->store, id, &doc);
+    if (status != IFLOW_OK) {
+        return cli_failed(status, NULL);
+    }
+    if (strcmp(doc->fingerprint, a->s->info.fingerprint) != 0) {
+        cli_error("%s (%s) was ingested with another model, or by a version before 0.2; ingest it with this one", id, doc->name);
+        result = CLI_FAILED;
+    }
+    for (size_t i = 0; result == CLI_OK && i < doc->n_chunks; i++) {
+        status = iflow_context_add_chunk(a->s->ctx, doc->chunk_id[i]);
         if (status != IFLOW_OK) {
-            return cli_failed(status, NULL);
+            result = cli_failed(status, doc->name);
         }
-        a->listed = true;
     }
-    for (size_t d = 0; d < a->n_stored; d++) {
-        const iflow_document *doc = a->stored[d];
-        if (strcmp(doc->id, id) != 0) {
-            continue;
-        }
-        if (strcmp(doc->fingerprint, a->s->info.fingerprint) != 0) {
-            cli_error("%s (%s) was ingested with another model, or by a version before 0.2; ingest it with this one", id, doc->name);
-            return CLI_FAILED;
-        }
-        for (size_t i = 0; i < doc->n_chunks; i++) {
-            iflow_status status = iflow_context_add_chunk(a->s->ctx, doc->chunk_id[i]);
-            if (status != IFLOW_OK) {
-                return cli_failed(status, doc->name);
-            }
-        }
+    if (result == CLI_OK) {
         add_name(a->out, doc->name, doc->n_chunks);
-        return CLI_OK;
     }
-    cli_error("document %s is no longer in the store", id);
-    return CLI_FAILED;
+    iflow_document_free(doc);
+    return result;
 }
 
 static int add_stored(adding *a, const char *operand) {
@@ -292,7 +283,6 @@ int context_documents_add(session *s, const common_options *options, bool jsonl,
         }
         sources_free(&list);
     }
-    iflow_documents_free(a.stored, a.n_stored);
     return a.result;
 }
 

@@ -1,5 +1,5 @@
 /* store.h - where chunks live: the interface between the engine and a store of bytes by id. store_dir.c keeps them in files of one
- * directory, store_memory.c in memory. tests/store_conformance.c runs over each.
+ * directory, store_memory.c in memory. tests/test_store_conformance*.c run over each.
  *
  * A store moves bytes and keeps small records; it knows nothing of KV but what chunk.h tells it. All functions may be called from several
  * threads. */
