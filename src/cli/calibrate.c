@@ -68,9 +68,13 @@ static void add_set(calibrate *c, const char *name, int from, int to) {
     const int step = 1 + (to - from - 1) / MOST;
     set->name = name;
     for (int layer = from; layer < to; layer += step) {
+        if (c->s.info.score_layer[layer] != layer)
+            continue; /* it sees a window alone */
         set->layers.fraction[set->layers.n] = -1;
         set->layers.layer[set->layers.n++] = layer;
     }
+    if (set->layers.n == 0)
+        c->n_sets--;
 }
 
 static void make_sets(calibrate *c) {

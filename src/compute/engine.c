@@ -193,9 +193,10 @@ static iflow_status see(iflow_engine *e, const iflow_rows *rows, const iflow_pas
     return IFLOW_OK;
 }
 
-/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its position, as the query's sequence sees it, is not
- * greater. */
-static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *pos, int n, int n_kv) {
+/* Fills and uploads a mask [n * fold, n_kv]: a key is visible to a query if its position, as the query's sequence sees it, is not
+ * greater, and less than a window (0: none) before it. */
+static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int window, const int32_t *seen, const int32_t *seq,
+                             const int32_t *pos, int n, int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
     const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)n * fold * width;
     const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
@@ -205,14 +206,15 @@ static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t
     for (int q = 0; q < n; q++) {
         ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
         const int32_t *pos_kv = seen + (seq ? (size_t)seq[q] * width : 0);
+        const int32_t first = window ? pos[q] - window + 1 : INT32_MIN;
         for (int k = 0; k < n_kv; k++) {
-            line[k] = pos_kv[k] <= pos[q] ? visible : hidden;
+            line[k] = pos_kv[k] <= pos[q] && pos_kv[k] >= first ? visible : hidden;
         }
         for (size_t i = 1; i < fold; i++) {
             memcpy(line + i * width, line, width * sizeof *line);
         }
     }
-    ggml_backend_tensor_set(e->graph.mask, e->mask, 0, count * sizeof *e->mask);
+    ggml_backend_tensor_set(mask, e->mask, 0, count * sizeof *e->mask);
     return IFLOW_OK;
 }
 
@@ -269,7 +271,10 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
         iflow_engine_fill(g->seq, pass->seq);
     }
     if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
-        status = set_mask(e, seen, pass->seq, pos, n, shape.n_kv);
+        status = set_mask(e, g->mask, 0, seen, pass->seq, pos, n, shape.n_kv);
+    }
+    if (!status && g->mask_window && g->mask_window->buffer) {
+        status = set_mask(e, g->mask_window, e->model->h.window, seen, pass->seq, pos, n, shape.n_kv);
     }
     if (status || (status = iflow_engine_compute(e, g->cgraph))) {
         return status;

@@ -52,7 +52,7 @@ static iflow_status check_choices(const iflow_ask_params *p) {
 static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params *p) {
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = check_choices(p);
-    if (status || (status = iflow_score_layers(p->score_layers, p->n_score_layers, ctx->model->h.n_layer, layer, &n_layers))) {
+    if (status || (status = iflow_score_layers(p->score_layers, p->n_score_layers, &ctx->model->h, layer, &n_layers))) {
         return status;
     }
     const struct {

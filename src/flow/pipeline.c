@@ -208,7 +208,7 @@ static iflow_status score(run *r, iflow_geometry geometry) {
     iflow_answer *a = r->answer;
     double since = iflow_now_ms();
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
-    iflow_status status = iflow_score_layers(r->params->score_layers, r->params->n_score_layers, ctx->model->h.n_layer, layer, &n_layers);
+    iflow_status status = iflow_score_layers(r->params->score_layers, r->params->n_score_layers, &ctx->model->h, layer, &n_layers);
     if (status) {
         return status;
     }
