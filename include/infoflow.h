@@ -122,6 +122,10 @@ typedef struct iflow_model_info {
     int n_vocab, n_layer, n_embd, n_head, n_head_kv, n_embd_head, n_ctx_train;
     uint64_t n_bytes; /* of tensor data in the files */
     int n_parts;      /* files that the model is in */
+    int window;       /* tokens that a layer with a window sees; 0: all layers see the whole context */
+    /* [n_layer]: the layer itself where it sees the whole context and so can score it, else the nearest that does (the deeper of two; -1:
+     * none). The model's. */
+    const int *score_layer;
 } iflow_model_info;
 
 /* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
@@ -427,7 +431,8 @@ typedef struct iflow_ask_params {
     iflow_score score;           /* NORM */
     iflow_geometry geometry;     /* for scoring; GLOBAL */
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
-    const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the depth */
+    const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the
+                                  * depth, by iflow_model_info.score_layer. A layer with a window is E_ARG */
     size_t n_score_layers;       /* 0 with NULL; 16 at most */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */

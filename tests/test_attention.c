@@ -16,13 +16,20 @@ static const struct shape {
     int n_embd_head, n_head, n_head_kv, n, n_kv;
     order order;
     float size; /* of the scores: 1 has most keys weigh, 30 a few */
+    int window; /* 0: none */
+    int n_seq;
 } shapes[] = {
-    {32, 4, 2, 8, 64, TAIL, 1},         {64, 3, 3, 9, 65, SHUFFLED, 1},     {64, 14, 2, 100, 355, TAIL, 1},
-    {64, 14, 2, 40, 1000, SPARSE, 1},   {64, 9, 3, 67, 513, SHUFFLED, 30},  {96, 4, 4, 241, 300, TAIL, 1},
-    {96, 8, 1, 31, 129, SHUFFLED, 4},   {128, 12, 2, 64, 700, SPARSE, 1},   {128, 5, 1, 77, 191, SHUFFLED, 30},
-    {128, 16, 2, 8, 63, TAIL, 1},       {64, 2, 1, 600, 1025, SHUFFLED, 1}, {64, 8, 1, 600, 600, TAIL, 4},
-    {32, 48, 1, 11, 200, SHUFFLED, 30}, {64, 14, 2, 1, 3000, TAIL, 1},      {128, 12, 2, 7, 2500, SHUFFLED, 4},
-    {64, 9, 3, 3, 1025, SPARSE, 30},    {96, 4, 4, 7, 512, TAIL, 1},
+    {32, 4, 2, 8, 64, TAIL, 1, 0, 1},         {64, 3, 3, 9, 65, SHUFFLED, 1, 0, 1},       {64, 14, 2, 100, 355, TAIL, 1, 0, 1},
+    {64, 14, 2, 40, 1000, SPARSE, 1, 0, 1},   {64, 9, 3, 67, 513, SHUFFLED, 30, 0, 1},    {96, 4, 4, 241, 300, TAIL, 1, 0, 1},
+    {96, 8, 1, 31, 129, SHUFFLED, 4, 0, 1},   {128, 12, 2, 64, 700, SPARSE, 1, 0, 1},     {128, 5, 1, 77, 191, SHUFFLED, 30, 0, 1},
+    {128, 16, 2, 8, 63, TAIL, 1, 0, 1},       {64, 2, 1, 600, 1025, SHUFFLED, 1, 0, 1},   {64, 8, 1, 600, 600, TAIL, 4, 0, 1},
+    {32, 48, 1, 11, 200, SHUFFLED, 30, 0, 1}, {64, 14, 2, 1, 3000, TAIL, 1, 0, 1},        {128, 12, 2, 7, 2500, SHUFFLED, 4, 0, 1},
+    {64, 9, 3, 3, 1025, SPARSE, 30, 0, 1},    {96, 4, 4, 7, 512, TAIL, 1, 0, 1},          {256, 4, 1, 64, 700, SPARSE, 1, 0, 1},
+    {256, 8, 4, 77, 191, SHUFFLED, 30, 0, 1}, {256, 4, 1, 3, 1025, TAIL, 4, 0, 1},        {256, 4, 1, 100, 640, TAIL, 1, 100, 1},
+    {64, 9, 3, 67, 513, SHUFFLED, 30, 64, 1}, {128, 12, 2, 64, 700, SPARSE, 1, 2, 1},     {96, 4, 4, 241, 300, TAIL, 1, 63, 1},
+    {32, 4, 2, 7, 1600, TAIL, 4, 512, 1},     {256, 4, 1, 100, 700, SHUFFLED, 1, 333, 1}, {64, 14, 2, 1, 3000, TAIL, 1, 1000, 1},
+    {64, 4, 2, 40, 200, TAIL, 1, 100000, 1},  {256, 4, 1, 30, 300, TAIL, 1, 0, 3},        {64, 14, 2, 100, 700, SHUFFLED, 4, 0, 2},
+    {256, 4, 1, 90, 700, TAIL, 1, 150, 4},    {128, 12, 2, 6, 1100, TAIL, 1, 512, 2},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -57,9 +64,10 @@ static int tear_down(void **unused) {
 
 typedef struct data {
     const struct shape *shape;
-    float *q;           /* [n, n_head, n_embd_head] */
-    ggml_fp16_t *k, *v; /* [n_kv, n_head_kv, n_embd_head] */
-    int32_t *pos, *pos_kv;
+    float *q;              /* [n, n_head, n_embd_head] */
+    ggml_fp16_t *k, *v;    /* [n_kv, n_head_kv, n_embd_head] */
+    int32_t *pos, *pos_kv; /* [n], [n_seq, n_kv] */
+    int32_t *seq;          /* [n] */
 } data;
 
 static void *room(size_t n, size_t size) {
@@ -76,7 +84,8 @@ static data data_new(const struct shape *s) {
               room(n_k, sizeof *d.k),
               room(n_k, sizeof *d.v),
               room((size_t)s->n, sizeof *d.pos),
-              room((size_t)s->n_kv, sizeof *d.pos_kv)};
+              room((size_t)(s->n_kv * s->n_seq), sizeof *d.pos_kv),
+              room((size_t)s->n, sizeof *d.seq)};
     const float size = 12 * s->size / sqrtf((float)s->n_embd_head); /* uniform values' variance is 1 / 12 */
     for (size_t i = 0; i < n_q; i++) {
         d.q[i] = uniform() * size;
@@ -89,7 +98,11 @@ static data data_new(const struct shape *s) {
         const bool empty = s->order == SHUFFLED && (below(10) == 0 || (i >= 64 && i < 130));
         d.pos_kv[i] = empty ? IFLOW_ROW_EMPTY : s->order == SHUFFLED ? 3 + below(s->n_kv) : i;
     }
+    for (int i = s->n_kv; i < s->n_kv * s->n_seq; i++) { /* the other sequences lack some rows each */
+        d.pos_kv[i] = i % 5 == i / s->n_kv ? IFLOW_ROW_EMPTY : d.pos_kv[i % s->n_kv];
+    }
     for (int i = 0; i < s->n; i++) {
+        d.seq[i] = (int)((int64_t)i * s->n_seq / s->n);
         d.pos[i] = s->order == TAIL ? s->n_kv - s->n + i : s->order == SPARSE ? (int)((int64_t)i * s->n_kv / s->n) : below(s->n_kv + 9);
     }
     if (s->order == SHUFFLED) {
@@ -104,6 +117,12 @@ static void data_free(data *d) {
     free(d->v);
     free(d->pos);
     free(d->pos_kv);
+    free(d->seq);
+}
+
+static bool visible(const data *d, int query, int key) {
+    const int32_t pos_kv = d->pos_kv[d->seq[query] * d->shape->n_kv + key];
+    return pos_kv <= d->pos[query] && (d->shape->window == 0 || d->pos[query] - pos_kv < d->shape->window);
 }
 
 /* Attention [n, n_head, n_embd_head] of n queries from `first` on, by ours (kernels) or, NULL, by ggml; computed twice, since a graph is
@@ -115,11 +134,12 @@ static float *attention(const data *d, const iflow_attention_kernels *kernels, i
     assert_non_null(ctx);
     struct ggml_tensor *q = ggml_new_tensor_3d(ctx, GGML_TYPE_F32, n_embd_head, n_head, n),
                        *k = ggml_new_tensor_2d(ctx, GGML_TYPE_F16, n_embd_head * n_head_kv, n_kv), *v = ggml_dup_tensor(ctx, k), *y;
-    struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos_kv = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n_kv),
+    struct ggml_tensor *pos = ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n), *pos_kv = ggml_new_tensor_2d(ctx, GGML_TYPE_I32, n_kv, s->n_seq),
+                       *seq = s->n_seq > 1 ? ggml_new_tensor_1d(ctx, GGML_TYPE_I32, n) : NULL,
                        *mask = ggml_new_tensor_2d(ctx, GGML_TYPE_F16, n_kv, n);
-    iflow_attention of = {.scale = 1 / sqrtf((float)n_embd_head), .kernels = kernels};
+    iflow_attention of = {.scale = 1 / sqrtf((float)n_embd_head), .window = s->window, .kernels = kernels};
     if (kernels) {
-        y = iflow_attention_op(ctx, &of, q, k, v, pos, pos_kv, NULL);
+        y = iflow_attention_op(ctx, &of, q, k, v, pos, pos_kv, seq);
     } else {
         const size_t head = (size_t)n_embd_head * sizeof *d->k;
         y = ggml_flash_attn_ext(ctx, ggml_permute(ctx, q, 0, 2, 1, 3),
@@ -136,10 +156,13 @@ static float *attention(const data *d, const iflow_attention_kernels *kernels, i
     ggml_backend_tensor_set(v, d->v, 0, ggml_nbytes(v));
     ggml_backend_tensor_set(pos, d->pos + first, 0, ggml_nbytes(pos));
     ggml_backend_tensor_set(pos_kv, d->pos_kv, 0, ggml_nbytes(pos_kv));
-    for (int i = 0; i < n * s->n_kv; i++) {
-        ((ggml_fp16_t *)mask->data)[i] = d->pos_kv[i % s->n_kv] <= d->pos[first + i / s->n_kv] ? 0 : 0xfc00;
+    if (seq) {
+        ggml_backend_tensor_set(seq, d->seq + first, 0, ggml_nbytes(seq));
     }
-    for (int i = 0; kernels && i < s->n_kv; i++) {
+    for (int i = 0; i < n * s->n_kv; i++) {
+        ((ggml_fp16_t *)mask->data)[i] = visible(d, first + i / s->n_kv, i % s->n_kv) ? 0 : 0xfc00;
+    }
+    for (int i = 0; kernels && i < s->n_kv && s->n_seq == 1; i++) {
         if (d->pos_kv[i] == IFLOW_ROW_EMPTY) { /* whatever lies there */
             memset((char *)k->data + (size_t)i * k->nb[1], 0xff, k->nb[1]);
             memset((char *)v->data + (size_t)i * v->nb[1], 0xff, v->nb[1]);
@@ -173,7 +196,7 @@ static double *reference(const data *d) {
         double most = -INFINITY, sum = 0;
         for (size_t i = 0; i < (size_t)s->n_kv; i++) {
             weight[i] = -INFINITY;
-            if (d->pos_kv[i] <= d->pos[row / n_head]) {
+            if (visible(d, (int)(row / n_head), (int)i)) {
                 weight[i] = 0;
                 for (size_t e = 0; e < n_embd_head; e++) {
                     weight[i] += (double)d->q[row * n_embd_head + e] * (double)k[(i * n_head_kv + head_kv) * n_embd_head + e];
@@ -216,8 +239,8 @@ static void check(const struct shape *s, const iflow_attention_kernels *kernels)
     float *ours = attention(&d, kernels, 0, s->n, 1), *ggml = attention(&d, NULL, 0, s->n, 1);
     double *right = reference(&d);
     const double ours_off = error(ours, right, count), ggml_off = error(ggml, right, count);
-    print_message("%s heads of %d, %d of %d, %d queries over %d: %.2g from f64, ggml's %.2g\n", kernels->name, s->n_embd_head, s->n_head_kv,
-                  s->n_head, s->n, s->n_kv, ours_off, ggml_off);
+    print_message("%s heads of %d, %d of %d, %d queries over %d, window %d, %d sequences: %.2g from f64, ggml's %.2g\n", kernels->name,
+                  s->n_embd_head, s->n_head_kv, s->n_head, s->n, s->n_kv, s->window, s->n_seq, ours_off, ggml_off);
     assert_true(ours_off <= TOLERANCE_ATTENTION * fmax(1, (double)s->size));
     assert_true(ours_off <= ggml_off * TOLERANCE_ATTENTION_GGML);
     for (size_t i = 0; s->order == SHUFFLED && i < a_query; i++) {
@@ -259,7 +282,8 @@ static void test_attention(void **unused) {
 static void test_can(void **unused) {
     (void)unused;
     assert_false(iflow_attention_can(40, 8, 8));
-    assert_false(iflow_attention_can(256, 8, 2));
+    assert_false(iflow_attention_can(512, 8, 2));
+    assert_int_equal(iflow_attention_can(256, 8, 2), iflow_attention_kernels_get(0) != NULL);
     assert_false(iflow_attention_can(64, 49, 1));
     assert_int_equal(iflow_attention_can(64, 48, 1), iflow_attention_kernels_get(0) != NULL);
 }
@@ -284,7 +308,7 @@ static float *logits(const char *name, bool exact, size_t *count) {
 /* Models with f32 weights by our attention and, `exact`, by ggml's: nothing else differs. */
 static void test_model(void **unused) {
     (void)unused;
-    static const char *const names[] = {"qwen3", "llama-yarn", "qwen3-untied"};
+    static const char *const names[] = {"qwen3", "llama-yarn", "qwen3-untied", "gemma3", "gemma3-256"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t count = 0;
         float *ours = logits(names[i], false, &count), *ggml = logits(names[i], true, &count);

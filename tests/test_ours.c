@@ -400,7 +400,7 @@ static bool is_selected(const iflow_answer *answer, int at) {
 /* The distance of a KV head's part of two rows. */
 static double distance(const float *a, const float *b) {
     double sum = 0;
-    for (int i = 0; i < model->h.n_embd_head; i++) {
+    for (int i = 0; i < model->h.spec[0].n_embd_head; i++) {
         sum += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
     }
     return sqrt(sum);
@@ -411,12 +411,12 @@ static double distance(const float *a, const float *b) {
  * test_golden's.) Returns the largest distance. */
 static double check_shifted(const iflow_answer *answer, const float *on, const float *off, int layer) {
     const size_t width = (size_t)model->n_embd_kv, n = answer->n_context * width;
-    const double rounding = support_max_size(off, n) * sqrt(model->h.n_embd_head) / 1024; /* of f16, in each element */
+    const double rounding = support_max_size(off, n) * sqrt(model->h.spec[0].n_embd_head) / 1024; /* of f16, in each element */
     double largest = 0;
     assert_memory_equal(on + n, off + n, n * sizeof *on);
     for (size_t c = 0; c < answer->n_chunks; c++) {
         const iflow_chunk_span *span = &answer->chunk[c];
-        for (size_t head = 0; head < width; head += (size_t)model->h.n_embd_head) {
+        for (size_t head = 0; head < width; head += (size_t)model->h.spec[0].n_embd_head) {
             double least = INFINITY, most = 0;
             for (int at = span->start; at < span->start + span->length; at++) {
                 const double d = distance(on + (size_t)at * width + head, off + (size_t)at * width + head);

@@ -267,22 +267,42 @@ static void test_random(void **state) {
 
 static void test_score_layers(void **state) {
     (void)state;
+    iflow_layer_spec spec[40] = {{0}};
+    const iflow_hparams h40 = {.n_layer = 40, .spec = spec}, h4 = {.n_layer = 4, .spec = spec}, h10 = {.n_layer = 10, .spec = spec};
     int layer[IFLOW_MAX_SCORE_LAYERS], n = 0;
-    assert_ok(iflow_score_layers(NULL, 0, 40, layer, &n)); /* the paper's own depth */
+    assert_ok(iflow_score_layers(NULL, 0, &h40, layer, &n)); /* the paper's own depth */
     assert_int_equal(n, 4);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(layer[i], 22 + i);
     }
-    assert_ok(iflow_score_layers(NULL, 0, 4, layer, &n)); /* duplicates dropped */
+    assert_ok(iflow_score_layers(NULL, 0, &h4, layer, &n)); /* duplicates dropped */
     assert_int_equal(n, 1);
     assert_int_equal(layer[0], 2);
-    assert_ok(iflow_score_layers((const int[]){-1, 3, 0, 3, -10}, 5, 10, layer, &n));
+    assert_ok(iflow_score_layers((const int[]){-1, 3, 0, 3, -10}, 5, &h10, layer, &n));
     assert_int_equal(n, 3);
     assert_true(layer[0] == 0 && layer[1] == 3 && layer[2] == 9);
-    assert_int_equal(iflow_score_layers((const int[]){10}, 1, 10, layer, &n), IFLOW_E_ARG);
-    assert_int_equal(iflow_score_layers((const int[]){-11}, 1, 10, layer, &n), IFLOW_E_ARG);
+    assert_int_equal(iflow_score_layers((const int[]){10}, 1, &h10, layer, &n), IFLOW_E_ARG);
+    assert_int_equal(iflow_score_layers((const int[]){-11}, 1, &h10, layer, &n), IFLOW_E_ARG);
     int many[IFLOW_MAX_SCORE_LAYERS + 1] = {0};
-    assert_int_equal(iflow_score_layers(many, IFLOW_MAX_SCORE_LAYERS + 1, 10, layer, &n), IFLOW_E_ARG);
+    assert_int_equal(iflow_score_layers(many, IFLOW_MAX_SCORE_LAYERS + 1, &h10, layer, &n), IFLOW_E_ARG);
+
+    /* Layers with a window do not score: five of six, as in Gemma 3. */
+    const iflow_hparams h18 = {.n_layer = 18, .spec = spec}, h26 = {.n_layer = 26, .spec = spec};
+    for (int il = 0; il < 40; il++) {
+        spec[il].window = il % 6 == 5 ? 0 : 512;
+    }
+    assert_ok(iflow_score_layers(NULL, 0, &h18, layer, &n)); /* 9 to 11 */
+    assert_int_equal(n, 1);
+    assert_int_equal(layer[0], 11);
+    assert_ok(iflow_score_layers(NULL, 0, &h26, layer, &n)); /* 14 is as near to 11 as to 17: the deeper */
+    assert_int_equal(n, 1);
+    assert_int_equal(layer[0], 17);
+    assert_ok(iflow_score_layers((const int[]){5, -1}, 2, &h18, layer, &n));
+    assert_true(n == 2 && layer[0] == 5 && layer[1] == 17);
+    assert_int_equal(iflow_score_layers((const int[]){5, 7}, 2, &h18, layer, &n), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "layer 7 sees a window of 512"));
+    assert_non_null(strstr(iflow_error_message(), "5, 11, 17"));
+    assert_int_equal(iflow_score_layers(NULL, 0, &(iflow_hparams){.n_layer = 5, .spec = spec}, layer, &n), IFLOW_E_ARG);
 }
 
 int main(void) {

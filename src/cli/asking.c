@@ -30,7 +30,7 @@ ask_options ask_options_default(void) {
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out) {
     for (size_t i = 0; i < options->layers.n; i++) {
         if (options->layers.fraction[i] >= 0) { /* 0.575 of 40 is 23, though the product may be a little less */
-            options->layers.layer[i] = (int)floor(options->layers.fraction[i] * model->n_layer + 1e-9);
+            options->layers.layer[i] = model->score_layer[(int)floor(options->layers.fraction[i] * model->n_layer + 1e-9)];
         }
     }
     *out = iflow_ask_default_params();

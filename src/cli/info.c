@@ -24,11 +24,11 @@ static void print_list(const char *title, const char *(*name)(size_t)) {
 }
 
 static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:o}", "path", json_text(info->path),
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:o}", "path", json_text(info->path),
                      "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab,
                      "n_layer", info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
                      info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "n_parts", info->n_parts,
-                     "load_ms", json_finite(load_ms));
+                     "window", info->window, "load_ms", json_finite(load_ms));
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {
@@ -40,6 +40,12 @@ static void print_model(const iflow_model_info *info, double load_ms) {
            info->fingerprint);
     printf("%-15s%d, of %d; %s tokens in the vocabulary\n", "layers", info->n_layer, info->n_embd, human_count((uint64_t)info->n_vocab));
     printf("%-15s%d, %d for keys and values, of %d\n", "heads", info->n_head, info->n_head_kv, info->n_embd_head);
+    if (info->window) {
+        int n_whole = 0;
+        for (int il = 0; il < info->n_layer; il++)
+            n_whole += info->score_layer[il] == il;
+        printf("%-15s%s tokens, in all layers but %d\n", "window", human_count((uint64_t)info->window), n_whole);
+    }
     printf("%-15s%s tokens\n", "trained for", human_count((uint64_t)info->n_ctx_train));
     uint64_t row = 2 * 2 * (uint64_t)info->n_layer * (uint64_t)info->n_head_kv * (uint64_t)info->n_embd_head; /* K and V of f16 */
     printf("%-15s%s a token, %s for 1,000 tokens, as f16\n", "KV cache", human_bytes(row), human_bytes(row * 1000));

@@ -33,9 +33,10 @@ iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int
     ggml_set_input(pos);
     for (int il = 0; il < m->h.n_layer; il++) {
         struct ggml_tensor *k = rows->k[il];
-        struct ggml_tensor *view = ggml_view_3d(ctx, k, m->h.n_embd_head, m->h.n_head_kv, n,
-                                                (size_t)m->h.n_embd_head * ggml_element_size(k), k->nb[1], (size_t)row * k->nb[1]);
-        ggml_build_forward_expand(cgraph, iflow_graph_rope(ctx, m, view, pos, true));
+        const iflow_layer_spec *s = &m->h.spec[il];
+        struct ggml_tensor *view = ggml_view_3d(ctx, k, s->n_embd_head, s->n_head_kv, n, (size_t)s->n_embd_head * ggml_element_size(k),
+                                                k->nb[1], (size_t)row * k->nb[1]);
+        ggml_build_forward_expand(cgraph, iflow_graph_rope(ctx, m, il, view, pos, true));
     }
     if (!(status = iflow_engine_allocate(e, cgraph))) {
         iflow_engine_coords(rows->coord + row, n, at);
@@ -49,11 +50,12 @@ cleanup:
     return status;
 }
 
-/* K before RoPE, or back at pos, of rows x [n_embd_kv, n]. */
-static struct ggml_tensor *turn(const iflow_engine *e, struct ggml_context *ctx, struct ggml_tensor *x, struct ggml_tensor *pos) {
-    const iflow_hparams *h = &e->model->h;
-    x = iflow_graph_turn(ctx, e->model, ggml_reshape_3d(ctx, x, h->n_embd_head, h->n_head_kv, x->ne[1]), pos);
-    return ggml_reshape_2d(ctx, x, e->model->n_embd_kv, x->ne[2]);
+/* A layer's K before RoPE, or back at pos, of rows x [n_embd_k, n]. */
+static struct ggml_tensor *turn(const iflow_engine *e, struct ggml_context *ctx, int layer, struct ggml_tensor *x,
+                                struct ggml_tensor *pos) {
+    const iflow_layer_spec *s = &e->model->h.spec[layer];
+    x = iflow_graph_turn(ctx, e->model, layer, ggml_reshape_3d(ctx, x, s->n_embd_head, s->n_head_kv, x->ne[1]), pos);
+    return ggml_reshape_2d(ctx, x, s->n_embd_k, x->ne[2]);
 }
 
 iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const int32_t *row, int n, float *k, float *v) {
@@ -80,7 +82,7 @@ iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const in
     ggml_set_input(at), ggml_set_input(pos);
     for (int i = 0; i < n_layers * kinds; i++) {
         struct ggml_tensor *x = ggml_get_rows(ctx, (i % kinds ? rows->v : rows->k)[1 + i / kinds], at); /* f32 [n_embd_kv, n] */
-        read[i] = i % kinds ? x : turn(e, ctx, x, pos);
+        read[i] = i % kinds ? x : turn(e, ctx, 1 + i / kinds, x, pos);
         ggml_set_output(read[i]);
         ggml_build_forward_expand(cgraph, read[i]);
     }
@@ -166,7 +168,7 @@ iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const in
     ggml_set_input(from), ggml_set_input(to), ggml_set_input(number), ggml_set_input(pos), ggml_set_input(all);
     for (int il = 1; il < n_layer; il++) {
         struct ggml_tensor *of_layer = ggml_view_2d(ctx, all, width, n_shifts, all->nb[1], (size_t)(il - 1) * all->nb[2]);
-        struct ggml_tensor *change = turn(e, ctx, ggml_get_rows(ctx, of_layer, number), pos);
+        struct ggml_tensor *change = turn(e, ctx, il, ggml_get_rows(ctx, of_layer, number), pos);
         struct ggml_tensor *k = ggml_add(ctx, ggml_get_rows(ctx, rows->k[il], from), change); /* f32 [n_embd_kv, n] */
         ggml_build_forward_expand(cgraph, ggml_set_rows(ctx, rows->k[il], k, to));
     }

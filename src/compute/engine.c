@@ -245,26 +245,26 @@ static iflow_status see(iflow_engine *e, const slice *s, int n_kv) {
     return IFLOW_OK;
 }
 
-/* Fills and uploads the mask [n * fold, n_kv]: a key is visible to a query if its order, as the query's sequence sees it, is not greater.
- */
-static iflow_status set_mask(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *order, int n, int n_kv) {
+/* Fills and uploads a mask [n * fold, n_kv]: a key is visible to a query if its order, as the query's sequence sees it, is not greater, and
+ * less than a window (0: none) before it. */
+static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int window, const slice *s, int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
-    const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)n * fold * width;
+    const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)s->n * fold * width;
     const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
     if (status) {
         return status;
     }
-    for (int q = 0; q < n; q++) {
+    for (int q = 0; q < s->n; q++) {
         ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
-        const int32_t *order_kv = seen + (size_t)seq[q] * width;
+        const int32_t *order_kv = e->seen + (size_t)e->of_seq[q] * width, first = window ? s->order[q] - window + 1 : INT32_MIN;
         for (int k = 0; k < n_kv; k++) {
-            line[k] = order_kv[k] <= order[q] ? visible : hidden;
+            line[k] = order_kv[k] <= s->order[q] && order_kv[k] >= first ? visible : hidden;
         }
         for (size_t i = 1; i < fold; i++) {
             memcpy(line + i * width, line, width * sizeof *line);
         }
     }
-    ggml_backend_tensor_set(e->graph.mask, e->mask, 0, count * sizeof *e->mask);
+    ggml_backend_tensor_set(mask, e->mask, 0, count * sizeof *e->mask);
     return IFLOW_OK;
 }
 
@@ -312,7 +312,11 @@ static iflow_status set_inputs(iflow_engine *e, const slice *s, int n_kv) {
     fill_if_used(g->order, s->order);
     fill_if_used(g->order_kv, e->seen);
     fill_if_used(g->seq, e->of_seq);
-    return g->mask->buffer ? set_mask(e, e->seen, e->of_seq, s->order, s->n, n_kv) : IFLOW_OK;
+    iflow_status status = g->mask->buffer ? set_mask(e, g->mask, 0, s, n_kv) : IFLOW_OK;
+    if (!status && g->mask_window && g->mask_window->buffer) {
+        status = set_mask(e, g->mask_window, e->model->h.window, s, n_kv);
+    }
+    return status;
 }
 
 /* Adds what was observed of n_kv rows. */

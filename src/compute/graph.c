@@ -16,17 +16,20 @@ typedef struct builder {
     struct ggml_tensor *x, *quantised; /* the last input of a product of ours, and the same in 8 bits */
 } builder;
 
-static struct ggml_tensor *rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
-                                bool inplace, float attn_factor) {
-    const iflow_rope *r = &model->h.rope;
-    return (inplace ? ggml_rope_ext_inplace : ggml_rope_ext)(ctx, x, pos, model->rope_freqs, r->n_dims, r->type, r->n_ctx_orig,
-                                                             r->freq_base, r->freq_scale, r->ext_factor, attn_factor, r->beta_fast,
-                                                             r->beta_slow);
+static struct ggml_tensor *rope(struct ggml_context *ctx, const iflow_model *model, const iflow_rope *r, struct ggml_tensor *x,
+                                struct ggml_tensor *pos, bool inplace, float attn_factor) {
+    if (r->n_dims == 0) {
+        return x;
+    }
+    struct ggml_tensor *factors = r->factors ? model->rope_freqs : NULL;
+    return (inplace ? ggml_rope_ext_inplace : ggml_rope_ext)(ctx, x, pos, factors, r->n_dims, r->type, r->n_ctx_orig, r->freq_base,
+                                                             r->freq_scale, r->ext_factor, attn_factor, r->beta_fast, r->beta_slow);
 }
 
-struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos,
-                                     bool inplace) {
-    return rope(ctx, model, x, pos, inplace, model->h.rope.attn_factor);
+struct ggml_tensor *iflow_graph_rope(struct ggml_context *ctx, const iflow_model *model, int layer, struct ggml_tensor *x,
+                                     struct ggml_tensor *pos, bool inplace) {
+    const iflow_rope *r = &model->h.spec[layer].rope;
+    return rope(ctx, model, r, x, pos, inplace, r->attn_factor);
 }
 
 /* What the op multiplies by of itself, beside the factor that it is given. */
@@ -34,12 +37,15 @@ static float own_magnitude(const iflow_rope *r) {
     return r->ext_factor != 0.0f ? 1.0f + 0.1f * logf(1.0f / r->freq_scale) : 1.0f;
 }
 
-float iflow_graph_magnitude(const iflow_model *model) {
-    return model->h.rope.attn_factor * own_magnitude(&model->h.rope);
+float iflow_graph_magnitude(const iflow_model *model, int layer) {
+    const iflow_rope *r = &model->h.spec[layer].rope;
+    return r->n_dims ? r->attn_factor * own_magnitude(r) : 1.0f;
 }
 
-struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, struct ggml_tensor *x, struct ggml_tensor *pos) {
-    return rope(ctx, model, x, pos, false, 1.0f / own_magnitude(&model->h.rope));
+struct ggml_tensor *iflow_graph_turn(struct ggml_context *ctx, const iflow_model *model, int layer, struct ggml_tensor *x,
+                                     struct ggml_tensor *pos) {
+    const iflow_rope *r = &model->h.spec[layer].rope;
+    return rope(ctx, model, r, x, pos, false, 1.0f / own_magnitude(r));
 }
 
 static struct ggml_tensor *norm(builder *b, struct ggml_tensor *x, struct ggml_tensor *weight) {
@@ -71,15 +77,14 @@ static void store(builder *b, struct ggml_tensor *cache, struct ggml_tensor *row
 }
 
 /* The first n_kv cache rows as [n_embd_head, n_kv, n_head_kv]. */
-static struct ggml_tensor *cache_view(builder *b, struct ggml_tensor *cache) {
-    const iflow_hparams *h = &b->model->h;
-    return ggml_view_3d(b->ctx, cache, h->n_embd_head, b->graph->shape.n_kv, h->n_head_kv, cache->nb[1],
-                        (size_t)h->n_embd_head * ggml_element_size(cache), 0);
+static struct ggml_tensor *cache_view(builder *b, const iflow_layer_spec *s, struct ggml_tensor *cache) {
+    return ggml_view_3d(b->ctx, cache, s->n_embd_head, b->graph->shape.n_kv, s->n_head_kv, cache->nb[1],
+                        (size_t)s->n_embd_head * ggml_element_size(cache), 0);
 }
 
 int iflow_graph_fold(const iflow_model *model, int n) {
     enum { TILE = 64 };
-    const int group = model->h.n_head / model->h.n_head_kv;
+    const int group = model->h.spec[0].n_head / model->h.spec[0].n_head_kv; /* the same in all layers */
     return n < TILE && n * group >= TILE ? group : 1;
 }
 
@@ -114,14 +119,19 @@ static struct ggml_tensor *plus(builder *b, struct ggml_tensor *sum, struct ggml
     return sum ? ggml_add(b->ctx, sum, x) : x;
 }
 
+static struct ggml_tensor *mask_of(builder *b, const iflow_layer_spec *s) {
+    return s->window ? b->graph->mask_window : b->graph->mask;
+}
+
 /* Observes a layer (engine.h says what). q [n_embd_head, n * fold, n_head / fold], k and v [n_embd_head, n_kv, n_head_kv]. */
-static void observe(builder *b, int i_observe, struct ggml_tensor *q, struct ggml_tensor *k, struct ggml_tensor *v, float scale) {
+static void observe(builder *b, const iflow_layer_spec *s, int i_observe, struct ggml_tensor *q, struct ggml_tensor *k,
+                    struct ggml_tensor *v) {
     struct ggml_context *ctx = b->ctx;
-    const int n_head = b->model->h.n_head, n_head_kv = b->model->h.n_head_kv, group = n_head / n_head_kv, fold = b->graph->fold;
+    const int n_head = s->n_head, n_head_kv = s->n_head_kv, group = n_head / n_head_kv, fold = b->graph->fold;
     const int wanted = b->graph->shape.observations;
     struct ggml_tensor *kq = ggml_mul_mat(ctx, k, q); /* [n_kv, n * fold, n_head / fold] */
     ggml_prec_set_acc(kq, GGML_PREC_F32);
-    struct ggml_tensor *a = ggml_soft_max_ext(ctx, kq, b->graph->mask, scale, 0.0f), *v_norm = NULL, *mean = NULL, *vatp = NULL;
+    struct ggml_tensor *a = ggml_soft_max_ext(ctx, kq, mask_of(b, s), s->attention_scale, 0.0f), *v_norm = NULL, *mean = NULL, *vatp = NULL;
     if (wanted & IFLOW_OBSERVE_VATP) {
         v_norm = ggml_sqrt(ctx, ggml_sum_rows(ctx, ggml_sqr(ctx, ggml_cast(ctx, v, GGML_TYPE_F32)))); /* [1, n_kv, n_head_kv] */
     }
@@ -163,61 +173,71 @@ static void observe(builder *b, int i_observe, struct ggml_tensor *q, struct ggm
 
 /* x [n_embd, n] to the attention's output [n_embd, n]; NULL when nothing above needs it (`last`). */
 static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, int i_observe, bool last) {
-    const iflow_hparams *h = &b->model->h;
+    const iflow_layer_spec *s = &b->model->h.spec[il];
     const iflow_layer *w = &b->model->layer[il];
     const iflow_graph *g = b->graph;
     const int64_t n = x->ne[1];
-    const float scale = 1.0f / sqrtf((float)h->n_embd_head);
 
-    struct ggml_tensor *k = ggml_reshape_3d(b->ctx, linear(b, w->wk, w->bk, x), h->n_embd_head, h->n_head_kv, n);
-    if (w->k_norm) {
+    struct ggml_tensor *k = ggml_reshape_3d(b->ctx, linear(b, w->wk, w->bk, x), s->n_embd_head, s->n_head_kv, n);
+    if (s->qk_norm) {
         k = norm(b, k, w->k_norm);
     }
     if (b->rows->k_raw) {
-        store(b, b->rows->k_raw[il], ggml_reshape_2d(b->ctx, k, b->model->n_embd_kv, n));
+        store(b, b->rows->k_raw[il], ggml_reshape_2d(b->ctx, k, s->n_embd_k, n));
     }
-    k = iflow_graph_rope(b->ctx, b->model, k, g->pos, false);
-    store(b, b->rows->k[il], ggml_reshape_2d(b->ctx, k, b->model->n_embd_kv, n));
+    k = iflow_graph_rope(b->ctx, b->model, il, k, g->pos, false);
+    store(b, b->rows->k[il], ggml_reshape_2d(b->ctx, k, s->n_embd_k, n));
     store(b, b->rows->v[il], linear(b, w->wv, w->bv, x));
     if (last && i_observe < 0) {
         return NULL; /* only this layer's K and V were wanted */
     }
 
-    struct ggml_tensor *q = ggml_reshape_3d(b->ctx, linear(b, w->wq, w->bq, x), h->n_embd_head, h->n_head, n);
-    if (w->q_norm) {
+    struct ggml_tensor *q = ggml_reshape_3d(b->ctx, linear(b, w->wq, w->bq, x), s->n_embd_head, s->n_head, n);
+    if (s->qk_norm) {
         q = norm(b, q, w->q_norm);
     }
-    q = iflow_graph_rope(b->ctx, b->model, q, g->pos, false);
-    struct ggml_tensor *keys = cache_view(b, b->rows->k[il]), *values = cache_view(b, b->rows->v[il]), *out;
+    q = iflow_graph_rope(b->ctx, b->model, il, q, g->pos, false);
+    struct ggml_tensor *keys = cache_view(b, s, b->rows->k[il]), *values = cache_view(b, s, b->rows->v[il]), *out;
     struct ggml_tensor *folded = i_observe >= 0 || !g->attention ? fold_queries(b, q) : NULL;
     if (i_observe >= 0) {
-        observe(b, i_observe, folded, keys, values, scale);
+        observe(b, s, i_observe, folded, keys, values);
         if (last) {
             return NULL;
         }
     }
     if (g->attention) {
         iflow_attention *a = &g->attention[il];
-        a->scale = scale;
+        a->scale = s->attention_scale;
+        a->window = s->window;
         out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->order, g->order_kv, g->seq);
     } else {
-        out = ggml_flash_attn_ext(b->ctx, folded, keys, values, g->mask, scale, 0.0f, 0.0f);
+        out = ggml_flash_attn_ext(b->ctx, folded, keys, values, mask_of(b, s), s->attention_scale, 0.0f, 0.0f);
         ggml_prec_set_acc(out, GGML_PREC_F32);
         out = unfold(b, out);
     }
     return linear(b, w->wo, w->bo, out);
 }
 
+static struct ggml_tensor *norm_after(builder *b, int il, struct ggml_tensor *x, struct ggml_tensor *weight) {
+    return b->model->h.spec[il].norm_after ? norm(b, x, weight) : x;
+}
+
 static struct ggml_tensor *feed_forward(builder *b, int il, struct ggml_tensor *x) {
     const iflow_layer *w = &b->model->layer[il];
     struct ggml_tensor *gate = linear(b, w->ffn_gate, w->ffn_gate_b, x), *up = linear(b, w->ffn_up, w->ffn_up_b, x);
-    return linear(b, w->ffn_down, w->ffn_down_b, ggml_swiglu_split(b->ctx, gate, up));
+    const bool geglu = b->model->h.spec[il].activation == IFLOW_ACTIVATION_GEGLU;
+    struct ggml_tensor *inner = geglu ? ggml_geglu_split(b->ctx, gate, up) : ggml_swiglu_split(b->ctx, gate, up);
+    return linear(b, w->ffn_down, w->ffn_down_b, inner);
 }
 
 /* Rows of x [n_embd, n] that give logits; all but the last are dropped before the top layer's feed-forward. */
 static struct ggml_tensor *out_rows(builder *b, struct ggml_tensor *x) {
     const int64_t n_out = b->graph->shape.n_out, n = x->ne[1];
     return n_out == n ? x : ggml_view_2d(b->ctx, x, x->ne[0], n_out, x->nb[1], (size_t)(n - n_out) * x->nb[1]);
+}
+
+static struct ggml_tensor *cap(builder *b, struct ggml_tensor *x, float most) {
+    return most > 0 ? ggml_scale(b->ctx, ggml_tanh(b->ctx, ggml_scale(b->ctx, x, 1.0f / most)), most) : x;
 }
 
 static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, int64_t ne1) {
@@ -228,9 +248,12 @@ static struct ggml_tensor *input(builder *b, enum ggml_type type, int64_t ne0, i
 
 /* Whether layers attend by our op. What is observed of them is ggml's. */
 static bool own_attention(const iflow_model *model, int n) {
-    const iflow_hparams *h = &model->h;
-    return model->device == model->cpu && !model->exact && n * (h->n_head / h->n_head_kv) >= IFLOW_ATTENTION_MIN_SHARING &&
-           iflow_attention_can(h->n_embd_head, h->n_head, h->n_head_kv);
+    bool can = model->device == model->cpu && !model->exact;
+    for (int il = 0; can && il < model->h.n_layer; il++) {
+        const iflow_layer_spec *s = &model->h.spec[il];
+        can = n * (s->n_head / s->n_head_kv) >= IFLOW_ATTENTION_MIN_SHARING && iflow_attention_can(s->n_embd_head, s->n_head, s->n_head_kv);
+    }
+    return can;
 }
 
 iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, const iflow_rows *rows, const iflow_graph_shape *shape) {
@@ -262,6 +285,7 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     graph->order_kv = input(&b, GGML_TYPE_I32, shape->n_kv, shape->n_seq);
     graph->seq = shape->n_seq > 1 ? input(&b, GGML_TYPE_I32, shape->n, 1) : NULL;
     graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
+    graph->mask_window = model->h.window ? input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold) : NULL;
 
     struct ggml_tensor *x; /* [n_embd, n] */
     if (shape->embd) {
@@ -269,6 +293,7 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     } else {
         graph->token = input(&b, GGML_TYPE_I32, shape->n, 1);
         x = ggml_get_rows(b.ctx, model->tok_embd, graph->token);
+        x = model->h.embd_scale == 1.0f ? x : ggml_scale(b.ctx, x, model->h.embd_scale);
     }
     int i_observe = 0;
     for (int il = shape->first_layer; il < shape->end_layer; il++) {
@@ -284,8 +309,8 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
             a = out_rows(&b, a);
             x = out_rows(&b, x);
         }
-        a = ggml_add(b.ctx, a, x);
-        x = ggml_add(b.ctx, feed_forward(&b, il, norm(&b, a, w->ffn_norm)), a);
+        a = ggml_add(b.ctx, norm_after(&b, il, a, w->attn_norm_after), x);
+        x = ggml_add(b.ctx, norm_after(&b, il, feed_forward(&b, il, norm(&b, a, w->ffn_norm)), w->ffn_norm_after), a);
     }
     if (shape->hidden) {
         graph->hidden = x;
@@ -293,7 +318,7 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
         ggml_build_forward_expand(graph->cgraph, x);
         return IFLOW_OK;
     }
-    graph->logits = linear(&b, model->output, model->output_b, norm(&b, x, model->output_norm));
+    graph->logits = cap(&b, linear(&b, model->output, model->output_b, norm(&b, x, model->output_norm)), model->h.logit_cap);
     ggml_set_output(graph->logits);
     ggml_build_forward_expand(graph->cgraph, graph->logits);
     return IFLOW_OK;

@@ -72,7 +72,12 @@ iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_befor
  * were trained with YaRN name the extended length, and the one before as rope.scaling.original_context_length. Where YaRN was put on a
  * model without training, context_length can be the one before, and the scaling reaches further than it. */
 static size_t trained_for(const iflow_hparams *h) {
-    const double scaled = h->rope.ext_factor > 0 ? (double)h->rope.n_ctx_orig / (double)h->rope.freq_scale : 0;
+    double scaled = 0;
+    for (int il = 0; il < h->n_layer; il++) {
+        const iflow_rope *rope = &h->spec[il].rope;
+        const double here = rope->ext_factor > 0 ? (double)rope->n_ctx_orig / (double)rope->freq_scale : 0;
+        scaled = here > scaled ? here : scaled;
+    }
     return scaled <= h->n_ctx_train ? (size_t)h->n_ctx_train : scaled < IFLOW_MAX_CTX ? (size_t)(scaled + 0.5) : IFLOW_MAX_CTX;
 }
 

@@ -72,7 +72,7 @@ static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = check_choices(p);
     if (status || (status = check_given(p)) ||
-        (status = iflow_score_layers(p->score_layers, p->n_score_layers, ctx->model->h.n_layer, layer, &n_layers))) {
+        (status = iflow_score_layers(p->score_layers, p->n_score_layers, &ctx->model->h, layer, &n_layers))) {
         return status;
     }
     const struct {

@@ -6,8 +6,9 @@
 
 enum { IFLOW_MAX_SCORE_LAYERS = IFLOW_MAX_OBSERVED };
 
-/* Resolves the caller's layers (negative: from the end; n_wanted 0: the layers at 0.55, 0.575, 0.6 and 0.625 of the depth) to ascending
- * layers without duplicates. E_ARG naming a layer that is not there. */
-iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, int n_layer, int layer[IFLOW_MAX_SCORE_LAYERS], int *n);
+/* Resolves the caller's layers (negative: from the end; n_wanted 0: the layers at 0.55, 0.575, 0.6 and 0.625 of the depth, or the
+ * nearest to each that sees the whole context) to ascending layers without duplicates. E_ARG naming a layer that is not there or sees a
+ * window alone. */
+iflow_status iflow_score_layers(const int *wanted, size_t n_wanted, const iflow_hparams *h, int layer[IFLOW_MAX_SCORE_LAYERS], int *n);
 
 #endif

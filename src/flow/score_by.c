@@ -23,8 +23,7 @@ iflow_status iflow_score_by_nothing(iflow_run *run) {
 static iflow_status look(iflow_run *run) {
     iflow_context *ctx = run->ctx;
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
-    iflow_status status =
-        iflow_score_layers(run->params->score_layers, run->params->n_score_layers, ctx->model->h.n_layer, layer, &n_layers);
+    iflow_status status = iflow_score_layers(run->params->score_layers, run->params->n_score_layers, &ctx->model->h, layer, &n_layers);
     if (status || (status = iflow_run_make_scores(run))) {
         return status;
     }

@@ -15,7 +15,7 @@ enum {
 };
 
 bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv) {
-    const bool size = n_embd_head == 32 || n_embd_head == 64 || n_embd_head == 96 || n_embd_head == 128;
+    const bool size = n_embd_head == 32 || n_embd_head == 64 || n_embd_head == 96 || n_embd_head == 128 || n_embd_head == 256;
     return iflow_attention_kernels_get(0) && size && n_head / n_head_kv <= MIN_PANELS * IFLOW_QUERY_PANEL;
 }
 
@@ -32,11 +32,16 @@ typedef struct tile {
     float nowhere[IFLOW_MAX_EMBD_HEAD + 2]; /* the output of what fills the last panel */
 } tile;
 
+/* The first position that a query at pos sees. */
+static int32_t first_seen(const iflow_attention *attention, int32_t pos) {
+    return attention->window ? pos - attention->window + 1 : INT32_MIN;
+}
+
 static int64_t n_parts(int64_t n, int64_t n_kv) {
     return n < FEW_QUERIES ? (n_kv + PART_KEYS - 1) / PART_KEYS : 1;
 }
 
-static void tile_start(tile *t, struct ggml_tensor *dst, const item *work) {
+static void tile_start(tile *t, const iflow_attention *attention, struct ggml_tensor *dst, const item *work) {
     const struct ggml_tensor *q = dst->src[0];
     const int32_t *pos = dst->src[3]->data;
     const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], group = n_head * d / dst->src[1]->ne[0], a_head = dst->ne[0] / n_head;
@@ -54,6 +59,7 @@ static void tile_start(tile *t, struct ggml_tensor *dst, const item *work) {
             panel->q[i] = (const float *)q->data + (query * n_head + head) * d;
             panel->out[i] = row < n_rows ? (float *)dst->data + ((work->part * n + query) * n_head + head) * a_head : t->nowhere;
             panel->pos[i] = pos[query];
+            panel->first[i] = first_seen(attention, pos[query]);
             panel->max[i] = -1e30f; /* below any exponent, and no infinity: their difference would be NaN */
             memset(panel->out[i], 0, (size_t)d * sizeof(float));
             t->least[p] = pos[query] < t->least[p] ? pos[query] : t->least[p];
@@ -110,20 +116,22 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
     const ggml_fp16_t *keys = (const ggml_fp16_t *)k->data + work->head_kv * d, *values = (const ggml_fp16_t *)v->data + work->head_kv * d;
     const float log2_scale = attention->scale * 1.44269504f;
     tile t;
-    tile_start(&t, dst, work);
-    int32_t most_of_all = INT32_MIN;
+    tile_start(&t, attention, dst, work);
+    int32_t most_of_all = INT32_MIN, first_of_all = INT32_MAX; /* the positions that any query sees */
     for (int p = 0; p < t.n_panels; p++) {
         most_of_all = t.most[p] > most_of_all ? t.most[p] : most_of_all;
+        first_of_all = first_seen(attention, t.least[p]) < first_of_all ? first_seen(attention, t.least[p]) : first_of_all;
     }
     iflow_key_block block;
     for (int64_t row = first_key; row < end_key; row += IFLOW_KEY_BLOCK) {
         const int n = (int)at_most(end_key - row, IFLOW_KEY_BLOCK);
-        int32_t least = INT32_MAX, most = n < IFLOW_KEY_BLOCK ? INT32_MAX : INT32_MIN;
+        int32_t least = INT32_MAX, most = n < IFLOW_KEY_BLOCK ? INT32_MAX : INT32_MIN, last = INT32_MIN;
         for (int i = 0; i < n; i++) {
             least = pos[row + i] < least ? pos[row + i] : least;
             most = pos[row + i] > most ? pos[row + i] : most;
+            last = pos[row + i] != IFLOW_ROW_EMPTY && pos[row + i] > last ? pos[row + i] : last;
         }
-        if (least > most_of_all) {
+        if (least > most_of_all || last < first_of_all) {
             continue; /* no query sees it, and what none sees changes nothing */
         }
         for (int i = 0; i < IFLOW_KEY_BLOCK; i++) {
@@ -136,8 +144,9 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
             const int64_t end = at_most(next + (int64_t)IFLOW_KEY_BLOCK * (p + 1) / t.n_panels, end_key);
             prefetch(keys, stride, d, first, end);
             prefetch(values, stride, d, first, end);
-            if (least <= t.most[p]) {
-                kernels->attend(&block, d, log2_scale, most > t.least[p], &t.panel[p]);
+            if (least <= t.most[p] && last >= first_seen(attention, t.least[p])) {
+                const bool masked = most > t.least[p] || least < first_seen(attention, t.most[p]);
+                kernels->attend(&block, d, log2_scale, masked, &t.panel[p]);
             }
         }
     }

@@ -25,14 +25,15 @@ bool iflow_attention_can(int n_embd_head, int n_head, int n_head_kv);
 /* One attention of a graph, which it must outlive. Zero it first. */
 typedef struct iflow_attention {
     float scale;                                   /* of q times k */
+    int window;                                    /* rows that far before a query and farther are not visible to it; 0: no such limit */
     const struct iflow_attention_kernels *kernels; /* NULL: the processor's best */
     atomic_int next;                               /* the item of work to take; 0 between computations */
 } iflow_attention;
 
 /* f32 [n_embd_head * n_head, n]: what q f32 [n_embd_head, n_head, n] at pos i32 [n] makes of the first n_kv rows of k and v, f16
  * [n_embd_head * n_head_kv, n_rows], whose positions are pos_kv i32 [n_kv, n_seq], in any order, to the queries of each sequence: seq i32
- * [n], ascending; NULL: all are of sequence 0. A row is visible to a query if its position is not greater; IFLOW_ROW_EMPTY is never
- * visible. A query that sees nothing gets 0. */
+ * [n], ascending; NULL: all are of sequence 0. A row is visible to a query if its position is not greater and within the
+ * window; IFLOW_ROW_EMPTY is never visible. A query that sees nothing gets 0. */
 struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention *attention, struct ggml_tensor *q, struct ggml_tensor *k,
                                        struct ggml_tensor *v, struct ggml_tensor *pos, struct ggml_tensor *pos_kv, struct ggml_tensor *seq);
 

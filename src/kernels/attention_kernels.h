@@ -9,7 +9,7 @@
 enum {
     IFLOW_QUERY_PANEL = 6, /* queries, each of one head, that go together: with 64 keys they fill the registers of AVX-512 */
     IFLOW_KEY_BLOCK = IFLOW_ATTENTION_BLOCK, /* keys that go together: a query's sums are cut at the same keys always */
-    IFLOW_MAX_EMBD_HEAD = 128,
+    IFLOW_MAX_EMBD_HEAD = 256,
 };
 
 /* Keys and values of one KV head. Keys that are missing have IFLOW_ROW_EMPTY's position, and those that have it are zeros. */
@@ -25,7 +25,8 @@ typedef struct iflow_query_panel {
     const float *q[IFLOW_QUERY_PANEL];             /* [n_embd_head] */
     float *out[IFLOW_QUERY_PANEL];                 /* [n_embd_head]: the weighted sum so far */
     int32_t pos[IFLOW_QUERY_PANEL];
-    float max[IFLOW_QUERY_PANEL]; /* the largest exponent so far */
+    int32_t first[IFLOW_QUERY_PANEL]; /* keys at positions from this one to pos are seen; INT32_MIN without a window */
+    float max[IFLOW_QUERY_PANEL];     /* the largest exponent so far */
 } iflow_query_panel;
 
 typedef struct iflow_attention_kernels {

@@ -162,8 +162,9 @@ AVX512 INLINE void attend_512_for(int d, const iflow_key_block *block, float log
         for (int i = 0; i < 4; i++) {
             if (masked) { /* to far below where max starts, and still finite as an exponent */
                 const __m512i pos = _mm512_load_si512(block->pos + 16 * i);
-                const __mmask16 hidden = _mm512_cmpgt_epi32_mask(pos, _mm512_set1_epi32(panel->pos[r]));
-                sum[r][i] = _mm512_mask_mov_ps(sum[r][i], hidden, _mm512_set1_ps(-1e35f));
+                const __mmask16 later = _mm512_cmpgt_epi32_mask(pos, _mm512_set1_epi32(panel->pos[r]));
+                const __mmask16 earlier = _mm512_cmplt_epi32_mask(pos, _mm512_set1_epi32(panel->first[r]));
+                sum[r][i] = _mm512_mask_mov_ps(sum[r][i], later | earlier, _mm512_set1_ps(-1e35f));
             }
             _mm512_store_ps(weight[r] + 16 * i, sum[r][i]);
         }
@@ -208,8 +209,10 @@ AVX512 static void attend_512(const iflow_key_block *block, int n_embd_head, flo
         attend_512_for(64, block, log2_scale, masked, panel);
     } else if (n_embd_head == 96) {
         attend_512_for(96, block, log2_scale, masked, panel);
-    } else {
+    } else if (n_embd_head == 128) {
         attend_512_for(128, block, log2_scale, masked, panel);
+    } else {
+        attend_512_for(256, block, log2_scale, masked, panel);
     }
 }
 
@@ -262,7 +265,9 @@ AVX2 INLINE float weigh_256(const iflow_key_block *block, float log2_scale, bool
         x[i] = _mm256_load_ps(row + 8 * i);
         if (masked) {
             const __m256i pos = _mm256_load_si256((const __m256i *)(const void *)(block->pos + 8 * i));
-            const __m256 hidden = _mm256_castsi256_ps(_mm256_cmpgt_epi32(pos, _mm256_set1_epi32(panel->pos[r])));
+            const __m256i later = _mm256_cmpgt_epi32(pos, _mm256_set1_epi32(panel->pos[r]));
+            const __m256i earlier = _mm256_cmpgt_epi32(_mm256_set1_epi32(panel->first[r]), pos);
+            const __m256 hidden = _mm256_castsi256_ps(_mm256_or_si256(later, earlier));
             x[i] = _mm256_blendv_ps(x[i], _mm256_set1_ps(-INFINITY), hidden);
         }
         most = _mm256_max_ps(most, x[i]);

@@ -131,6 +131,7 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
     c->found.n_behind = behind.behind;
     c->found.corrects = c->s.correction ? c->s.corrected.behind : -1;
     c->found.n_layer = c->s.info.n_layer;
+    c->found.score_layer = c->s.info.score_layer;
     c->found.n_vocab = (size_t)c->s.info.n_vocab;
     c->found.progress = show_progress;
     c->found.user = c;

@@ -116,10 +116,18 @@ iflow_status iflow_model_load(const char *path, const iflow_model_params *params
         goto cleanup;
     }
     const struct gguf_context *gguf = parts.part[0].gguf; /* the metadata of all parts */
-    if ((status = iflow_hparams_read(gguf, path, &model->arch, &model->h))) {
+    if ((status = iflow_plan_read(gguf, path, &model->arch, &model->h))) {
         goto cleanup;
     }
-    model->n_embd_kv = model->h.n_head_kv * model->h.n_embd_head;
+    model->n_embd_kv = model->h.spec[0].n_embd_k;
+    model->score_layer = iflow_calloc((size_t)model->h.n_layer, sizeof *model->score_layer);
+    if (!model->score_layer) {
+        status = iflow_fail_memory((size_t)model->h.n_layer * sizeof *model->score_layer);
+        goto cleanup;
+    }
+    for (int il = 0; il < model->h.n_layer; il++) {
+        model->score_layer[il] = iflow_plan_whole_layer(&model->h, il);
+    }
     model->n_parts = (int)parts.n;
     model->n_bytes = parts.n_tensor_bytes;
     /* The identity last: it can take long, and what is wrong with a file shows sooner otherwise. */
@@ -143,6 +151,8 @@ void iflow_model_free(iflow_model *model) {
     if (model) {
         iflow_vocab_free(model);
         iflow_weights_free(model);
+        iflow_plan_free(&model->h);
+        free(model->score_layer);
         for (int i = 0; model->watch && i < model->n_parts; i++) {
             close(model->watch[i].fd);
         }
@@ -164,11 +174,13 @@ iflow_model_info iflow_model_get_info(const iflow_model *model) {
         .n_layer = model->h.n_layer,
         .n_embd = model->h.n_embd,
         .n_head = model->h.n_head,
-        .n_head_kv = model->h.n_head_kv,
-        .n_embd_head = model->h.n_embd_head,
+        .n_head_kv = model->h.spec[0].n_head_kv,
+        .n_embd_head = model->h.spec[0].n_embd_head,
         .n_ctx_train = model->h.n_ctx_train,
         .n_bytes = model->n_bytes,
         .n_parts = model->n_parts,
+        .window = model->h.window,
+        .score_layer = model->score_layer,
     };
     memcpy(info.fingerprint, model->fingerprint, sizeof info.fingerprint);
     return info;

@@ -3,25 +3,13 @@
 #define IFLOW_MODEL_MODEL_H
 
 #include "kernels/matmul.h"
-#include "model/arch.h"
+#include "model/arch/arch.h"
 #include "model/parts.h"
 
 #include <ggml-backend.h>
 #include <ggml.h>
 
 struct llama_model;
-
-/* Weights of one decoder layer; ggml's axis order, fastest first. NULL where the model has none. */
-typedef struct iflow_layer {
-    struct ggml_tensor *attn_norm;                    /* [n_embd] */
-    struct ggml_tensor *wq, *wk, *wv;                 /* [n_embd, n_head * n_embd_head], [n_embd, n_embd_kv] twice */
-    struct ggml_tensor *bq, *bk, *bv;                 /* biases of the same, or NULL */
-    struct ggml_tensor *q_norm, *k_norm;              /* [n_embd_head], or NULL */
-    struct ggml_tensor *wo, *bo;                      /* [n_head * n_embd_head, n_embd]; bo or NULL */
-    struct ggml_tensor *ffn_norm;                     /* [n_embd] */
-    struct ggml_tensor *ffn_gate, *ffn_up, *ffn_down; /* [n_embd, n_ff] twice, [n_ff, n_embd] */
-    struct ggml_tensor *ffn_gate_b, *ffn_up_b, *ffn_down_b;
-} iflow_layer;
 
 enum { IFLOW_MAX_BUFTS = 8 };
 
@@ -37,7 +25,8 @@ struct iflow_model {
     const iflow_arch *arch;
     iflow_hparams h;
     int n_vocab;
-    int n_embd_kv; /* n_head_kv * n_embd_head: elements of one row of K or V */
+    int *score_layer; /* [n_layer]: iflow_plan_whole_layer() */
+    int n_embd_kv;    /* elements of one row of K or V, in every layer */
     char fingerprint[IFLOW_ID_SIZE];
     uint64_t n_bytes;
     int n_parts; /* files */
@@ -48,7 +37,7 @@ struct iflow_model {
     struct ggml_tensor *output;      /* [n_embd, n_vocab]; the token embeddings where tied, in the layout that multiplies best */
     struct ggml_tensor *output_b;    /* [n_vocab], or NULL */
     struct ggml_tensor *rope_freqs;  /* [n_embd_head / 2] Llama-3 factors, or NULL */
-    iflow_layer *layer;              /* [n_layer] */
+    iflow_layer *layer;              /* [n_layer]: weights; what is done with them is h.spec[] */
 
     struct ggml_context *ctx[IFLOW_MAX_BUFTS]; /* tensors by buffer type */
     ggml_backend_buffer_t buffer[IFLOW_MAX_BUFTS];
@@ -83,9 +72,9 @@ iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_ten
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);
 void iflow_vocab_free(iflow_model *model);
 
-/* A conversation as the model's chat template lays it out, around the messages: open, the caller's system message, header, the user's
- * message, footer (which opens the assistant's turn); between: from the end of an answer to the next user message. What the template wrote
- * is trusted, so that its control tokens are parsed; messages are the caller's, and never are. */
+/* chat.c. A conversation as the model's chat template lays it out, around the messages: open, the caller's system message, header, the
+ * user's message, footer (which opens the assistant's turn); between: from the end of an answer to the next user message. What the template
+ * wrote is trusted, so that its control tokens are parsed; messages are the caller's, and never are. */
 typedef struct iflow_chat {
     char *open, *system, *header, *footer, *between;
     bool plain;    /* there is no template that libllama knows: plain text */

@@ -1,4 +1,4 @@
-/* weights.c - the list of a model's tensors; checks shape and type, chooses each tensor's buffer type, loads. */
+/* weights.c - a model's tensors: checks shape and type, chooses each tensor's buffer type, loads. */
 #include "model/guard.h"
 #include "model/model.h"
 
@@ -9,79 +9,36 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* What a weight is used for decides which layouts can hold it. */
-typedef enum use { USE_ROWS, USE_MUL_MAT, USE_ELEMENTWISE, USE_ROPE } use;
-
-typedef struct slot {
-    char name[64];
-    struct ggml_tensor **where;
-    int64_t ne[2];
-    use use;
-    bool required;
-    bool output; /* may be missing: then the token embeddings serve */
-} slot;
-
 typedef struct loader {
     iflow_model *model;
     iflow_parts *parts;
-    slot *slot;
-    size_t n_slots, capacity;
+    iflow_tensors list;
     ggml_backend_buffer_type_t buft[IFLOW_MAX_BUFTS]; /* candidates, best first: the device's own, repacked layouts, plain CPU */
     ggml_backend_dev_t buft_dev[IFLOW_MAX_BUFTS];
     int n_bufts, first_cpu;
     iflow_status status;
 } loader;
 
-static void add_slot(loader *l, struct ggml_tensor **where, const char *name, int64_t ne0, int64_t ne1, use u, bool required) {
-    if (l->status || (l->status = iflow_reserve((void **)&l->slot, &l->capacity, l->n_slots + 1, sizeof *l->slot))) {
-        return;
-    }
-    slot *s = &l->slot[l->n_slots++];
-    *s = (slot){.where = where, .ne = {ne0, ne1}, .use = u, .required = required};
-    snprintf(s->name, sizeof s->name, "%s", name);
-}
-
-static void add_layer_slot(loader *l, int il, struct ggml_tensor **where, const char *name, int64_t ne0, int64_t ne1, use u,
-                           bool required) {
-    char full[64];
-    snprintf(full, sizeof full, "blk.%d.%s", il, name);
-    add_slot(l, where, full, ne0, ne1, u, required);
-}
-
-static void list_slots(loader *l) {
+/* The tensors outside the layers are the same in all families. */
+static void list_tensors(loader *l) {
     iflow_model *m = l->model;
-    const iflow_hparams *h = &m->h;
-    const int64_t n_embd = h->n_embd, n_q = (int64_t)h->n_head * h->n_embd_head, n_kv = m->n_embd_kv, n_ff = h->n_ff;
-    add_slot(l, &m->tok_embd, "token_embd.weight", n_embd, m->n_vocab, USE_ROWS, true);
-    add_slot(l, &m->output_norm, "output_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
+    iflow_tensors *list = &l->list;
+    const int64_t n_embd = m->h.n_embd;
     const iflow_part *part;
-    add_slot(l, &m->output, iflow_parts_find(l->parts, "output.weight", &part) ? "output.weight" : "token_embd.weight", n_embd, m->n_vocab,
-             USE_MUL_MAT, true);
-    add_slot(l, &m->output_b, "output.bias", m->n_vocab, 1, USE_ELEMENTWISE, false);
-    add_slot(l, &m->rope_freqs, "rope_freqs.weight", h->n_embd_head / 2, 1, USE_ROPE, false);
-    for (int i = 0; i < h->n_layer; i++) {
-        iflow_layer *w = &m->layer[i];
-        add_layer_slot(l, i, &w->attn_norm, "attn_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
-        add_layer_slot(l, i, &w->wq, "attn_q.weight", n_embd, n_q, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->wk, "attn_k.weight", n_embd, n_kv, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->wv, "attn_v.weight", n_embd, n_kv, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->bq, "attn_q.bias", n_q, 1, USE_ELEMENTWISE, false);
-        add_layer_slot(l, i, &w->bk, "attn_k.bias", n_kv, 1, USE_ELEMENTWISE, false);
-        add_layer_slot(l, i, &w->bv, "attn_v.bias", n_kv, 1, USE_ELEMENTWISE, false);
-        if (m->arch->qk_norm) {
-            add_layer_slot(l, i, &w->q_norm, "attn_q_norm.weight", h->n_embd_head, 1, USE_ELEMENTWISE, true);
-            add_layer_slot(l, i, &w->k_norm, "attn_k_norm.weight", h->n_embd_head, 1, USE_ELEMENTWISE, true);
-        }
-        add_layer_slot(l, i, &w->wo, "attn_output.weight", n_q, n_embd, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->bo, "attn_output.bias", n_embd, 1, USE_ELEMENTWISE, false);
-        add_layer_slot(l, i, &w->ffn_norm, "ffn_norm.weight", n_embd, 1, USE_ELEMENTWISE, true);
-        add_layer_slot(l, i, &w->ffn_gate, "ffn_gate.weight", n_embd, n_ff, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->ffn_up, "ffn_up.weight", n_embd, n_ff, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->ffn_down, "ffn_down.weight", n_ff, n_embd, USE_MUL_MAT, true);
-        add_layer_slot(l, i, &w->ffn_gate_b, "ffn_gate.bias", n_ff, 1, USE_ELEMENTWISE, false);
-        add_layer_slot(l, i, &w->ffn_up_b, "ffn_up.bias", n_ff, 1, USE_ELEMENTWISE, false);
-        add_layer_slot(l, i, &w->ffn_down_b, "ffn_down.bias", n_embd, 1, USE_ELEMENTWISE, false);
+    const char *output = iflow_parts_find(l->parts, "output.weight", &part) ? "output.weight" : "token_embd.weight";
+    iflow_tensors_add(list, &m->tok_embd, "token_embd.weight", n_embd, m->n_vocab, IFLOW_USE_ROWS, true);
+    iflow_tensors_add(list, &m->output_norm, "output_norm.weight", n_embd, 1, IFLOW_USE_ELEMENTWISE, true);
+    iflow_tensors_add(list, &m->output, output, n_embd, m->n_vocab, IFLOW_USE_PRODUCT, true);
+    iflow_tensors_add(list, &m->output_b, "output.bias", m->n_vocab, 1, IFLOW_USE_ELEMENTWISE, false);
+    bool factors = false;
+    for (int i = 0; i < m->h.n_layer; i++) {
+        factors = factors || m->h.spec[i].rope.factors;
+        m->arch->tensors(list, &m->h, i, &m->layer[i]);
     }
+    if (factors) {
+        iflow_tensors_add(list, &m->rope_freqs, "rope_freqs.weight", m->h.spec[0].n_embd_head / 2, 1, IFLOW_USE_ROPE, false);
+    }
+    l->status = list->status;
 }
 
 static void add_buft(loader *l, ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft) {
@@ -109,7 +66,7 @@ static void list_bufts(loader *l, bool no_repack) {
 
 /* *can: whether a device can use a weight from a buffer type: asked with the op it will be used in, on an empty buffer of that type.
  * E_MEMORY. */
-static iflow_status buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const slot *s,
+static iflow_status buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t buft, const struct ggml_tensor *weight, const iflow_slot *s,
                              const iflow_model *m, bool *can) {
     struct ggml_context *ctx = NULL;
     const iflow_status status = iflow_guard_context(ggml_tensor_overhead() * 8, &ctx);
@@ -117,20 +74,21 @@ static iflow_status buft_can(ggml_backend_dev_t dev, ggml_backend_buffer_type_t 
         return status;
     }
     enum { N_ROWS = 512 };
+    const iflow_layer_spec *head = &m->h.spec[0];
     struct ggml_tensor *w = ggml_dup_tensor(ctx, weight), *op = NULL;
     switch (s->use) {
-    case USE_ROWS:
+    case IFLOW_USE_ROWS:
         op = ggml_get_rows(ctx, w, ggml_new_tensor_1d(ctx, GGML_TYPE_I32, N_ROWS));
         break;
-    case USE_MUL_MAT:
+    case IFLOW_USE_PRODUCT:
         op = ggml_mul_mat(ctx, w, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, w->ne[0], N_ROWS));
         break;
-    case USE_ELEMENTWISE:
+    case IFLOW_USE_ELEMENTWISE:
         op = ggml_mul(ctx, ggml_new_tensor_2d(ctx, GGML_TYPE_F32, w->ne[0], N_ROWS), w);
         break;
-    case USE_ROPE:
-        op = ggml_rope_ext(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, m->h.n_embd_head, m->h.n_head, N_ROWS),
-                           ggml_new_tensor_1d(ctx, GGML_TYPE_I32, N_ROWS), w, m->h.n_embd_head, m->h.rope.type, 0, 1e4f, 1, 0, 1, 0, 0);
+    case IFLOW_USE_ROPE:
+        op = ggml_rope_ext(ctx, ggml_new_tensor_3d(ctx, GGML_TYPE_F32, head->n_embd_head, head->n_head, N_ROWS),
+                           ggml_new_tensor_1d(ctx, GGML_TYPE_I32, N_ROWS), w, head->n_embd_head, head->rope.type, 0, 1e4f, 1, 0, 1, 0, 0);
         break;
     }
     w->buffer = ggml_backend_buft_alloc_buffer(buft, 0);
@@ -149,7 +107,7 @@ static int ctx_of(loader *l, ggml_backend_buffer_type_t buft, ggml_backend_buffe
         }
     }
     struct ggml_context *ctx = NULL;
-    if (iflow_guard_context(ggml_tensor_overhead() * (l->n_slots + 1), &ctx)) {
+    if (iflow_guard_context(ggml_tensor_overhead() * (l->list.n + 1), &ctx)) {
         return -1;
     }
     of[m->n_bufts] = buft;
@@ -157,7 +115,7 @@ static int ctx_of(loader *l, ggml_backend_buffer_type_t buft, ggml_backend_buffe
     return m->n_bufts++;
 }
 
-static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS]) {
+static iflow_status place(loader *l, iflow_slot *s, ggml_backend_buffer_type_t of[IFLOW_MAX_BUFTS]) {
     const char *path = l->model->path;
     const iflow_part *part;
     const struct ggml_tensor *t = iflow_parts_find(l->parts, s->name, &part);
@@ -168,11 +126,11 @@ static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLO
         return iflow_fail(IFLOW_E_FORMAT, "%s: tensor %s is [%lld, %lld, %lld]; the metadata says [%lld, %lld]", path, s->name,
                           (long long)t->ne[0], (long long)t->ne[1], (long long)t->ne[2], (long long)s->ne[0], (long long)s->ne[1]);
     }
-    if ((s->use == USE_ELEMENTWISE || s->use == USE_ROPE) && t->type != GGML_TYPE_F32) {
+    if ((s->use == IFLOW_USE_ELEMENTWISE || s->use == IFLOW_USE_ROPE) && t->type != GGML_TYPE_F32) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "%s: tensor %s is %s; norms and biases must be f32", path, s->name, ggml_type_name(t->type));
     }
     /* Rows of the embeddings are looked up on the CPU, as libllama does: a GPU would hold them twice where they are tied. */
-    for (int i = s->use == USE_ROWS ? l->first_cpu : 0; i < l->n_bufts; i++) {
+    for (int i = s->use == IFLOW_USE_ROWS ? l->first_cpu : 0; i < l->n_bufts; i++) {
         bool can = false;
         const iflow_status status = buft_can(l->buft_dev[i], l->buft[i], t, s, l->model, &can);
         if (status) {
@@ -181,7 +139,7 @@ static iflow_status place(loader *l, slot *s, ggml_backend_buffer_type_t of[IFLO
         if (can) {
             const int c = ctx_of(l, l->buft[i], of);
             if (c < 0) {
-                return iflow_fail_memory(ggml_tensor_overhead() * l->n_slots);
+                return iflow_fail_memory(ggml_tensor_overhead() * l->list.n);
             }
             *s->where = ggml_dup_tensor(l->model->ctx[c], t);
             ggml_set_name(*s->where, s->name);
@@ -307,6 +265,17 @@ static bool aligned(const iflow_parts *parts) {
     return true;
 }
 
+/* Whether the family says that text is computed without a tensor: its name, or that in a layer. */
+static bool unneeded(const iflow_arch *arch, const char *name) {
+    const char *in_layer = strncmp(name, "blk.", 4) == 0 ? strchr(name + 4, '.') : NULL;
+    for (const char *const *of = arch->unneeded; of && *of; of++) {
+        if (strcmp(*of, name) == 0 || (in_layer && strcmp(*of, in_layer + 1) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* A tensor that nothing here uses is one that the model was made to be computed with. */
 static iflow_status check_all_used(const loader *l) {
     for (size_t p = 0; p < l->parts->n; p++) {
@@ -314,10 +283,10 @@ static iflow_status check_all_used(const loader *l) {
         for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
             const char *name = gguf_get_tensor_name(gguf, i);
             size_t s = 0;
-            while (s < l->n_slots && strcmp(l->slot[s].name, name) != 0) {
+            while (s < l->list.n && strcmp(l->list.slot[s].name, name) != 0) {
                 s++;
             }
-            if (s == l->n_slots) {
+            if (s == l->list.n && !unneeded(l->model->arch, name)) {
                 return iflow_fail(IFLOW_E_UNSUPPORTED,
                                   "%s: tensor %s is none that architecture %s has with these metadata; without it answers would be wrong",
                                   l->parts->part[p].path, name, l->model->arch->name);
@@ -343,9 +312,9 @@ iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const if
         goto cleanup;
     }
     list_bufts(&l, params->no_repack);
-    list_slots(&l);
-    for (size_t i = 0; !l.status && i < l.n_slots; i++) {
-        l.status = place(&l, &l.slot[i], of);
+    list_tensors(&l);
+    for (size_t i = 0; !l.status && i < l.list.n; i++) {
+        l.status = place(&l, &l.list.slot[i], of);
     }
     l.status = l.status ? l.status : check_all_used(&l);
     /* A file whose alignment is below what the CPU's kernels want is copied rather than mapped. */
@@ -366,7 +335,7 @@ iflow_status iflow_weights_load(iflow_model *model, iflow_parts *parts, const if
     }
 
 cleanup:
-    free(l.slot);
+    free(l.list.slot);
     return l.status;
 }
 

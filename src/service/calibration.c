@@ -19,8 +19,11 @@ static void add_set(calibration *c, const char *name, int from, int to) {
     const int step = 1 + (to - from - 1) / CALIBRATION_MAX_LAYERS;
     set->name = name;
     for (int layer = from; layer < to; layer += step) {
-        set->layer[set->n++] = layer;
+        if (c->score_layer[layer] == layer) { /* else it sees a window alone */
+            set->layer[set->n++] = layer;
+        }
     }
+    c->n_sets -= set->n == 0;
 }
 
 void calibration_begin(calibration *c) {

@@ -65,6 +65,7 @@ struct calibration {
     int n_behind;
     int corrects;           /* texts behind which the chunks stand that the contexts' correction is for; negative: there is none */
     int n_layer;            /* of the model */
+    const int *score_layer; /* [n_layer], as in iflow_model_info */
     size_t n_vocab;         /* of the model */
     calibration_item *item; /* [n_items]; owned */
     size_t n_items;

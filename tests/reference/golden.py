@@ -50,6 +50,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+import gguf
 import numpy as np
 
 import reference as ref
@@ -112,7 +113,7 @@ class Result:
 def inputs_of(model: ref.Model, case: Case, seed: int) -> tuple[dict[str, list[int]], list[list[int]]]:
     """Chunks of random ordinary tokens; a question and a prompt in English."""
     state = np.random.RandomState(seed)
-    n_ordinary = 256 + len(model.merges)
+    n_ordinary = model.types.index(gguf.TokenType.CONTROL)
     chunks = [[int(token) for token in state.randint(0, n_ordinary, n)] for n in case.lengths]
     return {
         "sink": tok.sink_of(model),
@@ -159,7 +160,7 @@ def least_score_difference(result: Result) -> float:
 def results(model: ref.Model, case: Case, seed: int, rounding: ref.Rounding = ref.F16) -> Iterator[Result]:
     """The same result again and again, with the geometries at first and one more answer each time."""
     inputs, chunks = inputs_of(model, case, seed)
-    layers = list(case.layers) or ref.default_score_layers(model.n_layer)
+    layers = list(case.layers) or ref.score_layers_of(model)
     kv = [ref.prefill_chunk(model, [], inputs["head"], rounding)]
     kv += [ref.prefill_chunk(model, inputs["sink"], chunk, rounding) for chunk in chunks]
     scores = {kind: ref.score_at(model, kv, kind, len(inputs["sink"]), inputs["question"], layers, ("norm",), rounding)["norm"]
@@ -175,7 +176,7 @@ def results(model: ref.Model, case: Case, seed: int, rounding: ref.Rounding = re
 
 def weakness(model: ref.Model, result: Result) -> str:
     """Why these results, as far as they are there, would be no good as golden vectors; empty if they are."""
-    control = {i for i, text in enumerate(model.texts) if text.startswith("<|")}
+    control = {i for i, kind in enumerate(model.types) if kind not in (gguf.TokenType.NORMAL, gguf.TokenType.BYTE)}
     if score_margin(result) <= MIN_SCORE_MARGIN:
         return f"score margin {score_margin(result):.2g}"
     if least_score_difference(result) <= MIN_SCORE_DIFFERENCE:

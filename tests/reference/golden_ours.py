@@ -177,7 +177,7 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
     time."""
     inputs, chunks = golden.inputs_of(model, case, seed)
     inputs["texts"] = [token for text in range(1, case.n_texts + 1) for token in tok.generic_of(model, text)]
-    layers, n_sink = list(case.layers) or ref.default_score_layers(model.n_layer), len(inputs["sink"])
+    layers, n_sink = list(case.layers) or ref.score_layers_of(model), len(inputs["sink"])
     head, kv, result = ref.prefill_chunk(model, [], inputs["head"], rounding), {}, Result(inputs, layers, {}, {}, {}, {}, {})
     samples: list[list[ref.Chunk]] = [[] for _ in chunks]  # behind every lead so far
     for behind in sorted({0, *(ASKS[name].behind for name in case.asks)}):

@@ -4,7 +4,7 @@
 
 Models whose name begins with "refuse-" must be refused by the product; all others load and decode in libllama. The weights are
 random, scaled so that attention is peaked (logits with a standard deviation of about 2) and next-token logits are far apart. The
-tokenizer is a real one: byte-level BPE with all 256 bytes, a few merges and control tokens.
+tokenizer is a real one: byte-level BPE with all 256 bytes, a few merges and control tokens; or SentencePiece's kind, with the same words.
 """
 
 import sys
@@ -27,8 +27,16 @@ LLAMA3 = (
     "+ message['content'] | trim + '<|eot_id|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 )
+GEMMA = (
+    "{{ bos_token }}{% for message in messages %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) "
+    "+ '\\n' + message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+)
 CHATML_CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 LLAMA3_CONTROL = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+GEMMA_CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+GEMMA_OWN = ("<start_of_image>", "\n", "\n\n")  # of the type that libllama finds in any text
+CHATS = {"chatml": (CHATML, CHATML_CONTROL), "llama3": (LLAMA3, LLAMA3_CONTROL), "gemma": (GEMMA, GEMMA_CONTROL)}
 
 
 @dataclass(frozen=True)
@@ -56,9 +64,12 @@ class Spec:
     scaling_attn_factor: float = 0.0
     n_ctx: int = 1024
     n_expert: int = 0
+    window: int = 0
+    window_pattern: int | tuple[bool, ...] = 0  # 0: none in the file
+    logit_cap: float = 0.0
     n_unused: int = 0  # tokens past the control tokens, for a vocabulary that no block size divides
     chat: str = "chatml"
-    pre: str = "qwen2"
+    pre: str = "qwen2"  # "": SentencePiece's kind
     bos: str = "<|endoftext|>"  # "": none in the file
     eos: str = "<|im_end|>"
     types: dict[str, str] = field(default_factory=dict)  # tensor name part -> type; "": every other matrix
@@ -93,6 +104,12 @@ SPECS = [
                 "token_embd": "f32"}),
     Spec("llama-f16", 17, n_head_kv=2, types={"": "f16"}),
     Spec("qwen3-bf16", 18, arch="qwen3", n_head_kv=2, head_dim=32, qk_norm=True, types={"": "bf16"}),
+    Spec("gemma3", 21, arch="gemma3", n_layer=6, n_embd=96, n_head_kv=2, head_dim=32, qk_norm=True, rope_base=1000000.0,
+         scaling="linear", scaling_factor=8.0, window=24, window_pattern=3, chat="gemma", bos="<bos>", eos="<eos>"),
+    Spec("gemma3-256", 22, arch="gemma3", n_layer=7, n_head=3, n_head_kv=1, head_dim=256, qk_norm=True, rope_base=1000000.0, window=32,
+         chat="gemma", pre="", bos="<bos>", eos="<eos>"),
+    Spec("gemma3-untied", 23, arch="gemma3", n_head_kv=1, head_dim=32, qk_norm=True, tied=False, window=40, logit_cap=7.0,
+         window_pattern=(True, False, False, True), chat="gemma", bos="<bos>", eos="<eos>"),
     Spec("refuse-arch", 19, arch="bloomish", n_layer=2),
     Spec("refuse-moe", 20, n_expert=4, n_layer=2),
 ]
@@ -106,15 +123,20 @@ def byte_characters() -> list[str]:
 
 
 def vocabulary(spec: Spec) -> tuple[list[str], list[int]]:
-    """Token texts and types. Ids: the 256 bytes in order, one a merge, the control tokens, unused ones."""
-    control = LLAMA3_CONTROL if spec.chat == "llama3" else CHATML_CONTROL
+    """Token texts and types. Ids: the 256 bytes in order, one a merge, the control tokens, a user's own, unused ones. SentencePiece's kind
+    has the printable characters between bytes and merges."""
+    control, own = CHATS[spec.chat][1], () if spec.pre else GEMMA_OWN
     unused = [f"<|unused_{i}|>" for i in range(spec.n_unused)]
-    normal = byte_characters() + [merge.replace(" ", "") for merge in MERGES]
-    texts = normal + list(control) + unused
+    if spec.pre:
+        parts = [(byte_characters() + [merge.replace(" ", "") for merge in MERGES], gguf.TokenType.NORMAL)]
+    else:
+        words = ["\u2581"] + [chr(i) for i in range(0x21, 0x7F)] + [merge.replace(" ", "").replace("\u0120", "\u2581") for merge in MERGES]
+        parts = [([f"<0x{byte:02X}>" for byte in range(256)], gguf.TokenType.BYTE), (words, gguf.TokenType.NORMAL)]
+    parts += [(list(control), gguf.TokenType.CONTROL), (list(own), gguf.TokenType.USER_DEFINED), (unused, gguf.TokenType.UNUSED)]
+    texts = [text for of, _ in parts for text in of]
     if len(set(texts)) != len(texts):
         raise ValueError("a token occurs twice in the vocabulary")
-    types = [gguf.TokenType.NORMAL] * len(normal) + [gguf.TokenType.CONTROL] * len(control) + [gguf.TokenType.UNUSED] * len(unused)
-    return texts, [int(t) for t in types]
+    return texts, [int(kind) for of, kind in parts for _ in of]
 
 
 class Weights:
@@ -159,6 +181,9 @@ def layer_tensors(spec: Spec, layer: int, weights: Weights) -> dict[str, np.ndar
         tensors["ffn_gate.weight"] = weights.matrix(spec.n_ff, spec.n_embd, 1.0)
         tensors["ffn_up.weight"] = weights.matrix(spec.n_ff, spec.n_embd, 1.0)
         tensors["ffn_down.weight"] = weights.matrix(spec.n_embd, spec.n_ff, 1.2)
+    if spec.arch == "gemma3":
+        tensors["post_attention_norm.weight"] = weights.norm(spec.n_embd)
+        tensors["post_ffw_norm.weight"] = weights.norm(spec.n_embd)
     if spec.out_bias:
         tensors["attn_output.bias"] = weights.uniform((spec.n_embd,), 0.3)
         tensors["ffn_gate.bias"] = weights.uniform((spec.n_ff,), 0.3)
@@ -215,6 +240,12 @@ def add_metadata(writer: gguf.GGUFWriter, spec: Spec) -> None:
         writer.add_rope_scaling_factor(spec.scaling_factor)
     if spec.scaling_orig_ctx:
         writer.add_rope_scaling_orig_ctx_len(spec.scaling_orig_ctx)
+    if spec.window:
+        writer.add_sliding_window(spec.window)
+    if spec.window_pattern:
+        writer.add_sliding_window_pattern(spec.window_pattern)
+    if spec.logit_cap:
+        writer.add_final_logit_softcapping(spec.logit_cap)
     if spec.scaling_attn_factor:
         writer.add_rope_scaling_attn_factors(spec.scaling_attn_factor)
     if spec.n_expert:
@@ -225,16 +256,21 @@ def add_metadata(writer: gguf.GGUFWriter, spec: Spec) -> None:
 def add_tokenizer(writer: gguf.GGUFWriter, spec: Spec) -> None:
     texts, types = vocabulary(spec)
     writer.add_vocab_size(len(texts))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(spec.pre)
+    writer.add_tokenizer_model("gpt2" if spec.pre else "llama")
+    writer.add_tokenizer_pre(spec.pre or "default")
     writer.add_token_list(texts)
     writer.add_token_types(types)
-    writer.add_token_merges(MERGES)
+    if spec.pre:
+        writer.add_token_merges(MERGES)
+    else:
+        writer.add_token_scores([-float(i) for i in range(len(texts))])  # the sooner a merge, the better
+        writer.add_unk_token_id(texts.index("<unk>"))
+        writer.add_add_space_prefix(False)
     if spec.bos:
         writer.add_bos_token_id(texts.index(spec.bos))
     writer.add_eos_token_id(texts.index(spec.eos))
     writer.add_add_bos_token(False)
-    writer.add_chat_template(LLAMA3 if spec.chat == "llama3" else CHATML)
+    writer.add_chat_template(CHATS[spec.chat][0])
 
 
 def write_model(spec: Spec, path: Path) -> None:

@@ -51,10 +51,17 @@ class Model:
     n_head_kv: int
     n_embd_head: int
     eps: float
-    rope: Rope
+    windows: list[int]  # by layer; 0: none
+    ropes: list[Rope]  # by layer
+    geglu: bool  # else SwiGLU
+    embd_scale: float
+    attention_scale: float
+    logit_cap: float  # 0: none
     neox: bool  # pairs (i, i + d/2); else (2i, 2i + 1)
     tensors: dict[str, Array]
     texts: list[str]
+    types: list[int]
+    scores: list[float]  # of SentencePiece's kind; else empty
     merges: list[str]
     whole_words: bool  # a word that is in the vocabulary is taken whole, before any merge
     bos: int | None
@@ -86,29 +93,49 @@ def read_rope(meta: dict[str, Any], arch: str, factors: Array | None) -> Rope:
     return Rope(float(meta.get(f"{arch}.rope.freq_base", 10000.0)), 1.0 / factor, kind == "yarn", n_ctx_orig, magnitude, factors)
 
 
+def read_windows(meta: dict[str, Any], arch: str, n_layer: int) -> list[int]:
+    """Gemma 3: the pattern is a list, or one layer in so many, the last of them, sees everything."""
+    window = int(meta.get(f"{arch}.attention.sliding_window", 0)) if arch == "gemma3" else 0
+    pattern = meta.get(f"{arch}.attention.sliding_window_pattern", 6)
+    has = pattern if isinstance(pattern, list) else [(layer + 1) % pattern != 0 for layer in range(n_layer)]
+    return [window if windowed else 0 for windowed in has]
+
+
 def load_model(path: Path) -> Model:
     reader = gguf.GGUFReader(path)
     meta = read_metadata(reader)
     arch = meta["general.architecture"]
-    if arch not in ("llama", "qwen2", "qwen3"):
-        raise ValueError(f"architecture {arch!r} is not one of llama, qwen2, qwen3")
+    if arch not in ("llama", "qwen2", "qwen3", "gemma3"):
+        raise ValueError(f"architecture {arch!r} is not one of llama, qwen2, qwen3, gemma3")
     if meta.get(f"{arch}.expert_count", 0):
         raise ValueError("a mixture of experts is not supported")
     tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float64) for t in reader.tensors}
     n_embd, n_head = int(meta[f"{arch}.embedding_length"]), int(meta[f"{arch}.attention.head_count"])
+    n_layer, n_embd_head = int(meta[f"{arch}.block_count"]), int(meta.get(f"{arch}.attention.key_length", n_embd // n_head))
+    rope = read_rope(meta, arch, tensors.get("rope_freqs.weight"))
+    local = Rope(float(meta.get(f"{arch}.rope.freq_base_swa", 10000.0)), 1.0, False, rope.n_ctx_orig, 1.0, None)
+    windows = read_windows(meta, arch, n_layer)
+    gemma = arch == "gemma3"
     return Model(
         arch=arch,
-        n_layer=int(meta[f"{arch}.block_count"]),
+        n_layer=n_layer,
         n_embd=n_embd,
         n_head=n_head,
         n_head_kv=int(meta.get(f"{arch}.attention.head_count_kv", n_head)),
-        n_embd_head=int(meta.get(f"{arch}.attention.key_length", n_embd // n_head)),
+        n_embd_head=n_embd_head,
         eps=float(meta[f"{arch}.attention.layer_norm_rms_epsilon"]),
-        rope=read_rope(meta, arch, tensors.get("rope_freqs.weight")),
+        windows=windows,
+        ropes=[local if window else rope for window in windows],
+        geglu=gemma,
+        embd_scale=math.sqrt(n_embd) if gemma else 1.0,
+        attention_scale=1.0 / math.sqrt(n_embd // n_head if gemma and n_layer == 62 else n_embd_head),
+        logit_cap=float(meta.get(f"{arch}.final_logit_softcapping", 0.0)) if gemma else 0.0,
         neox=arch != "llama",
         tensors=tensors,
         texts=meta["tokenizer.ggml.tokens"],
-        merges=meta["tokenizer.ggml.merges"],
+        types=meta["tokenizer.ggml.token_type"],
+        scores=meta.get("tokenizer.ggml.scores", []),
+        merges=meta.get("tokenizer.ggml.merges", []),
         whole_words=meta["tokenizer.ggml.pre"] == "llama-bpe",
         bos=meta.get("tokenizer.ggml.bos_token_id"),
         eos=meta["tokenizer.ggml.eos_token_id"],
@@ -121,10 +148,12 @@ def load_model(path: Path) -> Model:
 @dataclass(frozen=True)
 class Rounding:
     """How the cache rounds: chunk files and cache rows are f16 in the product; exact=True keeps float64, for identities. With
-    flash=True attention rounds queries and every partial sum of values too, as ggml's CPU kernel of flash attention does."""
+    flash=True attention rounds queries and every partial sum of values too, as ggml's CPU kernel of flash attention does. With
+    table=True GELU is of and in f16, as ggml's CPU looks it up."""
 
     exact: bool = False
     flash: bool = False
+    table: bool = False
 
     def __call__(self, x: Array) -> Array:
         return x if self.exact else x.astype(np.float16).astype(np.float64)
@@ -132,7 +161,7 @@ class Rounding:
 
 F16 = Rounding()
 EXACT = Rounding(exact=True)
-FLASH = Rounding(flash=True)
+FLASH = Rounding(flash=True, table=True)
 
 
 def rms_norm(x: Array, weight: Array, eps: float) -> Array:
@@ -146,6 +175,14 @@ def linear(x: Array, weight: Array, bias: Array | None) -> Array:
 
 def silu(x: Array) -> Array:
     return x / (1.0 + np.exp(-x))
+
+
+def gelu(x: Array, rounding: Rounding) -> Array:
+    """By the tanh approximation."""
+    if rounding.table:
+        x = np.where(np.abs(x) < 10.0, F16(x), x)
+    y = 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * x * (1.0 + 0.044715 * x * x)))
+    return np.where(np.abs(x) < 10.0, F16(y), y) if rounding.table else y
 
 
 def softmax(x: Array) -> Array:
@@ -166,9 +203,8 @@ def yarn_extrapolated_share(rope: Rope, n_dims: int) -> Array:
     return 1.0 - np.clip((pair - low) / max(0.001, high - low), 0.0, 1.0)
 
 
-def rope_angles(model: Model, positions: Array) -> Array:
-    """[n, n_embd_head / 2]"""
-    rope, d = model.rope, model.n_embd_head
+def rope_angles(rope: Rope, d: int, positions: Array) -> Array:
+    """[n, d / 2]"""
     frequency = rope.base ** (-2.0 * np.arange(d // 2) / d)
     if rope.factors is not None:
         frequency = frequency / rope.factors
@@ -177,10 +213,11 @@ def rope_angles(model: Model, positions: Array) -> Array:
     return positions[:, None] * frequency[None, :]
 
 
-def rotate(model: Model, x: Array, positions: Array) -> Array:
-    """RoPE of x [n, heads, n_embd_head] to absolute positions [n]."""
-    angle = rope_angles(model, np.asarray(positions, dtype=np.float64))[:, None, :]
-    cos, sin = np.cos(angle) * model.rope.magnitude, np.sin(angle) * model.rope.magnitude
+def rotate(model: Model, layer: int, x: Array, positions: Array) -> Array:
+    """A layer's RoPE of x [n, heads, n_embd_head] to absolute positions [n]."""
+    rope = model.ropes[layer]
+    angle = rope_angles(rope, model.n_embd_head, np.asarray(positions, dtype=np.float64))[:, None, :]
+    cos, sin = np.cos(angle) * rope.magnitude, np.sin(angle) * rope.magnitude
     half = model.n_embd_head // 2
     first, second = (np.s_[..., :half], np.s_[..., half:]) if model.neox else (np.s_[..., 0::2], np.s_[..., 1::2])
     out = np.empty_like(x)
@@ -194,7 +231,7 @@ def rotate(model: Model, x: Array, positions: Array) -> Array:
 
 @dataclass
 class Cache:
-    """Rows in any order; a row is seen by queries at its own or a later position."""
+    """Rows in any order; a row is seen by queries at its own or a later position, in a layer with a window at less than so many later."""
 
     k: list[Array]  # [layer][n_rows, n_head_kv, n_embd_head], after RoPE
     v: list[Array]
@@ -259,39 +296,49 @@ def attend(model: Model, q: Array, k: Array, v: Array, visible: Array, rounding:
     q = F16(q) if rounding.flash else q
     weights, out = [], []
     for head in range(model.n_head):
-        logits = q[:, head] @ k[:, head // group].T / math.sqrt(model.n_embd_head)
+        logits = q[:, head] @ k[:, head // group].T * model.attention_scale
         weights.append(softmax(np.where(visible, logits, -np.inf)))
         out.append(sum_in_f16(weights[-1], v[:, head // group]) if rounding.flash else weights[-1] @ v[:, head // group])
     return np.concatenate(out, axis=1), np.stack(weights)
 
 
-def feed_forward(model: Model, layer: int, x: Array) -> Array:
+def feed_forward(model: Model, layer: int, x: Array, rounding: Rounding) -> Array:
     def dense(name: str, y: Array) -> Array:
         return linear(y, model.layer(layer, f"{name}.weight"), model.optional(layer, f"{name}.bias"))
 
-    return dense("ffn_down", silu(dense("ffn_gate", x)) * dense("ffn_up", x))
+    gate = dense("ffn_gate", x)
+    return dense("ffn_down", (gelu(gate, rounding) if model.geglu else silu(gate)) * dense("ffn_up", x))
+
+
+def norm_after(model: Model, layer: int, name: str, x: Array) -> Array:
+    """Of what attention or the feed-forward gives, where the model has that."""
+    weight = model.optional(layer, name)
+    return x if weight is None else rms_norm(x, weight, model.eps)
 
 
 def embed(model: Model, tokens: list[int]) -> Array:
-    return model.tensors["token_embd.weight"][tokens]
+    return model.tensors["token_embd.weight"][tokens] * model.embd_scale
 
 
 def write_kv(model: Model, cache: Cache, layer: int, hidden: Array, rows: Array, rounding: Rounding) -> tuple[Array, Array, Array]:
     """A layer's first half: K and V of the hidden rows go to the given cache rows. Query after RoPE; K before it and V, both unrounded."""
     positions = cache.position[rows]
     q, k_pre, v = project(model, layer, rms_norm(hidden, model.layer(layer, "attn_norm.weight"), model.eps))
-    cache.k[layer][rows] = rounding(rotate(model, k_pre, positions))
+    cache.k[layer][rows] = rounding(rotate(model, layer, k_pre, positions))
     cache.v[layer][rows] = rounding(v)
-    return rotate(model, q, positions), k_pre, v
+    return rotate(model, layer, q, positions), k_pre, v
 
 
 def attend_and_feed(model: Model, cache: Cache, layer: int, hidden: Array, q: Array, positions: Array,
                     rounding: Rounding) -> tuple[Array, Array]:
     """A layer's second half: the queries, at these positions, over the cache; then the feed-forward. Hidden rows, attention weights."""
-    visible = cache.position[None, :] <= positions[:, None]
+    before = positions[:, None] - cache.position[None, :]
+    visible = (before >= 0) & (before < (model.windows[layer] or np.inf))
     mixed, weights = attend(model, q, cache.k[layer], cache.v[layer], visible, rounding)
-    hidden = hidden + linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
-    return hidden + feed_forward(model, layer, rms_norm(hidden, model.layer(layer, "ffn_norm.weight"), model.eps)), weights
+    out = linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
+    hidden = hidden + norm_after(model, layer, "post_attention_norm.weight", out)
+    out = feed_forward(model, layer, rms_norm(hidden, model.layer(layer, "ffn_norm.weight"), model.eps), rounding)
+    return hidden + norm_after(model, layer, "post_ffw_norm.weight", out), weights
 
 
 def run_layers(model: Model, cache: Cache, layers: range, hidden: Array, rows: Array, rounding: Rounding,
@@ -317,7 +364,8 @@ def forward(model: Model, cache: Cache, tokens: list[int], rows: Array, rounding
 
 def logits_of(model: Model, hidden: Array) -> Array:
     output = model.tensors.get("output.weight", model.tensors["token_embd.weight"])
-    return linear(rms_norm(hidden, model.tensors["output_norm.weight"], model.eps), output, model.tensors.get("output.bias"))
+    logits = linear(rms_norm(hidden, model.tensors["output_norm.weight"], model.eps), output, model.tensors.get("output.bias"))
+    return model.logit_cap * np.tanh(logits / model.logit_cap) if model.logit_cap else logits
 
 
 def append(model: Model, cache: Cache, tokens: list[int], rounding: Rounding) -> Array:
@@ -411,7 +459,7 @@ def assemble(model: Model, chunks: list[Chunk], starts: list[int], rounding: Rou
     position = np.concatenate([start + np.arange(len(chunk.tokens)) for start, chunk in zip(starts, chunks)])
     cache = Cache([], [], position)
     for layer in range(model.n_layer):
-        cache.k.append(rounding(rotate(model, np.concatenate([chunk.k_pre[layer] for chunk in chunks]), position)))
+        cache.k.append(rounding(rotate(model, layer, np.concatenate([chunk.k_pre[layer] for chunk in chunks]), position)))
         cache.v.append(np.concatenate([chunk.v[layer] for chunk in chunks]))
     return cache
 
@@ -490,6 +538,12 @@ def correct(chunks: list[Chunk], correction: Correction, rounding: Rounding) -> 
 
 def default_score_layers(n_layer: int) -> list[int]:
     return sorted({math.floor(share * n_layer + FLOOR_HELP) for share in (0.55, 0.575, 0.6, 0.625)})
+
+
+def score_layers_of(model: Model) -> list[int]:
+    """The default ones; of layers with a window the nearest without one, the deeper of two."""
+    whole = [layer for layer, window in enumerate(model.windows) if not window]
+    return sorted({min(whole, key=lambda layer: (abs(layer - at), -layer)) for at in default_score_layers(model.n_layer)})
 
 
 def min_max(x: Array) -> Array:
@@ -649,13 +703,13 @@ def drift(model: Model, stale: Cache, cache: Cache, lengths: list[int], selected
     no change belong to the mean."""
     begins, of = np.cumsum([0] + lengths), np.array(selected, dtype=int)
     for layer in range(1, model.n_layer):
-        change = rotate(model, cache.k[layer][of] - stale.k[layer][of], -of)
+        change = rotate(model, layer, cache.k[layer][of] - stale.k[layer][of], -of)
         distance = (change**2).sum(axis=(1, 2))
         weight = 1.0 / (distance / np.sort(distance)[len(of) // 2] + LEAST_PART)
         for begin, end in zip(begins[1:-1], begins[2:]):
             own, others = (begin <= of) & (of < end), np.setdiff1d(np.arange(begin, end), of)
             shift = (weight[own, None, None] * change[own]).sum(axis=0) / (weight[own].sum() + N_PRIOR)
-            turned = rotate(model, np.repeat(shift[None], len(others), axis=0), others) / model.rope.magnitude**2
+            turned = rotate(model, layer, np.repeat(shift[None], len(others), axis=0), others) / model.ropes[layer].magnitude**2
             cache.k[layer][others] = rounding(cache.k[layer][others] + turned)
 
 

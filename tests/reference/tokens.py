@@ -1,10 +1,14 @@
-"""Text to tokens for the tiny models, the chat header and the sink: as much of byte-level BPE as plain English needs."""
+"""Text to tokens for the tiny models, the chat header and the sink: as much of byte-level BPE, and of SentencePiece, as plain English
+needs."""
 
 import re
+
+import numpy as np
 
 from make_models import byte_characters
 from reference import Model
 
+CONTROL = re.compile(r"(<\|\w+\|>|<bos>|<eos>|<start_of_turn>|<end_of_turn>)")
 WORDS = re.compile(r" ?[A-Za-z]+| ?[^\sA-Za-z]+|\s+(?!\S)|\s+")
 BYTES = byte_characters()
 N_GENERIC = 160
@@ -96,12 +100,29 @@ def tokenize_word(model: Model, word: str) -> list[int]:
     return [model.texts.index(part) for part in parts]
 
 
+def tokenize_pieces(model: Model, text: str) -> list[int]:
+    """As SentencePiece: of all neighbours that make a token together those of the best score are joined, the leftmost first."""
+    tokens: list[int] = []
+    for part in re.split(r"(\n\n|\n)", text):  # a user's own tokens
+        pieces = [part] if part in model.texts else list(part.replace(" ", "\u2581"))
+        while len(pieces) > 1:
+            pairs = [model.scores[model.texts.index(a + b)] if a + b in model.texts else -np.inf for a, b in zip(pieces, pieces[1:])]
+            at = int(np.argmax(pairs))
+            if pairs[at] == -np.inf:
+                break
+            pieces[at : at + 2] = [pieces[at] + pieces[at + 1]]
+        tokens += [model.texts.index(piece) for piece in pieces]
+    return tokens
+
+
 def tokenize(model: Model, text: str) -> list[int]:
     """Control tokens are parsed; nothing is added."""
     tokens: list[int] = []
-    for piece in re.split(r"(<\|\w+\|>)", text):
-        if piece.startswith("<|") and piece in model.texts:
+    for piece in CONTROL.split(text):
+        if CONTROL.fullmatch(piece) and piece in model.texts:
             tokens.append(model.texts.index(piece))
+        elif model.scores:
+            tokens += tokenize_pieces(model, piece)
         else:
             for word in WORDS.findall(piece):
                 tokens += tokenize_word(model, word)
@@ -118,12 +139,16 @@ def sink_of(model: Model) -> list[int]:
 
 
 def header_of(model: Model) -> list[int]:
+    if "<start_of_turn>" in model.texts:
+        return tokenize(model, "<start_of_turn>user\n")
     if "<|begin_of_text|>" in model.texts:
         return tokenize(model, "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n")
     return tokenize(model, "<|im_start|>user\n")
 
 
 def footer_of(model: Model) -> str:
+    if "<start_of_turn>" in model.texts:
+        return "<end_of_turn>\n<start_of_turn>model\n"
     if "<|begin_of_text|>" in model.texts:
         return "<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     return "<|im_end|>\n<|im_start|>assistant\n"

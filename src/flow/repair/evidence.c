@@ -57,19 +57,19 @@ static iflow_status call_witnesses(const iflow_run *run, evidence *e) {
 /* Takes from what is in added, K and V with the correction, what a chunk has stored. first, end: its witnesses. */
 static iflow_status subtract_stored(const iflow_model *model, evidence *e, const iflow_chunk *chunk, int start, size_t first, size_t end) {
     const size_t width = (size_t)model->n_embd_kv;
-    const float magnitude[2] = {iflow_graph_magnitude(model), 1};
     uint16_t *half = iflow_calloc(width, sizeof *half);
     if (!half) {
         return iflow_fail_memory(width * sizeof *half);
     }
     for (size_t i = 0; i < 2 * (size_t)(model->h.n_layer - 1); i++) {
         const size_t layer = i / 2, kind = i % 2;
+        const float magnitude = kind ? 1 : iflow_graph_magnitude(model, (int)layer + 1);
         for (size_t w = first; w < end; w++) {
             float *added = e->added[kind] + (layer * e->n + w) * width;
             iflow_chunk_rows_f16(chunk, (kind ? chunk->v : chunk->k)[layer + 1], (int)width, (size_t)(e->row[w] - start), 1, half);
             for (size_t j = 0; j < width; j++) {
                 const float with = added[j];
-                added[j] -= magnitude[kind] * ggml_fp16_to_fp32(half[j]);
+                added[j] -= magnitude * ggml_fp16_to_fp32(half[j]);
                 e->before[kind][layer] += (double)with * (double)added[j];
             }
         }
