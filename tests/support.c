@@ -83,14 +83,14 @@ float *support_logits(iflow_context *ctx, int32_t token, int n_rows) {
     assert_non_null(logits);
     const int32_t at = n_rows - 1;
     const iflow_pass pass = {.token = &token, .order = &at, .row = &at, .n = 1, .logits = true, .out = logits};
-    assert_ok(iflow_seq_forward(&ctx->seq, &pass));
+    assert_ok(iflow_seq_forward(&ctx->timeline.seq, &pass));
     return logits;
 }
 
 float *support_every_logits(const iflow_model *model, const int32_t *token, const int32_t *row, int n, int n_threads) {
     iflow_context *ctx = NULL;
     assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = n_threads}, &ctx));
-    assert_ok(iflow_seq_reserve(&ctx->seq, n));
+    assert_ok(iflow_seq_reserve(&ctx->timeline.seq, n));
     float *out = malloc((size_t)n * (size_t)model->n_vocab * sizeof *out);
     int32_t *pos = malloc((size_t)n * sizeof *pos);
     assert_non_null(out);
@@ -99,7 +99,7 @@ float *support_every_logits(const iflow_model *model, const int32_t *token, cons
         pos[i] = i;
     }
     const iflow_pass pass = {.token = token, .order = pos, .row = row ? row : pos, .n = n, .every = true, .out = out};
-    assert_ok(iflow_seq_forward(&ctx->seq, &pass));
+    assert_ok(iflow_seq_forward(&ctx->timeline.seq, &pass));
     free(pos);
     iflow_context_free(ctx);
     return out;

@@ -49,7 +49,7 @@ static uint16_t *rows_after(iflow_context *ctx, iflow_ask_params params, int lay
     const size_t n = (*answer)->n_context * (size_t)model->n_embd_kv;
     uint16_t *rows = calloc(n, sizeof *rows);
     assert_non_null(rows);
-    ggml_backend_tensor_get((of_v ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], rows, 0, n * sizeof *rows);
+    ggml_backend_tensor_get((of_v ? ctx->pool.rows.v : ctx->pool.rows.k)[layer], rows, 0, n * sizeof *rows);
     return rows;
 }
 
@@ -269,7 +269,7 @@ static void test_map_is_affine(void **state) {
         assert_ok(iflow_correction_load(path_of("drawn"), model, &correction));
         assert_int_equal(iflow_correction_get_info(correction).n_tokens, 5000);
         iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-        assert_ok(iflow_seq_reserve(&ctx->seq, 1));
+        assert_ok(iflow_seq_reserve(&ctx->timeline.seq, 1));
         uint16_t *before[2] = {calloc(n_all, sizeof **before), calloc(n_all, sizeof **before)}, *after = calloc(n_all, sizeof *after);
         float feature[N * IFLOW_AFFINE_FEATURES] = {0};
         double *x = calloc(2 * width, sizeof *x), wrong = 0, added = 0;
@@ -283,13 +283,13 @@ static void test_map_is_affine(void **state) {
             iflow_correct_features(i, 100 + i, feature + (size_t)i * IFLOW_AFFINE_FEATURES);
         }
         for (int layer = 0; layer < model->h.n_layer; layer++) {
-            ggml_backend_tensor_set(ctx->cache.rows.k[layer], before[0], 0, n_all * sizeof **before);
-            ggml_backend_tensor_set(ctx->cache.rows.v[layer], before[1], 0, n_all * sizeof **before);
+            ggml_backend_tensor_set(ctx->pool.rows.k[layer], before[0], 0, n_all * sizeof **before);
+            ggml_backend_tensor_set(ctx->pool.rows.v[layer], before[1], 0, n_all * sizeof **before);
         }
-        assert_ok(iflow_seq_map(&ctx->seq, correction->layer, feature, ROW, N));
+        assert_ok(iflow_seq_map(&ctx->timeline.seq, correction->layer, feature, ROW, N));
         for (int layer = 0; layer < model->h.n_layer; layer++) {
             for (size_t kind = 0; kind < 2; kind++) {
-                ggml_backend_tensor_get((kind ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], after, 0, n_all * sizeof *after);
+                ggml_backend_tensor_get((kind ? ctx->pool.rows.v : ctx->pool.rows.k)[layer], after, 0, n_all * sizeof *after);
                 for (size_t row = 0; row < IFLOW_CACHE_STEP; row++) {
                     const bool is_mapped = layer && row >= ROW && row < ROW + N;
                     if (!is_mapped || zero) {

@@ -304,7 +304,7 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
     if (correction) {
         support_overdo(correction, ctx->model->h.n_layer, ours[i].corrected);
     }
-    ctx->correction = correction;
+    ctx->timeline.correction = correction;
     params.method = ours[i].method;
     params.max_tokens = 4;
     params.drift = ours[i].drift ? ours[i].drift : IFLOW_OFF;
@@ -321,7 +321,7 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
         check_scored(g, ctx, &params, ours[i].score_key, selected);
     }
     n_checked[i]++;
-    ctx->correction = NULL;
+    ctx->timeline.correction = NULL;
     iflow_correction_free(correction);
 }
 

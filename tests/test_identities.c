@@ -188,9 +188,9 @@ static void test_slices_of_whole_tiles(void **state) {
         iflow_context *ctx = make_context(NULL, n_ubatch[i], 0, NULL);
         logits[i] = calloc(n_logits, sizeof *logits[i]);
         assert_non_null(logits[i]);
-        assert_ok(iflow_seq_reserve(&ctx->seq, N));
+        assert_ok(iflow_seq_reserve(&ctx->timeline.seq, N));
         const iflow_pass pass = {.token = token, .order = pos, .row = pos, .n = N, .every = true, .out = logits[i]};
-        assert_ok(iflow_seq_forward(&ctx->seq, &pass));
+        assert_ok(iflow_seq_forward(&ctx->timeline.seq, &pass));
         iflow_context_free(ctx);
         assert_true(support_max_difference(logits[0], logits[i], n_logits) <=
                     TOLERANCE_IDENTITY_TILES * support_max_size(logits[0], n_logits));
@@ -395,8 +395,8 @@ static void test_follow_up(void **state) {
     assert_true(second->n_prompt > 5);
     assert_true(second->n_generated > 0);
     /* Every row up to the end holds its own position: nothing was skipped or written twice. */
-    for (int i = 0; i < ctx->turn.n_rows; i++) {
-        assert_int_equal(ctx->cache.rows.order[i], i);
+    for (int i = 0; i < ctx->timeline.turn.n_rows; i++) {
+        assert_int_equal(ctx->pool.rows.order[i], i);
     }
     iflow_answer_free(first), iflow_answer_free(second);
     iflow_context_free(ctx);

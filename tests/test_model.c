@@ -297,9 +297,9 @@ static void test_ways_to_load(void **state) {
             }
             float *out = calloc((size_t)model->n_vocab, sizeof *out);
             assert_non_null(out);
-            assert_ok(iflow_seq_reserve(&ctx->seq, N));
-            assert_ok(
-                iflow_seq_forward(&ctx->seq, &(iflow_pass){.token = token, .order = pos, .row = pos, .n = N, .logits = true, .out = out}));
+            assert_ok(iflow_seq_reserve(&ctx->timeline.seq, N));
+            assert_ok(iflow_seq_forward(&ctx->timeline.seq,
+                                        &(iflow_pass){.token = token, .order = pos, .row = pos, .n = N, .logits = true, .out = out}));
             const size_t n_vocab = (size_t)model->n_vocab;
             if (!first) {
                 first = out;

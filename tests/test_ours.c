@@ -70,11 +70,10 @@ static void test_behind_is_mean_of_passes(void **state) {
         const iflow_context_chunk *of = &ctx->chunk[1]; /* not the first one that the texts stand before */
         iflow_chunk *chunk = NULL, *first = NULL;
         iflow_timings ms = {0};
-        bool owned = false;
         assert_string_not_equal(of->id, fewer->chunk[1].id);
-        assert_ok(iflow_context_obtain(fewer, &fewer->chunk[1], &before, &owned, &ms));
-        assert_ok(iflow_context_obtain(ctx, &ctx->chunk[0], &first, &owned, &ms));
-        assert_ok(iflow_context_obtain(ctx, of, &chunk, &owned, &ms));
+        assert_ok(iflow_builder_get(&fewer->builder, &fewer->chunk[1], &before, &ms));
+        assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], &first, &ms));
+        assert_ok(iflow_builder_get(&ctx->builder, of, &chunk, &ms));
         assert_int_equal(chunk->identity.n_root, model->n_sink + 160 * (size_t)n_texts);
         assert_memory_equal(chunk->identity.root, ctx->builder.texts.token, chunk->identity.n_root * sizeof(int32_t));
 
@@ -90,6 +89,7 @@ static void test_behind_is_mean_of_passes(void **state) {
         assert_true(most <= tolerance);
         assert_true(moved > 2 * tolerance);
         free(expected), free(is), free(was);
+        iflow_chunk_free(chunk), iflow_chunk_free(first), iflow_chunk_free(before);
         iflow_context_free(fewer);
         fewer = ctx;
     }
@@ -382,7 +382,7 @@ static float *rows_after(iflow_context *ctx, iflow_method method, iflow_switch d
     ggml_fp16_t *half = calloc(n, sizeof *half);
     assert_true(rows && half);
     for (int kind = 0; kind < 2; kind++) {
-        ggml_backend_tensor_get((kind ? ctx->cache.rows.v : ctx->cache.rows.k)[layer], half, 0, n * sizeof *half);
+        ggml_backend_tensor_get((kind ? ctx->pool.rows.v : ctx->pool.rows.k)[layer], half, 0, n * sizeof *half);
         ggml_fp16_to_fp32_row(half, rows + (size_t)kind * n, (int64_t)n);
     }
     free(half);

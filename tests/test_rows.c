@@ -237,12 +237,90 @@ static void test_edits_anywhere(void **state) {
     unload();
 }
 
+static const char *const text[] = {
+    "The lighthouse at Orre was built in 1871 by Anna Lund. Its lamp burned oil until 1932, when the keeper's house was sold.",
+    "In Tessel the river is dammed twice. The upper dam is older, and the village below it was moved to a hill in 1913."};
+
+/* Chunks of two documents, in the order that a timeline reads them in. */
+static void lay_chunks(const iflow_chunk_builder *builder, int first, iflow_context_chunk chunk[2]) {
+    for (int i = 0; i < 2; i++) {
+        int32_t *token = NULL;
+        size_t n = 0;
+        const char *of = text[(first + i) % 2];
+        assert_ok(iflow_tokenize(model, of, strlen(of), false, &token, &n));
+        chunk[i] = iflow_builder_chunk(builder, token, n, IFLOW_KV_F16, IFLOW_DEFAULT_BEHIND);
+    }
+}
+
+/* Two timelines over one builder and one pool, asked about documents in different orders and then decoded together, say what two contexts
+ * say that have all of their own. */
+static void test_timelines_together(void **state) {
+    (void)state;
+    static const char *const question[] = {"Who built it?", "When was the village moved?"};
+    for (size_t i = 0; i < N_NAMES; i++) {
+        load(names[i]);
+        const size_t n_vocab = (size_t)model->n_vocab;
+        iflow_store *store = NULL;
+        iflow_cache pool;
+        iflow_chunk_builder builder = {.n_ctx = 4096};
+        iflow_timeline t[2];
+        int32_t said[2][N_DECODED];
+        float *logits = calloc(2 * n_vocab, sizeof *logits);
+        assert_non_null(logits);
+        assert_ok(iflow_store_open("memory:", NULL, &store));
+        assert_ok(iflow_builder_init(&builder, model, store, engine));
+        iflow_cache_init(&pool, model, engine, false);
+        iflow_ask_params params = iflow_ask_default_params();
+        iflow_answer *answer = NULL;
+        for (int k = 0; k < 2; k++) {
+            iflow_context_chunk chunk[2];
+            lay_chunks(&builder, k, chunk);
+            iflow_timeline_begin(&t[k], &builder, &pool);
+            t[k].n_ctx = 4096;
+            params.question = question[k];
+            params.max_tokens = 1;
+            assert_ok(iflow_timeline_ask(&t[k], chunk, 2, &params, &answer));
+            said[k][0] = t[k].turn.pending;
+            iflow_answer_free(answer);
+            free(chunk[0].token), free(chunk[1].token);
+        }
+        for (int step = 1; step < N_DECODED; step++) {
+            const int32_t token[] = {said[0][step - 1], said[1][step - 1]};
+            assert_ok(iflow_timelines_decode((iflow_timeline *const[]){&t[0], &t[1]}, token, 2, logits));
+            for (int k = 0; k < 2; k++) {
+                said[k][step] = (int32_t)support_argmax(logits + (size_t)k * n_vocab, n_vocab);
+            }
+        }
+        params.max_tokens = N_DECODED;
+        for (int k = 0; k < 2; k++) {
+            iflow_context *ctx = NULL;
+            assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = N_THREADS, .n_ctx = 4096}, &ctx));
+            for (int c = 0; c < 2; c++) {
+                iflow_context_chunk chunk[2];
+                lay_chunks(&builder, k, chunk);
+                assert_ok(iflow_context_add_tokens(ctx, chunk[c].token, chunk[c].n_tokens));
+                free(chunk[0].token), free(chunk[1].token);
+            }
+            params.question = question[k];
+            assert_ok(iflow_context_ask(ctx, &params, &answer));
+            assert_in_range(answer->n_generated, 1, N_DECODED); /* an end of generation ends it alone */
+            assert_memory_equal(answer->token, said[k], answer->n_generated * sizeof said[k][0]);
+            iflow_answer_free(answer);
+            iflow_context_free(ctx);
+        }
+        iflow_timeline_end(&t[0]), iflow_timeline_end(&t[1]);
+        iflow_cache_free(&pool);
+        iflow_builder_free(&builder);
+        iflow_store_close(store);
+        free(logits);
+        unload();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode_together),
-        cmocka_unit_test(test_order_is_no_coordinate),
-        cmocka_unit_test(test_growth),
-        cmocka_unit_test(test_edits_anywhere),
+        cmocka_unit_test(test_decode_together), cmocka_unit_test(test_timelines_together), cmocka_unit_test(test_order_is_no_coordinate),
+        cmocka_unit_test(test_growth),          cmocka_unit_test(test_edits_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

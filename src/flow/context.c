@@ -1,6 +1,8 @@
 /* context.c - the public context: its list of chunks, over one builder of chunks and one timeline. */
 #include "flow/context.h"
 
+#include "flow/params.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,80 +32,61 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     }
     ctx->model = model;
     ctx->store = store;
-    ctx->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train < IFLOW_MAX_CTX ? model->h.n_ctx_train : IFLOW_MAX_CTX;
     ctx->chunk_tokens = params->chunk_tokens;
     ctx->kv_type = kv_type;
     ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
-    ctx->foresee = params->foresee;
-    ctx->correction = params->correction;
-    ctx->turn.pending = -1;
-    ctx->builder.n_ctx = ctx->n_ctx;
-    ctx->builder.behind = ctx->behind;
-    ctx->builder.warned = &ctx->warned;
     if ((status = store ? IFLOW_OK : iflow_store_open("memory:", NULL, &ctx->own_store)) ||
         (status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
-        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine))) {
+        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine)) ||
+        (status = check_correction(ctx, params->correction))) {
         iflow_context_free(ctx);
         return status;
     }
-    if ((status = check_correction(ctx, params->correction))) {
-        iflow_context_free(ctx);
-        return status;
-    }
-    iflow_cache_init(&ctx->cache, model, ctx->engine, false);
-    iflow_seq_begin(&ctx->seq, &ctx->cache);
+    iflow_cache_init(&ctx->pool, model, ctx->engine, false);
+    iflow_timeline *t = &ctx->timeline;
+    iflow_timeline_begin(t, &ctx->builder, &ctx->pool);
+    t->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train < IFLOW_MAX_CTX ? model->h.n_ctx_train : IFLOW_MAX_CTX;
+    t->kv_type = kv_type;
+    t->foresee = params->foresee;
+    t->correction = params->correction;
+    ctx->builder.n_ctx = t->n_ctx;
+    ctx->builder.behind = ctx->behind;
+    ctx->builder.foresee = t->foresee;
+    ctx->builder.warned = &t->warned;
     *out = ctx;
     return IFLOW_OK;
+}
+
+static void free_chunks(iflow_context *ctx, size_t from) {
+    while (ctx->n_chunks > from) {
+        free(ctx->chunk[--ctx->n_chunks].token);
+    }
 }
 
 void iflow_context_free(iflow_context *ctx) {
     if (!ctx) {
         return;
     }
-    iflow_context_clear(ctx);
-    free(ctx->chunk);
-    iflow_seq_end(&ctx->seq);
-    iflow_cache_free(&ctx->cache);
+    iflow_timeline_end(&ctx->timeline);
+    iflow_cache_free(&ctx->pool);
     iflow_builder_free(&ctx->builder);
     iflow_engine_free(ctx->engine);
     iflow_store_close(ctx->own_store);
+    free_chunks(ctx, 0);
+    free(ctx->chunk);
     free(ctx);
 }
 
 void iflow_context_clear(iflow_context *ctx) {
-    if (!ctx || ctx->answering) {
+    if (!ctx || ctx->timeline.answering) {
         return;
     }
-    for (size_t i = 0; i < ctx->n_chunks; i++) {
-        free(ctx->chunk[i].token);
-    }
-    ctx->n_chunks = 0;
-    free(ctx->turn.between);
-    free(ctx->turn.footer);
-    free(ctx->turn.logits);
-    memset(&ctx->turn, 0, sizeof ctx->turn);
-    ctx->turn.pending = -1;
-}
-
-void iflow_context_drop_rows(iflow_context *ctx) {
-    iflow_seq_end(&ctx->seq);
-    iflow_cache_free(&ctx->cache);
-    iflow_cache_init(&ctx->cache, ctx->model, ctx->engine, false);
-    iflow_seq_begin(&ctx->seq, &ctx->cache);
-    iflow_builder_drop_rows(&ctx->builder);
-    ctx->turn.n_rows = 0;
-    ctx->turn.pending = -1;
+    free_chunks(ctx, 0);
+    iflow_timeline_clear(&ctx->timeline);
 }
 
 iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
     return iflow_builder_chunk(&ctx->builder, tokens, n_tokens, type, behind);
-}
-
-iflow_status iflow_context_obtain(iflow_context *ctx, const iflow_context_chunk *chunk, iflow_chunk **out, bool *owned, iflow_timings *ms) {
-    ctx->builder.foresee = ctx->foresee;
-    const iflow_status status = iflow_builder_get(&ctx->builder, chunk, out, ms);
-    *owned = !status;
-    return status;
 }
 
 iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
@@ -119,7 +102,7 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     for (size_t i = 0; !status && i < n_chunks; i++) {
         status = start[i + 1] < start[i] ? iflow_fail(IFLOW_E_ARG, "start must ascend, but start[%zu] is %zu and start[%zu] %zu", i,
                                                       start[i], i + 1, start[i + 1])
-                                         : iflow_context_check_tokens(ctx, "a chunk", tokens + start[i], start[i + 1] - start[i]);
+                                         : iflow_check_tokens(ctx->model, "a chunk", tokens + start[i], start[i + 1] - start[i]);
     }
     if (status || !n_chunks) {
         return status;
@@ -136,13 +119,13 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     for (size_t i = 0; i < n_chunks; i++) {
         chunk[i] = iflow_context_chunk_of(ctx, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->behind);
     }
-    ctx->builder.foresee = ctx->foresee;
+    ctx->builder.foresee = ctx->timeline.foresee;
     status = iflow_builder_make(&ctx->builder, chunk, n_chunks, was_stored, is_busy);
     for (size_t i = 0; i < n_chunks; i++) {
         memcpy(ids[i], is_busy[i] ? "" : chunk[i].id, is_busy[i] ? 1 : sizeof chunk[i].id);
     }
     if (status == IFLOW_E_NOT_FINITE) {
-        iflow_context_drop_rows(ctx);
+        iflow_timeline_drop_rows(&ctx->timeline);
     }
 
 cleanup:
@@ -168,7 +151,7 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, si
 
 /* Appends a chunk; takes the tokens over on success. */
 static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
-    iflow_status status = iflow_context_check_tokens(ctx, "a chunk", tokens, n_tokens);
+    iflow_status status = iflow_check_tokens(ctx->model, "a chunk", tokens, n_tokens);
     if (!status) {
         status = iflow_reserve((void **)&ctx->chunk, &ctx->chunk_capacity, ctx->n_chunks + 1, sizeof *ctx->chunk);
     }
@@ -271,10 +254,47 @@ iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t
     for (size_t i = 0; !status && i < pieces->n_pieces; i++) {
         status = iflow_context_add_tokens(ctx, pieces->token + pieces->piece[i].token_start, pieces->piece[i].n_tokens);
     }
-    while (status && ctx->n_chunks > n_before) { /* all of a document or nothing */
-        free(ctx->chunk[--ctx->n_chunks].token);
+    if (status) { /* all of a document or nothing */
+        free_chunks(ctx, n_before);
     }
     iflow_pieces_free(pieces);
     iflow_buffer_free(&buffer);
     return status;
+}
+
+/* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
+
+iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    iflow_status status = iflow_params_check(&ctx->timeline, params, true);
+    status = status ? status : iflow_model_unchanged(ctx->model);
+    if (!status && ctx->n_chunks == 0) {
+        status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
+    }
+    return status ? status : iflow_timeline_ask(&ctx->timeline, ctx->chunk, ctx->n_chunks, params, out);
+}
+
+iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+        return IFLOW_E_ARG;
+    }
+    const iflow_status status = iflow_params_check(&ctx->timeline, params, false);
+    if (status) {
+        return status;
+    }
+    return ctx->timeline.turn.n_rows ? iflow_timeline_follow_up(&ctx->timeline, params, out)
+                                     : iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
+}
+
+iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
+        return IFLOW_E_ARG;
+    }
+    if (!ctx->timeline.turn.n_rows) {
+        return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
+    }
+    const iflow_status status = iflow_check_tokens(ctx->model, "an answer", tokens, n_tokens);
+    return status ? status : iflow_timeline_replay(&ctx->timeline, tokens, n_tokens, logits);
 }

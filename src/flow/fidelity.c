@@ -52,10 +52,10 @@ iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t 
 }
 
 /* An answer without tokens agrees if full prefill, too, ends at once. The context goes on from it: no token, no row. */
-static iflow_fidelity of_empty(iflow_context *ctx, const iflow_answer *full) {
-    iflow_seq_truncate(&ctx->seq, ctx->turn.n_before);
-    ctx->turn.n_rows = ctx->turn.n_before;
-    ctx->turn.pending = -1;
+static iflow_fidelity of_empty(iflow_timeline *t, const iflow_answer *full) {
+    iflow_seq_truncate(&t->seq, t->turn.n_before);
+    t->turn.n_rows = t->turn.n_before;
+    t->turn.pending = -1;
     return (iflow_fidelity){NAN, full->n_generated ? 0 : 1, 0};
 }
 
@@ -101,7 +101,7 @@ iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *pa
     } else if (!status && answer->n_generated) {
         status = of_tokens(ctx, answer, out);
     } else if (!status) {
-        *out = of_empty(ctx, full);
+        *out = of_empty(&ctx->timeline, full);
     }
     iflow_answer_free(full);
     return status;

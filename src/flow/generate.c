@@ -47,7 +47,7 @@ static size_t whole(const char *text, size_t n) {
 
 /* An answer in the making. */
 typedef struct making {
-    iflow_context *ctx;
+    iflow_timeline *t;
     const iflow_ask_params *params;
     iflow_answer *answer;
     iflow_buffer text;
@@ -58,13 +58,13 @@ typedef struct making {
 /* Takes a token, predicted by logits, into the answer. */
 static iflow_status take(making *m, int32_t token, const float *logits) {
     iflow_answer *a = m->answer;
-    const size_t n_vocab = (size_t)m->ctx->model->n_vocab, n = a->n_generated + 1;
+    const size_t n_vocab = (size_t)m->t->model->n_vocab, n = a->n_generated + 1;
     char *piece = NULL;
     iflow_status status = iflow_reserve((void **)&a->token, &m->token_capacity, n, sizeof *a->token);
     if (!status && m->params->keep_logits) {
         status = iflow_reserve((void **)&a->logits, &m->logits_capacity, n, n_vocab * sizeof *a->logits);
     }
-    if (status || (status = iflow_detokenize(m->ctx->model, &token, 1, &piece))) {
+    if (status || (status = iflow_detokenize(m->t->model, &token, 1, &piece))) {
         return status;
     }
     status = iflow_buffer_add(&m->text, piece, strlen(piece));
@@ -91,29 +91,29 @@ static iflow_status stream(making *m, bool *go_on) {
     }
     memcpy(piece, m->text.text + m->streamed, n - m->streamed);
     piece[n - m->streamed] = '\0';
-    m->ctx->answering = true;
+    m->t->answering = true;
     *go_on = m->params->on_text(piece, m->params->user);
-    m->ctx->answering = false;
+    m->t->answering = false;
     free(piece);
     m->streamed = n;
     return IFLOW_OK;
 }
 
 /* The token runs, at the row behind n_rows: logits become those of its successor. */
-static iflow_status run_token(iflow_context *ctx, int32_t token, int n_rows, float *logits) {
+static iflow_status run_token(iflow_timeline *t, int32_t token, int n_rows, float *logits) {
     const iflow_pass pass = {.token = &token, .order = &n_rows, .row = &n_rows, .n = 1, .logits = true, .out = logits};
-    iflow_context_warn_beyond(ctx, (size_t)n_rows + 1);
-    iflow_status status = iflow_seq_reserve(&ctx->seq, n_rows + 1);
-    if (!status && !(status = iflow_seq_forward(&ctx->seq, &pass))) {
-        status = iflow_finite_logits("the answer", (size_t)n_rows, logits, (size_t)ctx->model->n_vocab);
+    iflow_warn_beyond(t->model, (size_t)n_rows + 1, &t->warned);
+    iflow_status status = iflow_seq_reserve(&t->seq, n_rows + 1);
+    if (!status && !(status = iflow_seq_forward(&t->seq, &pass))) {
+        status = iflow_finite_logits("the answer", (size_t)n_rows, logits, (size_t)t->model->n_vocab);
     }
     return status;
 }
 
-iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, float *logits, int n_rows, double start,
+iflow_status iflow_generate(iflow_timeline *t, const iflow_ask_params *params, float *logits, int n_rows, double start,
                             iflow_answer *answer) {
-    const int n_vocab = ctx->model->n_vocab, n_before = n_rows;
-    making m = {.ctx = ctx, .params = params, .answer = answer};
+    const int n_vocab = t->model->n_vocab, n_before = n_rows;
+    making m = {.t = t, .params = params, .answer = answer};
     float *before = iflow_calloc((size_t)n_vocab, sizeof *before); /* logits of the prompt */
     struct llama_sampler *sampler = make_sampler(params);
     llama_token_data *candidate = iflow_calloc((size_t)n_vocab, sizeof *candidate);
@@ -137,7 +137,7 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
             first = iflow_now_ms();
             answer->ms.ttft = first - start;
         }
-        if (!params->forced && iflow_token_is_end(ctx->model, token)) {
+        if (!params->forced && iflow_token_is_end(t->model, token)) {
             answer->finish = IFLOW_FINISH_STOP;
             break;
         }
@@ -145,24 +145,24 @@ iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, 
             goto cleanup;
         }
         pending = token;
-        if (!go_on || answer->n_generated == most || n_rows + 1 >= ctx->n_ctx) { /* the last token needs no row, but has room for one */
+        if (!go_on || answer->n_generated == most || n_rows + 1 >= t->n_ctx) { /* the last token needs no row, but has room for one */
             answer->finish = !go_on                        ? IFLOW_FINISH_CANCELLED
                              : answer->n_generated != most ? IFLOW_FINISH_CONTEXT
                              : params->forced              ? IFLOW_FINISH_STOP
                                                            : IFLOW_FINISH_LENGTH;
             break;
         }
-        if ((status = run_token(ctx, token, n_rows, logits))) {
+        if ((status = run_token(t, token, n_rows, logits))) {
             goto cleanup;
         }
         n_rows++;
         pending = -1;
     }
-    ctx->turn.n_before = n_before;
-    ctx->turn.n_rows = n_rows;
-    ctx->turn.pending = pending;
-    free(ctx->turn.logits);
-    ctx->turn.logits = before;
+    t->turn.n_before = n_before;
+    t->turn.n_rows = n_rows;
+    t->turn.pending = pending;
+    free(t->turn.logits);
+    t->turn.logits = before;
     before = NULL;
     answer->ms.decode = iflow_now_ms() - first;
     m.text.text[whole(m.text.text, m.text.n)] = '\0';

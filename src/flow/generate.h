@@ -2,12 +2,12 @@
 #ifndef IFLOW_FLOW_GENERATE_H
 #define IFLOW_FLOW_GENERATE_H
 
-#include "flow/context.h"
+#include "flow/timeline.h"
 
 /* Decodes from the logits of the prompt's last token, whose successor goes to cache row and position n_rows. Fills answer's text, token,
  * n_generated, finish, ms.ttft (from `start`) and ms.decode; at most params->max_tokens, and no more than the context holds. On success
- * sets all of ctx->turn but the template's texts. logits [n_vocab] is overwritten. E_MEMORY, E_NOT_FINITE, and what a pass fails with. */
-iflow_status iflow_generate(iflow_context *ctx, const iflow_ask_params *params, float *logits, int n_rows, double start,
+ * sets all of t->turn but the template's texts. logits [n_vocab] is overwritten. E_MEMORY, E_NOT_FINITE, and what a pass fails with. */
+iflow_status iflow_generate(iflow_timeline *t, const iflow_ask_params *params, float *logits, int n_rows, double start,
                             iflow_answer *answer);
 
 #endif

@@ -1,4 +1,5 @@
 /* learn.c - learns a correction: ridge regression of what KV changes by, a layer at a time, on KV as it is reused. */
+#include "flow/context.h"
 #include "flow/finite.h"
 #include "flow/prompt.h"
 #include "flow/repair/correct.h"
@@ -90,7 +91,6 @@ typedef struct lesson {
     int32_t *token, *pos; /* [n]: the head's, then the chunks' */
     size_t n, n_head;
     iflow_chunk **chunk; /* [n_chunks] as they are reused */
-    bool *owned;
     size_t n_chunks;
     iflow_cache cache; /* full prefill's KV, K before RoPE too */
     uint16_t *half;    /* [longest chunk, n_embd_kv]: of a chunk */
@@ -100,13 +100,11 @@ typedef struct lesson {
 } lesson;
 
 static void lesson_free(lesson *s) {
-    for (size_t i = 0; s->chunk && s->owned && i < s->n_chunks; i++) {
-        if (s->owned[i]) {
-            iflow_chunk_free(s->chunk[i]);
-        }
+    for (size_t i = 0; s->chunk && i < s->n_chunks; i++) {
+        iflow_chunk_free(s->chunk[i]);
     }
     free(s->token), free(s->pos);
-    free(s->chunk), free(s->owned);
+    free(s->chunk);
     iflow_cache_free(&s->cache);
     free(s->half), free(s->now);
     free(s->x), free(s->y), free(s->line);
@@ -131,27 +129,26 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
         s->n += chunk->n_tokens;
         longest = chunk->n_tokens > longest ? chunk->n_tokens : longest;
     }
-    if (!status && s->n > (size_t)ctx->n_ctx) {
+    if (!status && s->n > (size_t)ctx->timeline.n_ctx) {
         status = iflow_fail(IFLOW_E_CONTEXT,
                             "%zu tokens (%zu of them of the head) are more than the context of %d holds; learn from fewer at a time, or "
                             "make the context larger",
-                            s->n, s->n_head, ctx->n_ctx);
+                            s->n, s->n_head, ctx->timeline.n_ctx);
     }
     if (status) {
         goto cleanup;
     }
-    iflow_context_warn_beyond(ctx, s->n);
+    iflow_warn_beyond(ctx->model, s->n, &ctx->timeline.warned);
     const size_t width = (size_t)ctx->model->n_embd_kv, n = s->n - s->n_head;
     s->token = iflow_calloc(s->n, sizeof *s->token);
     s->pos = iflow_calloc(s->n, sizeof *s->pos);
     s->chunk = iflow_calloc(s->n_chunks, sizeof *s->chunk);
-    s->owned = iflow_calloc(s->n_chunks, sizeof *s->owned);
     s->half = iflow_calloc(longest * width, sizeof *s->half);
     s->now = iflow_calloc(2 * n * width, sizeof *s->now);
     s->x = iflow_calloc(n * l->n_in, sizeof *s->x);
     s->y = iflow_calloc(n * l->n_out, sizeof *s->y);
     s->line = iflow_calloc(l->n_in + l->n_out, sizeof *s->line);
-    if (!s->token || !s->pos || !s->chunk || !s->owned || !s->half || !s->now || !s->x || !s->y || !s->line) {
+    if (!s->token || !s->pos || !s->chunk || !s->half || !s->now || !s->x || !s->y || !s->line) {
         status = iflow_fail_memory(n * (l->n_in + l->n_out) * sizeof *s->x);
         goto cleanup;
     }
@@ -275,7 +272,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     iflow_timings ms = {0};
     iflow_status status = lesson_begin(l, &s);
     for (size_t i = 0; !status && i < s.n_chunks; i++) {
-        status = iflow_context_obtain(ctx, &ctx->chunk[i], &s.chunk[i], &s.owned[i], &ms);
+        status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], &s.chunk[i], &ms);
     }
     if (status || (status = iflow_cache_reserve(&s.cache, (int)s.n))) {
         goto cleanup;
@@ -297,7 +294,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
 cleanup:
     lesson_free(&s);
     if (status == IFLOW_E_NOT_FINITE) {
-        iflow_context_drop_rows(ctx);
+        iflow_timeline_drop_rows(&ctx->timeline);
     }
     return status;
 }

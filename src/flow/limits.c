@@ -34,7 +34,7 @@ iflow_status iflow_context_check_count(const char *what, size_t n_tokens) {
                                      : iflow_fail(IFLOW_E_ARG, "%s of %zu tokens; at most %d are possible", what, n_tokens, IFLOW_MAX_CTX);
 }
 
-iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *what, const int32_t *tokens, size_t n_tokens) {
+iflow_status iflow_check_tokens(const iflow_model *model, const char *what, const int32_t *tokens, size_t n_tokens) {
     if (n_tokens == 0) {
         return iflow_fail(IFLOW_E_ARG, "%s must have at least one token", what);
     }
@@ -42,8 +42,8 @@ iflow_status iflow_context_check_tokens(const iflow_context *ctx, const char *wh
         return IFLOW_E_ARG;
     }
     for (size_t i = 0; i < n_tokens; i++) {
-        if (tokens[i] < 0 || tokens[i] >= ctx->model->n_vocab) {
-            return iflow_fail(IFLOW_E_ARG, "token %d is not in the vocabulary of %d", (int)tokens[i], ctx->model->n_vocab);
+        if (tokens[i] < 0 || tokens[i] >= model->n_vocab) {
+            return iflow_fail(IFLOW_E_ARG, "token %d is not in the vocabulary of %d", (int)tokens[i], model->n_vocab);
         }
     }
     return IFLOW_OK;
@@ -82,21 +82,21 @@ static size_t trained_for(const iflow_hparams *h) {
 }
 
 bool iflow_context_unusable(const char *function, const iflow_context *ctx) {
-    if (ctx && ctx->answering) {
+    if (ctx && ctx->timeline.answering) {
         iflow_fail(IFLOW_E_ARG, "%s: the context is answering; call it when on_text has returned and the answer is there", function);
     } else if (!ctx) {
         iflow_fail(IFLOW_E_ARG, "%s: ctx is NULL", function);
     }
-    return !ctx || ctx->answering;
+    return !ctx || ctx->timeline.answering;
 }
 
-const char *iflow_context_larger(const iflow_context *ctx) {
-    return (size_t)ctx->n_ctx < trained_for(&ctx->model->h) ? ", or make the context larger" : "";
+const char *iflow_timeline_larger(const iflow_timeline *t) {
+    return (size_t)t->n_ctx < trained_for(&t->model->h) ? ", or make the context larger" : "";
 }
 
-bool iflow_context_warns(iflow_context *ctx, iflow_context_warning what) {
-    const bool due = !(ctx->warned & what);
-    ctx->warned |= what;
+bool iflow_timeline_warns(iflow_timeline *t, iflow_warning what) {
+    const bool due = !(t->warned & what);
+    t->warned |= what;
     return due;
 }
 
@@ -109,8 +109,4 @@ void iflow_warn_beyond(const iflow_model *model, size_t n_rows, unsigned *warned
                   "documents, or use a model with a longer context",
                   n_rows, most);
     }
-}
-
-void iflow_context_warn_beyond(iflow_context *ctx, size_t n_rows) {
-    iflow_warn_beyond(ctx->model, n_rows, &ctx->warned);
 }

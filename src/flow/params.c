@@ -11,7 +11,7 @@ static iflow_status check_text(const char *beginning, const char *text) {
     return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
 }
 
-static iflow_status check_forced(const iflow_context *ctx, const iflow_ask_params *p) {
+static iflow_status check_forced(const iflow_timeline *t, const iflow_ask_params *p) {
     if (!p->forced && p->n_forced) {
         return iflow_fail(IFLOW_E_ARG, "forced is NULL, but n_forced is %zu", p->n_forced);
     }
@@ -19,8 +19,8 @@ static iflow_status check_forced(const iflow_context *ctx, const iflow_ask_param
         return iflow_fail(IFLOW_E_ARG, "%zu forced tokens; from 1 to max_tokens (%d) are possible", p->n_forced, p->max_tokens);
     }
     for (size_t i = 0; p->forced && i < p->n_forced; i++) {
-        if (p->forced[i] < 0 || p->forced[i] >= ctx->model->n_vocab) {
-            return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], ctx->model->n_vocab);
+        if (p->forced[i] < 0 || p->forced[i] >= t->model->n_vocab) {
+            return iflow_fail(IFLOW_E_ARG, "forced token %d is not in the vocabulary of %d", (int)p->forced[i], t->model->n_vocab);
         }
     }
     return IFLOW_OK;
@@ -68,11 +68,11 @@ static iflow_status check_choices(const iflow_ask_params *p) {
     return IFLOW_OK;
 }
 
-static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params *p) {
+static iflow_status check_first(const iflow_timeline *t, const iflow_ask_params *p) {
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = check_choices(p);
     if (status || (status = check_given(p)) ||
-        (status = iflow_score_layers(p->score_layers, p->n_score_layers, &ctx->model->h, layer, &n_layers))) {
+        (status = iflow_score_layers(p->score_layers, p->n_score_layers, &t->model->h, layer, &n_layers))) {
         return status;
     }
     const struct {
@@ -88,7 +88,7 @@ static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params
             return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);
         }
     }
-    if (p->correct == IFLOW_ON && !ctx->correction) {
+    if (p->correct == IFLOW_ON && !t->correction) {
         return iflow_fail(IFLOW_E_ARG, "the context has no correction");
     }
     if (p->min_ratio > p->max_ratio) {
@@ -97,7 +97,7 @@ static iflow_status check_first(const iflow_context *ctx, const iflow_ask_params
     return IFLOW_OK;
 }
 
-iflow_status iflow_params_check(const iflow_context *ctx, const iflow_ask_params *p, bool first) {
+iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params *p, bool first) {
     if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
@@ -112,6 +112,6 @@ iflow_status iflow_params_check(const iflow_context *ctx, const iflow_ask_params
     if (!(p->temperature >= 0 && p->temperature <= (double)FLT_MAX)) {
         return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
     }
-    status = check_forced(ctx, p);
-    return status || !first ? status : check_first(ctx, p);
+    status = check_forced(t, p);
+    return status || !first ? status : check_first(t, p);
 }

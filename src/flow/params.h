@@ -2,10 +2,10 @@
 #ifndef IFLOW_FLOW_PARAMS_H
 #define IFLOW_FLOW_PARAMS_H
 
-#include "flow/context.h"
+#include "flow/timeline.h"
 
 /* first: of a question, whose context is assembled; else of a follow-up, for which less counts. E_ARG; E_FORMAT for text that is no UTF-8.
  */
-iflow_status iflow_params_check(const iflow_context *ctx, const iflow_ask_params *params, bool first);
+iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params *params, bool first);
 
 #endif

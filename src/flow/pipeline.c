@@ -1,9 +1,7 @@
 /* pipeline.c - a question, answered by the steps of a method's row (arXiv 2603.05353): assemble, score, select, recompute, prompt. */
-#include "compute/edits.h"
 #include "flow/finite.h"
 #include "flow/generate.h"
 #include "flow/geometry.h"
-#include "flow/params.h"
 #include "flow/repair/repair.h"
 #include "flow/run.h"
 #include "flow/select.h"
@@ -43,53 +41,53 @@ static void arrange(iflow_run *r) {
 static iflow_status check_room(const iflow_run *r) {
     const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n,
                  least = r->text.head.n + 1 + n_behind + 1;
-    return least <= (size_t)r->ctx->n_ctx
+    return least <= (size_t)r->t->n_ctx
                ? IFLOW_OK
                : iflow_fail(
                      IFLOW_E_CONTEXT,
                      "the context of %d is too small for the question with any document: %zu tokens of chat header and %zu of question "
                      "need one of at least %zu tokens",
-                     r->ctx->n_ctx, r->text.head.n, n_behind, least);
+                     r->t->n_ctx, r->text.head.n, n_behind, least);
 }
 
 /* Counts what the question needs, checks that it fits, and lays out the chunks as they were added. */
 static iflow_status lay_out(iflow_run *r) {
-    iflow_context *ctx = r->ctx;
+    iflow_timeline *t = r->t;
     iflow_answer *a = r->answer;
-    const size_t n_chunks = ctx->n_chunks + 1;
+    const size_t n_chunks = r->n_chunks + 1;
     size_t n = r->text.head.n;
-    for (size_t i = 0; i < ctx->n_chunks; i++) {
-        n += ctx->chunk[i].n_tokens;
+    for (size_t i = 0; i < r->n_chunks; i++) {
+        n += r->chunk[i].n_tokens;
     }
     const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
-    if (n + n_behind >= (size_t)ctx->n_ctx) {
+    if (n + n_behind >= (size_t)t->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT,
                           "%zu tokens of documents, %zu of the question and 1 of an answer are %zu more than the context of %d holds; "
                           "leave out documents%s",
-                          n, n_behind, n + n_behind + 1 - (size_t)ctx->n_ctx, ctx->n_ctx, iflow_context_larger(ctx));
+                          n, n_behind, n + n_behind + 1 - (size_t)t->n_ctx, t->n_ctx, iflow_timeline_larger(t));
     }
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;
     r->n_need = r->n + (int)n_behind;
-    r->head = iflow_context_chunk_of(ctx, r->text.head.token, r->text.head.n, ctx->kv_type, IFLOW_BEHIND_NOTHING);
+    r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_BEHIND_NOTHING);
     r->pos = iflow_calloc((size_t)r->n_need, sizeof *r->pos);
     r->order = iflow_calloc(n_chunks, sizeof *r->order);
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
     r->first = iflow_calloc(n_chunks, sizeof *r->first);
     r->staleness = iflow_calloc(n, sizeof *r->staleness);
-    r->logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *r->logits);
+    r->logits = iflow_calloc((size_t)t->model->n_vocab, sizeof *r->logits);
     a->chunk = iflow_calloc(n_chunks, sizeof *a->chunk);
     a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
     a->selected = iflow_calloc(n, sizeof *a->selected);
     if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->staleness || !r->logits || !a->chunk || !a->context_token ||
         !a->selected) {
-        return iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *r->logits);
+        return iflow_fail_memory((size_t)t->model->n_vocab * sizeof *r->logits);
     }
     for (int i = 0; i < r->n_need; i++) {
         r->pos[i] = i;
     }
-    for (size_t i = 0; i < ctx->n_chunks; i++) {
+    for (size_t i = 0; i < r->n_chunks; i++) {
         r->order[i] = i;
     }
     a->n_chunks = n_chunks;
@@ -102,18 +100,15 @@ static iflow_status lay_out(iflow_run *r) {
 /* A chunk's KV into its rows. */
 static iflow_status take_in(iflow_run *r, size_t i) {
     iflow_chunk *chunk = NULL;
-    bool owned = false;
-    iflow_status status = iflow_context_obtain(r->ctx, iflow_run_chunk(r, i), &chunk, &owned, &r->answer->ms);
+    iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), &chunk, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
-        status = iflow_seq_load(&r->ctx->seq, chunk, r->start[i], r->start[i], r->first[i]);
+        status = iflow_seq_load(&r->t->seq, chunk, r->start[i], r->start[i], r->first[i]);
     }
     if (!status && chunk->foreseen) {
         memcpy(r->staleness + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->staleness);
     }
-    if (owned) {
-        iflow_chunk_free(chunk);
-    }
+    iflow_chunk_free(chunk);
     r->answer->ms.load += lap(&since);
     return status;
 }
@@ -121,18 +116,18 @@ static iflow_status take_in(iflow_run *r, size_t i) {
 /* Step 2: every chunk's KV into its rows, repaired there as is wanted, and its keys rotated to the positions of a geometry (global for all
  * but scoring): while they are still in the processor's caches, and while the store reads the chunks that follow. */
 static iflow_status assemble(iflow_run *r, iflow_geometry geometry) {
-    iflow_context *ctx = r->ctx;
+    iflow_timeline *t = r->t;
     const size_t n_chunks = r->answer->n_chunks;
     iflow_status status = IFLOW_OK;
     int32_t text = 0;
     int rotated = 0;
     size_t repaired = 0; /* chunks that repairs have seen */
     r->geometry = geometry;
-    iflow_geometry_place(geometry, (int)ctx->model->n_sink, r->start, r->length, n_chunks, r->first, &text);
+    iflow_geometry_place(geometry, (int)t->model->n_sink, r->start, r->length, n_chunks, r->first, &text);
     for (size_t i = 0, ahead = 0; !status && i < n_chunks; i++) {
         double since = iflow_now_ms();
         for (; ahead < n_chunks && ahead <= i + N_AHEAD; ahead++) {
-            ctx->builder.store->ops->prefetch(ctx->builder.store, iflow_run_chunk(r, ahead)->id);
+            t->builder->store->ops->prefetch(t->builder->store, iflow_run_chunk(r, ahead)->id);
         }
         r->answer->ms.load += lap(&since);
         status = take_in(r, i);
@@ -140,7 +135,7 @@ static iflow_status assemble(iflow_run *r, iflow_geometry geometry) {
         if (!status && (loaded - rotated >= MIN_ROTATED || i == n_chunks - 1)) {
             since = iflow_now_ms();
             if (!(status = iflow_repairs_assembled(r, repaired, i + 1))) {
-                status = iflow_seq_rotate(&ctx->seq, rotated, loaded - rotated);
+                status = iflow_seq_rotate(&t->seq, rotated, loaded - rotated);
             }
             rotated = loaded;
             repaired = i + 1;
@@ -209,7 +204,7 @@ static iflow_status run_prompt(iflow_run *r) {
     const int32_t *behind = r->pos + r->n;
     const iflow_pass pass = {
         .token = r->text.prompt.token, .order = behind, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
+    const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
     r->answer->ms.prompt = lap(&since);
     return status;
 }
@@ -236,7 +231,7 @@ static iflow_status prefill_all(iflow_run *r) {
     memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
     const iflow_pass pass = {
         .token = token, .order = r->pos, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_seq_forward(&r->ctx->seq, &pass);
+    const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
     r->answer->n_recomputed = (size_t)r->n;
     r->answer->ms.prefill = lap(&since);
     return status;
@@ -244,93 +239,100 @@ static iflow_status prefill_all(iflow_run *r) {
 
 static iflow_status run_method(iflow_run *r) {
     const int traits = r->method->traits;
-    const bool estimate = r->ctx->foresee;
+    const bool estimate = r->t->builder->foresee;
     iflow_status status = IFLOW_OK;
     r->answer->ratio = traits & IFLOW_WHOLE ? 1 : iflow_run_has_budget(r) ? r->params->ratio : 0;
     if (traits & IFLOW_WHOLE) {
         status = prefill_all(r);
     } else {
-        r->ctx->foresee = estimate || traits & IFLOW_BY_STALENESS;
+        r->t->builder->foresee = estimate || traits & IFLOW_BY_STALENESS;
         status = reuse(r);
-        r->ctx->foresee = estimate;
+        r->t->builder->foresee = estimate;
         status = status ? status : run_prompt(r);
     }
     const size_t n_rows = (size_t)r->n + r->text.prompt.n;
-    return status ? status : iflow_finite_logits("the prompt", n_rows - 1, r->logits, (size_t)r->ctx->model->n_vocab);
+    return status ? status : iflow_finite_logits("the prompt", n_rows - 1, r->logits, (size_t)r->t->model->n_vocab);
 }
 
 /* What of the chat header is not as the caller may think. */
 static void warn_of_template(iflow_run *r) {
-    if (r->text.plain && iflow_context_warns(r->ctx, IFLOW_WARN_PLAIN)) {
+    if (r->text.plain && iflow_timeline_warns(r->t, IFLOW_WARN_PLAIN)) {
         iflow_log(IFLOW_LOG_WARN, "the chat template of %s is missing, or not one that libllama knows; plain text is used",
-                  r->ctx->model->path);
+                  r->t->model->path);
     }
-    if (r->text.no_place && iflow_context_warns(r->ctx, IFLOW_WARN_NO_PLACE)) {
+    if (r->text.no_place && iflow_timeline_warns(r->t, IFLOW_WARN_NO_PLACE)) {
         iflow_log(IFLOW_LOG_WARN, "the chat template of %s has no place for a system message; it stands at the beginning of the user's",
-                  r->ctx->model->path);
+                  r->t->model->path);
     }
 }
 
-iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    iflow_run r = {.ctx = ctx, .params = params, .asked_at = iflow_now_ms()};
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
-        return IFLOW_E_ARG;
-    }
-    iflow_status status = iflow_params_check(ctx, params, true);
-    status = status ? status : iflow_model_unchanged(ctx->model);
-    if (!status && ctx->n_chunks == 0) {
-        status = iflow_fail(IFLOW_E_ARG, "there are no documents to ask about");
-    }
-    if (status) {
-        return status;
-    }
-    r.method = iflow_method_find(params->method);
+/* Frees all but the answer. */
+static void run_free(iflow_run *r) {
+    iflow_repairs_free(r);
+    iflow_prompt_free(&r->text);
+    free(r->pos);
+    free(r->order);
+    free(r->start);
+    free(r->length);
+    free(r->first);
+    free(r->staleness);
+    free(r->logits);
+}
+
+/* What a follow-up needs of the chat template. */
+static void keep_template(iflow_run *r) {
+    free(r->t->turn.between);
+    free(r->t->turn.footer);
+    r->t->turn.between = r->text.between;
+    r->t->turn.footer = r->text.footer;
+    r->text.between = r->text.footer = NULL;
+}
+
+iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *chunk, size_t n_chunks, const iflow_ask_params *params,
+                                iflow_answer **out) {
+    iflow_run r = {.t = t,
+                   .chunk = chunk,
+                   .n_chunks = n_chunks,
+                   .params = params,
+                   .method = iflow_method_find(params->method),
+                   .asked_at = iflow_now_ms()};
     r.answer = calloc(1, sizeof *r.answer);
     if (!r.answer) {
         return iflow_fail_memory(sizeof *r.answer);
     }
+    iflow_status status = IFLOW_OK;
     r.answer->method = params->method;
     r.answer->correction_held = NAN;
-    ctx->turn.n_rows = 0;
-    iflow_seq_truncate(&ctx->seq, 0);
-    if ((status = iflow_prompt_make(ctx->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||
+    t->turn.n_rows = 0;
+    t->builder->foresee = t->foresee;
+    t->builder->warned = &t->warned;
+    iflow_seq_truncate(&t->seq, 0);
+    if ((status = iflow_prompt_make(t->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||
         ((r.method->traits & IFLOW_FROM_CALLER) && (status = iflow_given_check(&r)))) {
         goto cleanup;
     }
     warn_of_template(&r);
-    iflow_context_warn_beyond(ctx, (size_t)r.n_need);
+    iflow_warn_beyond(t->model, (size_t)r.n_need, &t->warned);
     const int most = params->max_tokens < N_ANSWER ? params->max_tokens : N_ANSWER;
-    r.n_rows = r.n_need + (most < ctx->n_ctx - r.n_need ? most : ctx->n_ctx - r.n_need);
-    if ((status = iflow_seq_reserve(&ctx->seq, r.n_rows)) || (status = run_method(&r))) {
+    r.n_rows = r.n_need + (most < t->n_ctx - r.n_need ? most : t->n_ctx - r.n_need);
+    if ((status = iflow_seq_reserve(&t->seq, r.n_rows)) || (status = run_method(&r))) {
         goto cleanup;
     }
     r.answer->n_reused = r.answer->n_context - r.answer->n_recomputed;
-    if ((status = iflow_generate(ctx, params, r.logits, r.n + (int)r.text.prompt.n, r.asked_at, r.answer))) {
+    if ((status = iflow_generate(t, params, r.logits, r.n + (int)r.text.prompt.n, r.asked_at, r.answer))) {
         goto cleanup;
     }
-    free(ctx->turn.between);
-    free(ctx->turn.footer);
-    ctx->turn.between = r.text.between;
-    ctx->turn.footer = r.text.footer;
-    r.text.between = r.text.footer = NULL;
-    r.answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
+    keep_template(&r);
+    r.answer->cache_bytes = iflow_cache_bytes(t->seq.cache);
     r.answer->ms.total = iflow_now_ms() - r.asked_at;
     *out = r.answer;
     r.answer = NULL;
 
 cleanup:
     if (status == IFLOW_E_NOT_FINITE) {
-        iflow_context_drop_rows(ctx);
+        iflow_timeline_drop_rows(t);
     }
-    iflow_repairs_free(&r);
-    iflow_prompt_free(&r.text);
     iflow_answer_free(r.answer);
-    free(r.pos);
-    free(r.order);
-    free(r.start);
-    free(r.length);
-    free(r.first);
-    free(r.staleness);
-    free(r.logits);
+    run_free(&r);
     return status;
 }

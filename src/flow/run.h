@@ -2,15 +2,17 @@
 #ifndef IFLOW_FLOW_RUN_H
 #define IFLOW_FLOW_RUN_H
 
-#include "flow/context.h"
 #include "flow/methods.h"
 #include "flow/prompt.h"
+#include "flow/timeline.h"
 
 enum { IFLOW_N_REPAIRS = 4 }; /* the standing ones of flow/repair/repair.c, and the method's own */
 
 /* Positions in the context are rows of its timeline: 0 to n - 1, the head's n_head first. */
 typedef struct iflow_run {
-    iflow_context *ctx;
+    iflow_timeline *t;
+    const iflow_context_chunk *chunk; /* [n_chunks]: the context's, as the caller has them */
+    size_t n_chunks;
     const iflow_ask_params *params;
     const iflow_method_row *method;
     iflow_prompt text;
@@ -31,7 +33,7 @@ typedef struct iflow_run {
 
 /* The chunk that is read as i-th; 0 is the head. */
 static inline const iflow_context_chunk *iflow_run_chunk(const iflow_run *run, size_t i) {
-    return i ? &run->ctx->chunk[run->order[i - 1]] : &run->head;
+    return i ? &run->chunk[run->order[i - 1]] : &run->head;
 }
 
 /* Whether a repair of ours is made: as the caller says, else as the method's traits do. */

@@ -21,13 +21,13 @@ iflow_status iflow_score_by_nothing(iflow_run *run) {
 
 /* Step 3: the scoring text looks at the context as it is assembled, up to the last scoring layer. Its rows are given back. */
 static iflow_status look(iflow_run *run) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
-    iflow_status status = iflow_score_layers(run->params->score_layers, run->params->n_score_layers, &ctx->model->h, layer, &n_layers);
+    iflow_status status = iflow_score_layers(run->params->score_layers, run->params->n_score_layers, &t->model->h, layer, &n_layers);
     if (status || (status = iflow_run_make_scores(run))) {
         return status;
     }
-    const size_t n_rows = (size_t)ctx->seq.n, n_text = run->text.score.n;
+    const size_t n_rows = (size_t)t->seq.n, n_text = run->text.score.n;
     float *observed = iflow_calloc((size_t)n_layers * n_rows, IFLOW_N_OBSERVATIONS * sizeof *observed);
     iflow_coord *coord = iflow_calloc(n_text, sizeof *coord);
     int32_t text = 0;
@@ -35,7 +35,7 @@ static iflow_status look(iflow_run *run) {
         status = iflow_fail_memory((size_t)n_layers * n_rows * IFLOW_N_OBSERVATIONS * sizeof *observed);
         goto cleanup;
     }
-    iflow_geometry_place(run->geometry, (int)ctx->model->n_sink, run->start, run->length, run->answer->n_chunks, run->first, &text);
+    iflow_geometry_place(run->geometry, (int)t->model->n_sink, run->start, run->length, run->answer->n_chunks, run->first, &text);
     for (size_t i = 0; i < n_text; i++) {
         for (int c = 0; c < IFLOW_COORDS; c++) {
             coord[i].at[c] = text + (int32_t)i;
@@ -50,8 +50,8 @@ static iflow_status look(iflow_run *run) {
                              .observations = iflow_score_observations(run->params->score),
                              .n_observe = n_layers,
                              .observed = observed};
-    status = iflow_seq_forward(&ctx->seq, &pass);
-    iflow_seq_truncate(&ctx->seq, run->n);
+    status = iflow_seq_forward(&t->seq, &pass);
+    iflow_seq_truncate(&t->seq, run->n);
     if (!status) {
         status =
             iflow_score_reduce(run->params->score, observed, n_layers, n_rows, (size_t)run->n_head, (size_t)run->n, run->answer->score);

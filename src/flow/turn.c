@@ -1,64 +1,54 @@
 /* turn.c - going on behind an answer: with another question, or from another answer in its place. */
-#include "flow/context.h"
 #include "flow/finite.h"
 #include "flow/generate.h"
-#include "flow/params.h"
 #include "flow/prompt.h"
+#include "flow/timeline.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
+iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params *params, iflow_answer **out) {
     const double start = iflow_now_ms();
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
-        return IFLOW_E_ARG;
-    }
-    iflow_status status = iflow_params_check(ctx, params, false);
-    if (!status && !ctx->turn.n_rows) {
-        status = iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
-    }
-    if (status) {
-        return status;
-    }
+    iflow_status status = IFLOW_OK;
     iflow_tokens turn = {0};
     int32_t *token = NULL, *pos = NULL;
-    float *logits = iflow_calloc((size_t)ctx->model->n_vocab, sizeof *logits);
+    float *logits = iflow_calloc((size_t)t->model->n_vocab, sizeof *logits);
     iflow_answer *answer = calloc(1, sizeof *answer);
     if (!logits || !answer) {
-        status = iflow_fail_memory((size_t)ctx->model->n_vocab * sizeof *logits);
+        status = iflow_fail_memory((size_t)t->model->n_vocab * sizeof *logits);
         goto cleanup;
     }
-    if ((status = iflow_prompt_turn(ctx->model, ctx->turn.between, params->question, ctx->turn.footer, &turn))) {
+    if ((status = iflow_prompt_turn(t->model, t->turn.between, params->question, t->turn.footer, &turn))) {
         goto cleanup;
     }
-    const int before = ctx->turn.n_rows, n_pending = ctx->turn.pending >= 0, n = n_pending + (int)turn.n;
-    if (before + n >= ctx->n_ctx) {
+    const int before = t->turn.n_rows, n_pending = t->turn.pending >= 0, n = n_pending + (int)turn.n;
+    if (before + n >= t->n_ctx) {
         status = iflow_fail(
             IFLOW_E_CONTEXT,
             "%d tokens of the conversation, %d of the question and 1 of an answer are %d more than the context of %d holds; start "
             "again with fewer documents%s",
-            before, n, before + n + 1 - ctx->n_ctx, ctx->n_ctx, iflow_context_larger(ctx));
+            before, n, before + n + 1 - t->n_ctx, t->n_ctx, iflow_timeline_larger(t));
         goto cleanup;
     }
-    iflow_context_warn_beyond(ctx, (size_t)(before + n));
+    iflow_warn_beyond(t->model, (size_t)(before + n), &t->warned);
     token = iflow_calloc((size_t)n, sizeof *token);
     pos = iflow_calloc((size_t)n, sizeof *pos);
     if (!token || !pos) {
         status = iflow_fail_memory((size_t)n * sizeof *token);
         goto cleanup;
     }
-    token[0] = ctx->turn.pending; /* overwritten where there is none */
+    token[0] = t->turn.pending; /* overwritten where there is none */
     memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
     for (int i = 0; i < n; i++) {
         pos[i] = before + i;
     }
-    if ((status = iflow_seq_reserve(&ctx->seq, before + n))) {
+    if ((status = iflow_seq_reserve(&t->seq, before + n))) {
         goto cleanup;
     }
     const iflow_pass pass = {.token = token, .order = pos, .row = pos, .n = n, .logits = true, .out = logits};
-    if ((status = iflow_seq_forward(&ctx->seq, &pass)) ||
-        (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)ctx->model->n_vocab))) {
+    if ((status = iflow_seq_forward(&t->seq, &pass)) ||
+        (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)t->model->n_vocab))) {
         goto cleanup;
     }
     answer->method = IFLOW_METHOD_NONE;
@@ -66,17 +56,17 @@ iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params 
     answer->n_context = answer->n_reused = (size_t)before;
     answer->n_prompt = (size_t)n;
     answer->ms.prompt = iflow_now_ms() - start;
-    if ((status = iflow_generate(ctx, params, logits, before + n, start, answer))) {
+    if ((status = iflow_generate(t, params, logits, before + n, start, answer))) {
         goto cleanup;
     }
-    answer->cache_bytes = iflow_cache_bytes(&ctx->cache);
+    answer->cache_bytes = iflow_cache_bytes(t->seq.cache);
     answer->ms.total = iflow_now_ms() - start;
     *out = answer;
     answer = NULL;
 
 cleanup:
     if (status == IFLOW_E_NOT_FINITE) {
-        iflow_context_drop_rows(ctx);
+        iflow_timeline_drop_rows(t);
     }
     iflow_answer_free(answer);
     free(turn.token);
@@ -86,23 +76,13 @@ cleanup:
     return status;
 }
 
-iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, float *logits) {
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
-        return IFLOW_E_ARG;
-    }
-    if (!ctx->turn.n_rows) {
-        return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
-    }
-    iflow_status status = iflow_context_check_tokens(ctx, "an answer", tokens, n_tokens);
-    if (status) {
-        return status;
-    }
-    const size_t n_vocab = (size_t)ctx->model->n_vocab, n_before = (size_t)ctx->turn.n_before, n = n_tokens - 1;
-    if (n_before + n > (size_t)ctx->n_ctx) {
+iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, size_t n_tokens, float *logits) {
+    const size_t n_vocab = (size_t)t->model->n_vocab, n_before = (size_t)t->turn.n_before, n = n_tokens - 1;
+    if (n_before + n > (size_t)t->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is %zu more than the context of %d holds", n_tokens,
-                          n_before, n_before + n - (size_t)ctx->n_ctx, ctx->n_ctx);
+                          n_before, n_before + n - (size_t)t->n_ctx, t->n_ctx);
     }
-    iflow_context_warn_beyond(ctx, n_before + n);
+    iflow_warn_beyond(t->model, n_before + n, &t->warned);
     int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
     if (!pos) {
         return iflow_fail_memory(n_tokens * sizeof *pos);
@@ -110,19 +90,20 @@ iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, siz
     for (size_t i = 0; i < n; i++) {
         pos[i] = (int32_t)(n_before + i);
     }
-    memcpy(logits, ctx->turn.logits, n_vocab * sizeof *logits);
-    iflow_seq_truncate(&ctx->seq, (int)n_before);
-    if (!(status = iflow_seq_reserve(&ctx->seq, (int)(n_before + n))) && n) {
+    memcpy(logits, t->turn.logits, n_vocab * sizeof *logits);
+    iflow_seq_truncate(&t->seq, (int)n_before);
+    iflow_status status = iflow_seq_reserve(&t->seq, (int)(n_before + n));
+    if (!status && n) {
         const iflow_pass pass = {.token = tokens, .order = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
-        status = iflow_seq_forward(&ctx->seq, &pass);
+        status = iflow_seq_forward(&t->seq, &pass);
     }
     for (size_t i = 0; !status && i < n; i++) {
         status = iflow_finite_logits("the replayed answer", n_before + i, logits + (i + 1) * n_vocab, n_vocab);
     }
-    ctx->turn.n_rows = status ? 0 : (int)(n_before + n);
-    ctx->turn.pending = tokens[n];
+    t->turn.n_rows = status ? 0 : (int)(n_before + n);
+    t->turn.pending = tokens[n];
     if (status == IFLOW_E_NOT_FINITE) {
-        iflow_context_drop_rows(ctx);
+        iflow_timeline_drop_rows(t);
     }
     free(pos);
     return status;

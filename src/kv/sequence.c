@@ -57,6 +57,18 @@ void iflow_seq_truncate(iflow_seq *seq, int at) {
     }
 }
 
+void iflow_seq_wipe(iflow_seq *seq) {
+    const iflow_rows *rows = &seq->cache->rows;
+    const int kinds = rows->k_raw ? 3 : 2;
+    for (int i = 0; i < kinds * seq->cache->model->h.n_layer; i++) {
+        struct ggml_tensor *tensor = rows->k[i]; /* and v and k_raw behind k */
+        for (int at = 0; at < seq->n; at += IFLOW_CACHE_STEP) {
+            ggml_backend_tensor_memset(tensor, 0, (size_t)seq->row[at] * tensor->nb[1], IFLOW_CACHE_STEP * tensor->nb[1]);
+        }
+    }
+    iflow_seq_truncate(seq, 0);
+}
+
 /* Rows from `at` on that lie one after another in the pool, at most n. */
 static int run_length(const iflow_seq *seq, int at, int n) {
     int length = 1;

@@ -27,6 +27,9 @@ iflow_status iflow_seq_reserve(iflow_seq *seq, int n);
 /* Empties the rows from `at` on; they stay the sequence's. */
 void iflow_seq_truncate(iflow_seq *seq, int at);
 
+/* Makes zeros of all that its rows hold, and empties them: what was not finite survives masks, which multiply by 0. */
+void iflow_seq_wipe(iflow_seq *seq);
+
 /* A pass whose rows are the sequence's (its seq must be NULL), and so is what it observes: observed [n_observe, number of flags, n]. */
 iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass);
 

@@ -9,13 +9,13 @@
  * token's V at layer 1, 0 in the head. *hidden: the input of layer 1, [n, n_embd]; free(). E_UNSUPPORTED for a model of one layer;
  * E_NOT_FINITE. */
 static iflow_status score_changes(iflow_run *run, float *score, float **hidden) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     const int32_t *token = run->answer->context_token, *pos = run->pos;
     const int n = run->n, n_head = run->n_head;
-    if (ctx->model->h.n_layer < 2) {
+    if (t->model->h.n_layer < 2) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "cacheblend looks at layer 1, which a model of one layer does not have");
     }
-    const size_t n_embd = (size_t)ctx->model->h.n_embd, width = (size_t)ctx->model->n_embd_kv;
+    const size_t n_embd = (size_t)t->model->h.n_embd, width = (size_t)t->model->n_embd_kv;
     iflow_status status = IFLOW_OK;
     float *x = iflow_calloc((size_t)n * n_embd, sizeof *x);
     float *stale = iflow_calloc((size_t)n * width, 2 * sizeof *stale), *fresh = stale ? stale + (size_t)n * width : NULL;
@@ -25,8 +25,8 @@ static iflow_status score_changes(iflow_run *run, float *score, float **hidden) 
     }
     const iflow_pass layer_0 = {.token = token, .order = pos, .row = pos, .n = n, .end_layer = 1, .hidden = x};
     const iflow_pass kv_of_layer_1 = {.embd = x, .order = pos, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
-    if ((status = iflow_seq_read_v(&ctx->seq, 1, 0, n, stale)) || (status = iflow_seq_forward(&ctx->seq, &layer_0)) ||
-        (status = iflow_seq_forward(&ctx->seq, &kv_of_layer_1)) || (status = iflow_seq_read_v(&ctx->seq, 1, 0, n, fresh))) {
+    if ((status = iflow_seq_read_v(&t->seq, 1, 0, n, stale)) || (status = iflow_seq_forward(&t->seq, &layer_0)) ||
+        (status = iflow_seq_forward(&t->seq, &kv_of_layer_1)) || (status = iflow_seq_read_v(&t->seq, 1, 0, n, fresh))) {
         goto cleanup;
     }
     const size_t bad = iflow_finite_first(x, (size_t)n * n_embd);
@@ -66,11 +66,11 @@ iflow_status iflow_score_by_v_change(iflow_run *run) {
 
 /* From layer 1's attention on, only the selected tokens run. state: the input of layer 1. */
 static iflow_status rerun(iflow_run *run, void **state) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     const float *hidden = *state;
     const int32_t *selected = run->answer->selected;
     const int n_selected = (int)run->answer->n_selected;
-    const size_t n_embd = (size_t)ctx->model->h.n_embd;
+    const size_t n_embd = (size_t)t->model->h.n_embd;
     float *x = iflow_calloc((size_t)n_selected * n_embd, sizeof *x);
     if (!x) {
         return iflow_fail_memory((size_t)n_selected * n_embd * sizeof *x);
@@ -79,7 +79,7 @@ static iflow_status rerun(iflow_run *run, void **state) {
         memcpy(x + (size_t)i * n_embd, hidden + (size_t)selected[i] * n_embd, n_embd * sizeof *x);
     }
     const iflow_pass pass = {.embd = x, .order = selected, .row = selected, .n = n_selected, .first_layer = 1};
-    const iflow_status status = iflow_seq_forward(&ctx->seq, &pass);
+    const iflow_status status = iflow_seq_forward(&t->seq, &pass);
     free(x);
     return status;
 }

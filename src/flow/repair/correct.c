@@ -17,12 +17,12 @@ void iflow_correct_features(int in_chunk, int in_context, float *out) {
 }
 
 bool iflow_is_corrected(const iflow_run *run, size_t i) {
-    const iflow_correction *correction = run->ctx->correction;
+    const iflow_correction *correction = run->t->correction;
     return correction && iflow_run_wants(run, run->params->correct) && iflow_run_chunk(run, i)->behind == correction->info.behind;
 }
 
 /* Corrects the rows of chunks that follow one another: start, length [n_chunks]. */
-static iflow_status correct(iflow_context *ctx, const int *start, const int *length, size_t n_chunks) {
+static iflow_status correct(iflow_timeline *t, const int *start, const int *length, size_t n_chunks) {
     size_t n = 0;
     for (size_t c = 0; c < n_chunks; c++) {
         n += (size_t)length[c];
@@ -40,7 +40,7 @@ static iflow_status correct(iflow_context *ctx, const int *start, const int *len
             iflow_correct_features(i, start[c] + i, at);
         }
     }
-    const iflow_status status = iflow_seq_map(&ctx->seq, ctx->correction->layer, feature, start[0], (int)n);
+    const iflow_status status = iflow_seq_map(&t->seq, t->correction->layer, feature, start[0], (int)n);
     free(feature);
     return status;
 }
@@ -55,7 +55,7 @@ static iflow_status assembled(iflow_run *run, void **state, size_t from, size_t 
         for (end = from; end < to && iflow_is_corrected(run, end); end++) {
             run->answer->n_corrected += (size_t)run->length[end];
         }
-        status = correct(run->ctx, run->start + from, run->length + from, end - from);
+        status = correct(run->t, run->start + from, run->length + from, end - from);
     }
     return status;
 }

@@ -13,17 +13,17 @@
 
 static const double LEAST = 0.05, PRIOR = 4;
 
-static iflow_status read_keys(iflow_context *ctx, const iflow_answer *answer, float *out) {
-    return iflow_seq_read(&ctx->seq, answer->selected, (int)answer->n_selected, out, NULL);
+static iflow_status read_keys(iflow_timeline *t, const iflow_answer *answer, float *out) {
+    return iflow_seq_read(&t->seq, answer->selected, (int)answer->n_selected, out, NULL);
 }
 
 /* Keeps the K before RoPE of the selected tokens, [n_layer - 1, n_selected, n_embd_kv], of all layers but the first, whose K depends on the
  * token alone. Nothing where no other token is left. */
 static iflow_status before(iflow_run *run, void **state) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     const iflow_answer *answer = run->answer;
-    const size_t n = answer->n_selected, n_head = (size_t)answer->chunk[0].length, n_values = n * (size_t)ctx->model->n_embd_kv;
-    const int n_layer = ctx->model->h.n_layer;
+    const size_t n = answer->n_selected, n_head = (size_t)answer->chunk[0].length, n_values = n * (size_t)t->model->n_embd_kv;
+    const int n_layer = t->model->h.n_layer;
     if (!iflow_run_wants(run, run->params->drift) || !n || n + n_head == answer->n_context || n_layer < 2) {
         return IFLOW_OK;
     }
@@ -31,12 +31,12 @@ static iflow_status before(iflow_run *run, void **state) {
     if (!stale) {
         return iflow_fail_memory((size_t)(n_layer - 1) * n_values * sizeof *stale);
     }
-    return read_keys(ctx, answer, stale);
+    return read_keys(t, answer, stale);
 }
 
 /* What is kept is changed as the other reused rows are. */
 static iflow_status mixed(iflow_run *run, void **state, const iflow_mixture *mixture) {
-    const size_t n_layers = (size_t)run->ctx->model->h.n_layer - 1, width = (size_t)run->ctx->model->n_embd_kv, n = mixture->n;
+    const size_t n_layers = (size_t)run->t->model->h.n_layer - 1, width = (size_t)run->t->model->n_embd_kv, n = mixture->n;
     const float share = mixture->share;
     float *stale = *state;
     if (!stale || !n) {
@@ -46,7 +46,7 @@ static iflow_status mixed(iflow_run *run, void **state, const iflow_mixture *mix
     if (!others) {
         return iflow_fail_memory(n_layers * n * width * sizeof *others);
     }
-    const iflow_status status = iflow_seq_read(&run->ctx->seq, mixture->from, (int)n, others, NULL);
+    const iflow_status status = iflow_seq_read(&run->t->seq, mixture->from, (int)n, others, NULL);
     for (size_t layer = 0; !status && layer < n_layers; layer++) {
         float *was = stale + (layer * run->answer->n_selected + mixture->first) * width;
         const float *other = others + layer * n * width;
@@ -108,15 +108,15 @@ static void list_others(const iflow_answer *answer, int32_t *row, int32_t *chunk
 
 /* Shifts every token that is not selected, but for the head's. */
 static iflow_status after(iflow_run *run, void **state) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     const iflow_answer *answer = run->answer;
     const float *stale = *state;
     if (!stale) {
         return IFLOW_OK;
     }
     const size_t n = answer->n_selected, n_others = answer->n_context - (size_t)answer->chunk[0].length - n;
-    const size_t width = (size_t)ctx->model->n_embd_kv, n_chunks = answer->n_chunks - 1;
-    const int n_layer = ctx->model->h.n_layer;
+    const size_t width = (size_t)t->model->n_embd_kv, n_chunks = answer->n_chunks - 1;
+    const int n_layer = t->model->h.n_layer;
     int32_t *row = iflow_calloc(n_others, sizeof *row), *chunk = iflow_calloc(n_others, sizeof *chunk);
     double *weight = iflow_calloc(n, sizeof *weight), *sorted = iflow_calloc(n, sizeof *sorted);
     float *change = iflow_calloc((size_t)(n_layer - 1) * n * width, sizeof *change);
@@ -126,7 +126,7 @@ static iflow_status after(iflow_run *run, void **state) {
         status = iflow_fail_memory((size_t)(n_layer - 1) * (n + n_chunks) * width * sizeof *shift);
         goto cleanup;
     }
-    if ((status = read_keys(ctx, answer, change))) {
+    if ((status = read_keys(t, answer, change))) {
         goto cleanup;
     }
     for (size_t i = 0; i < (size_t)(n_layer - 1) * n * width; i++) {
@@ -142,7 +142,7 @@ static iflow_status after(iflow_run *run, void **state) {
         mean_changes(answer, change + layer * n * width, width, weight, sorted, shift + layer * n_chunks * width);
     }
     list_others(answer, row, chunk);
-    status = iflow_seq_shift_keys(&ctx->seq, row, chunk, (int)n_others, shift, (int)n_chunks);
+    status = iflow_seq_shift_keys(&t->seq, row, chunk, (int)n_others, shift, (int)n_chunks);
 
 cleanup:
     free(row), free(chunk);

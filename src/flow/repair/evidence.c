@@ -92,20 +92,20 @@ static iflow_status allocate(evidence *e, size_t n_layers, size_t n_values) {
 
 /* Keeps what the correction added to the witnesses. */
 static iflow_status before(iflow_run *run, void **state) {
-    iflow_context *ctx = run->ctx;
+    iflow_timeline *t = run->t;
     const iflow_answer *a = run->answer;
-    const size_t n_layers = (size_t)ctx->model->h.n_layer - 1;
+    const size_t n_layers = (size_t)t->model->h.n_layer - 1;
     evidence *e = *state = calloc(1, sizeof *e);
     if (!e) {
         return iflow_fail_memory(sizeof *e);
     }
     iflow_status status = call_witnesses(run, e);
-    const size_t n_values = n_layers * e->n * (size_t)ctx->model->n_embd_kv;
+    const size_t n_values = n_layers * e->n * (size_t)t->model->n_embd_kv;
     if (status || !n_values) {
         return status;
     }
     if (!(status = allocate(e, n_layers, n_values))) {
-        status = iflow_seq_read(&ctx->seq, e->row, (int)e->n, e->added[0], e->added[1]);
+        status = iflow_seq_read(&t->seq, e->row, (int)e->n, e->added[0], e->added[1]);
     }
     for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
         const int start = a->chunk[c].start, behind = start + a->chunk[c].length;
@@ -113,20 +113,17 @@ static iflow_status before(iflow_run *run, void **state) {
             end++;
         }
         iflow_chunk *chunk = NULL;
-        bool owned = false;
-        if (end > first && !(status = iflow_context_obtain(ctx, iflow_run_chunk(run, c), &chunk, &owned, &run->answer->ms))) {
-            status = subtract_stored(ctx->model, e, chunk, start, first, end);
+        if (end > first && !(status = iflow_builder_get(t->builder, iflow_run_chunk(run, c), &chunk, &run->answer->ms))) {
+            status = subtract_stored(t->model, e, chunk, start, first, end);
         }
-        if (owned) {
-            iflow_chunk_free(chunk);
-        }
+        iflow_chunk_free(chunk);
     }
     return status;
 }
 
 /* The part of what was added that came about; NAN where nothing was. */
-static iflow_status judge(iflow_context *ctx, const evidence *e, double *held) {
-    const size_t n_layers = (size_t)ctx->model->h.n_layer - 1, n_values = e->n * (size_t)ctx->model->n_embd_kv;
+static iflow_status judge(iflow_timeline *t, const evidence *e, double *held) {
+    const size_t n_layers = (size_t)t->model->h.n_layer - 1, n_values = e->n * (size_t)t->model->n_embd_kv;
     float *now[2] = {iflow_calloc(n_layers * n_values, sizeof **now), iflow_calloc(n_layers * n_values, sizeof **now)};
     iflow_status status = IFLOW_OK;
     double sum = 0;
@@ -135,7 +132,7 @@ static iflow_status judge(iflow_context *ctx, const evidence *e, double *held) {
         status = iflow_fail_memory(n_layers * n_values * sizeof **now);
         goto cleanup;
     }
-    if ((status = iflow_seq_read(&ctx->seq, e->row, (int)e->n, now[0], now[1]))) {
+    if ((status = iflow_seq_read(&t->seq, e->row, (int)e->n, now[0], now[1]))) {
         goto cleanup;
     }
     for (size_t i = 0; i < 2 * n_layers; i++) {
@@ -164,17 +161,14 @@ cleanup:
 /* Lays what a chunk has stored into the rows behind the question's, its keys rotated to where the chunk stands. */
 static iflow_status lay_aside(iflow_run *run, size_t c) {
     const iflow_chunk_span *span = &run->answer->chunk[c];
-    iflow_seq *seq = &run->ctx->seq;
+    iflow_seq *seq = &run->t->seq;
     iflow_chunk *chunk = NULL;
-    bool owned = false;
     iflow_status status = iflow_seq_reserve(seq, run->n_rows + span->length);
-    if (!status && !(status = iflow_context_obtain(run->ctx, iflow_run_chunk(run, c), &chunk, &owned, &run->answer->ms)) &&
+    if (!status && !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), &chunk, &run->answer->ms)) &&
         !(status = iflow_seq_load(seq, chunk, run->n_rows, run->n_rows, span->start))) {
         status = iflow_seq_rotate(seq, run->n_rows, span->length);
     }
-    if (owned) {
-        iflow_chunk_free(chunk);
-    }
+    iflow_chunk_free(chunk);
     return status;
 }
 
@@ -201,7 +195,7 @@ static iflow_status take_back(iflow_run *run, size_t c, size_t first, size_t n, 
     }
     iflow_select_others(span->start, span->length, selected, n, others);
     find_aside(run, span->start, others, n_others, from);
-    if (n_others && (status = iflow_seq_mix(&run->ctx->seq, from, others, (int)n_others, share))) {
+    if (n_others && (status = iflow_seq_mix(&run->t->seq, from, others, (int)n_others, share))) {
         goto cleanup;
     }
     find_aside(run, span->start, selected, n, from);
@@ -217,7 +211,7 @@ cleanup:
 static iflow_status after(iflow_run *run, void **state) {
     const evidence *e = *state;
     iflow_answer *a = run->answer;
-    iflow_status status = e->added[0] ? judge(run->ctx, e, &a->correction_held) : IFLOW_OK;
+    iflow_status status = e->added[0] ? judge(run->t, e, &a->correction_held) : IFLOW_OK;
     if (status || !(a->correction_held < 1)) {
         return status;
     }
@@ -227,7 +221,7 @@ static iflow_status after(iflow_run *run, void **state) {
             status = take_back(run, c, first, (size_t)a->chunk[c].n_selected, share);
         }
     }
-    iflow_seq_truncate(&run->ctx->seq, run->n_rows);
+    iflow_seq_truncate(&run->t->seq, run->n_rows);
     return status;
 }
 

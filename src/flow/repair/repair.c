@@ -66,7 +66,7 @@ static iflow_status rerun(iflow_run *run, void **state) {
         token[i] = a->context_token[a->selected[i]];
     }
     const iflow_pass pass = {.token = token, .order = a->selected, .row = a->selected, .n = (int)a->n_selected};
-    const iflow_status status = iflow_seq_forward(&run->ctx->seq, &pass);
+    const iflow_status status = iflow_seq_forward(&run->t->seq, &pass);
     free(token);
     return status;
 }

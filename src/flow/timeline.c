@@ -1,0 +1,64 @@
+/* timeline.c - begins, clears and ends a timeline; and one pass that decodes for several. */
+#include "flow/timeline.h"
+
+#include "flow/finite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void iflow_timeline_begin(iflow_timeline *t, iflow_chunk_builder *builder, iflow_cache *pool) {
+    *t = (iflow_timeline){.model = builder->model, .builder = builder, .turn.pending = -1};
+    iflow_seq_begin(&t->seq, pool);
+}
+
+void iflow_timeline_clear(iflow_timeline *t) {
+    free(t->turn.between);
+    free(t->turn.footer);
+    free(t->turn.logits);
+    memset(&t->turn, 0, sizeof t->turn);
+    t->turn.pending = -1;
+}
+
+void iflow_timeline_end(iflow_timeline *t) {
+    iflow_timeline_clear(t);
+    if (t->seq.cache) {
+        iflow_seq_end(&t->seq);
+    }
+}
+
+void iflow_timeline_drop_rows(iflow_timeline *t) {
+    iflow_cache *pool = t->seq.cache;
+    iflow_seq_wipe(&t->seq);
+    iflow_seq_end(&t->seq);
+    iflow_seq_begin(&t->seq, pool);
+    iflow_builder_drop_rows(t->builder);
+    t->turn.n_rows = 0;
+    t->turn.pending = -1;
+}
+
+iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *token, int n, float *logits) {
+    const size_t n_vocab = (size_t)t[0]->model->n_vocab;
+    iflow_seq **seq = iflow_calloc((size_t)n, sizeof *seq);
+    int32_t *at = iflow_calloc((size_t)n, sizeof *at);
+    iflow_status status = seq && at ? IFLOW_OK : iflow_fail_memory((size_t)n * sizeof *seq);
+    for (int i = 0; !status && i < n; i++) {
+        seq[i] = &t[i]->seq;
+        at[i] = t[i]->turn.n_rows;
+        if (!at[i]) {
+            status = iflow_fail(IFLOW_E_ARG, "timeline %d has no answer to go on from; ask first", i);
+        } else if (at[i] >= t[i]->n_ctx) {
+            status = iflow_fail(IFLOW_E_CONTEXT, "the context of %d tokens is full", t[i]->n_ctx);
+        } else {
+            iflow_warn_beyond(t[i]->model, (size_t)at[i] + 1, &t[i]->warned);
+            status = iflow_seq_reserve(seq[i], at[i] + 1);
+        }
+    }
+    status = status ? status : iflow_seq_decode(seq, token, at, n, logits);
+    for (int i = 0; !status && i < n; i++) {
+        status = iflow_finite_logits("the answer", (size_t)at[i], logits + (size_t)i * n_vocab, n_vocab);
+        t[i]->turn.n_rows = at[i] + 1;
+        t[i]->turn.pending = -1;
+    }
+    free(seq), free(at);
+    return status;
+}
