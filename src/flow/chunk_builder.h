@@ -26,7 +26,8 @@ typedef struct iflow_chunk_builder {
     int n_ctx;        /* most tokens of a chunk and what it is prefilled behind */
     int behind;       /* texts, of chunks that are made; here for messages alone */
     bool foresee;     /* chunks get their foreseen staleness */
-    unsigned *warned; /* bits of iflow_context_warning */
+    unsigned *warned; /* bits of iflow_warning */
+    size_t n_computed; /* chunks, so far */
     iflow_texts texts;
     iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */
     char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */

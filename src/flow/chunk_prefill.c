@@ -167,6 +167,7 @@ iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_c
         status = making_begin(b, &chunk[i], &m[i]);
     }
     status = status ? status : prefill_behind(b, m, n);
+    b->n_computed += status ? 0 : n;
     status = status ? status : iflow_model_unchanged(b->model); /* else the chunk were of other weights than its id says */
     for (size_t i = 0; !status && i < n; i++) {
         iflow_blob blob = {0};
