@@ -218,6 +218,16 @@ static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int wind
     return IFLOW_OK;
 }
 
+/* Those that the graph uses: a pass of one layer that only writes K and V attends to nothing. */
+static iflow_status set_masks(iflow_engine *e, const int32_t *seen, const int32_t *seq, const int32_t *pos, int n, int n_kv) {
+    const iflow_graph *g = &e->graph;
+    iflow_status status = g->mask->buffer ? set_mask(e, g->mask, 0, seen, seq, pos, n, n_kv) : IFLOW_OK;
+    if (!status && g->mask_window && g->mask_window->buffer) {
+        status = set_mask(e, g->mask_window, e->model->h.window, seen, seq, pos, n, n_kv);
+    }
+    return status;
+}
+
 static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass, int start, int n, bool last) {
     const int32_t *pos = pass->pos + start;
     int32_t max_pos = 0;
@@ -270,13 +280,7 @@ static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pas
     if (g->seq && g->seq->buffer) {
         iflow_engine_fill(g->seq, pass->seq);
     }
-    if (g->mask->buffer) { /* a pass of one layer that only writes K and V attends to nothing */
-        status = set_mask(e, g->mask, 0, seen, pass->seq, pos, n, shape.n_kv);
-    }
-    if (!status && g->mask_window && g->mask_window->buffer) {
-        status = set_mask(e, g->mask_window, e->model->h.window, seen, pass->seq, pos, n, shape.n_kv);
-    }
-    if (status || (status = iflow_engine_compute(e, g->cgraph))) {
+    if ((status = set_masks(e, seen, pass->seq, pos, n, shape.n_kv)) || (status = iflow_engine_compute(e, g->cgraph))) {
         return status;
     }
     if (g->logits) {
