@@ -33,6 +33,28 @@ done
 json answer-llama-mixed.gguf.json 'd["answer"] == json.load(open("answer-m-00001-of-00002.gguf.json"))["answer"]'
 mv m-00002-of-00002.gguf away; run 1 info -m m-00001-of-00002.gguf; says 'm-00002-of-00002.gguf, is not there'
 
+# A tensor that nothing uses is one that was forgotten, but for those that the family names.
+"$python" - "$models" <<'P'
+import sys, gguf, numpy as np
+for model, arch, extra in (("gemma3", "gemma3", "dense_2.weight"), ("llama", "llama", "blk.1.attn_rot_embd.weight"), ("gemma3", "gemma3", "blk.1.attn_q.bias2")):
+    reader = gguf.GGUFReader(f"{sys.argv[1]}/{model}.gguf")
+    writer = gguf.GGUFWriter(f"extra-{extra}.gguf", arch)
+    for field in reader.fields.values():
+        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
+            array = field.types[0] == gguf.GGUFValueType.ARRAY
+            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=field.types[-1] if array else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_shape=tensor.data.shape, raw_dtype=tensor.tensor_type)
+    writer.add_tensor(extra, np.zeros(32, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+P
+run 0 info -m extra-dense_2.weight.gguf
+run 0 info -m extra-blk.1.attn_rot_embd.weight.gguf
+run 1 info -m extra-blk.1.attn_q.bias2.gguf; says 'tensor blk.1.attn_q.bias2 is none that architecture gemma3 has'
+
 # What is no model says what it is, and a pipe makes nobody wait.
 printf 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n' >pointer.gguf
 run 1 ask -m pointer.gguf -q 'Who?' doc.txt; says 'git-lfs pointer.*git lfs pull'

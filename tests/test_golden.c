@@ -370,14 +370,14 @@ static void check_dir(const char *dir_name, void (*check)(const char *path), int
 
 static void test_golden(void **state) {
     (void)state;
-    check_dir(support_env("INFOFLOW_GOLDEN"), check_golden, 12);
+    check_dir(support_env("INFOFLOW_GOLDEN"), check_golden, 13);
 }
 
 static void test_ours(void **state) {
     (void)state;
     char dir[4096];
     snprintf(dir, sizeof dir, "%s/ours", support_env("INFOFLOW_GOLDEN"));
-    check_dir(dir, check_ours, 21);
+    check_dir(dir, check_ours, 25);
     for (int i = 0; i < N_OURS; i++) {
         assert_true(n_checked[i] >= 5);
     }

@@ -186,6 +186,28 @@ static void no_epsilon(struct gguf_context *g) {
     gguf_remove_key(g, "llama.attention.layer_norm_rms_epsilon");
 }
 
+static void experts(struct gguf_context *g) {
+    gguf_set_val_u32(g, "llama.expert_count", 4);
+}
+static void short_pattern(struct gguf_context *g) {
+    gguf_set_arr_data(g, "gemma3.attention.sliding_window_pattern", GGUF_TYPE_BOOL, (const int8_t[]){1, 1}, 2);
+}
+static void no_period(struct gguf_context *g) {
+    gguf_set_val_u32(g, "gemma3.attention.sliding_window_pattern", 0);
+}
+static void half_a_window(struct gguf_context *g) {
+    gguf_set_val_f32(g, "gemma3.attention.sliding_window", 0.5F);
+}
+static void soft_cap(struct gguf_context *g) {
+    gguf_set_val_f32(g, "gemma3.attn_logit_softcapping", 50);
+}
+static void sections(struct gguf_context *g) {
+    gguf_set_arr_data(g, "gemma3.rope.dimension_sections", GGUF_TYPE_INT32, (const int32_t[]){4, 4, 4, 4}, 4);
+}
+static void yarn_and_windows(struct gguf_context *g) {
+    gguf_set_val_str(g, "gemma3.rope.scaling.type", "yarn");
+}
+
 static void test_bad_metadata(void **state) {
     (void)state;
     static const struct {
@@ -204,6 +226,13 @@ static void test_bad_metadata(void **state) {
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         assert_edit_refused("llama", bad[i].edit, bad[i].expected, bad[i].word);
     }
+    assert_edit_refused("llama", experts, IFLOW_E_UNSUPPORTED, "4 experts");
+    assert_edit_refused("gemma3", short_pattern, IFLOW_E_FORMAT, "array of 6 flags");
+    assert_edit_refused("gemma3", no_period, IFLOW_E_FORMAT, "sliding_window_pattern");
+    assert_edit_refused("gemma3", half_a_window, IFLOW_E_FORMAT, "window of 0.5");
+    assert_edit_refused("gemma3", soft_cap, IFLOW_E_UNSUPPORTED, "gemma3.attn_logit_softcapping");
+    assert_edit_refused("gemma3", sections, IFLOW_E_UNSUPPORTED, "gemma3.rope.dimension_sections");
+    assert_edit_refused("gemma3", yarn_and_windows, IFLOW_E_UNSUPPORTED, "YaRN");
 }
 
 static uint64_t random_state;
@@ -237,9 +266,9 @@ static void mutate(char *bytes, size_t n) {
 /* Metadata with random changes is refused or used; ggml and libllama, which trust files, are not led astray. */
 static void test_mutations(void **state) {
     (void)state;
-    static const char *const names[] = {"llama", "qwen3"};
+    static const char *const names[] = {"llama", "qwen3", "gemma3"};
     static const char text[] = "Hello the 123 world\n\n  \xc3\xa9\xe6\xbc\xa2 <|im_start|>user 'nd ==";
-    for (size_t m = 0; m < 2; m++) {
+    for (size_t m = 0; m < sizeof names / sizeof *names; m++) {
         size_t n = 0, n_loaded = 0;
         char *good = fixture_read(support_tiny_model(names[m]), &n), *bytes = malloc(n);
         struct gguf_context *gguf = gguf_init_from_file(support_tiny_model(names[m]), (struct gguf_init_params){.no_alloc = true});

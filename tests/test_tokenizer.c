@@ -154,7 +154,7 @@ static void test_same_tokens(void **state) {
 /* The tokenizers of all test models, as they are. */
 static void test_models(void **state) {
     (void)state;
-    static const char *const names[] = {"llama", "llama-3", "qwen2", "qwen3"};
+    static const char *const names[] = {"llama", "llama-3", "qwen2", "qwen3", "gemma3", "gemma3-256"};
     for (size_t m = 0; m <= sizeof names / sizeof *names; m++) {
         const char *path = m ? support_tiny_model(names[m - 1]) : support_env("INFOFLOW_SMOLLM2");
         iflow_model *model = NULL;

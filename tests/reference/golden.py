@@ -96,6 +96,7 @@ CASES = [
     Case("qwen2-yarn", 547, (23, 28), layers=(1, 3), ratio=0.2),
     Case("qwen3", 3030, (19, 22, 16)),
     Case("qwen3-untied", 6077, (35, 14), ratio=0.3),
+    Case("gemma3", 504, (26, 15, 20)),
 ]
 
 

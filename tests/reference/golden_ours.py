@@ -111,6 +111,7 @@ CASES = [
     Case("llama-bias", 3, (21, 33), ratio=0.2),
     Case("qwen2", 763, (26, 15, 20)),
     Case("qwen3", 2184, (1, 40, 16)),
+    Case("gemma3", 553, (26, 15, 20)),
     Case("llama", 33, (20, 13, 27), asks=OF_THREE),
     Case("llama-3", 415, (25, 8, 19), ratio=0.2, asks=OF_THREE),
     Case("llama-bias", 20, (21, 33), ratio=0.2, asks=OF_THREE),
@@ -122,11 +123,14 @@ CASES = [
     Case("qwen2", 4, (26, 15, 20), asks=OF_DRIFT),
     Case("qwen2-yarn", 11, (21, 33), ratio=0.2, asks=OF_DRIFT),
     Case("qwen3", 2, (1, 40, 16), asks=OF_DRIFT),
+    Case("gemma3", 6, (26, 15, 20), asks=OF_DRIFT),
+    Case("gemma3-256", 5, (21, 33), ratio=0.2, asks=OF_DRIFT),
     Case("llama", 17, (20, 13, 27), asks=OF_CORRECTION),
     Case("llama-yarn", 108, (21, 33), ratio=0.2, asks=OF_CORRECTION),
     Case("qwen2", 42, (26, 15, 20), asks=OF_CORRECTION),
     Case("qwen2-yarn", 26, (21, 33), ratio=0.2, asks=OF_CORRECTION),
     Case("qwen3", 30, (1, 40, 16), asks=OF_CORRECTION),
+    Case("gemma3", 9, (26, 15, 20), asks=OF_CORRECTION),
 ]
 
 

@@ -182,8 +182,8 @@ def layer_tensors(spec: Spec, layer: int, weights: Weights) -> dict[str, np.ndar
         tensors["ffn_up.weight"] = weights.matrix(spec.n_ff, spec.n_embd, 1.0)
         tensors["ffn_down.weight"] = weights.matrix(spec.n_embd, spec.n_ff, 1.2)
     if spec.arch == "gemma3":
-        tensors["post_attention_norm.weight"] = weights.norm(spec.n_embd)
-        tensors["post_ffw_norm.weight"] = weights.norm(spec.n_embd)
+        tensors["post_attention_norm.weight"] = weights.norm(spec.n_embd, 2.0)
+        tensors["post_ffw_norm.weight"] = weights.norm(spec.n_embd, 2.0)
     if spec.out_bias:
         tensors["attn_output.bias"] = weights.uniform((spec.n_embd,), 0.3)
         tensors["ffn_gate.bias"] = weights.uniform((spec.n_ff,), 0.3)
@@ -201,12 +201,14 @@ def rope_factors(n_pairs: int) -> np.ndarray:
 def tensors_of(spec: Spec) -> dict[str, np.ndarray]:
     weights = Weights(spec.seed)
     n_vocab = len(vocabulary(spec)[0])
-    tensors = {"token_embd.weight": weights.uniform((n_vocab, spec.n_embd), 3.0 / np.sqrt(spec.n_embd))}
+    # Gemma's are scaled before the first layer, and would drown what layers add: a tied output would say the last token again.
+    std, out_norm = (1.0, 2.0) if spec.arch == "gemma3" else (3.0, 1.0)
+    tensors = {"token_embd.weight": weights.uniform((n_vocab, spec.n_embd), std / np.sqrt(spec.n_embd))}
     if spec.rope_freqs:
         tensors["rope_freqs.weight"] = rope_factors(spec.d // 2)
     for layer in range(spec.n_layer):
         tensors |= layer_tensors(spec, layer, weights)
-    tensors["output_norm.weight"] = weights.norm(spec.n_embd)
+    tensors["output_norm.weight"] = weights.norm(spec.n_embd, out_norm)
     if not spec.tied:
         tensors["output.weight"] = weights.matrix(n_vocab, spec.n_embd, 3.0)
     return tensors

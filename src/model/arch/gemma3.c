@@ -45,7 +45,8 @@ static void plan(iflow_metadata *meta, iflow_hparams *h) {
         s->qk_norm = s->norm_after = true;
         s->activation = IFLOW_ACTIVATION_GEGLU;
         if (h->n_layer == LAYERS_27B) { /* its queries are scaled by the width of the model over its heads */
-            s->attention_scale = 1.0f / sqrtf((float)(h->n_embd / s->n_head));
+            const int share = h->n_embd / s->n_head;
+            s->attention_scale = 1.0f / sqrtf((float)share);
         }
         if (windowed[il]) { /* rotated as before the context was lengthened: what scales the frequencies is for the others */
             if (s->rope.ext_factor != 0.0f) {
