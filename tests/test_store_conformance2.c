@@ -277,7 +277,7 @@ static void *work(void *user) {
             }
         } else if (operation < 6) {
             status = iflow_store_get_chunk(store, id, &chunk);
-            w->failed |= chunk && (chunk->blob.n_bytes != blob.n_bytes || memcmp(chunk->blob.data, blob.data, blob.n_bytes)) ? 2 : 0;
+            w->failed |= chunk && (chunk->blob.n_bytes != blob.n_bytes || memcmp(chunk->blob.data, blob.data, blob.n_bytes) != 0) ? 2 : 0;
         } else if (operation == 6) {
             status = iflow_store_pin(store, id, i % 2);
         } else {

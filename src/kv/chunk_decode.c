@@ -374,8 +374,12 @@ iflow_status iflow_chunk_check_layer(const iflow_chunk *chunk, int layer, const 
     }
     for (int kind = 0; kind < 2; kind++) {
         const size_t n_tensor = iflow_chunk_tensor_bytes(identity, layer, kind), n_slot = iflow_chunk_padded(n_tensor);
-        const size_t n_row = n_tensor / identity->n_tokens;
-        const size_t slice = n_row > SLICE_BYTES || !n_row ? n_row : SLICE_BYTES / n_row * n_row;
+        if (!n_tensor) {
+            continue;
+        }
+        const size_t n_row = iflow_kv_row_bytes(identity->type, iflow_chunk_width(identity, layer, kind));
+        assert(n_row > 0);
+        const size_t slice = n_row > SLICE_BYTES ? n_row : SLICE_BYTES / n_row * n_row;
         for (size_t done = 0; done < n_tensor; done += slice) {
             const size_t n = n_tensor - done < slice ? n_tensor - done : slice;
             size_t bad = 0;

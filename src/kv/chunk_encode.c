@@ -170,6 +170,7 @@ static iflow_status make_room(encoding *e) {
 
 static iflow_status fill_data(encoding *e, const uint16_t *const *k, const uint16_t *const *v) {
     const iflow_chunk_identity *identity = e->identity;
+    assert(e->bytes);
     unsigned char *at = e->bytes + e->header_bytes;
     for (int layer = 0; layer < identity->n_layer; layer++) {
         unsigned char *first = at;
@@ -200,7 +201,7 @@ static iflow_status fill_header(encoding *e) {
     if (!gguf) {
         return iflow_fail_memory(1024);
     }
-    assert(gguf_get_meta_size(gguf) == e->header_bytes);
+    assert(e->bytes && gguf_get_meta_size(gguf) == e->header_bytes);
     gguf_get_meta_data(gguf, e->bytes);
     gguf_free(gguf);
     assert(memcmp(e->bytes + IFLOW_AT_HEADER_CHECKSUM, iflow_chunk_zeros, DIGITS) == 0);

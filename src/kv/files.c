@@ -330,6 +330,7 @@ static iflow_blob file_of(const struct stat *st) {
 iflow_status iflow_files_open_regular(const iflow_files *files, const char *path, bool touch, int *out, iflow_blob *which,
                                       struct stat *st) {
     iflow_status status = IFLOW_OK;
+    *st = (struct stat){0};
     /* Without O_NONBLOCK a FIFO that somebody put there would hold us up for ever. */
     const int fd = iflow_files_open_path(files, path, O_RDONLY | O_NONBLOCK);
     if (fd < 0 && errno == ENOENT) {

@@ -348,38 +348,48 @@ static int by_use(const void *a, const void *b) {
     return x->used > y->used ? -1 : x->used < y->used;
 }
 
+static iflow_chunk_info unread(const memory_store *store, const item *one, iflow_status status) {
+    iflow_chunk_info info = {.type = "-",
+                             .n_bytes = one->blob.n_bytes,
+                             .used_at = one->used_at,
+                             .pinned = find(&store->pins, one->id) != NULL,
+                             .old = status == IFLOW_E_UNSUPPORTED && one->old,
+                             .unsupported = status == IFLOW_E_UNSUPPORTED && !one->old,
+                             .damaged = status != IFLOW_E_UNSUPPORTED};
+    memcpy(info.id, one->id, sizeof info.id);
+    return info;
+}
+
 static iflow_status memory_list(iflow_store *base, iflow_chunk_info **list, size_t *n) {
+    iflow_status status = IFLOW_OK;
     memory_store *store = lock(base);
     const size_t n_chunks = store->chunks.n;
     const item **order = iflow_calloc(n_chunks, sizeof order[0]);
     iflow_chunk_info *infos = iflow_calloc(n_chunks, sizeof infos[0]);
-    iflow_status status = order && infos ? IFLOW_OK : iflow_fail_memory(n_chunks * sizeof infos[0]);
-    for (size_t i = 0; !status && i < n_chunks; i++) {
+    if (!order || !infos) {
+        status = iflow_fail_memory(n_chunks * sizeof infos[0]);
+        goto cleanup;
+    }
+    for (size_t i = 0; i < n_chunks; i++) {
         order[i] = &store->chunks.at[i];
     }
-    if (!status && n_chunks) {
+    if (n_chunks) {
         qsort(order, n_chunks, sizeof order[0], by_use);
     }
-    for (size_t i = 0; !status && i < n_chunks; i++) {
+    for (size_t i = 0; i < n_chunks; i++) {
         const iflow_status read = fill_info(store, order[i], &infos[i]);
-        status = read == IFLOW_E_MEMORY ? read : IFLOW_OK;
-        if (read) {
-            infos[i] = (iflow_chunk_info){.type = "-",
-                                          .n_bytes = order[i]->blob.n_bytes,
-                                          .used_at = order[i]->used_at,
-                                          .pinned = find(&store->pins, order[i]->id) != NULL,
-                                          .old = read == IFLOW_E_UNSUPPORTED && order[i]->old,
-                                          .unsupported = read == IFLOW_E_UNSUPPORTED && !order[i]->old,
-                                          .damaged = read != IFLOW_E_UNSUPPORTED};
-            memcpy(infos[i].id, order[i]->id, sizeof infos[i].id);
+        if (read == IFLOW_E_MEMORY) {
+            status = read;
+            goto cleanup;
         }
+        infos[i] = read ? unread(store, order[i], read) : infos[i];
     }
+    *list = infos;
+    *n = n_chunks;
+    infos = NULL;
+
+cleanup:
     unlock(store, status);
-    if (!status) {
-        *list = infos;
-        *n = n_chunks;
-        infos = NULL;
-    }
     free(infos);
     free(order);
     return status;
