@@ -23,10 +23,10 @@ typedef struct iflow_chunk_builder {
     const iflow_model *model;
     iflow_store *store;
     iflow_engine *engine;
-    int n_ctx;        /* most tokens of a chunk and what it is prefilled behind */
-    int behind;       /* texts, of chunks that are made; here for messages alone */
-    bool foresee;     /* chunks get their foreseen staleness */
-    unsigned *warned; /* bits of iflow_warning */
+    int n_ctx;         /* most tokens of a chunk and what it is prefilled behind */
+    int behind;        /* texts, of chunks that are made; here for messages alone */
+    bool foresee;      /* chunks get their foreseen staleness */
+    unsigned *warned;  /* bits of iflow_warning */
     size_t n_computed; /* chunks, so far */
     iflow_texts texts;
     iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */

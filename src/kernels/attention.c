@@ -27,14 +27,14 @@ typedef struct item {
 /* Its queries. */
 typedef struct tile {
     iflow_query_panel panel[MAX_PANELS];
-    int32_t least[MAX_PANELS], most[MAX_PANELS]; /* of a panel's positions */
+    int32_t least[MAX_PANELS], most[MAX_PANELS]; /* of a panel's orders */
     int n_panels;
     float nowhere[IFLOW_MAX_EMBD_HEAD + 2]; /* the output of what fills the last panel */
 } tile;
 
-/* The first position that a query at pos sees. */
-static int32_t first_seen(const iflow_attention *attention, int32_t pos) {
-    return attention->window ? pos - attention->window + 1 : INT32_MIN;
+/* The first order that a query at order sees. */
+static int32_t first_seen(const iflow_attention *attention, int32_t order) {
+    return attention->window ? order - attention->window + 1 : INT32_MIN;
 }
 
 static int64_t n_parts(int64_t n, int64_t n_kv) {
@@ -43,7 +43,7 @@ static int64_t n_parts(int64_t n, int64_t n_kv) {
 
 static void tile_start(tile *t, const iflow_attention *attention, struct ggml_tensor *dst, const item *work) {
     const struct ggml_tensor *q = dst->src[0];
-    const int32_t *pos = dst->src[3]->data;
+    const int32_t *order = dst->src[3]->data;
     const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], group = n_head * d / dst->src[1]->ne[0], a_head = dst->ne[0] / n_head;
     const int64_t n_rows = (work->end - work->first) * group;
     t->n_panels = (int)((n_rows + IFLOW_QUERY_PANEL - 1) / IFLOW_QUERY_PANEL);
@@ -58,12 +58,12 @@ static void tile_start(tile *t, const iflow_attention *attention, struct ggml_te
             const int64_t query = work->first + here / group, head = work->head_kv * group + here % group;
             panel->q[i] = (const float *)q->data + (query * n_head + head) * d;
             panel->out[i] = row < n_rows ? (float *)dst->data + ((work->part * n + query) * n_head + head) * a_head : t->nowhere;
-            panel->pos[i] = pos[query];
-            panel->first[i] = first_seen(attention, pos[query]);
+            panel->order[i] = order[query];
+            panel->first[i] = first_seen(attention, order[query]);
             panel->max[i] = -1e30f; /* below any exponent, and no infinity: their difference would be NaN */
             memset(panel->out[i], 0, (size_t)d * sizeof(float));
-            t->least[p] = pos[query] < t->least[p] ? pos[query] : t->least[p];
-            t->most[p] = pos[query] > t->most[p] ? pos[query] : t->most[p];
+            t->least[p] = order[query] < t->least[p] ? order[query] : t->least[p];
+            t->most[p] = order[query] > t->most[p] ? order[query] : t->most[p];
         }
     }
 }
@@ -107,7 +107,7 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
     const iflow_attention_kernels *kernels = attention->kernels ? attention->kernels : iflow_attention_kernels_get(0);
     const struct ggml_tensor *k = dst->src[1], *v = dst->src[2];
     const int32_t *seq = dst->src[5] ? dst->src[5]->data : NULL;
-    const int32_t *pos = (const int32_t *)dst->src[4]->data + (seq ? seq[work->first] * dst->src[4]->ne[0] : 0);
+    const int32_t *order = (const int32_t *)dst->src[4]->data + (seq ? seq[work->first] * dst->src[4]->ne[0] : 0);
     const int d = (int)dst->src[0]->ne[0];
     const bool whole = dst->ne[2] == 1;
     const int64_t first_key = work->part * PART_KEYS, n_kv = dst->src[4]->ne[0];
@@ -117,7 +117,7 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
     const float log2_scale = attention->scale * 1.44269504f;
     tile t;
     tile_start(&t, attention, dst, work);
-    int32_t most_of_all = INT32_MIN, first_of_all = INT32_MAX; /* the positions that any query sees */
+    int32_t most_of_all = INT32_MIN, first_of_all = INT32_MAX; /* the orders that any query sees */
     for (int p = 0; p < t.n_panels; p++) {
         most_of_all = t.most[p] > most_of_all ? t.most[p] : most_of_all;
         first_of_all = first_seen(attention, t.least[p]) < first_of_all ? first_seen(attention, t.least[p]) : first_of_all;
@@ -127,15 +127,15 @@ static void do_item(const iflow_attention *attention, struct ggml_tensor *dst, c
         const int n = (int)at_most(end_key - row, IFLOW_KEY_BLOCK);
         int32_t least = INT32_MAX, most = n < IFLOW_KEY_BLOCK ? INT32_MAX : INT32_MIN, last = INT32_MIN;
         for (int i = 0; i < n; i++) {
-            least = pos[row + i] < least ? pos[row + i] : least;
-            most = pos[row + i] > most ? pos[row + i] : most;
-            last = pos[row + i] != IFLOW_ROW_EMPTY && pos[row + i] > last ? pos[row + i] : last;
+            least = order[row + i] < least ? order[row + i] : least;
+            most = order[row + i] > most ? order[row + i] : most;
+            last = order[row + i] != IFLOW_ROW_EMPTY && order[row + i] > last ? order[row + i] : last;
         }
         if (least > most_of_all || last < first_of_all) {
             continue; /* no query sees it, and what none sees changes nothing */
         }
         for (int i = 0; i < IFLOW_KEY_BLOCK; i++) {
-            block.pos[i] = i < n ? pos[row + i] : INT32_MAX;
+            block.order[i] = i < n ? order[row + i] : INT32_MAX;
         }
         kernels->unpack(keys + (size_t)row * stride, values + (size_t)row * stride, stride, d, n, &block);
         for (int p = 0; p < t.n_panels; p++) {
@@ -214,15 +214,15 @@ static void merge(struct ggml_tensor *dst, int ith, int nth, void *user) {
 }
 
 struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention *attention, struct ggml_tensor *q, struct ggml_tensor *k,
-                                       struct ggml_tensor *v, struct ggml_tensor *pos, struct ggml_tensor *pos_kv,
+                                       struct ggml_tensor *v, struct ggml_tensor *order, struct ggml_tensor *order_kv,
                                        struct ggml_tensor *seq) {
-    assert(q->type == GGML_TYPE_F32 && ggml_is_contiguous(q) && q->ne[3] == 1 && q->ne[2] == pos->ne[0] && pos->type == GGML_TYPE_I32);
+    assert(q->type == GGML_TYPE_F32 && ggml_is_contiguous(q) && q->ne[3] == 1 && q->ne[2] == order->ne[0] && order->type == GGML_TYPE_I32);
     assert(k->type == GGML_TYPE_F16 && v->type == GGML_TYPE_F16 && k->nb[0] == sizeof(ggml_fp16_t) && v->nb[0] == k->nb[0]);
-    assert(k->ne[0] == v->ne[0] && k->nb[1] == v->nb[1] && pos_kv->ne[0] <= k->ne[1] && pos_kv->ne[0] <= v->ne[1]);
-    assert(pos_kv->type == GGML_TYPE_I32 && iflow_attention_can((int)q->ne[0], (int)q->ne[1], (int)(k->ne[0] / q->ne[0])));
-    assert(seq ? seq->type == GGML_TYPE_I32 && seq->ne[0] == q->ne[2] : pos_kv->ne[1] == 1);
-    struct ggml_tensor *args[] = {q, k, v, pos, pos_kv, seq};
-    const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], parts = n_parts(n, pos_kv->ne[0]);
+    assert(k->ne[0] == v->ne[0] && k->nb[1] == v->nb[1] && order_kv->ne[0] <= k->ne[1] && order_kv->ne[0] <= v->ne[1]);
+    assert(order_kv->type == GGML_TYPE_I32 && iflow_attention_can((int)q->ne[0], (int)q->ne[1], (int)(k->ne[0] / q->ne[0])));
+    assert(seq ? seq->type == GGML_TYPE_I32 && seq->ne[0] == q->ne[2] : order_kv->ne[1] == 1);
+    struct ggml_tensor *args[] = {q, k, v, order, order_kv, seq};
+    const int64_t d = q->ne[0], n_head = q->ne[1], n = q->ne[2], parts = n_parts(n, order_kv->ne[0]);
     struct ggml_tensor *out = ggml_custom_4d(ctx, GGML_TYPE_F32, (parts > 1 ? d + 2 : d) * n_head, n, parts, 1, args, seq ? 6 : 5, attend,
                                              GGML_N_TASKS_MAX, attention);
     return parts > 1

@@ -12,11 +12,11 @@ enum {
     IFLOW_MAX_EMBD_HEAD = 256,
 };
 
-/* Keys and values of one KV head. Keys that are missing have IFLOW_ROW_EMPTY's position, and those that have it are zeros. */
+/* Keys and values of one KV head. Keys that are missing have IFLOW_ROW_EMPTY's order, and those that have it are zeros. */
 typedef struct iflow_key_block {
     _Alignas(64) float k[IFLOW_MAX_EMBD_HEAD][IFLOW_KEY_BLOCK];
     _Alignas(64) float v[IFLOW_KEY_BLOCK * IFLOW_MAX_EMBD_HEAD]; /* [IFLOW_KEY_BLOCK, n_embd_head] */
-    _Alignas(64) int32_t pos[IFLOW_KEY_BLOCK];
+    _Alignas(64) int32_t order[IFLOW_KEY_BLOCK];
 } iflow_key_block;
 
 /* Queries, and the softmax's state of each, for exponents to base 2. */
@@ -24,14 +24,14 @@ typedef struct iflow_query_panel {
     _Alignas(64) float sum[IFLOW_QUERY_PANEL][16]; /* of the weights so far, in 16 parts */
     const float *q[IFLOW_QUERY_PANEL];             /* [n_embd_head] */
     float *out[IFLOW_QUERY_PANEL];                 /* [n_embd_head]: the weighted sum so far */
-    int32_t pos[IFLOW_QUERY_PANEL];
-    int32_t first[IFLOW_QUERY_PANEL]; /* keys at positions from this one to pos are seen; INT32_MIN without a window */
+    int32_t order[IFLOW_QUERY_PANEL];
+    int32_t first[IFLOW_QUERY_PANEL]; /* keys of orders from this one on are seen; INT32_MIN without a window */
     float max[IFLOW_QUERY_PANEL];     /* the largest exponent so far */
 } iflow_query_panel;
 
 typedef struct iflow_attention_kernels {
     const char *name;
-    /* n rows of k and v, `stride` halves apart, to a block whose pos is there. */
+    /* n rows of k and v, `stride` halves apart, to a block whose order is there. */
     void (*unpack)(const ggml_fp16_t *k, const ggml_fp16_t *v, size_t stride, int n_embd_head, int n, iflow_key_block *block);
     /* Takes a block into a panel. log2_scale: by which q times k becomes an exponent to base 2. masked: some query does not see some key.
      */

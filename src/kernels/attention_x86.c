@@ -45,7 +45,7 @@ AVX2 static void unpack(const ggml_fp16_t *k, const ggml_fp16_t *v, size_t strid
         for (int e = 0; e < n_embd_head; e += 8) {
             __m256 row[8];
             for (int i = 0; i < 8; i++) {
-                const bool there = key + i < n && block->pos[key + i] != INT32_MAX;
+                const bool there = key + i < n && block->order[key + i] != INT32_MAX;
                 const size_t at = (size_t)(key + i) * stride + (size_t)e;
                 row[i] = there ? halves(k + at) : _mm256_setzero_ps();
                 _mm256_store_ps(block->v + (key + i) * n_embd_head + e, there ? halves(v + at) : _mm256_setzero_ps());
@@ -69,7 +69,7 @@ AVX512 static void unpack_512(const ggml_fp16_t *k, const ggml_fp16_t *v, size_t
         const ggml_fp16_t *from_k[16], *from_v[16];
         bool there[16];
         for (int i = 0; i < 16; i++) {
-            there[i] = key + i < n && block->pos[key + i] != INT32_MAX;
+            there[i] = key + i < n && block->order[key + i] != INT32_MAX;
             const size_t at = there[i] ? (size_t)(key + i) * stride : 0;
             from_k[i] = k + at;
             from_v[i] = v + at;
@@ -161,9 +161,9 @@ AVX512 INLINE void attend_512_for(int d, const iflow_key_block *block, float log
     for (int r = 0; r < ROWS; r++) {
         for (int i = 0; i < 4; i++) {
             if (masked) { /* to far below where max starts, and still finite as an exponent */
-                const __m512i pos = _mm512_load_si512(block->pos + 16 * i);
-                const __mmask16 later = _mm512_cmpgt_epi32_mask(pos, _mm512_set1_epi32(panel->pos[r]));
-                const __mmask16 earlier = _mm512_cmplt_epi32_mask(pos, _mm512_set1_epi32(panel->first[r]));
+                const __m512i order = _mm512_load_si512(block->order + 16 * i);
+                const __mmask16 later = _mm512_cmpgt_epi32_mask(order, _mm512_set1_epi32(panel->order[r]));
+                const __mmask16 earlier = _mm512_cmplt_epi32_mask(order, _mm512_set1_epi32(panel->first[r]));
                 sum[r][i] = _mm512_mask_mov_ps(sum[r][i], later | earlier, _mm512_set1_ps(-1e35f));
             }
             _mm512_store_ps(weight[r] + 16 * i, sum[r][i]);
@@ -264,9 +264,9 @@ AVX2 INLINE float weigh_256(const iflow_key_block *block, float log2_scale, bool
     for (int i = 0; i < 8; i++) {
         x[i] = _mm256_load_ps(row + 8 * i);
         if (masked) {
-            const __m256i pos = _mm256_load_si256((const __m256i *)(const void *)(block->pos + 8 * i));
-            const __m256i later = _mm256_cmpgt_epi32(pos, _mm256_set1_epi32(panel->pos[r]));
-            const __m256i earlier = _mm256_cmpgt_epi32(_mm256_set1_epi32(panel->first[r]), pos);
+            const __m256i order = _mm256_load_si256((const __m256i *)(const void *)(block->order + 8 * i));
+            const __m256i later = _mm256_cmpgt_epi32(order, _mm256_set1_epi32(panel->order[r]));
+            const __m256i earlier = _mm256_cmpgt_epi32(_mm256_set1_epi32(panel->first[r]), order);
             const __m256 hidden = _mm256_castsi256_ps(_mm256_or_si256(later, earlier));
             x[i] = _mm256_blendv_ps(x[i], _mm256_set1_ps(-INFINITY), hidden);
         }
