@@ -18,7 +18,7 @@ from make_models import SPECS
 # Bounds on |difference| / |libllama's logits|, Euclidean over all positions. f32 weights and cache: float32 arithmetic alone. Tensors of
 # other types: ggml rounds activations to f16, bf16 or 8-bit blocks before it multiplies, which the reference does not do.
 BOUNDS = {"f32": 5e-5, "f16": 4e-3, "bf16": 2e-2, "q8_0": 4e-2, "q4_0": 4e-2, "q4_1": 4e-2, "q5_0": 4e-2, "q5_1": 4e-2}
-BOUND_GELU = 2e-4  # its table is of halves: where f32 and f64 round to other halves, one value moves by 5e-4 of itself
+BOUND_GELU = 5e-4  # its table is of halves: where f32 and f64 round to other halves, one value moves by 5e-4. Measured: up to 2.4e-4
 BOUND_F16_CACHE = 1e-3  # flash attention over an f16 cache also rounds queries and sums of values
 
 
