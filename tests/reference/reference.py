@@ -231,7 +231,8 @@ def rotate(model: Model, layer: int, x: Array, positions: Array) -> Array:
 
 @dataclass
 class Cache:
-    """Rows in any order; a row is seen by queries at its own or a later position, in a layer with a window at less than so many later."""
+    """Rows in the order of the sequence; a row is seen by queries that are not before it, in a layer with a window by less than so many
+    rows. Its position is what its key is rotated by, and nothing else."""
 
     k: list[Array]  # [layer][n_rows, n_head_kv, n_embd_head], after RoPE
     v: list[Array]
@@ -329,10 +330,10 @@ def write_kv(model: Model, cache: Cache, layer: int, hidden: Array, rows: Array,
     return rotate(model, layer, q, positions), k_pre, v
 
 
-def attend_and_feed(model: Model, cache: Cache, layer: int, hidden: Array, q: Array, positions: Array,
+def attend_and_feed(model: Model, cache: Cache, layer: int, hidden: Array, q: Array, rows: Array,
                     rounding: Rounding) -> tuple[Array, Array]:
-    """A layer's second half: the queries, at these positions, over the cache; then the feed-forward. Hidden rows, attention weights."""
-    before = positions[:, None] - cache.position[None, :]
+    """A layer's second half: the queries, of these rows, over the cache; then the feed-forward. Hidden rows, attention weights."""
+    before = rows[:, None] - np.arange(cache.n_rows)[None, :]
     visible = (before >= 0) & (before < (model.windows[layer] or np.inf))
     mixed, weights = attend(model, q, cache.k[layer], cache.v[layer], visible, rounding)
     out = linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
@@ -348,7 +349,7 @@ def run_layers(model: Model, cache: Cache, layers: range, hidden: Array, rows: A
     result = Pass(hidden, [], [], {})
     for layer in layers:
         q, k_pre, v = write_kv(model, cache, layer, result.hidden, rows, rounding)
-        result.hidden, weights = attend_and_feed(model, cache, layer, result.hidden, q, cache.position[rows], rounding)
+        result.hidden, weights = attend_and_feed(model, cache, layer, result.hidden, q, rows, rounding)
         if layer in observe:
             result.attention[layer] = weights
         result.k_pre.append(k_pre)
@@ -437,7 +438,8 @@ def geometry(kind: str, n_sink: int, lengths: list[int]) -> Geometry:
     HL (local): every chunk but the head where it stood while it was prefilled, from the sink's length on, so that chunks overlap, and
     overlap the head's end where the head is longer than the sink. HP: the text right behind the longest, the greatest end of a chunk or
     of the head. TP: the text at N. TL: every chunk but the head ends at N-1. The head is at 0 in all of them, as chunk 0 is pinned.
-    A key is visible to the text by position alone, whatever chunk it is of; in all four every key stands before the text.
+    A key is visible to the text by the order of the sequence, whatever chunk it is of and wherever it stands; in all four every key comes
+    before the text.
     """
     n = sum(lengths)
     begins = [sum(lengths[:i]) for i in range(len(lengths))]
@@ -734,7 +736,7 @@ def cacheblend(model: Model, cache: Cache, context_tokens: list[int], ratio: flo
     q, _, _ = write_kv(model, cache, 1, hidden, rows, rounding)
     change = ((cache.v[1] - stored) ** 2).mean(axis=(1, 2))
     selected = select(change, ratio, n_head_tokens)
-    hidden, _ = attend_and_feed(model, cache, 1, hidden[selected], q[selected], cache.position[selected], rounding)
+    hidden, _ = attend_and_feed(model, cache, 1, hidden[selected], q[selected], np.asarray(selected), rounding)
     run_layers(model, cache, range(2, model.n_layer), hidden, np.array(selected), rounding)
     return change, selected
 
