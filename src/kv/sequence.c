@@ -60,7 +60,7 @@ void iflow_seq_truncate(iflow_seq *seq, int at) {
 void iflow_seq_wipe(iflow_seq *seq) {
     const iflow_rows *rows = &seq->cache->rows;
     const int kinds = rows->k_raw ? 3 : 2;
-    for (int i = 0; i < kinds * seq->cache->model->h.n_layer; i++) {
+    for (int i = 0; seq->n && i < kinds * seq->cache->model->h.n_layer; i++) {
         struct ggml_tensor *tensor = rows->k[i]; /* and v and k_raw behind k */
         for (int at = 0; at < seq->n; at += IFLOW_CACHE_STEP) {
             ggml_backend_tensor_memset(tensor, 0, (size_t)seq->row[at] * tensor->nb[1], IFLOW_CACHE_STEP * tensor->nb[1]);
