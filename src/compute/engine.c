@@ -229,25 +229,36 @@ static int visible_rows(const slice *s) {
     return padded < rows->n_rows ? padded : rows->n_rows;
 }
 
-/* The first n_kv rows' orders as each sequence of the slice sees them, [n_seq, n_kv]: rows of the others are empty to it. */
+/* The first n_kv rows' orders as each sequence of the slice sees them, [n_seq, n_kv]: rows of the others are empty to it. And their
+ * coordinates, for layers with a window, which is a distance of those: so a key that is scored at another place than its own is within the
+ * window of where it stands. What a pass can see there never comes later than its tokens and stands before them. */
 static iflow_status see(iflow_engine *e, const slice *s, int n_kv) {
+    const bool windows = e->model->h.window > 0;
     const size_t count = (size_t)s->n_seq * (size_t)n_kv;
-    const iflow_status status = iflow_reserve((void **)&e->seen, &e->seen_capacity, count, sizeof *e->seen);
+    const iflow_status status = iflow_reserve((void **)&e->seen, &e->seen_capacity, windows ? 2 * count : count, sizeof *e->seen);
     if (status) {
         return status;
     }
+    e->seen_at = e->seen + (windows ? count : 0);
     for (int i = 0; i < s->n; i++) {
-        int32_t *seen = e->seen + (size_t)e->of_seq[i] * (size_t)n_kv;
+        const size_t first = (size_t)e->of_seq[i] * (size_t)n_kv;
         for (int row = 0; row < n_kv && (i == 0 || e->of_seq[i] != e->of_seq[i - 1]); row++) {
-            seen[row] = sees(s->rows, row, seq_at(s, i)) ? s->rows->order[row] : IFLOW_ROW_EMPTY;
+            const bool seen = sees(s->rows, row, seq_at(s, i)) && s->rows->order[row] != IFLOW_ROW_EMPTY;
+            e->seen[first + (size_t)row] = seen ? s->rows->order[row] : IFLOW_ROW_EMPTY;
+            if (windows && seen) {
+                iflow_engine_coords(&s->rows->coord[row], 1, &e->seen_at[first + (size_t)row]);
+            } else if (windows) {
+                e->seen_at[first + (size_t)row] = IFLOW_ROW_EMPTY;
+            }
         }
     }
     return IFLOW_OK;
 }
 
-/* Fills and uploads a mask [n * fold, n_kv]: a key is visible to a query if its order, as the query's sequence sees it, is not greater, and
- * less than a window (0: none) before it. */
-static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int window, const slice *s, int n_kv) {
+/* Fills and uploads a mask [n * fold, n_kv]: a key is visible to a query if its number (order, or coordinate), as the query's sequence sees
+ * it, is not greater, and less than a window (0: none) before it. */
+static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int window, const slice *s, const int32_t *at, const int32_t *seen,
+                             int n_kv) {
     const ggml_fp16_t visible = ggml_fp32_to_fp16(0.0f), hidden = 0xfc00; /* -inf */
     const size_t fold = (size_t)e->graph.fold, width = (size_t)n_kv, count = (size_t)s->n * fold * width;
     const iflow_status status = iflow_reserve((void **)&e->mask, &e->mask_capacity, count, sizeof *e->mask);
@@ -256,9 +267,9 @@ static iflow_status set_mask(iflow_engine *e, struct ggml_tensor *mask, int wind
     }
     for (int q = 0; q < s->n; q++) {
         ggml_fp16_t *line = e->mask + (size_t)q * fold * width;
-        const int32_t *order_kv = e->seen + (size_t)e->of_seq[q] * width, first = window ? s->order[q] - window + 1 : INT32_MIN;
+        const int32_t *at_kv = seen + (size_t)e->of_seq[q] * width, first = window ? at[q] - window + 1 : INT32_MIN;
         for (int k = 0; k < n_kv; k++) {
-            line[k] = order_kv[k] <= s->order[q] && order_kv[k] >= first ? visible : hidden;
+            line[k] = at_kv[k] <= at[q] && at_kv[k] >= first ? visible : hidden;
         }
         for (size_t i = 1; i < fold; i++) {
             memcpy(line + i * width, line, width * sizeof *line);
@@ -311,10 +322,11 @@ static iflow_status set_inputs(iflow_engine *e, const slice *s, int n_kv) {
     iflow_engine_fill(g->row, e->row);
     fill_if_used(g->order, s->order);
     fill_if_used(g->order_kv, e->seen);
+    fill_if_used(g->at_kv, e->seen_at);
     fill_if_used(g->seq, e->of_seq);
-    iflow_status status = g->mask->buffer ? set_mask(e, g->mask, 0, s, n_kv) : IFLOW_OK;
+    iflow_status status = g->mask->buffer ? set_mask(e, g->mask, 0, s, s->order, e->seen, n_kv) : IFLOW_OK;
     if (!status && g->mask_window && g->mask_window->buffer) {
-        status = set_mask(e, g->mask_window, e->model->h.window, s, n_kv);
+        status = set_mask(e, g->mask_window, e->model->h.window, s, e->coord, e->seen_at, n_kv);
     }
     return status;
 }

@@ -17,7 +17,8 @@ struct iflow_engine {
     size_t work_bytes; /* that were there for the CPU's work when a graph was allocated */
     ggml_fp16_t *mask;
     size_t mask_capacity;
-    int32_t *seen; /* [n_seq, n_kv]: orders of rows as each sequence of a slice sees them */
+    int32_t *seen;    /* [n_seq, n_kv]: orders of rows as each sequence of a slice sees them */
+    int32_t *seen_at; /* the same of coordinates, behind it, where the model has windows */
     size_t seen_capacity;
     /* Of a slice, [n]: */
     int64_t *row;

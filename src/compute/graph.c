@@ -209,7 +209,8 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
         iflow_attention *a = &g->attention[il];
         a->scale = s->attention_scale;
         a->window = s->window;
-        out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], g->order, g->order_kv, g->seq);
+        out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], s->window ? g->pos : g->order,
+                                 s->window ? g->at_kv : g->order_kv, g->seq);
     } else {
         out = ggml_flash_attn_ext(b->ctx, folded, keys, values, mask_of(b, s), s->attention_scale, 0.0f, 0.0f);
         ggml_prec_set_acc(out, GGML_PREC_F32);
@@ -283,6 +284,7 @@ iflow_status iflow_graph_build(iflow_graph *graph, const iflow_model *model, con
     graph->fold = iflow_graph_fold(model, shape->n);
     graph->order = input(&b, GGML_TYPE_I32, shape->n, 1);
     graph->order_kv = input(&b, GGML_TYPE_I32, shape->n_kv, shape->n_seq);
+    graph->at_kv = model->h.window ? input(&b, GGML_TYPE_I32, shape->n_kv, shape->n_seq) : NULL;
     graph->seq = shape->n_seq > 1 ? input(&b, GGML_TYPE_I32, shape->n, 1) : NULL;
     graph->mask = input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold);
     graph->mask_window = model->h.window ? input(&b, GGML_TYPE_F16, shape->n_kv, (int64_t)shape->n * graph->fold) : NULL;

@@ -33,6 +33,7 @@ typedef struct iflow_graph {
     struct ggml_tensor *row;         /* i64 [n] */
     int fold;                        /* mask rows a token: see iflow_graph_fold */
     struct ggml_tensor *order_kv;    /* i32 [n_kv, n_seq]: of the rows, as each sequence sees them; likewise */
+    struct ggml_tensor *at_kv;       /* the same of coordinates, for layers with a window; NULL: the model has none */
     struct ggml_tensor *seq;         /* i32 [n], likewise; NULL: one sequence */
     struct ggml_tensor *mask;        /* the same for ggml's: f16 [n_kv, n * fold], 0 or -inf; a token's rows stand together */
     struct ggml_tensor *mask_window; /* likewise, for layers with a window; NULL: the model has none */

@@ -5,8 +5,8 @@
 #include "base/base.h"
 
 /* Position of the first token of every chunk (start and length: as laid out, [n_chunks], the head first) and of the scoring text. The head
- * always stands at 0, as chunk 0 is pinned. Only coordinates are placed: causality and windows go by the order of rows, whatever the
- * geometry. n_sink: where a chunk's first token stood when it was prefilled. */
+ * always stands at 0, as chunk 0 is pinned. Only coordinates are placed, which windows go by, too; causality goes by the order of rows.
+ * n_sink: where a chunk's first token stood when it was prefilled. */
 void iflow_geometry_place(iflow_geometry geometry, int n_sink, const int *start, const int *length, size_t n_chunks, int32_t *first,
                           int32_t *text);
 

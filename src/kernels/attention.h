@@ -33,7 +33,8 @@ typedef struct iflow_attention {
 /* f32 [n_embd_head * n_head, n]: what q f32 [n_embd_head, n_head, n] at order i32 [n] makes of the first n_kv rows of k and v, f16
  * [n_embd_head * n_head_kv, n_rows], whose orders are order_kv i32 [n_kv, n_seq], in any order, to the queries of each sequence: seq i32
  * [n], ascending; NULL: all are of sequence 0. A row is visible to a query if its order is not greater and within the
- * window; IFLOW_ROW_EMPTY is never visible. A query that sees nothing gets 0. */
+ * window (so that with a window the orders may be other numbers that ascend, of which that is a distance); IFLOW_ROW_EMPTY is never
+ * visible. A query that sees nothing gets 0. */
 struct ggml_tensor *iflow_attention_op(struct ggml_context *ctx, iflow_attention *attention, struct ggml_tensor *q, struct ggml_tensor *k,
                                        struct ggml_tensor *v, struct ggml_tensor *order, struct ggml_tensor *order_kv,
                                        struct ggml_tensor *seq);

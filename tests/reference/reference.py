@@ -232,7 +232,7 @@ def rotate(model: Model, layer: int, x: Array, positions: Array) -> Array:
 @dataclass
 class Cache:
     """Rows in the order of the sequence; a row is seen by queries that are not before it, in a layer with a window by less than so many
-    rows. Its position is what its key is rotated by, and nothing else."""
+    positions. Its position is what its key is rotated by."""
 
     k: list[Array]  # [layer][n_rows, n_head_kv, n_embd_head], after RoPE
     v: list[Array]
@@ -333,8 +333,9 @@ def write_kv(model: Model, cache: Cache, layer: int, hidden: Array, rows: Array,
 def attend_and_feed(model: Model, cache: Cache, layer: int, hidden: Array, q: Array, rows: Array,
                     rounding: Rounding) -> tuple[Array, Array]:
     """A layer's second half: the queries, of these rows, over the cache; then the feed-forward. Hidden rows, attention weights."""
-    before = rows[:, None] - np.arange(cache.n_rows)[None, :]
-    visible = (before >= 0) & (before < (model.windows[layer] or np.inf))
+    later = rows[:, None] - np.arange(cache.n_rows)[None, :]
+    distance = cache.position[rows][:, None] - cache.position[None, :]
+    visible = (later >= 0) & (distance < (model.windows[layer] or np.inf))
     mixed, weights = attend(model, q, cache.k[layer], cache.v[layer], visible, rounding)
     out = linear(mixed, model.layer(layer, "attn_output.weight"), model.optional(layer, "attn_output.bias"))
     hidden = hidden + norm_after(model, layer, "post_attention_norm.weight", out)
