@@ -127,3 +127,8 @@ run 2 ask -q x --positions a.txt; says '--positions goes with --json'
 # An answer that does not pass goes on with infoflow where positions are given: twice as many of these there are not.
 run 0 ask -q 'Where?' --max-tokens 4 --method given --given positions --chunk 100 --verify 1 --verify-min 1 --json a.txt b.txt
 json out 'd["method"] in ("given", "infoflow", "full")'
+# And it ends, whatever infoflow makes of it: here that does not pass at first, with the real model.
+echo '{"positions": [30, 31, 32]}' >three
+INFOFLOW_MODEL=$INFOFLOW_SMOLLM2 run 0 ask -q 'Who built it?' -n 30 --method given --given three --verify 1 --verify-min 1 --json \
+    "$INFOFLOW_SOURCE/examples/documents/skerrin-light.txt"
+says 'warning: given agrees with full prefill'; json out 'd["agreement"] == 1 and d["method"] != "given"'

@@ -3,6 +3,9 @@
 
 #include "kv/store_dir.h"
 
+#include <signal.h>
+#include <sys/resource.h>
+
 static const char old_id[] = "a8b01326da7153652a1097f81ebdcd04"; /* tests/data/chunk-1-f16.bin, of 3424 bytes */
 enum { OLD_BYTES = 3424 };
 
@@ -59,6 +62,20 @@ static void test_layout_is_raised(void **state) {
     close(lock);
     iflow_files_close(&files);
     close_checked(open_limited(0));
+
+    /* Where nothing can be written it stays as it is, and can be read. */
+    write_file("store/VERSION", "infoflow-store 1\n");
+    struct rlimit limit, none;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &none), 0);
+    const iflow_status status = iflow_store_open(in_root("store"), NULL, &store);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    assert_int_equal(status, IFLOW_OK);
+    use(store, id);
+    iflow_store_close(store);
+    close_checked(open_limited(0)); /* and is raised when something can */
 }
 
 static void test_never_served(void **state) {

@@ -340,6 +340,9 @@ int cli_ingest(int argc, char **argv) {
     if (!in.options.quiet) {
         summarise(&in);
     }
+    if (in.fatal) {
+        cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
+    }
     if (cli_interrupted()) {
         cli_note(INTERRUPTED);
         result = CLI_INTERRUPTED;

@@ -39,9 +39,14 @@ static bool hold_back(const char *piece, void *user) {
     return !cli_interrupted();
 }
 
+/* Whether the method recomputes by ratio, and not the positions that it is given. */
+static bool goes_by_ratio(const iflow_ask_params *params) {
+    return iflow_method_has_ratio(params->method) && !(params->method == IFLOW_METHOD_GIVEN && params->given_positions);
+}
+
 /* What is tried next: twice what was recomputed, by the method if it goes by a ratio. */
 static void raise_ratio(gate *g, const iflow_ask_params *params, const iflow_answer *answer) {
-    const bool has_ratio = iflow_method_has_ratio(params->method) && !params->given_positions;
+    const bool has_ratio = goes_by_ratio(params);
     const bool covers = params->coverage > 0 && answer->n_context;
     const double was = covers ? (double)answer->n_recomputed / (double)answer->n_context : params->ratio;
     g->raised = true;
@@ -59,7 +64,7 @@ static void apply(const gate *g, iflow_ask_params *params) {
 }
 
 static char *name_of(const iflow_ask_params *params, const iflow_answer *answer) {
-    if (!iflow_method_has_ratio(params->method)) {
+    if (!goes_by_ratio(params)) {
         return text_format("%s", iflow_method_name(params->method));
     }
     if (params->coverage > 0 && answer) {

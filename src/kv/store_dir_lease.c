@@ -252,7 +252,12 @@ iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
     lease_path(id, path);
     const int fd = iflow_files_lock(&store->files, path);
     if (fd < 0 && errno != EWOULDBLOCK) {
-        return iflow_files_fail_lock(&store->files, path, errno);
+        const int error = errno;
+        struct stat st;
+        return iflow_files_stat(&store->files, path, &st) == 0 && !S_ISREG(st.st_mode)
+                   ? iflow_fail(IFLOW_E_IO, "%s/%s is no regular file, and so no lease: `infoflow store verify` moves it away",
+                                store->files.dir, path)
+                   : iflow_files_fail_lock(&store->files, path, error);
     }
     read_text(store, path, text);
     if (fd >= 0 && !is_of_other_host(store, text)) {

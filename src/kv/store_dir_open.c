@@ -81,19 +81,18 @@ static iflow_status publish_version(const iflow_dir_store *store) {
 
 /* Makes a store of an older layout one of this, so that older programs, which know nothing of its new chunks, refuse it from now on. */
 static iflow_status upgrade(iflow_dir_store *store) {
-    int lock, version = 0;
+    int lock = -1, version = 0;
     iflow_status status = iflow_dir_lock(store, &lock);
-    if (status) {
-        return status;
+    if (!status) {
+        status = iflow_dir_check_version(store, &version); /* another process may have been faster */
+        status = status || version == LAYOUT_VERSION ? status : publish_version(store);
+        close(lock);
     }
-    status = iflow_dir_check_version(store, &version); /* another process may have been faster */
-    if (!status && version < LAYOUT_VERSION) {
-        status = publish_version(store);
-        status = status ? iflow_fail_in(status, "the store %s has layout version %d and cannot be made one of version %d", store->files.dir,
-                                        version, LAYOUT_VERSION)
-                        : IFLOW_OK;
+    if (status == IFLOW_E_IO || status == IFLOW_E_FULL) {
+        iflow_log(IFLOW_LOG_WARN, "the store %s stays one of layout version 1, which older programs still write to (%s)", store->files.dir,
+                  iflow_error_message());
+        return IFLOW_OK;
     }
-    close(lock);
     return status;
 }
 

@@ -225,7 +225,7 @@ static iflow_status pin_back(iflow_store *store, const iflow_document *document,
     snprintf(why, sizeof why, "%s", iflow_error_message());
     for (size_t c = 0; c < n; c++) {
         const iflow_status status = was_pinned[c] ? IFLOW_OK : store->ops->pin(store, document->chunk_id[c], false);
-        if (status && status != IFLOW_E_NOT_FOUND) {
+        if (status && status != IFLOW_E_NOT_FOUND && store->ops->is_pinned(store, document->chunk_id[c])) {
             iflow_log(IFLOW_LOG_WARN, "chunk %s stays pinned, though its document is not (%s): unpin it by its id", document->chunk_id[c],
                       iflow_error_message());
         }
