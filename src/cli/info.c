@@ -42,8 +42,9 @@ static void print_model(const iflow_model_info *info, double load_ms) {
     printf("%-15s%d, %d for keys and values, of %d\n", "heads", info->n_head, info->n_head_kv, info->n_embd_head);
     if (info->window) {
         int n_whole = 0;
-        for (int il = 0; il < info->n_layer; il++)
+        for (int il = 0; il < info->n_layer; il++) {
             n_whole += info->score_layer[il] == il;
+        }
         printf("%-15s%s tokens, in all layers but %d\n", "window", human_count((uint64_t)info->window), n_whole);
     }
     printf("%-15s%s tokens\n", "trained for", human_count((uint64_t)info->n_ctx_train));

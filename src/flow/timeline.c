@@ -40,7 +40,11 @@ iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *tok
     const size_t n_vocab = (size_t)t[0]->model->n_vocab;
     iflow_seq **seq = iflow_calloc((size_t)n, sizeof *seq);
     int32_t *at = iflow_calloc((size_t)n, sizeof *at);
-    iflow_status status = seq && at ? IFLOW_OK : iflow_fail_memory((size_t)n * sizeof *seq);
+    iflow_status status = IFLOW_OK;
+    if (!seq || !at) {
+        status = iflow_fail_memory((size_t)n * sizeof *seq);
+        goto cleanup;
+    }
     for (int i = 0; !status && i < n; i++) {
         seq[i] = &t[i]->seq;
         at[i] = t[i]->turn.n_rows;
@@ -59,6 +63,8 @@ iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *tok
         t[i]->turn.n_rows = at[i] + 1;
         t[i]->turn.pending = -1;
     }
+
+cleanup:
     free(seq), free(at);
     return status;
 }

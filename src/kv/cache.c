@@ -94,6 +94,7 @@ static iflow_status copy(iflow_cache *cache, iflow_cache *to) {
     for (int i = 0; !status && i < cache->model->h.n_layer * (cache->raw ? 3 : 2); i++) {
         status = copy_rows(cache, rows->k[i], to->rows.k[i]);
     }
+    assert(to->rows.order && to->rows.seq && to->rows.coord && to->owner);
     memcpy(to->rows.order, rows->order, n * sizeof *rows->order);
     memcpy(to->rows.seq, rows->seq, n * sizeof *rows->seq);
     memcpy(to->rows.coord, rows->coord, n * sizeof *rows->coord);
@@ -105,38 +106,53 @@ static int blocks_of(int n) {
     return (int)(((int64_t)n + IFLOW_CACHE_STEP - 1) / IFLOW_CACHE_STEP);
 }
 
-iflow_status iflow_cache_reserve(iflow_cache *cache, int n) {
-    const int n_before = cache->rows.n_rows, n_blocks = n_before / IFLOW_CACHE_STEP;
-    if (n <= n_before) {
-        return IFLOW_OK;
+/* Of a pool that holds nothing: what there was makes room first. Who has which block stays, but where it fails: then nobody has any. */
+static iflow_status allocate_again(iflow_cache *cache, int n_rows) {
+    const size_t n_blocks = (size_t)(cache->rows.n_rows / IFLOW_CACHE_STEP);
+    const iflow_cache empty = {
+        .model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs, .n_lost = cache->n_lost};
+    iflow_cache again = empty;
+    int32_t *owner = cache->owner;
+    cache->owner = NULL;
+    iflow_cache_free(cache);
+    const iflow_status status = allocate(&again, n_rows);
+    if (status) {
+        iflow_cache_free(&again);
+        again = empty;
+        again.n_lost++;
+    } else if (n_blocks) {
+        assert(again.owner && owner);
+        memcpy(again.owner, owner, n_blocks * sizeof *owner);
     }
-    iflow_cache grown = {.model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs};
-    iflow_status status = IFLOW_OK;
-    if (!n_before) {
-        status = allocate(&grown, blocks_of(n) * IFLOW_CACHE_STEP);
-    } else if (is_empty(cache)) { /* nothing to keep: what there was makes room first */
-        int32_t *owner = cache->owner;
-        cache->owner = NULL;
-        iflow_cache_free(cache);
-        *cache = (iflow_cache){.model = grown.model, .engine = grown.engine, .raw = grown.raw, .n_seqs = grown.n_seqs};
-        status = allocate(&grown, blocks_of(n) * IFLOW_CACHE_STEP);
-        if (!status) {
-            memcpy(grown.owner, owner, (size_t)n_blocks * sizeof *owner);
-        }
-        free(owner);
-    } else {
-        const int more = n - n_before < n_before / 4 ? n_before / 4 : n - n_before;
-        status = allocate(&grown, blocks_of(n_before + more) * IFLOW_CACHE_STEP);
-        status = status ? status : copy(cache, &grown);
-    }
+    free(owner);
+    *cache = again;
+    return status;
+}
+
+static iflow_status grow(iflow_cache *cache, int n_rows) {
+    iflow_cache grown = {
+        .model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs, .n_lost = cache->n_lost};
+    iflow_status status = allocate(&grown, n_rows);
+    status = status ? status : copy(cache, &grown);
     if (status) {
         iflow_cache_free(&grown);
         return status;
     }
     iflow_cache_free(cache);
     *cache = grown;
-    check(cache);
     return IFLOW_OK;
+}
+
+iflow_status iflow_cache_reserve(iflow_cache *cache, int n) {
+    const int n_before = cache->rows.n_rows;
+    if (n <= n_before) {
+        return IFLOW_OK;
+    }
+    const int more = n - n_before < n_before / 4 ? n_before / 4 : n - n_before;
+    const iflow_status status = is_empty(cache) ? allocate_again(cache, blocks_of(n) * IFLOW_CACHE_STEP)
+                                                : grow(cache, blocks_of(n_before + more) * IFLOW_CACHE_STEP);
+    check(cache);
+    return status;
 }
 
 void iflow_cache_truncate(iflow_cache *cache, int row) {

@@ -20,6 +20,7 @@ typedef struct iflow_cache {
     iflow_rows rows;
     int32_t *owner; /* [n_rows / IFLOW_CACHE_STEP]: the sequence that has a block; -1: none */
     int32_t n_seqs; /* sequences that there were: the next one's number */
+    int32_t n_lost; /* times that all rows were given up, for want of memory */
     struct ggml_context *ctx;
     ggml_backend_buffer_t buffer;
     uint16_t *staging; /* rows on their way to the device */
@@ -30,7 +31,7 @@ void iflow_cache_init(iflow_cache *cache, const iflow_model *model, iflow_engine
 void iflow_cache_free(iflow_cache *cache);
 
 /* Makes room for at least n rows and keeps what the cache holds, if it holds anything: then it grows by a quarter at least, since all is
- * copied. E_MEMORY: unchanged, or empty where it held nothing. */
+ * copied. E_MEMORY: unchanged, or without rows where it held nothing. */
 iflow_status iflow_cache_reserve(iflow_cache *cache, int n);
 
 /* Empties the rows from `row` on. */

@@ -6,7 +6,15 @@
 #include <string.h>
 
 void iflow_seq_begin(iflow_seq *seq, iflow_cache *cache) {
-    *seq = (iflow_seq){.cache = cache, .id = cache->n_seqs++};
+    *seq = (iflow_seq){.cache = cache, .id = cache->n_seqs++, .n_lost = cache->n_lost};
+}
+
+/* Where the pool gave up its rows, none is left. */
+static void find_out(iflow_seq *seq) {
+    if (seq->n_lost != seq->cache->n_lost) {
+        seq->n_lost = seq->cache->n_lost;
+        seq->n = 0;
+    }
 }
 
 void iflow_seq_end(iflow_seq *seq) {
@@ -29,6 +37,7 @@ static int count_free(const iflow_cache *cache) {
 
 iflow_status iflow_seq_reserve(iflow_seq *seq, int n) {
     iflow_cache *cache = seq->cache;
+    find_out(seq);
     if (n <= seq->n) {
         return IFLOW_OK;
     }
@@ -52,12 +61,14 @@ iflow_status iflow_seq_reserve(iflow_seq *seq, int n) {
 }
 
 void iflow_seq_truncate(iflow_seq *seq, int at) {
+    find_out(seq);
     for (int i = at; i < seq->n; i++) {
         seq->cache->rows.order[seq->row[i]] = IFLOW_ROW_EMPTY;
     }
 }
 
 void iflow_seq_wipe(iflow_seq *seq) {
+    find_out(seq);
     const iflow_rows *rows = &seq->cache->rows;
     const int kinds = rows->k_raw ? 3 : 2;
     for (int i = 0; seq->n && i < kinds * seq->cache->model->h.n_layer; i++) {
@@ -105,14 +116,16 @@ static size_t count_lines(const iflow_pass *pass) {
 }
 
 iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
+    const size_t n_rows = (size_t)seq->cache->rows.n_rows, n_lines = count_lines(pass);
     int32_t *at = iflow_calloc((size_t)pass->n, 2 * sizeof *at);
-    assert(!pass->seq);
-    if (!at) {
-        return iflow_fail_memory((size_t)pass->n * 2 * sizeof *at);
-    }
+    float *observed = n_lines ? iflow_calloc(n_lines * n_rows, sizeof *observed) : NULL;
     iflow_pass in_pool = *pass;
-    float *observed = NULL;
     iflow_status status = IFLOW_OK;
+    assert(!pass->seq);
+    if (!at || (n_lines && !observed)) {
+        status = iflow_fail_memory((size_t)pass->n * 2 * sizeof *at + n_lines * n_rows * sizeof *observed);
+        goto cleanup;
+    }
     for (int i = 0; i < pass->n; i++) {
         assert(pass->row[i] >= 0 && pass->row[i] < seq->n);
         at[i] = seq->row[pass->row[i]];
@@ -120,15 +133,13 @@ iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
     }
     in_pool.row = at;
     in_pool.seq = at + pass->n;
-    const size_t n_rows = (size_t)seq->cache->rows.n_rows, n_lines = count_lines(pass);
-    if (n_lines) {
-        in_pool.observed = observed = iflow_calloc(n_lines * n_rows, sizeof *observed);
-        status = observed ? IFLOW_OK : iflow_fail_memory(n_lines * n_rows * sizeof *observed);
-    }
-    status = status ? status : iflow_engine_forward(seq->cache->engine, &seq->cache->rows, &in_pool);
+    in_pool.observed = observed;
+    status = iflow_engine_forward(seq->cache->engine, &seq->cache->rows, &in_pool);
     for (size_t i = 0; !status && i < n_lines * (size_t)seq->n; i++) {
         pass->observed[i] += observed[i / (size_t)seq->n * n_rows + (size_t)seq->row[i % (size_t)seq->n]];
     }
+
+cleanup:
     free(at);
     free(observed);
     return status;

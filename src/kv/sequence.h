@@ -10,9 +10,10 @@
 
 typedef struct iflow_seq {
     iflow_cache *cache;
-    int32_t id;   /* in the pool's rows */
-    int32_t *row; /* [n]: where each row lies in the pool */
-    int n;        /* rows that it has, in use or not */
+    int32_t id;     /* in the pool's rows */
+    int32_t *row;   /* [n]: where each row lies in the pool */
+    int n;          /* rows that it has, in use or not */
+    int32_t n_lost; /* of the pool, when it took them */
     size_t capacity;
 } iflow_seq;
 
