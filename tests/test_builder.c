@@ -24,7 +24,6 @@ static int unload(void **state) {
 typedef struct worker {
     iflow_engine *engine;
     iflow_chunk_builder builder;
-    unsigned warned;
     int round, number;
     bool several; /* all at once, as ingest does */
     char ids[N_CHUNKS][IFLOW_ID_SIZE];
@@ -48,14 +47,14 @@ static void *work(void *user) {
     fill(w, token, chunk);
     if (w->several) {
         bool was_stored[N_CHUNKS], is_busy[N_CHUNKS];
-        const iflow_status status = iflow_builder_make(&w->builder, chunk, N_CHUNKS, was_stored, is_busy);
+        const iflow_status status = iflow_builder_make(&w->builder, chunk, N_CHUNKS, false, was_stored, is_busy);
         if (status && status != IFLOW_E_BUSY) {
             return (void *)"make failed";
         }
     }
     for (int c = 0; c < N_CHUNKS; c++) {
         iflow_chunk *got = NULL;
-        if (iflow_builder_get(&w->builder, &chunk[c], &got, &ms)) {
+        if (iflow_builder_get(&w->builder, &chunk[c], false, &got, &ms)) {
             return (void *)"get failed";
         }
         memcpy(w->ids[(c + w->number * 2) % N_CHUNKS], got->id, IFLOW_ID_SIZE);
@@ -72,9 +71,7 @@ static void run(const char *name) {
     for (int i = 0; i < N_BUILDERS; i++) {
         w[i].number = i;
         assert_ok(iflow_engine_new(model, 0, 1, &w[i].engine));
-        assert_ok(iflow_builder_init(&w[i].builder, model, store, w[i].engine));
-        w[i].builder.n_ctx = 4096;
-        w[i].builder.warned = &w[i].warned;
+        assert_ok(iflow_builder_init(&w[i].builder, model, store, w[i].engine, 4096, IFLOW_DEFAULT_BEHIND));
     }
     for (int round = 0; round < N_ROUNDS; round++) {
         pthread_t thread[N_BUILDERS];

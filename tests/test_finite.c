@@ -170,7 +170,7 @@ static void test_chunks(void **state) {
             }
             iflow_timings ms = {0};
             iflow_chunk *chunk = NULL;
-            assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], &chunk, &ms));
+            assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], false, &chunk, &ms));
             uint16_t *row = (uint16_t *)(i % 2 ? chunk->v : chunk->k)[2]; /* a layer that no method computes for all tokens */
             for (size_t at = 0; at < chunk->identity.n_tokens * (size_t)model->n_embd_kv; at += 7) {
                 row[at] = bad[i / 2];

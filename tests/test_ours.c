@@ -71,9 +71,9 @@ static void test_behind_is_mean_of_passes(void **state) {
         iflow_chunk *chunk = NULL, *first = NULL;
         iflow_timings ms = {0};
         assert_string_not_equal(of->id, fewer->chunk[1].id);
-        assert_ok(iflow_builder_get(&fewer->builder, &fewer->chunk[1], &before, &ms));
-        assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], &first, &ms));
-        assert_ok(iflow_builder_get(&ctx->builder, of, &chunk, &ms));
+        assert_ok(iflow_builder_get(&fewer->builder, &fewer->chunk[1], false, &before, &ms));
+        assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], false, &first, &ms));
+        assert_ok(iflow_builder_get(&ctx->builder, of, false, &chunk, &ms));
         assert_int_equal(chunk->identity.n_root, model->n_sink + 160 * (size_t)n_texts);
         assert_memory_equal(chunk->identity.root, ctx->builder.texts.token, chunk->identity.n_root * sizeof(int32_t));
 

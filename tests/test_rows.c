@@ -7,7 +7,7 @@
 
 enum { N_THREADS = 2, N_FIRST = 300, N_SECOND = 90, N_DECODED = 24 };
 
-static const char *const names[] = {"llama", "llama-3", "llama-yarn", "qwen2", "qwen3"};
+static const char *const names[] = {"llama", "llama-3", "llama-yarn", "qwen2", "qwen3", "gemma3"};
 enum { N_NAMES = sizeof names / sizeof *names };
 
 static iflow_model *model;
@@ -189,6 +189,18 @@ static void test_growth(void **state) {
     iflow_seq_truncate(&seq[0], 0);
     assert_ok(iflow_seq_reserve(&seq[1], n_rows));
     assert_int_equal(pool.rows.n_rows, n_rows + 2 * IFLOW_CACHE_STEP);
+    /* Where that fails, all is given up, and every sequence knows. */
+    assert_int_equal(iflow_seq_reserve(&seq[1], 1 << 30), IFLOW_E_MEMORY);
+    iflow_seq_truncate(&seq[0], 0);
+    run(&seq[0], 0, 0, N_FIRST, 0, NULL);
+    run(&seq[1], 1, 0, N_SECOND, 0, NULL);
+    assert_true(seq[1].row[0] >= 2 * IFLOW_CACHE_STEP); /* the other has the first two blocks */
+    assert_ok(iflow_seq_read(&seq[0], at, N_FIRST, after, after + n_values));
+    assert_memory_equal(before, after, 2 * n_values * sizeof *before);
+    /* Where there is something to keep, it stays. */
+    assert_int_equal(iflow_seq_reserve(&seq[1], 1 << 30), IFLOW_E_MEMORY);
+    assert_ok(iflow_seq_read(&seq[0], at, N_FIRST, after, after + n_values));
+    assert_memory_equal(before, after, 2 * n_values * sizeof *before);
     free(before), free(after);
     iflow_seq_end(&seq[0]), iflow_seq_end(&seq[1]);
     iflow_cache_free(&pool);
@@ -262,13 +274,13 @@ static void test_timelines_together(void **state) {
         const size_t n_vocab = (size_t)model->n_vocab;
         iflow_store *store = NULL;
         iflow_cache pool;
-        iflow_chunk_builder builder = {.n_ctx = 4096};
+        iflow_chunk_builder builder;
         iflow_timeline t[2];
         int32_t said[2][N_DECODED];
         float *logits = calloc(2 * n_vocab, sizeof *logits);
         assert_non_null(logits);
         assert_ok(iflow_store_open("memory:", NULL, &store));
-        assert_ok(iflow_builder_init(&builder, model, store, engine));
+        assert_ok(iflow_builder_init(&builder, model, store, engine, 4096, IFLOW_DEFAULT_BEHIND));
         iflow_cache_init(&pool, model, engine, false);
         iflow_ask_params params = iflow_ask_default_params();
         iflow_answer *answer = NULL;

@@ -18,11 +18,10 @@ static void init_leads(iflow_chunk_builder *b) {
     }
 }
 
-iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine) {
-    b->model = model;
-    b->store = store;
-    b->engine = engine;
-    b->busy.patience_ms = IFLOW_BUSY_PATIENCE_MS;
+iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
+                                int behind) {
+    *b = (iflow_chunk_builder){
+        .model = model, .store = store, .engine = engine, .n_ctx = n_ctx, .behind = behind, .busy.patience_ms = IFLOW_BUSY_PATIENCE_MS};
     init_leads(b);
     b->layer = iflow_kv_layers_alike(model->h.n_layer, model->n_embd_kv);
     const iflow_status status =
@@ -73,15 +72,10 @@ iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *t
     return chunk;
 }
 
-bool iflow_builder_wants_foreseen(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
-    return b->foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
-}
-
 /* Whether a chunk is kept with all that is to be known of it. */
-static bool is_kept(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+static bool is_kept(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee) {
     iflow_chunk_info info;
-    return iflow_builder_wants_foreseen(b, chunk) ? !b->store->ops->stat(b->store, chunk->id, &info) && info.foreseen
-                                                  : b->store->ops->has(b->store, chunk->id);
+    return foresee ? !b->store->ops->stat(b->store, chunk->id, &info) && info.foreseen : b->store->ops->has(b->store, chunk->id);
 }
 
 static iflow_status keep(iflow_chunk_builder *b, const iflow_chunk *chunk) {
@@ -91,13 +85,13 @@ static iflow_status keep(iflow_chunk_builder *b, const iflow_chunk *chunk) {
 /* ---- One chunk ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Finds a chunk that knows all that is wanted of it; NULL: there is none. */
-static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
+static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee) {
     iflow_chunk *found = NULL;
     const iflow_status status = iflow_store_get_chunk(b->store, chunk->id, &found);
     if (status && status != IFLOW_E_NOT_FOUND) {
         iflow_log(IFLOW_LOG_WARN, "%s; it is computed again", iflow_error_message());
     }
-    if (found && iflow_builder_wants_foreseen(b, chunk) && !found->foreseen) {
+    if (found && foresee && !found->foreseen) {
         iflow_chunk_free(found);
         found = NULL;
     }
@@ -106,12 +100,12 @@ static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chun
 
 /* Takes the lease of a chunk that was not found, or waits for who has it: then *out may be there. *leased: it has to be released. Where the
  * store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. E_MEMORY. */
-static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool *leased, iflow_chunk **out) {
+static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *leased, iflow_chunk **out) {
     iflow_status status = IFLOW_E_BUSY;
     for (bool looked = false; status == IFLOW_E_BUSY; looked = true) {
         if (looked) {
             nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
-            *out = is_kept(b, chunk) ? find(b, chunk) : NULL;
+            *out = is_kept(b, chunk, foresee) ? find(b, chunk, foresee) : NULL;
             if (*out) {
                 break;
             }
@@ -125,22 +119,24 @@ static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_ch
         }
     }
     iflow_busy_forget(&b->busy, chunk->id);
-    if (*leased && is_kept(b, chunk)) { /* published between the look and the lease */
-        *out = find(b, chunk);
+    if (*leased && is_kept(b, chunk, foresee)) { /* published between the look and the lease */
+        *out = find(b, chunk, foresee);
     }
     return *out ? IFLOW_OK : status;
 }
 
-iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, iflow_chunk **out, iflow_timings *ms) {
+iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, iflow_chunk **out,
+                               iflow_timings *ms) {
     const double start = iflow_now_ms();
     bool leased = false;
-    *out = find(b, chunk);
+    foresee = foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
+    *out = find(b, chunk, foresee);
     if (*out) {
         ms->load += iflow_now_ms() - start;
         return IFLOW_OK;
     }
-    iflow_status status = lease_or_find(b, chunk, &leased, out);
-    if (!status && !*out && !(status = iflow_builder_compute(b, chunk, 1, out)) && keep(b, *out)) {
+    iflow_status status = lease_or_find(b, chunk, foresee, &leased, out);
+    if (!status && !*out && !(status = iflow_builder_compute(b, chunk, 1, foresee, out)) && keep(b, *out)) {
         iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
     }
     if (leased) {
@@ -171,10 +167,10 @@ static bool batch_takes(const iflow_chunk_builder *b, const batch *t, const iflo
 }
 
 /* Computes and keeps a batch's chunks, unless something failed before (status), gives up their leases, and empties it. */
-static iflow_status batch_run(iflow_chunk_builder *b, batch *t, iflow_status status) {
+static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool foresee, iflow_status status) {
     iflow_chunk *made[MAX_TOGETHER] = {NULL};
     if (!status && t->n) {
-        status = iflow_builder_compute(b, t->chunk, t->n, made);
+        status = iflow_builder_compute(b, t->chunk, t->n, foresee, made);
     }
     for (size_t i = 0; i < t->n; i++) {
         if (!status && made[i]) {
@@ -191,9 +187,9 @@ static iflow_status batch_run(iflow_chunk_builder *b, batch *t, iflow_status sta
 }
 
 /* Whether a chunk is to be computed here: it is not kept, and nobody else has its lease (E_BUSY). *leased: it has to be released. */
-static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool *wanted, bool *leased) {
+static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *wanted, bool *leased) {
     *leased = false;
-    if (!(*wanted = !is_kept(b, chunk))) {
+    if (!(*wanted = !is_kept(b, chunk, foresee))) {
         iflow_busy_forget(&b->busy, chunk->id);
         return IFLOW_OK;
     }
@@ -203,23 +199,24 @@ static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chu
     }
     *leased = true;
     iflow_busy_forget(&b->busy, chunk->id);
-    if (!(*wanted = !is_kept(b, chunk))) { /* published between the look and the lease */
+    if (!(*wanted = !is_kept(b, chunk, foresee))) { /* published between the look and the lease */
         b->store->ops->release(b->store, chunk->id);
         *leased = false;
     }
     return IFLOW_OK;
 }
 
-iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool *was_stored, bool *is_busy) {
+iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, bool *was_stored,
+                                bool *is_busy) {
     iflow_status status = IFLOW_OK;
     bool busy = false;
     batch t = {.n = 0};
     for (size_t i = 0; !status && i < n; i++) {
         bool wanted = false, leased = false;
-        if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, IFLOW_OK))) {
+        if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, foresee, IFLOW_OK))) {
             break;
         }
-        status = lease(b, &chunk[i], &wanted, &leased);
+        status = lease(b, &chunk[i], foresee, &wanted, &leased);
         is_busy[i] = status == IFLOW_E_BUSY;
         was_stored[i] = !status && !wanted;
         if (!status && wanted) {
@@ -230,6 +227,6 @@ iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chun
         busy = busy || is_busy[i];
         status = is_busy[i] ? IFLOW_OK : status;
     }
-    status = batch_run(b, &t, status);
+    status = batch_run(b, &t, foresee, status);
     return !status && busy ? IFLOW_E_BUSY : status;
 }

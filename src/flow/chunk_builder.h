@@ -25,8 +25,7 @@ typedef struct iflow_chunk_builder {
     iflow_engine *engine;
     int n_ctx;         /* most tokens of a chunk and what it is prefilled behind */
     int behind;        /* texts, of chunks that are made; here for messages alone */
-    bool foresee;      /* chunks get their foreseen staleness */
-    unsigned *warned;  /* bits of iflow_warning */
+    unsigned warned;   /* what was warned of, once: bits of iflow_warning */
     size_t n_computed; /* chunks, so far */
     iflow_texts texts;
     iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */
@@ -40,31 +39,32 @@ typedef struct iflow_chunk_builder {
     } lead[IFLOW_MAX_BEHIND + 2];
 } iflow_chunk_builder;
 
-/* Model, store and engine stay the caller's and must outlive the builder. E_MEMORY, and what tokenising fails with; free it all the same.
- */
-iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine);
+/* Model, store and engine stay the caller's and must outlive the builder. n_ctx, behind: as above. E_MEMORY, and what tokenising fails
+ * with; free it all the same. */
+iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
+                                int behind);
 void iflow_builder_free(iflow_chunk_builder *b);
-
-/* Gives up all rows after a pass that was not finite. */
-void iflow_builder_drop_rows(iflow_chunk_builder *b);
 
 /* A chunk under this builder's model; the tokens stay the caller's. */
 iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind);
 
-/* Gets a chunk's KV, for the caller to free. Waits for one that is being computed elsewhere, as long as its lease lasts. Times go to load
- * and prefill. A chunk that cannot be kept (a full disk) is still handed out, with a warning in the log. */
-iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, iflow_chunk **out, iflow_timings *ms);
+/* Gets a chunk's KV, for the caller to free; foresee: with its estimated staleness, but for a head's. Waits for one that is being computed
+ * elsewhere, as long as its lease lasts. Times go to load and prefill. A chunk that cannot be kept (a full disk) is still handed out, with
+ * a warning in the log. */
+iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, iflow_chunk **out,
+                               iflow_timings *ms);
 
 /* Computes and keeps those of n chunks that are not there, several in one pass where that changes nothing. The result is that of
  * iflow_context_prefill_several(). was_stored [n]; is_busy [n]: another has it in the making. */
-iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool *was_stored, bool *is_busy);
+iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, bool *was_stored,
+                                bool *is_busy);
+
+/* Gives up all rows. */
+void iflow_builder_drop_rows(iflow_chunk_builder *b);
 
 /* chunk_prefill.c: computes chunks that are prefilled alike, in one pass a text; out [n]. E_CONTEXT, E_NOT_FINITE, E_MEMORY, E_BACKEND;
  * E_IO where the model's file was written to. */
-iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, iflow_chunk **out);
-
-/* Whether a chunk is to know how stale its tokens will be. What is prefilled more than once tells without being asked. */
-bool iflow_builder_wants_foreseen(const iflow_chunk_builder *b, const iflow_context_chunk *chunk);
+iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, iflow_chunk **out);
 
 iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk);
 

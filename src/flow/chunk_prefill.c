@@ -46,9 +46,9 @@ static void making_free(making *m) {
     iflow_samples_free(&m->samples);
 }
 
-static iflow_status making_begin(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, making *m) {
+static iflow_status making_begin(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool wanted, making *m) {
     const size_t n_layer = (size_t)b->model->h.n_layer, n_values = n_layer * layer_values(b, chunk);
-    const bool foresee = iflow_builder_wants_foreseen(b, chunk) || chunk->behind > 1, one_more = foresee && chunk->behind <= 1;
+    const bool foresee = wanted || chunk->behind > 1, one_more = foresee && chunk->behind <= 1;
     *m = (making){.chunk = chunk, .samples = {.n_layer = n_layer, .n = chunk->n_tokens, .n_embd_kv = (size_t)b->model->n_embd_kv}};
     m->values = iflow_calloc(n_values, sizeof *m->values);
     m->other = one_more ? iflow_calloc(n_values, sizeof *m->other) : NULL;
@@ -69,7 +69,7 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
         if (n_before + n_tokens > (size_t)b->n_ctx) {
             return iflow_builder_too_long(b, n_before, n_tokens);
         }
-        iflow_warn_beyond(b->model, n_before + n_tokens, b->warned);
+        iflow_warn_beyond(b->model, n_before + n_tokens, &b->warned);
         n += n_tokens;
         end = next_block(end) + n_tokens;
     }
@@ -91,9 +91,9 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
             seq[i] = (int32_t)c;
         }
     }
+    iflow_cache_truncate(cache, b->lead[text + 1].n); /* what is not needed any more is not copied */
     iflow_status status = iflow_cache_reserve(cache, (int)end);
     if (!status) {
-        iflow_cache_truncate(cache, b->lead[text + 1].n);
         status = prefill_lead(b, text, before, all);
     }
     if (!status) {
@@ -156,7 +156,7 @@ static iflow_status making_encode(const iflow_chunk_builder *b, const making *m,
     return status;
 }
 
-iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, iflow_chunk **out) {
+iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, iflow_chunk **out) {
     iflow_status status = IFLOW_OK;
     making *m = iflow_calloc(n, sizeof *m);
     if (!m) {
@@ -164,7 +164,7 @@ iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_c
     }
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; !status && i < n; i++) {
-        status = making_begin(b, &chunk[i], &m[i]);
+        status = making_begin(b, &chunk[i], foresee, &m[i]);
     }
     status = status ? status : prefill_behind(b, m, n);
     b->n_computed += status ? 0 : n;
@@ -175,6 +175,9 @@ iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_c
         if (!status && (status = iflow_chunk_decode(&blob, chunk[i].id, chunk[i].id, &out[i]))) {
             iflow_blob_free(&blob);
         }
+    }
+    if (status == IFLOW_E_NOT_FINITE) { /* what is masked is multiplied by 0, which NaN survives */
+        iflow_builder_drop_rows(b);
     }
     for (size_t i = 0; i < n; i++) {
         making_free(&m[i]);

@@ -26,6 +26,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     if (status || (status = iflow_kv_type_from_name(params->kv_type, &kv_type))) {
         return status;
     }
+    const int n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train < IFLOW_MAX_CTX ? model->h.n_ctx_train : IFLOW_MAX_CTX;
     iflow_context *ctx = calloc(1, sizeof *ctx);
     if (!ctx) {
         return iflow_fail_memory(sizeof *ctx);
@@ -37,7 +38,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
     if ((status = store ? IFLOW_OK : iflow_store_open("memory:", NULL, &ctx->own_store)) ||
         (status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
-        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine)) ||
+        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine, n_ctx, ctx->behind)) ||
         (status = check_correction(ctx, params->correction))) {
         iflow_context_free(ctx);
         return status;
@@ -45,14 +46,10 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     iflow_cache_init(&ctx->pool, model, ctx->engine, false);
     iflow_timeline *t = &ctx->timeline;
     iflow_timeline_begin(t, &ctx->builder, &ctx->pool);
-    t->n_ctx = params->n_ctx ? params->n_ctx : model->h.n_ctx_train < IFLOW_MAX_CTX ? model->h.n_ctx_train : IFLOW_MAX_CTX;
+    t->n_ctx = n_ctx;
     t->kv_type = kv_type;
     t->foresee = params->foresee;
     t->correction = params->correction;
-    ctx->builder.n_ctx = t->n_ctx;
-    ctx->builder.behind = ctx->behind;
-    ctx->builder.foresee = t->foresee;
-    ctx->builder.warned = &t->warned;
     *out = ctx;
     return IFLOW_OK;
 }
@@ -119,13 +116,9 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     for (size_t i = 0; i < n_chunks; i++) {
         chunk[i] = iflow_context_chunk_of(ctx, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->behind);
     }
-    ctx->builder.foresee = ctx->timeline.foresee;
-    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, was_stored, is_busy);
+    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.foresee, was_stored, is_busy);
     for (size_t i = 0; i < n_chunks; i++) {
         memcpy(ids[i], is_busy[i] ? "" : chunk[i].id, is_busy[i] ? 1 : sizeof chunk[i].id);
-    }
-    if (status == IFLOW_E_NOT_FINITE) {
-        iflow_timeline_drop_rows(&ctx->timeline);
     }
 
 cleanup:

@@ -138,7 +138,7 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
     if (status) {
         goto cleanup;
     }
-    iflow_warn_beyond(ctx->model, s->n, &ctx->timeline.warned);
+    iflow_warn_beyond(ctx->model, s->n, &ctx->builder.warned);
     const size_t width = (size_t)ctx->model->n_embd_kv, n = s->n - s->n_head;
     s->token = iflow_calloc(s->n, sizeof *s->token);
     s->pos = iflow_calloc(s->n, sizeof *s->pos);
@@ -272,7 +272,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     iflow_timings ms = {0};
     iflow_status status = lesson_begin(l, &s);
     for (size_t i = 0; !status && i < s.n_chunks; i++) {
-        status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], &s.chunk[i], &ms);
+        status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], ctx->timeline.foresee, &s.chunk[i], &ms);
     }
     if (status || (status = iflow_cache_reserve(&s.cache, (int)s.n))) {
         goto cleanup;

@@ -100,7 +100,7 @@ static iflow_status lay_out(iflow_run *r) {
 /* A chunk's KV into its rows. */
 static iflow_status take_in(iflow_run *r, size_t i) {
     iflow_chunk *chunk = NULL;
-    iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), &chunk, &r->answer->ms);
+    iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), iflow_run_foresees(r), &chunk, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
         status = iflow_seq_load(&r->t->seq, chunk, r->start[i], r->start[i], r->first[i]);
@@ -239,15 +239,12 @@ static iflow_status prefill_all(iflow_run *r) {
 
 static iflow_status run_method(iflow_run *r) {
     const int traits = r->method->traits;
-    const bool estimate = r->t->builder->foresee;
     iflow_status status = IFLOW_OK;
     r->answer->ratio = traits & IFLOW_WHOLE ? 1 : iflow_run_has_budget(r) ? r->params->ratio : 0;
     if (traits & IFLOW_WHOLE) {
         status = prefill_all(r);
     } else {
-        r->t->builder->foresee = estimate || traits & IFLOW_BY_STALENESS;
         status = reuse(r);
-        r->t->builder->foresee = estimate;
         status = status ? status : run_prompt(r);
     }
     const size_t n_rows = (size_t)r->n + r->text.prompt.n;
@@ -304,15 +301,13 @@ iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *ch
     r.answer->method = params->method;
     r.answer->correction_held = NAN;
     t->turn.n_rows = 0;
-    t->builder->foresee = t->foresee;
-    t->builder->warned = &t->warned;
     iflow_seq_truncate(&t->seq, 0);
     if ((status = iflow_prompt_make(t->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||
         ((r.method->traits & IFLOW_FROM_CALLER) && (status = iflow_given_check(&r)))) {
         goto cleanup;
     }
     warn_of_template(&r);
-    iflow_warn_beyond(t->model, (size_t)r.n_need, &t->warned);
+    iflow_warn_beyond(t->model, (size_t)r.n_need, &t->builder->warned);
     const int most = params->max_tokens < N_ANSWER ? params->max_tokens : N_ANSWER;
     r.n_rows = r.n_need + (most < t->n_ctx - r.n_need ? most : t->n_ctx - r.n_need);
     if ((status = iflow_seq_reserve(&t->seq, r.n_rows)) || (status = run_method(&r))) {

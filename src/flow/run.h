@@ -41,6 +41,11 @@ static inline bool iflow_run_wants(const iflow_run *run, iflow_switch repair) {
     return repair == IFLOW_ON || (repair == IFLOW_AUTO && (run->method->traits & IFLOW_REPAIRS));
 }
 
+/* Whether chunks are to have their estimated staleness. */
+static inline bool iflow_run_foresees(const iflow_run *run) {
+    return run->t->foresee || (run->method->traits & IFLOW_BY_STALENESS);
+}
+
 /* Whether ratio or coverage say how many positions are recomputed. */
 static inline bool iflow_run_has_budget(const iflow_run *run) {
     return (run->method->traits & IFLOW_BY_RATIO) && !((run->method->traits & IFLOW_FROM_CALLER) && run->params->given_positions);

@@ -12,6 +12,9 @@ void iflow_timeline_begin(iflow_timeline *t, iflow_chunk_builder *builder, iflow
 }
 
 void iflow_timeline_clear(iflow_timeline *t) {
+    if (t->seq.cache) {
+        iflow_seq_truncate(&t->seq, 0);
+    }
     free(t->turn.between);
     free(t->turn.footer);
     free(t->turn.logits);
@@ -27,11 +30,7 @@ void iflow_timeline_end(iflow_timeline *t) {
 }
 
 void iflow_timeline_drop_rows(iflow_timeline *t) {
-    iflow_cache *pool = t->seq.cache;
     iflow_seq_wipe(&t->seq);
-    iflow_seq_end(&t->seq);
-    iflow_seq_begin(&t->seq, pool);
-    iflow_builder_drop_rows(t->builder);
     t->turn.n_rows = 0;
     t->turn.pending = -1;
 }
@@ -53,15 +52,20 @@ iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *tok
         } else if (at[i] >= t[i]->n_ctx) {
             status = iflow_fail(IFLOW_E_CONTEXT, "the context of %d tokens is full", t[i]->n_ctx);
         } else {
-            iflow_warn_beyond(t[i]->model, (size_t)at[i] + 1, &t[i]->warned);
+            iflow_warn_beyond(t[i]->model, (size_t)at[i] + 1, &t[i]->builder->warned);
             status = iflow_seq_reserve(seq[i], at[i] + 1);
         }
     }
     status = status ? status : iflow_seq_decode(seq, token, at, n, logits);
-    for (int i = 0; !status && i < n; i++) {
-        status = iflow_finite_logits("the answer", (size_t)at[i], logits + (size_t)i * n_vocab, n_vocab);
+    const bool ran = !status;
+    for (int i = 0; ran && i < n; i++) {
+        const iflow_status finite = iflow_finite_logits("the answer", (size_t)at[i], logits + (size_t)i * n_vocab, n_vocab);
         t[i]->turn.n_rows = at[i] + 1;
         t[i]->turn.pending = -1;
+        if (finite) { /* the others are not touched by that */
+            iflow_timeline_drop_rows(t[i]);
+            status = finite;
+        }
     }
 
 cleanup:

@@ -42,7 +42,7 @@ void iflow_timeline_end(iflow_timeline *t);
 /* Forgets the conversation. */
 void iflow_timeline_clear(iflow_timeline *t);
 
-/* Gives its rows back after a pass that was not finite, and forgets the conversation. */
+/* Wipes its rows after a pass that was not finite, and forgets the answer. */
 void iflow_timeline_drop_rows(iflow_timeline *t);
 
 /* Answers over chunks, as iflow_context_ask(), _follow_up() and _replay() say. What they are given was checked. */
@@ -52,8 +52,9 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
 iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, size_t n_tokens, float *logits);
 
 /* One pass that decodes a token for each of n timelines of one pool: token[i] comes behind the rows of t[i], which has one more then, and
- * logits [n, n_vocab] are what comes after it. E_ARG: nothing was asked there; E_CONTEXT: one is full; E_MEMORY, E_BACKEND, E_NOT_FINITE.
- */
+ * logits [n, n_vocab] are what comes after it. The first token behind an answer must be its last one, where that has no row yet
+ * (turn.pending). E_ARG: nothing was asked there; E_CONTEXT: one is full; E_MEMORY, E_BACKEND: then none went on. E_NOT_FINITE: those whose
+ * turn.n_rows is 0 now did not go on, the others did. */
 iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *token, int n, float *logits);
 
 /* limits.c: whether a warning is due: not where it was given before. */

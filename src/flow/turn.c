@@ -31,7 +31,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
             before, n, before + n + 1 - t->n_ctx, t->n_ctx, iflow_timeline_larger(t));
         goto cleanup;
     }
-    iflow_warn_beyond(t->model, (size_t)(before + n), &t->warned);
+    iflow_warn_beyond(t->model, (size_t)(before + n), &t->builder->warned);
     token = iflow_calloc((size_t)n, sizeof *token);
     pos = iflow_calloc((size_t)n, sizeof *pos);
     if (!token || !pos) {
@@ -82,7 +82,7 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
         return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is %zu more than the context of %d holds", n_tokens,
                           n_before, n_before + n - (size_t)t->n_ctx, t->n_ctx);
     }
-    iflow_warn_beyond(t->model, n_before + n, &t->warned);
+    iflow_warn_beyond(t->model, n_before + n, &t->builder->warned);
     int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
     if (!pos) {
         return iflow_fail_memory(n_tokens * sizeof *pos);

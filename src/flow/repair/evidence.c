@@ -113,7 +113,8 @@ static iflow_status before(iflow_run *run, void **state) {
             end++;
         }
         iflow_chunk *chunk = NULL;
-        if (end > first && !(status = iflow_builder_get(t->builder, iflow_run_chunk(run, c), &chunk, &run->answer->ms))) {
+        if (end > first &&
+            !(status = iflow_builder_get(t->builder, iflow_run_chunk(run, c), iflow_run_foresees(run), &chunk, &run->answer->ms))) {
             status = subtract_stored(t->model, e, chunk, start, first, end);
         }
         iflow_chunk_free(chunk);
@@ -164,7 +165,8 @@ static iflow_status lay_aside(iflow_run *run, size_t c) {
     iflow_seq *seq = &run->t->seq;
     iflow_chunk *chunk = NULL;
     iflow_status status = iflow_seq_reserve(seq, run->n_rows + span->length);
-    if (!status && !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), &chunk, &run->answer->ms)) &&
+    if (!status &&
+        !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), iflow_run_foresees(run), &chunk, &run->answer->ms)) &&
         !(status = iflow_seq_load(seq, chunk, run->n_rows, run->n_rows, span->start))) {
         status = iflow_seq_rotate(seq, run->n_rows, span->length);
     }
