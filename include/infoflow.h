@@ -13,7 +13,7 @@
  *     puts(answer->text);
  *     iflow_answer_free(answer); iflow_context_free(ctx); iflow_model_free(model);
  *
- * Words (InfoFlow KV, arXiv 2603.05353): a chunk is a run of tokens whose KV was computed alone, behind the sink tokens; the context is the
+ * Words (InfoFlow KV, arXiv 2603.05353): a chunk is a run of tokens whose KV was computed apart from others'; the context is the
  * chunks in reading order; the head is chunk 0 (sink and chat header, never selected); the prompt is instruction, question and chat footer.
  *
  * Errors. A function that can fail returns an iflow_status, 0 or negative; iflow_error_message() then has a sentence that names the thing
@@ -308,7 +308,7 @@ IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk alone, behind the model's sink tokens, and stores it; does nothing if it is there already (*was_stored).
+/* Computes the KV of a chunk, behind what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
  * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
  * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],

@@ -17,8 +17,8 @@ run 0 ingest --chunk 100 --alone plain/a.txt plain/b.txt; ! grep -q ' 0 chunks c
 run 0 ingest --chunk 100 --behind 2 a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
 run 0 ingest --chunk 100 a.txt b.txt; says ' 0 chunks computed' # it is the default
 run 0 store list --json; cp out list
-json list 'sorted({c["sink_tokens"] for c in d["chunks"]}) == [1, 321]' 'all(c["foreseen"] == (c["sink_tokens"] > 1) for c in d["chunks"])' \
-    'len({c["sink_tokens"] == 1 for x in d["documents"] for i in x["chunks"] for c in d["chunks"] if c["id"] == i}) == 2'
+json list 'sorted({c["root_tokens"] for c in d["chunks"]}) == [1, 321]' 'all(c["foreseen"] == (c["root_tokens"] > 1) for c in d["chunks"])' \
+    'len({c["root_tokens"] == 1 for x in d["documents"] for i in x["chunks"] for c in d["chunks"] if c["id"] == i}) == 2'
 n=$(value list 'len(d["chunks"])') # no head among them: nothing was asked yet
 chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$behind"'"][0]["chunks"][0]')
 run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 321 that were dropped$'; prints '^foreseen +yes' # two prefills tell
@@ -38,7 +38,7 @@ run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 4) 
 # Foreseen staleness: noted at ingest, or when a question needs it; once.
 run 0 ingest --chunk 100 --alone --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
 run 0 ingest --chunk 100 --alone --foresee a.txt; says ' 0 chunks computed'
-run 0 store list --json; json out "sum(c['sink_tokens'] > 0 for c in d['chunks']) == $n" '{c["foreseen"] for c in d["chunks"] if c["sink_tokens"] == 1} == {True, False}'
+run 0 store list --json; json out "sum(c['root_tokens'] > 0 for c in d['chunks']) == $n" '{c["foreseen"] for c in d["chunks"] if c["root_tokens"] == 1} == {True, False}'
 run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^foreseen +yes'
 ask --alone --method foreseen a.txt b.txt; cp out foreseen
 json foreseen 'd["method"] == "foreseen"' 'd["timings_ms"]["prefill"] > 0' \

@@ -18,7 +18,7 @@ run 0 store show "$a"; prints "^name +$PWD/a.txt$"; prints '^chunks +[2-9]'
 chunk=$(value list '[x for x in d["documents"] if x["name"].endswith("/a.txt")][0]["chunks"][0]')
 run 0 store show "${chunk:0:8}"; prints "^chunk +$chunk"; prints '^type +f16'
 prints '^tokens +[0-9]+, prefilled behind [0-9]+ that were dropped$'; prints '^foreseen +yes'
-run 0 store show "$chunk" --json; json out "d['id'] == '$chunk' and d['kind'] == 'chunk' and d['sink_tokens'] > 1 and d['foreseen'] is True"
+run 0 store show "$chunk" --json; json out "d['id'] == '$chunk' and d['kind'] == 'chunk' and d['root_tokens'] > 1 and d['foreseen'] is True"
 run 0 store show "$a" --tokens -m "$INFOFLOW_MODEL"; sed '1,/^$/d' out | sed '1,/^$/!b' >text
 grep -qF "$(tail -n 1 a.txt | cut -c1-20)" text || grep -qF "$(sed -n 3p a.txt | cut -c1-30)" text || fail "the text is not the document's"
 run 0 store show "$chunk" --tokens; grep -qE '^[0-9]+( [0-9]+)+$' out || fail "no token ids"
@@ -99,7 +99,7 @@ run 0 store delete "$a"; prints ' deleted, 0 chunks'; run 0 store list --json; j
 run 0 store pin "$t" "$c"; run 0 store unpin "$t"; run 0 store prune --max-size 0; prints '^0 chunks deleted'
 run 0 store unpin "$c"
 run 0 ask -q 'Where?' --max-tokens 2 "$c"
-run 0 store delete "$t" "$c"; prints " deleted, $n chunks"; run 0 store list --json; json out 'd["documents"] == []' 'all(c["sink_tokens"] == 0 for c in d["chunks"])'
+run 0 store delete "$t" "$c"; prints " deleted, $n chunks"; run 0 store list --json; json out 'd["documents"] == []' 'all(c["root_tokens"] == 0 for c in d["chunks"])'
 
 # Every file that is there is verified and counted: a header that is damaged, a file cut short, one in a wrong directory, a record.
 run 0 ingest --chunk 100 a.txt b.txt; b=$(sed -n 's/  b.txt$//p' out)

@@ -140,7 +140,7 @@ static const char *age(int64_t used_at) {
 
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
     return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b, s:b, s:b}", "id", chunk->id, "model",
-                     chunk->fingerprint, "tokens", chunk->n_tokens, "sink_tokens", chunk->n_root, "layers", chunk->n_layer, "n_embd_kv",
+                     chunk->fingerprint, "tokens", chunk->n_tokens, "root_tokens", chunk->n_root, "layers", chunk->n_layer, "n_embd_kv",
                      chunk->n_embd_kv, "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes",
                      (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged,
                      "old", chunk->old, "unsupported", chunk->unsupported, "unreadable", chunk->unreadable);

@@ -108,11 +108,6 @@ const char *iflow_metadata_string(iflow_metadata *r, const char *key, const char
     return gguf_get_val_str(r->gguf, id);
 }
 
-bool iflow_metadata_has(const iflow_metadata *r, const char *key) {
-    char name[128];
-    return find(r, key, name) >= 0;
-}
-
 bool iflow_metadata_flags(iflow_metadata *r, const char *key, bool *out, int n) {
     char name[128];
     const int64_t id = find(r, key, name);

@@ -13,8 +13,6 @@ typedef struct iflow_metadata {
     iflow_status status;
 } iflow_metadata;
 
-bool iflow_metadata_has(const iflow_metadata *meta, const char *key);
-
 /* A number, `fallback` if the key is absent. An array with a number for every layer counts as one when all are equal. E_FORMAT,
  * E_UNSUPPORTED
  */

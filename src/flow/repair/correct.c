@@ -1,7 +1,6 @@
 /* correct.c - a correction's features, and the repair that applies it to chunks as they are assembled. */
 #include "flow/repair/correct.h"
 
-#include "compute/edits.h"
 #include "flow/repair/repair.h"
 
 #include <math.h>

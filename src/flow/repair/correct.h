@@ -4,7 +4,7 @@
 
 #include "flow/run.h"
 
-/* The numbers of a token's place, out [IFLOW_AFFINE_FEATURES]: of its place in its chunk, from 0, and in the context. The first tokens
+/* The numbers of a token's place, out [IFLOW_CORRECTION_FEATURES]: of its place in its chunk, from 0, and in the context. The first tokens
  * of a chunk change most, and over the context what all tokens change by goes with the logarithm of how many stand before them. */
 void iflow_correct_features(int in_chunk, int in_context, float *out);
 

@@ -3,7 +3,6 @@
  * What a chunk's KV lacks, because it was computed among other texts or none, is in part the same for all its tokens: over a chunk, K
  * before RoPE moves in a common direction, which holds a fifth (SmolLM2) to a third (Qwen2.5) of all that it moves. The recomputed tokens
  * tell which, and the others follow without being run. V has little of that, and is left as it is. */
-#include "compute/edits.h"
 #include "flow/finite.h"
 #include "flow/repair/repair.h"
 #include "flow/select.h"

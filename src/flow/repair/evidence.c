@@ -3,7 +3,6 @@
  *
  * A correction that was learned from another kind of text than it meets foretells too much. What recompute gives for some tokens shows by
  * how much, nearly as well as all tokens would. */
-#include "compute/edits.h"
 #include "compute/graph.h"
 #include "flow/finite.h"
 #include "flow/repair/correct.h"
