@@ -200,11 +200,111 @@ static void test_others_leases_stay(void **state) {
     close_checked(store);
 }
 
+/* A forked process has its parent's descriptors; the parent's leases end with the parent all the same. */
+static void test_dead_parent(void **state) {
+    (void)state;
+    int ready[2], end[2];
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(end), 0);
+    const pid_t pid = start_child();
+    if (pid == 0) {
+        iflow_store *store = open_at("here");
+        if (store->ops->lease(store, id) || fork() != 0) {
+            _exit(0); /* the lease is not given back */
+        }
+        alarm(MAX_SECONDS);
+        close(end[1]);
+        const bool failed = store->ops->lease(store, "00000000000000000000000000000002") != IFLOW_OK;
+        _exit(failed || write(ready[1], "x", 1) != 1 || read(end[0], &byte, 1) != 0);
+    }
+    close(ready[1]);
+    close(end[0]);
+    assert_int_equal(wait_for(pid), 0);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    iflow_store *store = open_at("here");
+    iflow_dir_of(store)->lease_ms = 60e3;
+    OK(store->ops->lease(store, id));
+    FAILS(store->ops->lease(store, "00000000000000000000000000000002"), IFLOW_E_BUSY, "is being computed by process");
+    close(end[1]);
+    close(ready[0]);
+    iflow_store_close(store);
+}
+
+/* What a forked process does with the store leaves its parent's lease alone, and does not wait for a thread that only the parent has. */
+static void test_forked(void **state) {
+    (void)state;
+    iflow_store *store = open_at("here"), *other = open_at("here");
+    iflow_dir_of(other)->lease_ms = 60e3;
+    OK(store->ops->lease(store, id));
+    for (int i = 0; i < 3; i++) {
+        pthread_mutex_lock(&iflow_dir_of(store)->mutex);
+        const pid_t pid = start_child();
+        if (pid == 0) {
+            bool failed = false;
+            if (i == 1) {
+                store->ops->release(store, id);
+            } else if (i == 2) {
+                failed = store->ops->lease(store, id) != IFLOW_E_BUSY;
+                failed |= store->ops->lease(store, "00000000000000000000000000000002") != IFLOW_OK;
+            }
+            iflow_store_close(store);
+            _exit(failed);
+        }
+        pthread_mutex_unlock(&iflow_dir_of(store)->mutex);
+        assert_int_equal(wait_for(pid), 0);
+        assert_int_equal(n_entries("store/tmp"), 1);
+        FAILS(other->ops->lease(other, id), IFLOW_E_BUSY, "is being computed by process");
+    }
+    store->ops->release(store, id);
+    assert_int_equal(n_entries("store/tmp"), 0);
+    iflow_store_close(other);
+    close_checked(store);
+}
+
+/* Those whose file is gone are watched no more; of too many at a time each gets its turn. */
+static void test_watches_are_bounded(void **state) {
+    (void)state;
+    enum { N = IFLOW_DIR_WATCHES + 20 };
+    static bool had[N];
+    char lease[IFLOW_ID_SIZE], name[128], text[IFLOW_DIR_LEASE_TEXT];
+    iflow_store *store = open_at("here");
+    snprintf(text, sizeof text, "%-20ld %-36.36s %020u\n", 4711L, "elsewhere", 1U);
+    size_t n_had = 0;
+    for (size_t i = 0; i < N; i++) {
+        snprintf(name, sizeof name, "store/tmp/%032zx.lease", i);
+        write_file(name, text);
+    }
+    for (const double end = iflow_now_ms() + 60e3; n_had < N && iflow_now_ms() < end;) {
+        for (size_t i = 0; i < N; i++) {
+            snprintf(lease, sizeof lease, "%032zx", i);
+            if (!had[i] && store->ops->lease(store, lease) == IFLOW_OK) {
+                store->ops->release(store, lease);
+                had[i] = true;
+                n_had++;
+            }
+            assert_true(iflow_dir_of(store)->n_watches <= IFLOW_DIR_WATCHES);
+        }
+    }
+    assert_int_equal(n_had, N);
+    assert_int_equal(iflow_dir_of(store)->n_watches, 0);
+    for (size_t i = 0; i < 5; i++) {
+        snprintf(lease, sizeof lease, "%032zx", i);
+        snprintf(name, sizeof name, "store/tmp/%s.lease", lease);
+        write_file(name, text);
+        FAILS(store->ops->lease(store, lease), IFLOW_E_BUSY, "of another host");
+        assert_int_equal(iflow_dir_of(store)->n_watches, 1);
+        assert_int_equal(unlink(in_root(name)), 0); /* as its owner gives it back */
+    }
+    close_checked(store);
+}
+
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
         TEST(test_length),         TEST(test_live_owner_keeps_it), TEST(test_dead_owner),         TEST(test_counter_decides),
-        TEST(test_no_other_clock), TEST(test_stopped_owner),       TEST(test_others_leases_stay),
+        TEST(test_no_other_clock), TEST(test_stopped_owner),       TEST(test_others_leases_stay), TEST(test_dead_parent),
+        TEST(test_forked),         TEST(test_watches_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

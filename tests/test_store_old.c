@@ -141,12 +141,77 @@ static void test_goes_first(void **state) {
     close_checked(store);
 }
 
+/* Plants the old chunk under another name, by hand. */
+static void plant_as(const char *id) {
+    char command[32768], dir[8192];
+    plant_old();
+    snprintf(dir, sizeof dir, "%s", in_root("store/chunks"));
+    snprintf(command, sizeof command, "mkdir -p '%s/%.2s' && cp '%s/a8/%s.gguf' '%s/%.2s/%s.gguf'", dir, id, dir, old_id, dir, id, id);
+    assert_int_equal(system(command), 0);
+}
+
+/* A pinned old chunk does not make each put look into all chunks: one that somebody adds by hand afterwards is not found to be old. */
+static void test_pinned_is_remembered(void **state) {
+    (void)state;
+    static const unsigned seeds[] = {3, 13, 23, 33}; /* of one size */
+    static const char by_hand[] = "b8b01326da7153652a1097f81ebdcd04";
+    char id[4][IFLOW_ID_SIZE];
+    iflow_store *store = open_limited(0);
+    const uint64_t n_bytes = put_seed(store, seeds[0], id[0]);
+    plant_old();
+    OK(iflow_store_pin(store, old_id, true));
+    iflow_store_close(store);
+    store = open_limited(n_bytes + OLD_BYTES);
+    put_seed(store, seeds[1], id[1]); /* looks at all */
+    assert_true(store->ops->has(store, old_id) && !store->ops->has(store, id[0]));
+    iflow_dir_of(store)->max_bytes = n_bytes + 2 * OLD_BYTES;
+    plant_as(by_hand);
+    put_seed(store, seeds[2], id[2]);
+    assert_true(store->ops->has(store, old_id) && store->ops->has(store, by_hand) && !store->ops->has(store, id[1]));
+    /* What was remembered still goes first. */
+    OK(iflow_store_pin(store, old_id, false));
+    use(store, id[2]);
+    iflow_dir_of(store)->max_bytes = 2 * n_bytes + OLD_BYTES;
+    put_seed(store, seeds[3], id[3]);
+    assert_true(!store->ops->has(store, old_id) && store->ops->has(store, by_hand) && store->ops->has(store, id[2]));
+    /* And who asks for all old ones gets all. */
+    size_t n_deleted = 0;
+    OK(iflow_store_prune_old(store, &n_deleted, NULL));
+    assert_int_equal(n_deleted, 1);
+    iflow_store_close(store);
+}
+
+/* A scan that could not see all does not tell that nothing is old. */
+static void test_failed_scan(void **state) {
+    (void)state;
+    assert_int_equal(chmod(root, 0777), 0);
+    const pid_t pid = start_child();
+    if (pid == 0) {
+        static const unsigned seeds[] = {3, 13}; /* of one size */
+        char id[2][IFLOW_ID_SIZE];
+        if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0)) {
+            _exit(1);
+        }
+        iflow_store *store = open_limited(0);
+        const uint64_t n_bytes = put_seed(store, seeds[0], id[0]);
+        plant_old();
+        assert_int_equal(chmod(in_root("store/chunks/a8"), 0), 0);
+        FAILS(iflow_store_prune_old(store, NULL, NULL), IFLOW_E_IO, "Permission denied");
+        assert_int_equal(chmod(in_root("store/chunks/a8"), 0700), 0);
+        iflow_dir_of(store)->max_bytes = 2 * n_bytes;
+        put_seed(store, seeds[1], id[1]);
+        assert_true(!store->ops->has(store, old_id) && store->ops->has(store, id[0]));
+        iflow_store_close(store);
+        _exit(0);
+    }
+    assert_int_equal(wait_for(pid), 0);
+}
+
 int main(void) {
     iflow_set_log(count_warnings, NULL);
     const struct CMUnitTest tests[] = {
-        TEST(test_layout_is_raised),
-        TEST(test_never_served),
-        TEST(test_goes_first),
+        TEST(test_layout_is_raised),     TEST(test_never_served), TEST(test_goes_first),
+        TEST(test_pinned_is_remembered), TEST(test_failed_scan),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,7 @@ iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock) {
     const bool again = store->lock_timed_out && store->lock_end_ms > LOCK_AGAIN_MS;
     const double end_ms = again ? LOCK_AGAIN_MS : store->lock_end_ms;
     bool warned = false;
+    iflow_dir_own_process(store);
     for (long pause_ns = 250000;; pause_ns = pause_ns < LOCK_PAUSE_MS * 500000L ? pause_ns * 2 : LOCK_PAUSE_MS * 1000000L) {
         *lock = iflow_files_lock(&store->files, "lock");
         if (*lock >= 0) {
@@ -538,6 +539,7 @@ static void dir_close(iflow_store *base) {
     iflow_dir_end_leases(store);
     iflow_files_close(&store->files);
     pthread_mutex_destroy(&store->mutex);
+    free(store->old);
     free(store);
 }
 

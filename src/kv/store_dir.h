@@ -12,6 +12,7 @@ enum {
     IFLOW_DIR_LEASE_MS = 10000, /* a lease's length */
     IFLOW_DIR_HOST_SIZE = 37,   /* a boot id and the NUL */
     IFLOW_DIR_LEASE_TEXT = 80,  /* what a lease's file says, and the NUL */
+    IFLOW_DIR_WATCHES = 256,    /* others' leases that are watched at a time */
 };
 
 /* A chunk that this process computes. */
@@ -19,30 +20,37 @@ typedef struct iflow_dir_lease {
     char id[IFLOW_ID_SIZE];
     int fd;
     uint64_t counter;
+    struct iflow_dir_lease *next;
 } iflow_dir_lease;
 
-/* A chunk that another one computes: what its lease says, and since when. */
+/* A chunk that another one computes: what its lease says, since when, and when somebody last asked for it. */
 typedef struct iflow_dir_watch {
     char id[IFLOW_ID_SIZE];
     char text[IFLOW_DIR_LEASE_TEXT];
-    double since_ms;
+    double since_ms, asked_ms;
 } iflow_dir_watch;
+
+/* The chunks that are old, or could not be read, when all were looked at: their ids, sorted. */
+typedef struct iflow_dir_old {
+    size_t n;
+    char ids[][IFLOW_ID_SIZE];
+} iflow_dir_old;
 
 typedef struct iflow_dir_store {
     iflow_store base; /* first: the handle is this */
     iflow_files files;
     uint64_t max_bytes;
-    double lock_warn_ms, lock_end_ms; /* waiting for the store's lock: when that is said, and when it ends */
-    atomic_bool none_old;             /* all chunks were of this format once: older ones come only by hand then */
-    atomic_bool told_unread;          /* that a directory of chunks cannot be read: said once */
-    atomic_bool lock_timed_out;       /* then the next ones wait only shortly, until the lock was got once */
-    double lease_ms;                  /* a lease's length */
-    char host[IFLOW_DIR_HOST_SIZE];   /* this one's boot id */
-    pthread_mutex_t mutex;            /* guards what follows; everything else is constant or in the file system */
-    iflow_dir_lease *leases;
-    size_t n_leases, leases_capacity;
-    iflow_dir_watch *watches;
-    size_t n_watches, watches_capacity;
+    double lock_warn_ms, lock_end_ms;  /* waiting for the store's lock: when that is said, and when it ends */
+    iflow_dir_old *old;                /* NULL: not all were looked at; else others come only by hand. Changed under the store's lock */
+    atomic_bool told_unread;           /* that a directory of chunks cannot be read: said once */
+    atomic_bool lock_timed_out;        /* then the next ones wait only shortly, until the lock was got once */
+    double lease_ms;                   /* a lease's length */
+    char host[IFLOW_DIR_HOST_SIZE];    /* this one's boot id */
+    atomic_int process;                /* whose the leases are; negative: that one makes them its own just now */
+    pthread_mutex_t mutex;             /* guards what follows; everything else is constant or in the file system */
+    _Atomic(iflow_dir_lease *) leases; /* whole at every moment, so that a process forked at any can drop them */
+    iflow_dir_watch watches[IFLOW_DIR_WATCHES];
+    size_t n_watches;
     pthread_t raiser;    /* raises the leases' counters */
     pid_t raiser_of;     /* the process that has started it; 0: none */
     pthread_cond_t wake; /* there is a first lease, or it is to end */
@@ -84,9 +92,10 @@ iflow_status iflow_dir_check_version(const iflow_dir_store *store, int *version)
 
 typedef struct iflow_dir_entry {
     char id[IFLOW_ID_SIZE];
-    char dir[16];   /* where it lies */
-    bool misplaced; /* no regular file, or not where a reader looks for it */
-    bool old;       /* chunk.h; where that was asked for */
+    char dir[16];    /* where it lies */
+    bool misplaced;  /* no regular file, or not where a reader looks for it */
+    bool old;        /* chunk.h; where that was asked for */
+    bool look_again; /* it is old, or that could not be told */
     uint64_t n_bytes;
     int64_t used_ns;
 } iflow_dir_entry;
@@ -132,6 +141,9 @@ iflow_status iflow_dir_take_lease(iflow_store *base, const char *id);
 void iflow_dir_release(iflow_store *base, const char *id);
 void iflow_dir_find_host(char host[IFLOW_DIR_HOST_SIZE]);
 void iflow_dir_end_leases(iflow_dir_store *store);
+/* To be called before the store's mutex or leases are used: in a process forked from the one that has opened the store, leaves the leases
+ * to that one. */
+void iflow_dir_own_process(iflow_dir_store *store);
 
 /* Of the store's operations; records are looked at one by one. */
 iflow_status iflow_dir_sweep_misfits(iflow_store *base, iflow_on_verified on_verified, void *user, bool *go_on);

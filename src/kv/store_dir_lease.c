@@ -8,12 +8,16 @@
  *
  * Taking over replaces the file by another of that name, under the store's lock. So a stopped owner that wakes raises the counter of a file
  * that nobody sees, and does not delete its successor's. It then publishes what it computed, which is the same chunk: publishing twice is
- * publishing once. */
+ * publishing once.
+ *
+ * A forked process has copies of its parent's leases, and with their descriptors the parent's locks. It drops them, without touching the
+ * files, before it does anything with leases or under the store's lock. Until then its parent's death is told by the counter. */
 #include "kv/store_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +43,33 @@ void iflow_dir_find_host(char host[IFLOW_DIR_HOST_SIZE]) {
     }
     snprintf(host, IFLOW_DIR_HOST_SIZE, "%s", text);
     host[strcspn(host, " \n")] = '\0';
+}
+
+/* ---- Processes ---------------------------------------------------------------------------------------------------------------------- */
+
+void iflow_dir_own_process(iflow_dir_store *store) {
+    const int pid = getpid();
+    for (int of = store->process; of != pid; of = store->process) {
+        if (of == -pid) { /* another thread is at it */
+            sched_yield();
+            continue;
+        }
+        if (!atomic_compare_exchange_strong(&store->process, &of, -pid)) {
+            continue;
+        }
+        pthread_mutex_init(&store->mutex, NULL); /* a thread of the parent's may have had it */
+        for (iflow_dir_lease *lease = store->leases; lease;) {
+            iflow_dir_lease *next = lease->next;
+            close(lease->fd); /* the lock is the parent's as long as that has it open */
+            free(lease);
+            lease = next;
+        }
+        store->leases = NULL;
+        store->n_watches = 0;
+        store->raiser_of = 0;
+        store->ending = false;
+        store->process = pid;
+    }
 }
 
 /* ---- What a lease's file says ------------------------------------------------------------------------------------------------------- */
@@ -89,6 +120,26 @@ static iflow_status busy(const iflow_dir_store *store, const char *id, const cha
 
 /* ---- Watching others' --------------------------------------------------------------------------------------------------------------- */
 
+/* Makes room for one more: what is gone needs no watching, and then goes what nobody has asked for in the lease's length. No other does,
+ * or of too many that are asked for in turn none would ever be seen to stand still. NULL: no room now. */
+static iflow_dir_watch *new_watch(iflow_dir_store *store, double now) {
+    char path[IFLOW_FILES_PATH_SIZE];
+    for (size_t i = store->n_watches; i-- > 0;) {
+        lease_path(store->watches[i].id, path);
+        if (!iflow_files_exists(&store->files, path)) {
+            store->watches[i] = store->watches[--store->n_watches];
+        }
+    }
+    if (store->n_watches < IFLOW_DIR_WATCHES) {
+        return &store->watches[store->n_watches++];
+    }
+    iflow_dir_watch *last = &store->watches[0];
+    for (size_t i = 1; i < store->n_watches; i++) {
+        last = store->watches[i].asked_ms < last->asked_ms ? &store->watches[i] : last;
+    }
+    return now - last->asked_ms > store->lease_ms ? last : NULL;
+}
+
 /* Whether a lease's file has said the same for the lease's length. Whoever asks for the first time begins to watch. */
 static bool stands_still(iflow_dir_store *store, const char *id, const char *text) {
     const double now = iflow_now_ms();
@@ -98,17 +149,15 @@ static bool stands_still(iflow_dir_store *store, const char *id, const char *tex
     for (size_t i = 0; i < store->n_watches && !watch; i++) {
         watch = strcmp(store->watches[i].id, id) == 0 ? &store->watches[i] : NULL;
     }
-    if (!watch && !iflow_reserve((void **)&store->watches, &store->watches_capacity, store->n_watches + 1, sizeof *watch)) {
-        watch = &store->watches[store->n_watches++];
-        *watch = (iflow_dir_watch){.since_ms = now};
+    const bool known = watch && strcmp(watch->text, text) == 0;
+    watch = watch ? watch : new_watch(store, now);
+    if (known) {
+        still = now - watch->since_ms >= store->lease_ms;
+        watch->asked_ms = now;
+    } else if (watch) {
+        *watch = (iflow_dir_watch){.since_ms = now, .asked_ms = now};
         memcpy(watch->id, id, sizeof watch->id);
         memcpy(watch->text, text, sizeof watch->text);
-    }
-    if (watch && strcmp(watch->text, text) == 0) {
-        still = now - watch->since_ms >= store->lease_ms;
-    } else if (watch) {
-        memcpy(watch->text, text, sizeof watch->text);
-        watch->since_ms = now;
     }
     pthread_mutex_unlock(&store->mutex);
     return still;
@@ -147,13 +196,13 @@ static void *raise_leases(void *user) {
         const int64_t ns = until.tv_nsec + (int64_t)(store->lease_ms / RAISES * 1e6);
         until.tv_sec += (time_t)(ns / 1000000000);
         until.tv_nsec = (long)(ns % 1000000000);
-        if (!store->n_leases) {
+        if (!store->leases) {
             pthread_cond_wait(&store->wake, &store->mutex);
             continue;
         }
         pthread_cond_timedwait(&store->wake, &store->mutex, &until);
-        for (size_t i = 0; i < store->n_leases && !store->ending; i++) {
-            write_text(store, store->leases[i].fd, ++store->leases[i].counter); /* if it fails, somebody may compute the chunk as well */
+        for (iflow_dir_lease *lease = store->leases; lease && !store->ending; lease = lease->next) {
+            write_text(store, lease->fd, ++lease->counter); /* if it fails, somebody may compute the chunk as well */
         }
     }
     pthread_mutex_unlock(&store->mutex);
@@ -187,20 +236,20 @@ static iflow_status own(iflow_dir_store *store, const char *id, const char *path
     const uint64_t counter = (uint64_t)(iflow_now_ms() * 1e3); /* not that of a lease of ours before: who watches is to see a change */
     const int error = write_text(store, fd, counter);
     iflow_status status = error ? iflow_files_fail(&store->files, "write", path, error) : IFLOW_OK; /* the chunk could not be kept either */
+    iflow_dir_lease *mine = iflow_calloc(1, sizeof *mine);
+    status = status || mine ? status : iflow_fail_memory(sizeof *mine);
     pthread_mutex_lock(&store->mutex);
-    if (!status) {
-        status = iflow_reserve((void **)&store->leases, &store->leases_capacity, store->n_leases + 1, sizeof store->leases[0]);
-    }
     if (!status) {
         status = start_raising(store);
     }
     if (!status) {
-        iflow_dir_lease *mine = &store->leases[store->n_leases++];
-        *mine = (iflow_dir_lease){.fd = fd, .counter = counter};
+        *mine = (iflow_dir_lease){.fd = fd, .counter = counter, .next = store->leases};
         memcpy(mine->id, id, sizeof mine->id);
+        store->leases = mine;
     }
     pthread_mutex_unlock(&store->mutex);
     if (status) {
+        free(mine);
         iflow_files_unlink_locked(&store->files, path, fd);
     } else {
         forget(store, id);
@@ -250,6 +299,7 @@ iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
         return status;
     }
     lease_path(id, path);
+    iflow_dir_own_process(store);
     const int fd = iflow_files_lock(&store->files, path);
     if (fd < 0 && errno != EWOULDBLOCK) {
         const int error = errno;
@@ -272,23 +322,28 @@ iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
 void iflow_dir_release(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    int fd = -1;
+    iflow_dir_own_process(store);
     pthread_mutex_lock(&store->mutex);
-    for (size_t i = 0; i < store->n_leases; i++) {
-        if (strcmp(store->leases[i].id, id) == 0) {
-            fd = store->leases[i].fd;
-            store->leases[i] = store->leases[--store->n_leases];
-            break;
-        }
+    iflow_dir_lease *before = NULL, *lease = store->leases;
+    while (lease && strcmp(lease->id, id) != 0) {
+        before = lease;
+        lease = lease->next;
+    }
+    if (lease && before) {
+        before->next = lease->next;
+    } else if (lease) {
+        store->leases = lease->next;
     }
     pthread_mutex_unlock(&store->mutex);
-    if (fd >= 0) {
+    if (lease) {
         lease_path(id, path);
-        iflow_files_unlink_locked(&store->files, path, fd); /* not another's, who took it over */
+        iflow_files_unlink_locked(&store->files, path, lease->fd); /* not another's, who took it over */
+        free(lease);
     }
 }
 
 void iflow_dir_end_leases(iflow_dir_store *store) {
+    iflow_dir_own_process(store);
     if (store->raiser_of == getpid()) {
         pthread_mutex_lock(&store->mutex);
         store->ending = true;
@@ -297,11 +352,9 @@ void iflow_dir_end_leases(iflow_dir_store *store) {
         pthread_join(store->raiser, NULL);
         pthread_cond_destroy(&store->wake);
     }
-    while (store->n_leases) {
+    for (iflow_dir_lease *lease = store->leases; lease; lease = store->leases) {
         char id[IFLOW_ID_SIZE];
-        memcpy(id, store->leases[0].id, sizeof id);
+        memcpy(id, lease->id, sizeof id);
         iflow_dir_release(&store->base, id);
     }
-    free(store->leases);
-    free(store->watches);
 }

@@ -161,6 +161,7 @@ iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *par
     store->lease_ms = IFLOW_DIR_LEASE_MS;
     iflow_dir_find_host(store->host);
     pthread_mutex_init(&store->mutex, NULL);
+    store->process = getpid();
     status = iflow_files_open(&store->files, dir, create, params && params->shared);
     if (status) {
         goto cleanup;

@@ -119,17 +119,43 @@ static void entry_path(const iflow_dir_entry *entry, char path[IFLOW_FILES_PATH_
     snprintf(path, IFLOW_FILES_PATH_SIZE, "%s/%s.gguf", entry->dir, entry->id);
 }
 
-/* Tells which chunks are old. */
+static int compare_ids(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+/* Tells which chunks of a scan are old. All are looked at until that was once done for all; from then on, only those that were old, or
+ * could not be read: a chunk is never changed, and a new one is never old. Without memory for their list all are looked at again. */
 static void tell_old(iflow_dir_store *store, iflow_dir_scan *s) {
+    const iflow_dir_old *known = store->old;
     size_t n = 0;
-    for (size_t i = 0; i < s->n && !store->none_old; i++) {
+    for (size_t i = 0; i < s->n; i++) {
         char path[IFLOW_FILES_PATH_SIZE];
         unsigned char first[IFLOW_CHUNK_FIRST_BYTES];
-        entry_path(&s->entries[i], path);
-        s->entries[i].old = iflow_chunk_is_old(first, iflow_files_read_first(&store->files, path, first, sizeof first));
-        n += s->entries[i].old;
+        iflow_dir_entry *entry = &s->entries[i];
+        if (known && (!known->n || !bsearch(entry->id, known->ids, known->n, sizeof known->ids[0], compare_ids))) {
+            continue;
+        }
+        entry_path(entry, path);
+        const size_t n_first = iflow_files_read_first(&store->files, path, first, sizeof first);
+        entry->old = iflow_chunk_is_old(first, n_first);
+        entry->look_again = entry->old || (n_first == 0 && entry->n_bytes > 0);
+        n += entry->look_again;
     }
-    store->none_old = store->none_old || n == 0;
+    if (s->n_unread) { /* there may be others where it could not be looked */
+        return;
+    }
+    iflow_dir_old *old = iflow_calloc(1, sizeof *old + n * sizeof old->ids[0]);
+    for (size_t i = 0; i < s->n && old; i++) {
+        if (s->entries[i].look_again) {
+            memcpy(old->ids[old->n++], s->entries[i].id, IFLOW_ID_SIZE);
+        }
+    }
+    if (old && old->n) {
+        qsort(old->ids, old->n, sizeof old->ids[0], compare_ids);
+    }
+    iflow_dir_old *before = store->old;
+    store->old = old;
+    free(before);
 }
 
 static int by_age(const void *a, const void *b) {
@@ -146,9 +172,13 @@ iflow_status iflow_dir_prune_old(iflow_store *base, size_t *n_deleted, uint64_t 
     if (status) {
         return status;
     }
-    store->none_old = false; /* asked for by somebody, who may have put some there */
+    iflow_dir_old *before = store->old;
+    store->old = NULL; /* asked for by somebody, who may have put some there */
+    free(before);
     status = iflow_dir_scan_chunks(store, NULL, false, &s);
-    tell_old(store, &s);
+    if (!status) {
+        tell_old(store, &s);
+    }
     for (size_t i = 0; !status && i < s.n; i++) {
         char pin[IFLOW_FILES_PATH_SIZE];
         const iflow_status gone = s.entries[i].old ? iflow_dir_unlink_chunk(store, s.entries[i].id) : IFLOW_OK;
@@ -179,6 +209,10 @@ iflow_status iflow_dir_unlink_chunk(const iflow_dir_store *store, const char *id
                                                                            : iflow_files_fail(&store->files, "delete", path, errno);
 }
 
+static bool is_incoming(const iflow_dir_entry *entry, const char *incoming) {
+    return incoming && strcmp(entry->id, incoming) == 0;
+}
+
 iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_scan s = {0};
     uint64_t total = 0, pinned = 0;
@@ -195,18 +229,20 @@ iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const c
     } else {
         iflow_dir_warn_unread(store, &s);
     }
-    size_t n = 0;
     for (size_t i = 0; i < s.n; i++) {
-        if (!incoming || strcmp(s.entries[i].id, incoming) != 0) {
-            s.entries[n++] = s.entries[i];
-            total += s.entries[i].n_bytes;
-        }
+        total += is_incoming(&s.entries[i], incoming) ? 0 : s.entries[i].n_bytes;
     }
-    s.n = n;
     if (total <= max_bytes) {
         goto cleanup;
     }
-    tell_old(store, &s);
+    tell_old(store, &s); /* the incoming one's predecessor too: it may stay */
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++) {
+        if (!is_incoming(&s.entries[i], incoming)) {
+            s.entries[n++] = s.entries[i];
+        }
+    }
+    s.n = n;
     if (s.n) {
         qsort(s.entries, s.n, sizeof s.entries[0], by_age);
     }
