@@ -242,7 +242,7 @@ static iflow_status own(iflow_dir_store *store, const char *id, const char *path
     if (!status) {
         status = start_raising(store);
     }
-    if (!status) {
+    if (!status && mine) {
         *mine = (iflow_dir_lease){.fd = fd, .counter = counter, .next = store->leases};
         memcpy(mine->id, id, sizeof mine->id);
         store->leases = mine;
