@@ -246,7 +246,8 @@ static int add_stored(adding *a, const char *operand) {
         return CLI_FAILED;
     }
     iflow_status status = iflow_store_resolve(a->s->store, operand, id, &is_document);
-    if (status == IFLOW_E_NOT_FOUND || (status == IFLOW_E_ARG && strspn(operand, "0123456789abcdefABCDEF") != strlen(operand))) {
+    if (status == IFLOW_E_NOT_FOUND ||
+        (status == IFLOW_E_ARG && (strlen(operand) < 4 || strspn(operand, "0123456789abcdefABCDEF") != strlen(operand)))) {
         cli_error("%s: no such file, and no document or chunk of the store %s has this id", operand, a->s->store_dir);
         return CLI_FAILED;
     }

@@ -88,7 +88,8 @@ char *common_chunks(int behind);
 #define OPTION_ROW_STORE(o)                                                                                                                \
     {                                                                                                                                      \
         's', "store", "STORE", OPTION_TEXT, &(o).store, 0, 0,                                                                              \
-            "directory of the store, or memory: for one that is gone at the end (default: $INFOFLOW_STORE, else infoflow/store in "        \
+            "directory of the store (or dir:PATH), or memory: for one that is gone at the end (default: $INFOFLOW_STORE, else "            \
+            "infoflow/store in "                                                                                                           \
             "$XDG_CACHE_HOME, if that is absolute, else in "                                                                               \
             "~/.cache)"                                                                                                                    \
     }

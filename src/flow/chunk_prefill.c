@@ -1,4 +1,4 @@
-/* chunk_prefill.c - computes a chunk's KV behind what stands before it, and encodes it (algorithm.md, step 1). */
+/* chunk_prefill.c - computes a chunk's KV behind what stands before it, and encodes it (step 1 of the method). */
 #include "flow/chunk_builder.h"
 
 #include "flow/samples.h"

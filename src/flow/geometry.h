@@ -1,4 +1,4 @@
-/* geometry.h - where keys and the scoring text stand while scoring; and the order of chunks (algorithm.md, step 5 and RoPE geometries). */
+/* geometry.h - where keys and the scoring text stand while scoring; and the order of chunks (step 5 of the method). */
 #ifndef IFLOW_FLOW_GEOMETRY_H
 #define IFLOW_FLOW_GEOMETRY_H
 

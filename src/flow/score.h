@@ -1,4 +1,4 @@
-/* score.h - which layers score (algorithm.md, step 3). */
+/* score.h - which layers score (step 3 of the method). */
 #ifndef IFLOW_FLOW_SCORE_H
 #define IFLOW_FLOW_SCORE_H
 

@@ -1,4 +1,4 @@
-/* scores.h - one score a context position from what scoring layers observed (algorithm.md, step 3): the rows of score_table.h at work. */
+/* scores.h - one score a context position from what scoring layers observed (step 3 of the method): the rows of score_table.h at work. */
 #ifndef IFLOW_FLOW_SCORES_H
 #define IFLOW_FLOW_SCORES_H
 

@@ -1,4 +1,4 @@
-/* select.h - which positions to recompute (algorithm.md, step 4). A score that is no number is worse than any; no position is taken twice.
+/* select.h - which positions to recompute (step 4 of the method). A score that is no number is worse than any; no position is taken twice.
  */
 #ifndef IFLOW_FLOW_SELECT_H
 #define IFLOW_FLOW_SELECT_H
@@ -24,7 +24,7 @@ iflow_status iflow_select_union(const float *first, double share, const float *s
 /* The other positions of a chunk, ascending; selected: all of its own that are, ascending. others has room for length - n_selected. */
 void iflow_select_others(int start, int length, const int32_t *selected, size_t n_selected, int32_t *others);
 
-/* The comparators of algorithm.md; selected has room for n positions, of which *n_selected are filled, ascending. A chunk is length[i]
+/* The comparators; selected has room for n positions, of which *n_selected are filled, ascending. A chunk is length[i]
  * tokens from start[i]. */
 
 /* EPIC: the first k tokens of every chunk. */

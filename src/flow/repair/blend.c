@@ -1,4 +1,4 @@
-/* blend.c - CacheBlend (algorithm.md, comparators): which tokens' V changes most at layer 1, and running those again from there. */
+/* blend.c - CacheBlend (a comparator): which tokens' V changes most at layer 1, and running those again from there. */
 #include "flow/finite.h"
 #include "flow/repair/repair.h"
 
