@@ -103,7 +103,7 @@ static iflow_status take_in(iflow_run *r, size_t i) {
     iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), iflow_run_foresees(r), &chunk, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
-        status = iflow_seq_load(&r->t->seq, chunk, r->start[i], r->start[i], r->first[i]);
+        status = iflow_seq_load(&r->t->seq, chunk, r->start[i], r->first[i]);
     }
     if (!status && chunk->foreseen) {
         memcpy(r->staleness + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->staleness);
@@ -202,8 +202,7 @@ static iflow_status recompute(iflow_run *r) {
 static iflow_status run_prompt(iflow_run *r) {
     double since = iflow_now_ms();
     const int32_t *behind = r->pos + r->n;
-    const iflow_pass pass = {
-        .token = r->text.prompt.token, .order = behind, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_pass pass = {.token = r->text.prompt.token, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
     const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
     r->answer->ms.prompt = lap(&since);
     return status;
@@ -229,8 +228,7 @@ static iflow_status prefill_all(iflow_run *r) {
     double since = iflow_now_ms();
     int32_t *token = r->answer->context_token; /* has room for the prompt */
     memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
-    const iflow_pass pass = {
-        .token = token, .order = r->pos, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_pass pass = {.token = token, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
     const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
     r->answer->n_recomputed = (size_t)r->n;
     r->answer->ms.prefill = lap(&since);

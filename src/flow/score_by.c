@@ -42,7 +42,6 @@ static iflow_status look(iflow_run *run) {
         }
     }
     const iflow_pass pass = {.token = run->text.score.token,
-                             .order = run->pos + run->n,
                              .coord = coord,
                              .row = run->pos + run->n,
                              .n = (int)n_text,

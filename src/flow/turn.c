@@ -46,7 +46,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
     if ((status = iflow_seq_reserve(&t->seq, before + n))) {
         goto cleanup;
     }
-    const iflow_pass pass = {.token = token, .order = pos, .row = pos, .n = n, .logits = true, .out = logits};
+    const iflow_pass pass = {.token = token, .row = pos, .n = n, .logits = true, .out = logits};
     if ((status = iflow_seq_forward(&t->seq, &pass)) ||
         (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)t->model->n_vocab))) {
         goto cleanup;
@@ -94,7 +94,7 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
     iflow_seq_truncate(&t->seq, (int)n_before);
     iflow_status status = iflow_seq_reserve(&t->seq, (int)(n_before + n));
     if (!status && n) {
-        const iflow_pass pass = {.token = tokens, .order = pos, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
+        const iflow_pass pass = {.token = tokens, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
         status = iflow_seq_forward(&t->seq, &pass);
     }
     for (size_t i = 0; !status && i < n; i++) {

@@ -90,6 +90,11 @@ static int run_length(const iflow_seq *seq, int at, int n) {
     return length;
 }
 
+/* A row's order. Here alone it is the row's number; who counts rows above this does not need to know. */
+static int32_t order_of(int row) {
+    return row;
+}
+
 /* Where rows at[n] lie in the pool; *rows: free(). E_MEMORY. */
 static iflow_status find_rows(const iflow_seq *seq, const int32_t *at, int n, int32_t **rows) {
     int32_t *row = iflow_calloc((size_t)n, sizeof *row);
@@ -117,22 +122,24 @@ static size_t count_lines(const iflow_pass *pass) {
 
 iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
     const size_t n_rows = (size_t)seq->cache->rows.n_rows, n_lines = count_lines(pass);
-    int32_t *at = iflow_calloc((size_t)pass->n, 2 * sizeof *at);
+    int32_t *at = iflow_calloc((size_t)pass->n, 3 * sizeof *at), *order = at ? at + 2 * pass->n : NULL; /* behind the sequences */
     float *observed = n_lines ? iflow_calloc(n_lines * n_rows, sizeof *observed) : NULL;
     iflow_pass in_pool = *pass;
     iflow_status status = IFLOW_OK;
     assert(!pass->seq);
-    if (!at || (n_lines && !observed)) {
-        status = iflow_fail_memory((size_t)pass->n * 2 * sizeof *at + n_lines * n_rows * sizeof *observed);
+    if (!at || !order || (n_lines && !observed)) {
+        status = iflow_fail_memory((size_t)pass->n * 3 * sizeof *at + n_lines * n_rows * sizeof *observed);
         goto cleanup;
     }
     for (int i = 0; i < pass->n; i++) {
         assert(pass->row[i] >= 0 && pass->row[i] < seq->n);
         at[i] = seq->row[pass->row[i]];
         at[pass->n + i] = seq->id;
+        order[i] = order_of(pass->row[i]);
     }
     in_pool.row = at;
     in_pool.seq = at + pass->n;
+    in_pool.order = pass->order ? pass->order : order;
     in_pool.observed = observed;
     status = iflow_engine_forward(seq->cache->engine, &seq->cache->rows, &in_pool);
     for (size_t i = 0; !status && i < n_lines * (size_t)seq->n; i++) {
@@ -167,7 +174,7 @@ iflow_status iflow_seq_decode(iflow_seq *const *seq, const int32_t *token, const
         assert(s->cache == seq[0]->cache && at[from[i]] < s->n && (i == 0 || s->id != seq[from[i - 1]]->id));
         in[i] = s->row[at[from[i]]];
         in[n + i] = token[from[i]];
-        in[2 * n + i] = at[from[i]];
+        in[2 * n + i] = order_of(at[from[i]]);
         in[3 * n + i] = s->id;
     }
     const iflow_pass pass = {.token = in + n, .order = in + 2 * n, .row = in, .seq = in + 3 * n, .n = n, .every = true, .out = logits};
@@ -183,7 +190,7 @@ cleanup:
 
 /* ---- Edits -------------------------------------------------------------------------------------------------------------------------- */
 
-iflow_status iflow_seq_load(iflow_seq *seq, const iflow_chunk *chunk, int at, int32_t order, int32_t coord) {
+iflow_status iflow_seq_load(iflow_seq *seq, const iflow_chunk *chunk, int at, int32_t coord) {
     const int n_tokens = (int)chunk->identity.n_tokens;
     iflow_rows *rows = &seq->cache->rows;
     iflow_status status = IFLOW_OK;
@@ -193,7 +200,7 @@ iflow_status iflow_seq_load(iflow_seq *seq, const iflow_chunk *chunk, int at, in
     }
     for (int i = 0; !status && i < n_tokens; i++) {
         const int32_t row = seq->row[at + i];
-        rows->order[row] = order + i;
+        rows->order[row] = order_of(at + i);
         rows->seq[row] = seq->id;
         for (int c = 0; c < IFLOW_COORDS; c++) {
             rows->coord[row].at[c] = coord + i;

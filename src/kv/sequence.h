@@ -31,16 +31,17 @@ void iflow_seq_truncate(iflow_seq *seq, int at);
 /* Makes zeros of all that its rows hold, and empties them: what was not finite survives masks, which multiply by 0. */
 void iflow_seq_wipe(iflow_seq *seq);
 
-/* A pass whose rows are the sequence's (its seq must be NULL), and so is what it observes: observed [n_observe, number of flags, n]. */
+/* A pass whose rows are the sequence's (its seq must be NULL), and so is what it observes: observed [n_observe, number of flags, n]. order
+ * NULL: that of the rows in the sequence, which is their number. */
 iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass);
 
 /* One pass over several sequences of one pool: token[i] of sequence i is run as its row and order at[i], and out [n, n_vocab] gets what
  * comes after it. Sequences must differ. E_MEMORY, and what a pass fails with. */
 iflow_status iflow_seq_decode(iflow_seq *const *seq, const int32_t *token, const int32_t *at, int n, float *out);
 
-/* Copies a chunk into rows [at, at + n_tokens), whose orders are order, order + 1, ... and coordinates coord, coord + 1, ...: K still
- * before RoPE, so that one iflow_seq_rotate() follows. E_MEMORY. */
-iflow_status iflow_seq_load(iflow_seq *seq, const iflow_chunk *chunk, int at, int32_t order, int32_t coord);
+/* Copies a chunk into rows [at, at + n_tokens), whose coordinates are coord, coord + 1, ...: K still before RoPE, so that one
+ * iflow_seq_rotate() follows. E_MEMORY. */
+iflow_status iflow_seq_load(iflow_seq *seq, const iflow_chunk *chunk, int at, int32_t coord);
 
 /* As the edits of compute/edits.h, of rows [at, at + n) or at[n]. */
 iflow_status iflow_seq_rotate(iflow_seq *seq, int at, int n);

@@ -23,8 +23,8 @@ static iflow_status score_changes(iflow_run *run, float *score, float **hidden) 
         status = iflow_fail_memory((size_t)n * (n_embd + 2 * width) * sizeof *x);
         goto cleanup;
     }
-    const iflow_pass layer_0 = {.token = token, .order = pos, .row = pos, .n = n, .end_layer = 1, .hidden = x};
-    const iflow_pass kv_of_layer_1 = {.embd = x, .order = pos, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
+    const iflow_pass layer_0 = {.token = token, .row = pos, .n = n, .end_layer = 1, .hidden = x};
+    const iflow_pass kv_of_layer_1 = {.embd = x, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
     if ((status = iflow_seq_read_v(&t->seq, 1, 0, n, stale)) || (status = iflow_seq_forward(&t->seq, &layer_0)) ||
         (status = iflow_seq_forward(&t->seq, &kv_of_layer_1)) || (status = iflow_seq_read_v(&t->seq, 1, 0, n, fresh))) {
         goto cleanup;
@@ -78,7 +78,7 @@ static iflow_status rerun(iflow_run *run, void **state) {
     for (int i = 0; i < n_selected; i++) {
         memcpy(x + (size_t)i * n_embd, hidden + (size_t)selected[i] * n_embd, n_embd * sizeof *x);
     }
-    const iflow_pass pass = {.embd = x, .order = selected, .row = selected, .n = n_selected, .first_layer = 1};
+    const iflow_pass pass = {.embd = x, .row = selected, .n = n_selected, .first_layer = 1};
     const iflow_status status = iflow_seq_forward(&t->seq, &pass);
     free(x);
     return status;

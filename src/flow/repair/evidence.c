@@ -166,7 +166,7 @@ static iflow_status lay_aside(iflow_run *run, size_t c) {
     iflow_status status = iflow_seq_reserve(seq, run->n_rows + span->length);
     if (!status &&
         !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), iflow_run_foresees(run), &chunk, &run->answer->ms)) &&
-        !(status = iflow_seq_load(seq, chunk, run->n_rows, run->n_rows, span->start))) {
+        !(status = iflow_seq_load(seq, chunk, run->n_rows, span->start))) {
         status = iflow_seq_rotate(seq, run->n_rows, span->length);
     }
     iflow_chunk_free(chunk);

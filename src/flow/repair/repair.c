@@ -65,7 +65,7 @@ static iflow_status rerun(iflow_run *run, void **state) {
     for (size_t i = 0; i < a->n_selected; i++) {
         token[i] = a->context_token[a->selected[i]];
     }
-    const iflow_pass pass = {.token = token, .order = a->selected, .row = a->selected, .n = (int)a->n_selected};
+    const iflow_pass pass = {.token = token, .row = a->selected, .n = (int)a->n_selected};
     const iflow_status status = iflow_seq_forward(&run->t->seq, &pass);
     free(token);
     return status;
