@@ -303,6 +303,57 @@ static void forge_tokens(struct gguf_context *gguf, forgery what) {
 
 enum { LAYER_BYTES = 2 * 3 * 32 * 2 }; /* of a forged file */
 
+static void forge_tensors(struct gguf_context *gguf, forgery what) {
+    if (what == TENSOR_BEFORE) {
+        add_tensor(gguf, "token.later", GGML_TYPE_F32, 3, 1, 1);
+    }
+    for (int i = 0; i < 4 && what != NO_TENSORS; i++) {
+        const int at = what == TENSOR_ORDER ? 3 - i : i;
+        const bool wrong = i == 3;
+        char name[32];
+        snprintf(name, sizeof name, "blk.%d.%c", at / 2, at % 2 ? 'v' : 'k');
+        add_tensor(gguf, wrong && what == TENSOR_NAME ? "blk.1.w" : name, wrong && what == TENSOR_TYPE ? GGML_TYPE_Q8_0 : GGML_TYPE_F16, 32,
+                   wrong && what == TENSOR_SHAPE ? 4 : 3, wrong && what == TENSOR_DIMS ? 2 : 1);
+    }
+    if (what == TOKEN_NUMBERS) {
+        add_tensor(gguf, "token.later", GGML_TYPE_F32, 3, 1, 1);
+    }
+    if (what >= FORESEEN && what <= FORESEEN_TWICE_HALF) {
+        add_tensor(gguf, "token.staleness", what >= FORESEEN_F16 ? GGML_TYPE_F16 : GGML_TYPE_F32,
+                   what == FORESEEN_SHORT  ? 2
+                   : what == FORESEEN_LONG ? 4
+                                           : 3,
+                   what == FORESEEN_TWICE_HALF ? 2 : 1, 1);
+    }
+}
+
+/* The bytes of a file, under checksums that are right, but where the forgery is one of them. Frees gguf. */
+static unsigned char *sealed(struct gguf_context *gguf, forgery what, size_t *n_bytes, size_t *n_header) {
+    *n_header = gguf_get_meta_size(gguf);
+    size_t n_data = 0;
+    for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
+        n_data += GGML_PAD(gguf_get_tensor_size(gguf, i), gguf_get_alignment(gguf));
+    }
+    *n_bytes = *n_header + n_data;
+    unsigned char *bytes = calloc(*n_bytes, 1);
+    assert_non_null(bytes);
+    gguf_get_meta_data(gguf, bytes);
+    gguf_free(gguf);
+    const uint64_t size = *n_header;
+    memcpy(bytes + find(bytes, *n_header, "infoflow.header_bytes") + strlen("infoflow.header_bytes") + 4, &size, sizeof size);
+    if (what == NO_LAYER_CHECKSUMS || what == NO_REST_CHECKSUM) {
+        seal_header(bytes, *n_header);
+    } else {
+        seal(bytes, *n_bytes, *n_header, LAYER_BYTES);
+    }
+    if (what == WRONG_LAYER_CHECKSUM || what == WRONG_REST_CHECKSUM) {
+        const char *key = what == WRONG_LAYER_CHECKSUM ? "infoflow.checksum.layers" : "infoflow.checksum.rest";
+        bytes[find(bytes, *n_header, key) + strlen(key) + (what == WRONG_LAYER_CHECKSUM ? 4 + 4 + 8 + 40 + 8 : 4 + 8)] ^= 1;
+        seal_header(bytes, *n_header);
+    }
+    return bytes;
+}
+
 static unsigned char *forge(forgery what, size_t *n_bytes, size_t *n_header) {
     struct gguf_context *gguf = gguf_init_empty();
     gguf_set_val_u32(gguf, "infoflow.version", what == OTHER_VERSION ? 3 : what == OLD_VERSION ? 1 : what == ZERO_VERSION ? 0 : 2);
@@ -341,51 +392,8 @@ static unsigned char *forge(forgery what, size_t *n_bytes, size_t *n_header) {
     if (what == UNKNOWN_KEY) {
         gguf_set_val_str(gguf, "later.thing", "of a later writer");
     }
-    if (what == TENSOR_BEFORE) {
-        add_tensor(gguf, "token.later", GGML_TYPE_F32, 3, 1, 1);
-    }
-    for (int i = 0; i < 4 && what != NO_TENSORS; i++) {
-        const int at = what == TENSOR_ORDER ? 3 - i : i;
-        const bool wrong = i == 3;
-        char name[32];
-        snprintf(name, sizeof name, "blk.%d.%c", at / 2, at % 2 ? 'v' : 'k');
-        add_tensor(gguf, wrong && what == TENSOR_NAME ? "blk.1.w" : name, wrong && what == TENSOR_TYPE ? GGML_TYPE_Q8_0 : GGML_TYPE_F16, 32,
-                   wrong && what == TENSOR_SHAPE ? 4 : 3, wrong && what == TENSOR_DIMS ? 2 : 1);
-    }
-    if (what == TOKEN_NUMBERS) {
-        add_tensor(gguf, "token.later", GGML_TYPE_F32, 3, 1, 1);
-    }
-    if (what >= FORESEEN && what <= FORESEEN_TWICE_HALF) {
-        add_tensor(gguf, "token.staleness", what >= FORESEEN_F16 ? GGML_TYPE_F16 : GGML_TYPE_F32,
-                   what == FORESEEN_SHORT  ? 2
-                   : what == FORESEEN_LONG ? 4
-                                           : 3,
-                   what == FORESEEN_TWICE_HALF ? 2 : 1, 1);
-    }
-
-    *n_header = gguf_get_meta_size(gguf);
-    size_t n_data = 0;
-    for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i++) {
-        n_data += GGML_PAD(gguf_get_tensor_size(gguf, i), gguf_get_alignment(gguf));
-    }
-    *n_bytes = *n_header + n_data;
-    unsigned char *bytes = calloc(*n_bytes, 1);
-    assert_non_null(bytes);
-    gguf_get_meta_data(gguf, bytes);
-    gguf_free(gguf);
-    const uint64_t size = *n_header;
-    memcpy(bytes + find(bytes, *n_header, "infoflow.header_bytes") + strlen("infoflow.header_bytes") + 4, &size, sizeof size);
-    if (what == NO_LAYER_CHECKSUMS || what == NO_REST_CHECKSUM) {
-        seal_header(bytes, *n_header);
-    } else {
-        seal(bytes, *n_bytes, *n_header, LAYER_BYTES);
-    }
-    if (what == WRONG_LAYER_CHECKSUM || what == WRONG_REST_CHECKSUM) {
-        const char *key = what == WRONG_LAYER_CHECKSUM ? "infoflow.checksum.layers" : "infoflow.checksum.rest";
-        bytes[find(bytes, *n_header, key) + strlen(key) + (what == WRONG_LAYER_CHECKSUM ? 4 + 4 + 8 + 40 + 8 : 4 + 8)] ^= 1;
-        seal_header(bytes, *n_header);
-    }
-    return bytes;
+    forge_tensors(gguf, what);
+    return sealed(gguf, what, n_bytes, n_header);
 }
 
 static void test_forgeries(void **state) {
@@ -440,77 +448,78 @@ static void test_forger_is_exact(void **state) {
     free(forged);
 }
 
+static const struct {
+    const char *after; /* the text that stands before the field; NULL: from the beginning of the file */
+    size_t offset;
+    uint64_t value;
+    size_t n_bytes;
+} damages[] = {
+    {NULL, 0, 0x46464747, 4}, /* magic */
+    {NULL, 4, 2, 4},          /* GGUF version 2: the same layout, but not ours */
+    {NULL, 4, 0x03000000, 4}, /* big endian */
+    {NULL, 8, UINT64_MAX, 8}, /* number of tensors */
+    {NULL, 8, (uint64_t)1 << 40, 8},
+    {NULL, 8, 5, 8},
+    {NULL, 8, 3, 8},
+    {NULL, 16, UINT64_MAX, 8}, /* number of keys */
+    {NULL, 16, (uint64_t)1 << 50, 8},
+    {NULL, 16, 18, 8},
+    {NULL, 16, 16, 8},
+    {NULL, 16, 0, 8},
+    {"infoflow.checksum.rest", 0, 9, 4},          /* an array where the checksum is */
+    {"infoflow.checksum.rest", 4, UINT64_MAX, 8}, /* length of a string */
+    {"infoflow.checksum.rest", 4, (uint64_t)1 << 30, 8},
+    {"infoflow.checksum.rest", 4, 0, 8},
+    {"infoflow.checksum.layers", 4, 4, 4}, /* an array of numbers */
+    {"infoflow.checksum.layers", 8, UINT64_MAX, 8},
+    {"infoflow.checksum.layers", 8, 1, 8},
+    {"infoflow.checksum.layers", 16, UINT64_MAX, 8}, /* length of the first string */
+    {"infoflow.layer.kind", 4, 5, 4},                /* i32 */
+    {"infoflow.layer.kind", 8, 0, 8},
+    {"infoflow.layer.k_width", 8, 3, 8},
+    {"infoflow.layer.v_width", 8, (uint64_t)1 << 60, 8},
+    {"infoflow.layer.v_width", 16, 0, 4}, /* a layer that stores no V: but it is there */
+    {"infoflow.parent", 4, 1, 8},
+    {"infoflow.n_before", 4, 1, 8},
+    {"infoflow.root", 4, 4, 4},
+    {"infoflow.root", 8, UINT64_MAX, 8},
+    {"general.architecture", 4, 1 << 20, 8},
+    {"infoflow.tokens", 0, 1000, 4}, /* type of a value */
+    {"infoflow.tokens", 0, UINT32_MAX, 4},
+    {"infoflow.tokens", 4, 9, 4}, /* an array of arrays */
+    {"infoflow.tokens", 4, 8, 4}, /* an array of strings */
+    {"infoflow.tokens", 4, 1000, 4},
+    {"infoflow.tokens", 8, UINT64_MAX, 8}, /* length of an array */
+    {"infoflow.tokens", 8, (uint64_t)1 << 61, 8},
+    {"infoflow.tokens", 8, (uint64_t)1 << 28, 8},
+    {"infoflow.tokens", 8, 4, 8},
+    {"infoflow.tokens", 8, 2, 8},
+    {"blk.0.k", 0, 5, 4}, /* dimensions */
+    {"blk.0.k", 0, UINT32_MAX, 4},
+    {"blk.0.k", 0, 0, 4},
+    {"blk.0.k", 4, UINT64_MAX, 8}, /* elements */
+    {"blk.0.k", 4, (uint64_t)1 << 62, 8},
+    {"blk.0.k", 4, 0, 8},
+    {"blk.0.k", 12, (uint64_t)1 << 62, 8},
+    {"blk.0.k", 12, (uint64_t)1 << 57, 8},
+    {"blk.0.k", 20, 4, 4}, /* a type that ggml has dropped */
+    {"blk.0.k", 20, 1000, 4},
+    {"blk.0.k", 20, UINT32_MAX, 4},
+    {"blk.0.k", 20, 0, 4},
+    {"blk.0.k", 24, 32, 8}, /* offset */
+    {"blk.0.v", 24, 0, 8},
+    {"blk.0.v", 24, UINT64_MAX - 31, 8},
+    {"blk.0.", 0, 'v', 1}, /* two of a name */
+    {"infoflow.header_bytes", 4, 0, 8},
+    {"infoflow.header_bytes", 4, UINT64_MAX, 8},
+    {"infoflow.header_bytes", 4, UINT64_MAX - 31, 8},
+    {"infoflow.header_bytes", 4, 192, 8},
+    {"infoflow.header_bytes", 4, 160, 8},
+};
+
 /* Single fields of the header overwritten, then sealed: what ggml's reader sees and must not trip over. */
 static void test_sealed_damage(void **state) {
     (void)state;
-    static const struct {
-        const char *after; /* the text that stands before the field; NULL: from the beginning of the file */
-        size_t offset;
-        uint64_t value;
-        size_t n_bytes;
-    } damages[] = {
-        {NULL, 0, 0x46464747, 4}, /* magic */
-        {NULL, 4, 2, 4},          /* GGUF version 2: the same layout, but not ours */
-        {NULL, 4, 0x03000000, 4}, /* big endian */
-        {NULL, 8, UINT64_MAX, 8}, /* number of tensors */
-        {NULL, 8, (uint64_t)1 << 40, 8},
-        {NULL, 8, 5, 8},
-        {NULL, 8, 3, 8},
-        {NULL, 16, UINT64_MAX, 8}, /* number of keys */
-        {NULL, 16, (uint64_t)1 << 50, 8},
-        {NULL, 16, 18, 8},
-        {NULL, 16, 16, 8},
-        {NULL, 16, 0, 8},
-        {"infoflow.checksum.rest", 0, 9, 4},          /* an array where the checksum is */
-        {"infoflow.checksum.rest", 4, UINT64_MAX, 8}, /* length of a string */
-        {"infoflow.checksum.rest", 4, (uint64_t)1 << 30, 8},
-        {"infoflow.checksum.rest", 4, 0, 8},
-        {"infoflow.checksum.layers", 4, 4, 4}, /* an array of numbers */
-        {"infoflow.checksum.layers", 8, UINT64_MAX, 8},
-        {"infoflow.checksum.layers", 8, 1, 8},
-        {"infoflow.checksum.layers", 16, UINT64_MAX, 8}, /* length of the first string */
-        {"infoflow.layer.kind", 4, 5, 4},                /* i32 */
-        {"infoflow.layer.kind", 8, 0, 8},
-        {"infoflow.layer.k_width", 8, 3, 8},
-        {"infoflow.layer.v_width", 8, (uint64_t)1 << 60, 8},
-        {"infoflow.layer.v_width", 16, 0, 4}, /* a layer that stores no V: but it is there */
-        {"infoflow.parent", 4, 1, 8},
-        {"infoflow.n_before", 4, 1, 8},
-        {"infoflow.root", 4, 4, 4},
-        {"infoflow.root", 8, UINT64_MAX, 8},
-        {"general.architecture", 4, 1 << 20, 8},
-        {"infoflow.tokens", 0, 1000, 4}, /* type of a value */
-        {"infoflow.tokens", 0, UINT32_MAX, 4},
-        {"infoflow.tokens", 4, 9, 4}, /* an array of arrays */
-        {"infoflow.tokens", 4, 8, 4}, /* an array of strings */
-        {"infoflow.tokens", 4, 1000, 4},
-        {"infoflow.tokens", 8, UINT64_MAX, 8}, /* length of an array */
-        {"infoflow.tokens", 8, (uint64_t)1 << 61, 8},
-        {"infoflow.tokens", 8, (uint64_t)1 << 28, 8},
-        {"infoflow.tokens", 8, 4, 8},
-        {"infoflow.tokens", 8, 2, 8},
-        {"blk.0.k", 0, 5, 4}, /* dimensions */
-        {"blk.0.k", 0, UINT32_MAX, 4},
-        {"blk.0.k", 0, 0, 4},
-        {"blk.0.k", 4, UINT64_MAX, 8}, /* elements */
-        {"blk.0.k", 4, (uint64_t)1 << 62, 8},
-        {"blk.0.k", 4, 0, 8},
-        {"blk.0.k", 12, (uint64_t)1 << 62, 8},
-        {"blk.0.k", 12, (uint64_t)1 << 57, 8},
-        {"blk.0.k", 20, 4, 4}, /* a type that ggml has dropped */
-        {"blk.0.k", 20, 1000, 4},
-        {"blk.0.k", 20, UINT32_MAX, 4},
-        {"blk.0.k", 20, 0, 4},
-        {"blk.0.k", 24, 32, 8}, /* offset */
-        {"blk.0.v", 24, 0, 8},
-        {"blk.0.v", 24, UINT64_MAX - 31, 8},
-        {"blk.0.", 0, 'v', 1}, /* two of a name */
-        {"infoflow.header_bytes", 4, 0, 8},
-        {"infoflow.header_bytes", 4, UINT64_MAX, 8},
-        {"infoflow.header_bytes", 4, UINT64_MAX - 31, 8},
-        {"infoflow.header_bytes", 4, 192, 8},
-        {"infoflow.header_bytes", 4, 160, 8},
-    };
     for (size_t i = 0; i < sizeof damages / sizeof damages[0]; i++) {
         size_t n_bytes, n_header;
         unsigned char *bytes = forge(NOTHING, &n_bytes, &n_header);
