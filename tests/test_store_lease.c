@@ -127,7 +127,7 @@ static void test_lease_of_a_stopped_process(void **state) {
     int ready[2];
     int32_t copy[N_TOKENS];
     memcpy(copy, tokens, sizeof copy);
-    const iflow_context_chunk chunk = iflow_context_chunk_of(ctx, copy, N_TOKENS, ctx->kv_type, ctx->behind);
+    const iflow_context_chunk chunk = iflow_builder_chunk(&ctx->builder, copy, N_TOKENS, ctx->kv_type, ctx->behind);
     assert_int_equal(pipe(ready), 0);
     const pid_t pid = start_child();
     if (pid == 0) {

@@ -282,6 +282,42 @@ static void summarise(const ingest *in) {
     text_free(&line);
 }
 
+/* Reads, computes and records all sources; says how it went. */
+static int run(ingest *in, bool jsonl) {
+    cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
+    progress_start(in->options.quiet);
+    sources_read(&in->sources, jsonl, ingest_document, in);
+    if (!in->fatal && !cli_interrupted()) {
+        finish_waiting(in);
+    }
+    progress_end();
+    cli_last_word(NULL);
+    if (!in->options.quiet) {
+        summarise(in);
+    }
+    if (in->fatal) {
+        cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
+    }
+    if (cli_interrupted()) {
+        cli_note(INTERRUPTED);
+        return CLI_INTERRUPTED;
+    }
+    return in->fatal || in->sources.n_failed ? CLI_FAILED : CLI_OK;
+}
+
+static void ingest_free(ingest *in) {
+    for (size_t i = 0; i < in->n_waiting; i++) {
+        free(in->waiting[i].name);
+        free(in->waiting[i].recorded);
+        free(in->waiting[i].id);
+        chunk_list_free(&in->waiting[i].chunks);
+    }
+    free(in->waiting);
+    tdestroy(in->names, free_place);
+    sources_free(&in->sources);
+    session_close(&in->s);
+}
+
 int cli_ingest(int argc, char **argv) {
     ingest in = {.options = common_options_default()};
     profile_options profiling = {0};
@@ -329,37 +365,10 @@ int cli_ingest(int argc, char **argv) {
     for (int i = first; i < argc; i++) {
         sources_add(&in.sources, argv[i]);
     }
-    cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
-    progress_start(in.options.quiet);
-    sources_read(&in.sources, jsonl, ingest_document, &in);
-    if (!in.fatal && !cli_interrupted()) {
-        finish_waiting(&in);
-    }
-    progress_end();
-    cli_last_word(NULL);
-    if (!in.options.quiet) {
-        summarise(&in);
-    }
-    if (in.fatal) {
-        cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
-    }
-    if (cli_interrupted()) {
-        cli_note(INTERRUPTED);
-        result = CLI_INTERRUPTED;
-    } else if (in.fatal || in.sources.n_failed) {
-        result = CLI_FAILED;
-    }
+    result = run(&in, jsonl);
+
 cleanup:
-    for (size_t i = 0; i < in.n_waiting; i++) {
-        free(in.waiting[i].name);
-        free(in.waiting[i].recorded);
-        free(in.waiting[i].id);
-        chunk_list_free(&in.waiting[i].chunks);
-    }
-    free(in.waiting);
-    tdestroy(in.names, free_place);
-    sources_free(&in.sources);
+    ingest_free(&in);
     profile_free(&found);
-    session_close(&in.s);
     return cli_finish(result);
 }

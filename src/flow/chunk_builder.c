@@ -98,31 +98,35 @@ static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chun
     return found;
 }
 
-/* Takes the lease of a chunk that was not found, or waits for who has it: then *out may be there. *leased: it has to be released. Where the
- * store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. E_MEMORY. */
-static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *leased, iflow_chunk **out) {
-    iflow_status status = IFLOW_E_BUSY;
-    for (bool looked = false; status == IFLOW_E_BUSY; looked = true) {
-        if (looked) {
-            nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
-            *out = is_kept(b, chunk, foresee) ? find(b, chunk, foresee) : NULL;
-            if (*out) {
-                break;
-            }
-        }
-        status = b->store->ops->lease(b->store, chunk->id);
-        *leased = !status;
-        if (status == IFLOW_E_BUSY) {
-            status = iflow_busy_wait(&b->busy, chunk->id);
-        } else if (status) {
-            status = IFLOW_OK;
-        }
+/* Whether a chunk is to be computed here: it is not kept, and nobody else has its lease (E_BUSY). *leased: it has to be released. */
+static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *wanted, bool *leased) {
+    *leased = false;
+    if (!(*wanted = !is_kept(b, chunk, foresee))) {
+        iflow_busy_forget(&b->busy, chunk->id);
+        return IFLOW_OK;
     }
+    const iflow_status status = b->store->ops->lease(b->store, chunk->id);
+    if (status) {
+        return status == IFLOW_E_BUSY ? iflow_busy_wait(&b->busy, chunk->id) : status;
+    }
+    *leased = true;
     iflow_busy_forget(&b->busy, chunk->id);
-    if (*leased && is_kept(b, chunk, foresee)) { /* published between the look and the lease */
-        *out = find(b, chunk, foresee);
+    if (!(*wanted = !is_kept(b, chunk, foresee))) { /* published between the look and the lease */
+        b->store->ops->release(b->store, chunk->id);
+        *leased = false;
     }
-    return *out ? IFLOW_OK : status;
+    return IFLOW_OK;
+}
+
+/* Waits for who has the lease of a chunk, or takes it. *leased: it has to be released. *out: the chunk, if somebody made it meanwhile.
+ * Where the store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. */
+static void lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *leased, iflow_chunk **out) {
+    bool wanted = true;
+    iflow_status status;
+    while ((status = lease(b, chunk, foresee, &wanted, leased)) == IFLOW_E_BUSY) {
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+    }
+    *out = status || wanted ? NULL : find(b, chunk, foresee);
 }
 
 iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, iflow_chunk **out,
@@ -135,8 +139,9 @@ iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk
         ms->load += iflow_now_ms() - start;
         return IFLOW_OK;
     }
-    iflow_status status = lease_or_find(b, chunk, foresee, &leased, out);
-    if (!status && !*out && !(status = iflow_builder_compute(b, chunk, 1, foresee, out)) && keep(b, *out)) {
+    lease_or_find(b, chunk, foresee, &leased, out);
+    iflow_status status = IFLOW_OK;
+    if (!*out && !(status = iflow_builder_compute(b, chunk, 1, foresee, out)) && keep(b, *out)) {
         iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
     }
     if (leased) {
@@ -184,26 +189,6 @@ static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool foresee, if
     }
     t->n = t->n_tokens = 0;
     return status;
-}
-
-/* Whether a chunk is to be computed here: it is not kept, and nobody else has its lease (E_BUSY). *leased: it has to be released. */
-static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *wanted, bool *leased) {
-    *leased = false;
-    if (!(*wanted = !is_kept(b, chunk, foresee))) {
-        iflow_busy_forget(&b->busy, chunk->id);
-        return IFLOW_OK;
-    }
-    const iflow_status status = b->store->ops->lease(b->store, chunk->id);
-    if (status) {
-        return status == IFLOW_E_BUSY ? iflow_busy_wait(&b->busy, chunk->id) : status;
-    }
-    *leased = true;
-    iflow_busy_forget(&b->busy, chunk->id);
-    if (!(*wanted = !is_kept(b, chunk, foresee))) { /* published between the look and the lease */
-        b->store->ops->release(b->store, chunk->id);
-        *leased = false;
-    }
-    return IFLOW_OK;
 }
 
 iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, bool *was_stored,

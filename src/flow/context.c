@@ -82,10 +82,6 @@ void iflow_context_clear(iflow_context *ctx) {
     iflow_timeline_clear(&ctx->timeline);
 }
 
-iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
-    return iflow_builder_chunk(&ctx->builder, tokens, n_tokens, type, behind);
-}
-
 iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
                                            char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
     iflow_status status = IFLOW_OK;
@@ -114,7 +110,7 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     }
     memcpy(copy, tokens + start[0], n_all * sizeof *copy);
     for (size_t i = 0; i < n_chunks; i++) {
-        chunk[i] = iflow_context_chunk_of(ctx, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->behind);
+        chunk[i] = iflow_builder_chunk(&ctx->builder, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->behind);
     }
     status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.foresee, was_stored, is_busy);
     for (size_t i = 0; i < n_chunks; i++) {
@@ -149,7 +145,7 @@ static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens,
         status = iflow_reserve((void **)&ctx->chunk, &ctx->chunk_capacity, ctx->n_chunks + 1, sizeof *ctx->chunk);
     }
     if (!status) {
-        ctx->chunk[ctx->n_chunks++] = iflow_context_chunk_of(ctx, tokens, n_tokens, type, behind);
+        ctx->chunk[ctx->n_chunks++] = iflow_builder_chunk(&ctx->builder, tokens, n_tokens, type, behind);
     }
     return status;
 }
@@ -210,7 +206,7 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
             behind++;
         }
         status = iflow_kv_type_from_name(info.type, &type);
-        if (!status && strcmp(iflow_context_chunk_of(ctx, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
+        if (!status && strcmp(iflow_builder_chunk(&ctx->builder, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
             status = iflow_fail(IFLOW_E_UNSUPPORTED,
                                 "chunk %s was prefilled behind %d tokens that are not this version's; ingest its document again", id,
                                 info.n_root);

@@ -24,9 +24,6 @@ struct iflow_context {
 #define IFLOW_UNUSABLE(ctx) iflow_context_unusable(__func__, (ctx))
 bool iflow_context_unusable(const char *function, const iflow_context *ctx);
 
-/* A chunk under this context's model; the tokens stay the caller's. */
-iflow_context_chunk iflow_context_chunk_of(const iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind);
-
 /* limits.c */
 iflow_status iflow_context_check_params(const iflow_model *model, const iflow_context_params *params);
 

@@ -101,10 +101,10 @@ static iflow_status stream(making *m, bool *go_on) {
 
 /* The token runs, at the row behind n_rows: logits become those of its successor. */
 static iflow_status run_token(iflow_timeline *t, int32_t token, int n_rows, float *logits) {
-    const iflow_pass pass = {.token = &token, .row = &n_rows, .n = 1, .logits = true, .out = logits};
+    const iflow_pass pass = {.token = &token, .n = 1, .logits = true, .out = logits};
     iflow_warn_beyond(t->model, (size_t)n_rows + 1, &t->builder->warned);
     iflow_status status = iflow_seq_reserve(&t->seq, n_rows + 1);
-    if (!status && !(status = iflow_seq_forward(&t->seq, &pass))) {
+    if (!status && !(status = iflow_seq_run(&t->seq, n_rows, &pass))) {
         status = iflow_finite_logits("the answer", (size_t)n_rows, logits, (size_t)t->model->n_vocab);
     }
     return status;

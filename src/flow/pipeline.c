@@ -70,7 +70,6 @@ static iflow_status lay_out(iflow_run *r) {
     r->n_head = (int)r->text.head.n;
     r->n_need = r->n + (int)n_behind;
     r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_BEHIND_NOTHING);
-    r->pos = iflow_calloc((size_t)r->n_need, sizeof *r->pos);
     r->order = iflow_calloc(n_chunks, sizeof *r->order);
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
@@ -80,12 +79,9 @@ static iflow_status lay_out(iflow_run *r) {
     a->chunk = iflow_calloc(n_chunks, sizeof *a->chunk);
     a->context_token = iflow_calloc(n + r->text.prompt.n, sizeof *a->context_token);
     a->selected = iflow_calloc(n, sizeof *a->selected);
-    if (!r->pos || !r->order || !r->start || !r->length || !r->first || !r->staleness || !r->logits || !a->chunk || !a->context_token ||
+    if (!r->order || !r->start || !r->length || !r->first || !r->staleness || !r->logits || !a->chunk || !a->context_token ||
         !a->selected) {
         return iflow_fail_memory((size_t)t->model->n_vocab * sizeof *r->logits);
-    }
-    for (int i = 0; i < r->n_need; i++) {
-        r->pos[i] = i;
     }
     for (size_t i = 0; i < r->n_chunks; i++) {
         r->order[i] = i;
@@ -201,9 +197,8 @@ static iflow_status recompute(iflow_run *r) {
 /* Step 7: the prompt behind the repaired context. */
 static iflow_status run_prompt(iflow_run *r) {
     double since = iflow_now_ms();
-    const int32_t *behind = r->pos + r->n;
-    const iflow_pass pass = {.token = r->text.prompt.token, .row = behind, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
+    const iflow_pass pass = {.token = r->text.prompt.token, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_seq_run(&r->t->seq, r->n, &pass);
     r->answer->ms.prompt = lap(&since);
     return status;
 }
@@ -228,8 +223,8 @@ static iflow_status prefill_all(iflow_run *r) {
     double since = iflow_now_ms();
     int32_t *token = r->answer->context_token; /* has room for the prompt */
     memcpy(token + r->n, r->text.prompt.token, r->text.prompt.n * sizeof *token);
-    const iflow_pass pass = {.token = token, .row = r->pos, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
-    const iflow_status status = iflow_seq_forward(&r->t->seq, &pass);
+    const iflow_pass pass = {.token = token, .n = r->n + (int)r->text.prompt.n, .logits = true, .out = r->logits};
+    const iflow_status status = iflow_seq_run(&r->t->seq, 0, &pass);
     r->answer->n_recomputed = (size_t)r->n;
     r->answer->ms.prefill = lap(&since);
     return status;
@@ -265,7 +260,6 @@ static void warn_of_template(iflow_run *r) {
 static void run_free(iflow_run *r) {
     iflow_repairs_free(r);
     iflow_prompt_free(&r->text);
-    free(r->pos);
     free(r->order);
     free(r->start);
     free(r->length);

@@ -18,7 +18,6 @@ typedef struct iflow_run {
     iflow_prompt text;
     iflow_answer *answer;          /* a step fills its part: score, selected and n_selected, ... */
     iflow_context_chunk head;      /* chunk 0; its tokens are text.head's */
-    int32_t *pos;                  /* [n_need]: 0, 1, 2, ... */
     size_t *order;                 /* [n_chunks]: the reading order of the context's chunks */
     int *start, *length;           /* of every chunk in reading order, the head first */
     int32_t *first;                /* where each stands while scoring */

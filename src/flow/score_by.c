@@ -43,13 +43,12 @@ static iflow_status look(iflow_run *run) {
     }
     const iflow_pass pass = {.token = run->text.score.token,
                              .coord = coord,
-                             .row = run->pos + run->n,
                              .n = (int)n_text,
                              .observe = layer,
                              .observations = iflow_score_observations(run->params->score),
                              .n_observe = n_layers,
                              .observed = observed};
-    status = iflow_seq_forward(&t->seq, &pass);
+    status = iflow_seq_run(&t->seq, run->n, &pass);
     iflow_seq_truncate(&t->seq, run->n);
     if (!status) {
         status =

@@ -12,7 +12,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
     const double start = iflow_now_ms();
     iflow_status status = IFLOW_OK;
     iflow_tokens turn = {0};
-    int32_t *token = NULL, *pos = NULL;
+    int32_t *token = NULL;
     float *logits = iflow_calloc((size_t)t->model->n_vocab, sizeof *logits);
     iflow_answer *answer = calloc(1, sizeof *answer);
     if (!logits || !answer) {
@@ -33,21 +33,17 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
     }
     iflow_warn_beyond(t->model, (size_t)(before + n), &t->builder->warned);
     token = iflow_calloc((size_t)n, sizeof *token);
-    pos = iflow_calloc((size_t)n, sizeof *pos);
-    if (!token || !pos) {
+    if (!token) {
         status = iflow_fail_memory((size_t)n * sizeof *token);
         goto cleanup;
     }
     token[0] = t->turn.pending; /* overwritten where there is none */
     memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
-    for (int i = 0; i < n; i++) {
-        pos[i] = before + i;
-    }
     if ((status = iflow_seq_reserve(&t->seq, before + n))) {
         goto cleanup;
     }
-    const iflow_pass pass = {.token = token, .row = pos, .n = n, .logits = true, .out = logits};
-    if ((status = iflow_seq_forward(&t->seq, &pass)) ||
+    const iflow_pass pass = {.token = token, .n = n, .logits = true, .out = logits};
+    if ((status = iflow_seq_run(&t->seq, before, &pass)) ||
         (status = iflow_finite_logits("the follow-up", (size_t)(before + n - 1), logits, (size_t)t->model->n_vocab))) {
         goto cleanup;
     }
@@ -71,7 +67,6 @@ cleanup:
     iflow_answer_free(answer);
     free(turn.token);
     free(token);
-    free(pos);
     free(logits);
     return status;
 }
@@ -83,19 +78,12 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
                           n_before, n_before + n - (size_t)t->n_ctx, t->n_ctx);
     }
     iflow_warn_beyond(t->model, n_before + n, &t->builder->warned);
-    int32_t *pos = iflow_calloc(n_tokens, sizeof *pos);
-    if (!pos) {
-        return iflow_fail_memory(n_tokens * sizeof *pos);
-    }
-    for (size_t i = 0; i < n; i++) {
-        pos[i] = (int32_t)(n_before + i);
-    }
     memcpy(logits, t->turn.logits, n_vocab * sizeof *logits);
     iflow_seq_truncate(&t->seq, (int)n_before);
     iflow_status status = iflow_seq_reserve(&t->seq, (int)(n_before + n));
     if (!status && n) {
-        const iflow_pass pass = {.token = tokens, .row = pos, .n = (int)n, .every = true, .out = logits + n_vocab};
-        status = iflow_seq_forward(&t->seq, &pass);
+        const iflow_pass pass = {.token = tokens, .n = (int)n, .every = true, .out = logits + n_vocab};
+        status = iflow_seq_run(&t->seq, (int)n_before, &pass);
     }
     for (size_t i = 0; !status && i < n; i++) {
         status = iflow_finite_logits("the replayed answer", n_before + i, logits + (i + 1) * n_vocab, n_vocab);
@@ -105,6 +93,5 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
     if (status == IFLOW_E_NOT_FINITE) {
         iflow_timeline_drop_rows(t);
     }
-    free(pos);
     return status;
 }

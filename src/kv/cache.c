@@ -106,11 +106,16 @@ static int blocks_of(int n) {
     return (int)(((int64_t)n + IFLOW_CACHE_STEP - 1) / IFLOW_CACHE_STEP);
 }
 
+/* A pool without rows in the place of another. */
+static iflow_cache without_rows(const iflow_cache *cache) {
+    return (iflow_cache){
+        .model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs, .n_lost = cache->n_lost};
+}
+
 /* Of a pool that holds nothing: what there was makes room first. Who has which block stays, but where it fails: then nobody has any. */
 static iflow_status allocate_again(iflow_cache *cache, int n_rows) {
     const size_t n_blocks = (size_t)(cache->rows.n_rows / IFLOW_CACHE_STEP);
-    const iflow_cache empty = {
-        .model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs, .n_lost = cache->n_lost};
+    const iflow_cache empty = without_rows(cache);
     iflow_cache again = empty;
     int32_t *owner = cache->owner;
     cache->owner = NULL;
@@ -130,8 +135,7 @@ static iflow_status allocate_again(iflow_cache *cache, int n_rows) {
 }
 
 static iflow_status grow(iflow_cache *cache, int n_rows) {
-    iflow_cache grown = {
-        .model = cache->model, .engine = cache->engine, .raw = cache->raw, .n_seqs = cache->n_seqs, .n_lost = cache->n_lost};
+    iflow_cache grown = without_rows(cache);
     iflow_status status = allocate(&grown, n_rows);
     status = status ? status : copy(cache, &grown);
     if (status) {

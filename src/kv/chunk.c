@@ -22,6 +22,12 @@ bool iflow_id_is_valid(const char *text) {
     return text && are_digits(text, DIGITS);
 }
 
+iflow_status iflow_id_check(const char *id) {
+    return iflow_id_is_valid(id)
+               ? IFLOW_OK
+               : iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 32 lower-case hexadecimal digits", id ? id : "(null)");
+}
+
 iflow_kv_layer *iflow_kv_layers_alike(int n_layer, int width) {
     iflow_kv_layer *layer = iflow_calloc((size_t)n_layer, sizeof *layer);
     for (int l = 0; layer && l < n_layer; l++) {

@@ -7,6 +7,9 @@
 /* Whether text is exactly 32 lower-case hexadecimal digits: an id or a fingerprint. NULL is not. */
 bool iflow_id_is_valid(const char *text);
 
+/* The same as a status: everything that comes from outside passes here before it becomes part of a path or key. E_ARG. */
+iflow_status iflow_id_check(const char *id);
+
 typedef enum iflow_kv_type { IFLOW_KV_F16, IFLOW_KV_Q8_0 } iflow_kv_type;
 
 const char *iflow_kv_type_name(iflow_kv_type type);

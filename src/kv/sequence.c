@@ -120,7 +120,12 @@ static size_t count_lines(const iflow_pass *pass) {
     return n * (size_t)pass->n_observe;
 }
 
-iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
+/* Row i of a pass: as it says, else at + i. */
+static int row_at(const iflow_pass *pass, int at, int i) {
+    return pass->row ? pass->row[i] : at + i;
+}
+
+static iflow_status forward(iflow_seq *seq, const iflow_pass *pass, int first) {
     const size_t n_rows = (size_t)seq->cache->rows.n_rows, n_lines = count_lines(pass);
     int32_t *at = iflow_calloc((size_t)pass->n, 3 * sizeof *at), *order = at ? at + 2 * pass->n : NULL; /* behind the sequences */
     float *observed = n_lines ? iflow_calloc(n_lines * n_rows, sizeof *observed) : NULL;
@@ -132,10 +137,11 @@ iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
         goto cleanup;
     }
     for (int i = 0; i < pass->n; i++) {
-        assert(pass->row[i] >= 0 && pass->row[i] < seq->n);
-        at[i] = seq->row[pass->row[i]];
+        const int row = row_at(pass, first, i);
+        assert(row >= 0 && row < seq->n);
+        at[i] = seq->row[row];
         at[pass->n + i] = seq->id;
-        order[i] = order_of(pass->row[i]);
+        order[i] = order_of(row);
     }
     in_pool.row = at;
     in_pool.seq = at + pass->n;
@@ -150,6 +156,16 @@ cleanup:
     free(at);
     free(observed);
     return status;
+}
+
+iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass) {
+    assert(pass->row);
+    return forward(seq, pass, 0);
+}
+
+iflow_status iflow_seq_run(iflow_seq *seq, int at, const iflow_pass *pass) {
+    assert(!pass->row);
+    return forward(seq, pass, at);
 }
 
 iflow_status iflow_seq_decode(iflow_seq *const *seq, const int32_t *token, const int32_t *at, int n, float *out) {

@@ -35,6 +35,9 @@ void iflow_seq_wipe(iflow_seq *seq);
  * NULL: that of the rows in the sequence, which is their number. */
 iflow_status iflow_seq_forward(iflow_seq *seq, const iflow_pass *pass);
 
+/* The same of rows that follow one another, from `at` on; the pass names none. */
+iflow_status iflow_seq_run(iflow_seq *seq, int at, const iflow_pass *pass);
+
 /* One pass over several sequences of one pool: token[i] of sequence i is run as its row and order at[i], and out [n, n_vocab] gets what
  * comes after it. Sequences must differ. E_MEMORY, and what a pass fails with. */
 iflow_status iflow_seq_decode(iflow_seq *const *seq, const int32_t *token, const int32_t *at, int n, float *out);

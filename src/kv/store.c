@@ -19,6 +19,13 @@ static size_t scheme_length(const char *name) {
     return strncmp(name + n, "://", 3) == 0 ? n : 0;
 }
 
+iflow_status iflow_record_check(const char *id, size_t n_bytes) {
+    const iflow_status status = iflow_id_check(id);
+    return status || n_bytes <= IFLOW_MAX_RECORD_BYTES
+               ? status
+               : iflow_fail(IFLOW_E_ARG, "the record of document %s has %zu bytes, a store takes %d", id, n_bytes, IFLOW_MAX_RECORD_BYTES);
+}
+
 iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out) {
     if (IFLOW_MISSING(out)) {
         return IFLOW_E_ARG;

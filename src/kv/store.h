@@ -75,6 +75,11 @@ struct iflow_store {
     const iflow_store_ops *ops;
 };
 
+enum { IFLOW_MAX_RECORD_BYTES = 64 << 20 };
+
+/* For stores: the id and the size of a record that is to be put. E_ARG. */
+iflow_status iflow_record_check(const char *id, size_t n_bytes);
+
 /* Opens the directory store; makes a store in memory. */
 iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out);
 iflow_status iflow_store_memory_open(const iflow_store_params *params, iflow_store **out);

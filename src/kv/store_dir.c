@@ -43,14 +43,6 @@ enum { LOCK_AGAIN_MS = 200 };
 
 /* ---- Paths -------------------------------------------------------------------------------------------------------------------------- */
 
-/* Everything that comes from outside passes here before it becomes part of a path. */
-iflow_status iflow_dir_check_id(const char *id) {
-    if (!iflow_id_is_valid(id)) {
-        return iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 32 lower-case hexadecimal digits", id ? id : "(null)");
-    }
-    return IFLOW_OK;
-}
-
 static void chunk_dir(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
     snprintf(path, IFLOW_FILES_PATH_SIZE, "chunks/%.2s", id);
 }
@@ -130,7 +122,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
 static iflow_status map_chunk(iflow_store *base, const char *id, bool used, iflow_blob *out) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -186,7 +178,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
     size_t n_deleted = 0;
     uint64_t n_bytes = 0;
     char dir[IFLOW_FILES_PATH_SIZE], name[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status || (!replace && dir_has(base, id))) {
         return status;
     }
@@ -262,7 +254,7 @@ static iflow_status stat_chunk(const iflow_dir_store *store, const char *id, ifl
 }
 
 static iflow_status dir_stat(iflow_store *base, const char *id, iflow_chunk_info *info) {
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (!status) {
         status = stat_chunk(iflow_dir_of(base), id, info);
     }
@@ -360,7 +352,7 @@ cleanup:
 
 /* Checks an id and takes the store's lock, for what changes the chunk of that id. */
 static iflow_status lock_for(iflow_dir_store *store, const char *id, int *lock) {
-    const iflow_status status = iflow_dir_check_id(id);
+    const iflow_status status = iflow_id_check(id);
     return status ? status : iflow_dir_lock(store, lock);
 }
 
@@ -444,7 +436,7 @@ static iflow_status dir_sweep(iflow_store *base, const char *id) {
     struct stat st;
     size_t n = 0, n_moved = 0;
     int lock = -1;
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -516,7 +508,7 @@ static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
 static iflow_status dir_pin_record(iflow_store *base, const char *id, bool pinned) {
     const iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    const iflow_status status = iflow_dir_check_id(id);
+    const iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }

@@ -67,8 +67,6 @@ static inline iflow_dir_store *iflow_dir_of(iflow_store *store) {
     return (iflow_dir_store *)store;
 }
 
-/* Everything that comes from outside passes here before it becomes part of a path. E_ARG. */
-iflow_status iflow_dir_check_id(const char *id);
 void iflow_dir_chunk_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]);
 /* The id in a name ID + suffix; false if it is not of this form. */
 bool iflow_dir_id_of_name(const char *name, const char *suffix, char id[IFLOW_ID_SIZE]);

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_RECORD_BYTES ((size_t)64 << 20)
-
 static void record_path(const char *id, char path[IFLOW_FILES_PATH_SIZE]) {
     snprintf(path, IFLOW_FILES_PATH_SIZE, "docs/%s.json", id);
 }
@@ -22,12 +20,9 @@ iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char 
     iflow_temp temp = {.fd = -1};
     int lock;
     char name[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_record_check(id, n_bytes);
     if (status) {
         return status;
-    }
-    if (n_bytes > MAX_RECORD_BYTES) {
-        return iflow_fail(IFLOW_E_ARG, "the record of document %s has %zu bytes, a store takes %zu", id, n_bytes, MAX_RECORD_BYTES);
     }
     status = iflow_files_write_temp(&store->files, id, text, n_bytes, &temp);
     if (status) {
@@ -47,7 +42,7 @@ iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char 
 iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob *out) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -56,9 +51,9 @@ iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob 
     if (status) {
         return status == IFLOW_E_NOT_FOUND ? record_not_found(store, id) : status;
     }
-    if (out->n_bytes > MAX_RECORD_BYTES) {
-        status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s has %zu bytes, a record has at most %zu", store->files.dir, path, out->n_bytes,
-                            MAX_RECORD_BYTES);
+    if (out->n_bytes > IFLOW_MAX_RECORD_BYTES) {
+        status = iflow_fail(IFLOW_E_CORRUPT, "%s/%s has %zu bytes, a record has at most %d", store->files.dir, path, out->n_bytes,
+                            IFLOW_MAX_RECORD_BYTES);
     }
     return status;
 }
@@ -66,7 +61,7 @@ iflow_status iflow_dir_get_record(iflow_store *base, const char *id, iflow_blob 
 iflow_status iflow_dir_remove_record(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -81,7 +76,7 @@ iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const
     iflow_dir_store *store = iflow_dir_of(base);
     int lock;
     char path[IFLOW_FILES_PATH_SIZE];
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     status = status ? status : iflow_dir_lock(store, &lock);
     if (status) {
         return status;

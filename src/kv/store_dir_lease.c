@@ -294,7 +294,7 @@ cleanup:
 iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
     iflow_dir_store *store = iflow_dir_of(base);
     char path[IFLOW_FILES_PATH_SIZE], text[IFLOW_DIR_LEASE_TEXT];
-    const iflow_status status = iflow_dir_check_id(id);
+    const iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }

@@ -41,7 +41,7 @@ iflow_status iflow_dir_open_chunk(iflow_store *base, const char *id, iflow_reade
     const iflow_dir_store *store = iflow_dir_of(base);
     iflow_blob which = {0};
     struct stat st;
-    iflow_status status = iflow_dir_check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }

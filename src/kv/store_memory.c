@@ -10,8 +10,6 @@
 #include <string.h>
 #include <time.h>
 
-enum { MAX_RECORD_BYTES = 64 << 20 };
-
 /* A chunk, a record, a pin, or a lease: which array it is in says which, and what of it is set. */
 typedef struct item {
     char id[IFLOW_ID_SIZE];
@@ -46,12 +44,6 @@ static memory_store *lock(iflow_store *base) {
 static iflow_status unlock(memory_store *store, iflow_status status) {
     pthread_mutex_unlock(&store->mutex);
     return status;
-}
-
-static iflow_status check_id(const char *id) {
-    return iflow_id_is_valid(id)
-               ? IFLOW_OK
-               : iflow_fail(IFLOW_E_ARG, "\"%.64s\" is no id: an id is 32 lower-case hexadecimal digits", id ? id : "(null)");
 }
 
 static iflow_status not_found(const char *what, const char *id) {
@@ -130,6 +122,17 @@ static iflow_status ids_of(const items *list, const char *prefix, char (**ids)[I
     return IFLOW_OK;
 }
 
+/* Locks the store and finds what has an id; on failure it is not locked. *one can be NULL only then. */
+static iflow_status lock_item(iflow_store *base, items *list, const char *what, const char *id, item **one) {
+    const iflow_status status = iflow_id_check(id);
+    if (status) {
+        return status;
+    }
+    memory_store *store = lock(base);
+    *one = find(list, id);
+    return *one ? IFLOW_OK : unlock(store, not_found(what, id));
+}
+
 /* ---- Bounding ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Which goes next: old ones first, then the least recently used; no pinned one. NULL: none can. */
@@ -190,14 +193,11 @@ static iflow_status memory_prune_old(iflow_store *base, size_t *n_deleted, uint6
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
 
 static iflow_status hand_out(iflow_store *base, const char *id, bool used, iflow_blob *out) {
-    iflow_status status = check_id(id);
+    memory_store *store = (memory_store *)base;
+    item *one = NULL;
+    iflow_status status = lock_item(base, &store->chunks, "chunk", id, &one);
     if (status) {
         return status;
-    }
-    memory_store *store = lock(base);
-    item *one = find(&store->chunks, id);
-    if (!one) {
-        return unlock(store, not_found("chunk", id));
     }
     status = iflow_blob_again(&one->blob, out);
     if (!status) {
@@ -257,7 +257,7 @@ static iflow_status memory_put(iflow_store *base, const char *id, const iflow_bl
     iflow_blob own = {0};
     size_t n_deleted = 0;
     uint64_t n_bytes = 0;
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status || (!replace && memory_has(base, id))) {
         return status;
     }
@@ -284,14 +284,11 @@ static iflow_status memory_put(iflow_store *base, const char *id, const iflow_bl
 }
 
 static iflow_status memory_remove(iflow_store *base, const char *id) {
-    iflow_status status = check_id(id);
+    memory_store *store = (memory_store *)base;
+    item *one = NULL;
+    const iflow_status status = lock_item(base, &store->chunks, "chunk", id, &one);
     if (status) {
         return status;
-    }
-    memory_store *store = lock(base);
-    item *one = find(&store->chunks, id);
-    if (!one) {
-        return unlock(store, not_found("chunk", id));
     }
     drop(&store->chunks, one);
     drop_id(&store->pins, id);
@@ -300,14 +297,11 @@ static iflow_status memory_remove(iflow_store *base, const char *id) {
 
 /* There is no place aside: it is gone. */
 static iflow_status set_aside(iflow_store *base, items *list, const char *what, const char *id, const iflow_blob *judged) {
-    iflow_status status = check_id(id);
+    memory_store *store = (memory_store *)base;
+    item *one = NULL;
+    const iflow_status status = lock_item(base, list, what, id, &one);
     if (status) {
         return status;
-    }
-    memory_store *store = lock(base);
-    item *one = find(list, id);
-    if (!one) {
-        return unlock(store, not_found(what, id));
     }
     if (judged && judged->ino != one->serial) {
         return unlock(store, iflow_fail(IFLOW_E_NOT_FOUND, "%s %s was published again meanwhile: that one stays", what, id));
@@ -322,7 +316,7 @@ static iflow_status memory_set_aside(iflow_store *base, const char *id, const if
 
 static iflow_status memory_sweep(iflow_store *base, const char *id) {
     (void)base;
-    const iflow_status status = check_id(id);
+    const iflow_status status = iflow_id_check(id);
     return status ? status : IFLOW_E_NOT_FOUND;
 }
 
@@ -396,13 +390,10 @@ cleanup:
 }
 
 static iflow_status memory_stat(iflow_store *base, const char *id, iflow_chunk_info *info) {
-    const iflow_status status = check_id(id);
-    if (status) {
-        return status;
-    }
-    memory_store *store = lock(base);
-    const item *one = find(&store->chunks, id);
-    return unlock(store, one ? fill_info(store, one, info) : not_found("chunk", id));
+    memory_store *store = (memory_store *)base;
+    item *one = NULL;
+    const iflow_status status = lock_item(base, &store->chunks, "chunk", id, &one);
+    return status ? status : unlock(store, fill_info(store, one, info));
 }
 
 static iflow_status memory_find(iflow_store *base, const char *prefix, char (**ids)[IFLOW_ID_SIZE], size_t *n) {
@@ -421,7 +412,7 @@ static iflow_status pin(memory_store *store, const char *id, bool pinned) {
 }
 
 static iflow_status memory_pin(iflow_store *base, const char *id, bool pinned) {
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -431,7 +422,7 @@ static iflow_status memory_pin(iflow_store *base, const char *id, bool pinned) {
 }
 
 static iflow_status memory_pin_record(iflow_store *base, const char *id, bool pinned) {
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -445,7 +436,7 @@ static bool memory_is_pinned(iflow_store *base, const char *id) {
 
 /* Between threads: the process is the only one that knows this store, and its leases end with it. */
 static iflow_status memory_lease(iflow_store *base, const char *id) {
-    iflow_status status = check_id(id);
+    iflow_status status = iflow_id_check(id);
     if (status) {
         return status;
     }
@@ -505,10 +496,7 @@ static iflow_status memory_open_chunk(iflow_store *base, const char *id, iflow_r
 
 static iflow_status memory_put_record(iflow_store *base, const char *id, const char *text, size_t n_bytes) {
     iflow_blob own = {0};
-    iflow_status status = check_id(id);
-    if (!status && n_bytes > MAX_RECORD_BYTES) {
-        status = iflow_fail(IFLOW_E_ARG, "the record of document %s has %zu bytes, a store takes %d", id, n_bytes, MAX_RECORD_BYTES);
-    }
+    iflow_status status = iflow_record_check(id, n_bytes);
     status = status ? status : iflow_blob_again(&(iflow_blob){.data = text, .n_bytes = n_bytes}, &own);
     if (status) {
         return status;
@@ -520,14 +508,11 @@ static iflow_status memory_put_record(iflow_store *base, const char *id, const c
 }
 
 static iflow_status memory_get_record(iflow_store *base, const char *id, iflow_blob *out) {
-    iflow_status status = check_id(id);
+    memory_store *store = (memory_store *)base;
+    item *one = NULL;
+    iflow_status status = lock_item(base, &store->records, "document", id, &one);
     if (status) {
         return status;
-    }
-    memory_store *store = lock(base);
-    const item *one = find(&store->records, id);
-    if (!one) {
-        return unlock(store, not_found("document", id));
     }
     status = iflow_blob_again(&one->blob, out);
     if (!status) {

@@ -10,7 +10,7 @@
  * E_NOT_FINITE. */
 static iflow_status score_changes(iflow_run *run, float *score, float **hidden) {
     iflow_timeline *t = run->t;
-    const int32_t *token = run->answer->context_token, *pos = run->pos;
+    const int32_t *token = run->answer->context_token;
     const int n = run->n, n_head = run->n_head;
     if (t->model->h.n_layer < 2) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "cacheblend looks at layer 1, which a model of one layer does not have");
@@ -23,10 +23,10 @@ static iflow_status score_changes(iflow_run *run, float *score, float **hidden) 
         status = iflow_fail_memory((size_t)n * (n_embd + 2 * width) * sizeof *x);
         goto cleanup;
     }
-    const iflow_pass layer_0 = {.token = token, .row = pos, .n = n, .end_layer = 1, .hidden = x};
-    const iflow_pass kv_of_layer_1 = {.embd = x, .row = pos, .n = n, .first_layer = 1, .end_layer = 2};
-    if ((status = iflow_seq_read_v(&t->seq, 1, 0, n, stale)) || (status = iflow_seq_forward(&t->seq, &layer_0)) ||
-        (status = iflow_seq_forward(&t->seq, &kv_of_layer_1)) || (status = iflow_seq_read_v(&t->seq, 1, 0, n, fresh))) {
+    const iflow_pass layer_0 = {.token = token, .n = n, .end_layer = 1, .hidden = x};
+    const iflow_pass kv_of_layer_1 = {.embd = x, .n = n, .first_layer = 1, .end_layer = 2};
+    if ((status = iflow_seq_read_v(&t->seq, 1, 0, n, stale)) || (status = iflow_seq_run(&t->seq, 0, &layer_0)) ||
+        (status = iflow_seq_run(&t->seq, 0, &kv_of_layer_1)) || (status = iflow_seq_read_v(&t->seq, 1, 0, n, fresh))) {
         goto cleanup;
     }
     const size_t bad = iflow_finite_first(x, (size_t)n * n_embd);
