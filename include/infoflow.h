@@ -188,14 +188,14 @@ typedef struct iflow_store_params {
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
-    char parent[IFLOW_ID_SIZE];      /* the chunk of the same document before it, behind which it was prefilled; "": none */
+    char parent[IFLOW_ID_SIZE];      /* the chunk of the same document before it, after which it was prefilled; "": none */
     int n_tokens, n_layer;
-    int n_embd_kv;    /* elements of the longest row of K or V */
-    int n_root;       /* tokens that stood before its document while it was prefilled: sink, generic texts, or a head */
-    int n_before;     /* tokens of its document that stood before it then; 0 without a parent */
-    bool foreseen;    /* it has an estimate of how stale its tokens will be among others */
-    bool after_rope;  /* its keys are kept as they are after RoPE, at the positions that they were computed at; else before it */
-    const char *type; /* "f16" or "q8_0". Static. */
+    int n_embd_kv;      /* elements of the longest row of K or V */
+    int n_root;         /* tokens that stood before its document while it was prefilled: sink, generic texts, or a head */
+    int n_before;       /* tokens of its document that stood before it then; 0 without a parent */
+    bool has_staleness; /* it has an estimate of how stale each of its tokens will be after other chunks */
+    bool after_rope;    /* its keys are kept as they are after RoPE, at the positions that they were computed at; else before it */
+    const char *type;   /* "f16" or "q8_0". Static. */
     uint64_t n_bytes;
     int64_t used_at; /* Unix seconds of the last use */
     bool pinned;
@@ -284,7 +284,7 @@ IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefi
 
 typedef struct iflow_context iflow_context;
 
-enum { IFLOW_MAX_BEHIND = 4, IFLOW_DEFAULT_BEHIND = 2 }; /* generic texts that there are, and are used unless said otherwise */
+enum { IFLOW_MAX_FILLERS = 4, IFLOW_DEFAULT_FILLERS = 2, IFLOW_NO_FILLERS = -1 };
 
 typedef struct iflow_correction iflow_correction;
 
@@ -294,21 +294,22 @@ typedef struct iflow_context_params {
     int n_threads;       /* at most 512; 0: the processors this process may use */
     size_t chunk_tokens; /* how iflow_context_add_text cuts, below 2^31; 0: 512 */
     const char *kv_type; /* of newly stored chunks: NULL or "f16"; "q8_0" */
-    bool alone;          /* prefill chunks behind the sink alone, as the paper does */
-    int behind;          /* else: behind how many generic texts, one after the other; 0: the default. They are dropped, and the mean of */
-                         /* the chunk's KV is kept, which is nearer to what it will be among others. Ids tell all of these apart */
-    bool foresee;        /* note in chunks how stale their tokens will be among others. Behind 2 texts or more it is known, and always */
-                         /* noted; else it takes a second prefill */
+    int fillers;         /* generic texts that a chunk is prefilled after, each in its turn; 0: the default; IFLOW_NO_FILLERS: after the */
+                         /* sink only, as the paper does. They are dropped, and the mean of the chunk's KV is kept, which is nearer to */
+                         /* what it is after other chunks. They are part of a chunk's id */
+    bool
+        estimate_staleness; /* note in chunks how stale each token will be after other chunks. With 2 fillers or more it is always noted; */
+                            /* else it takes a second prefill */
     const iflow_correction *correction; /* of this model, or NULL; it must outlive the context */
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
- * behind other texts than this version has; E_BACKEND, E_MEMORY. */
+ * after other texts than this version has; E_BACKEND, E_MEMORY. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk, behind what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
+/* Computes the KV of a chunk, after what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
  * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
  * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
@@ -324,7 +325,7 @@ IFLOW_API iflow_status iflow_context_prefill_several(iflow_context *ctx, const i
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
 /* A chunk of the store. E_NOT_FOUND; E_ARG: of another model, or exact where the model is not, or the reverse; E_UNSUPPORTED. */
 IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id);
-/* Cuts a document and adds its pieces. An empty line is put behind a text that does not end in one. */
+/* Cuts a document and adds its pieces. An empty line is put after a text that does not end in one. */
 IFLOW_API iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens);
 /* Empties the list. */
 IFLOW_API void iflow_context_clear(iflow_context *ctx);
@@ -342,7 +343,7 @@ IFLOW_API void iflow_correction_free(iflow_correction *correction);
 
 typedef struct iflow_correction_info {
     char id[IFLOW_ID_SIZE]; /* of its content */
-    int behind;             /* the chunks that it is for: behind how many texts, 0: alone. Others are left as they are */
+    int fillers;            /* the chunks that it is for: after how many texts, 0: alone. Others are left as they are */
     size_t n_tokens;        /* that it was learned from */
 } iflow_correction_info;
 
@@ -373,9 +374,9 @@ typedef enum iflow_method {
     IFLOW_METHOD_EPIC_RATIO, /* recompute the first ratio of every chunk */
     IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
-    IFLOW_METHOD_FORESEEN,   /* recompute the tokens whose staleness was foreseen largest when their chunks were prefilled; ours */
-    IFLOW_METHOD_UNION,      /* recompute foreseen's choice for a part of the budget and infoflow's for the rest; ours */
-    IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the foreseen staleness; ours */
+    IFLOW_METHOD_STALENESS,  /* recompute the tokens whose estimated staleness is largest; ours */
+    IFLOW_METHOD_UNION,      /* recompute staleness's choice for a part of the budget and infoflow's for the rest; ours */
+    IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the estimated staleness; ours */
     IFLOW_METHOD_GIVEN,      /* recompute positions, or the best by scores, that the caller gives: see given_positions */
 } iflow_method;
 
@@ -391,10 +392,10 @@ typedef enum iflow_score {
 
 /* Where keys and scoring text stand while the text looks at the context. Recompute and generation are always global. */
 typedef enum iflow_geometry {
-    IFLOW_GEOMETRY_GLOBAL, /* chunks one after another, text behind them: the paper's */
-    IFLOW_GEOMETRY_HL_HP,  /* chunks at their local positions, text right behind the longest */
+    IFLOW_GEOMETRY_GLOBAL, /* chunks one after another, text after them: the paper's */
+    IFLOW_GEOMETRY_HL_HP,  /* chunks at their local positions, text right after the longest */
     IFLOW_GEOMETRY_HL_TP,  /* chunks local, text where it stands globally */
-    IFLOW_GEOMETRY_TL_TP,  /* every chunk ends where the context ends, text behind it */
+    IFLOW_GEOMETRY_TL_TP,  /* every chunk ends where the context ends, text after it */
 } iflow_geometry;
 
 /* Whether something of ours is done. */
@@ -423,7 +424,7 @@ typedef struct iflow_ask_params {
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
-    double foreseen_share;       /* union: foreseen's part of the budget; 2/3 */
+    double staleness_share;      /* union: estimated's part of the budget; 2/3 */
     iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
                                  /* without one */
     iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */
@@ -484,14 +485,14 @@ IFLOW_API const char *iflow_finish_name(iflow_finish finish);
 typedef struct iflow_answer {
     char *text;              /* whole UTF-8 characters at its end: what the answer began and did not finish is left out */
     int32_t *token;          /* generated, without the end-of-generation token */
-    int32_t *context_token;  /* [n_context]; method full: behind them the n_prompt of the prompt, which it ran with them */
+    int32_t *context_token;  /* [n_context]; method full: after them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product; */
                              /* given: those given */
     float *logits;           /* [n_generated, n_vocab]: those that each generated token was taken by; NULL unless kept */
     int32_t *selected;       /* positions, ascending */
     iflow_chunk_span *chunk; /* in reading order; chunk[0] is the head */
     size_t n_corrected;      /* of those reused from chunks, before some were recomputed */
-    double correction_held;  /* the part of it that came about in the recomputed ones; NaN: nothing to tell. Less than 1: the others keep */
+    double evidence;         /* the part of it that came about in the recomputed ones; NaN: nothing to tell. Less than 1: the others keep */
                              /* that part */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_finish finish;
@@ -510,7 +511,7 @@ IFLOW_API iflow_ask_params iflow_ask_default_params(void);
  * is no failure: see finish. A warning goes to the log, once a context, where positions go beyond what the model was trained for. */
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
-/* Goes on behind the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed, forced, keep_logits
+/* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed, forced, keep_logits
  * and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
@@ -526,12 +527,12 @@ typedef struct iflow_fidelity {
     size_t n_tokens;
 } iflow_fidelity;
 
-/* Of logits, both [n_tokens, n_vocab] and taken behind the same tokens (keep_logits, iflow_context_replay). n_tokens and n_vocab: at least
+/* Of logits, both [n_tokens, n_vocab] and taken after the same tokens (keep_logits, iflow_context_replay). n_tokens and n_vocab: at least
  * 1, else kl is not a number. A token that the method holds impossible and full prefill does not makes kl infinite; a logit that is not a
  * number makes it none, and no agreement in top1. */
 IFLOW_API iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t n_tokens, size_t n_vocab);
 
-/* Checks an answer: prefills everything for the same question (params as they were asked by) and replays the answer's tokens behind that.
+/* Checks an answer: prefills everything for the same question (params as they were asked by) and replays the answer's tokens after that.
  * Here top1 is the share of the answer's tokens that full prefill would have said there, and kl is not a number unless the answer kept its
  * logits. An answer without tokens (kl not a number, n_tokens 0) has top1 1 if full prefill ends at once, too, else 0. The context then
  * goes on from that answer over the fully prefilled context, chunks in the order of the list. Costs what method full costs and a pass of
@@ -553,9 +554,9 @@ IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
 /* Whether the method recomputes by ratio; the others' is fixed. Given: if it is given scores. */
 IFLOW_API bool iflow_method_has_ratio(iflow_method method);
 /* Whether it looks at the context from the question: then score, geometry, scoring layers and reordering are its settings. */
-IFLOW_API bool iflow_method_looks(iflow_method method);
-/* Whether it needs the staleness that chunks foresee. */
-IFLOW_API bool iflow_method_foresees(iflow_method method);
+IFLOW_API bool iflow_method_uses_question(iflow_method method);
+/* Whether it needs the staleness that chunks estimate. */
+IFLOW_API bool iflow_method_needs_staleness(iflow_method method);
 /* Whether reused KV is corrected and the drift of what is recomputed carried over to other tokens unless said otherwise: infoflow and ours.
  */
 IFLOW_API bool iflow_method_drifts(iflow_method method);

@@ -7,7 +7,7 @@ Prints the tables whose title has WORD (all without it). --check prints what RES
 Needs numpy. Tables without records are named at the end.
 
 A file of records has a part for each series: a line `#`, method, ratio, score, geometry, reorder, distractors, settings; then a line for each
-question. f1, em and contains are of the answer; kl and top1 are to full prefill; recomputed is a share of the context in percent; held is what
+question. f1, em and contains are of the answer; kl and top1 are to full prefill; recomputed is a share of the context in percent; evidence is what
 the recomputed tokens say of the correction. Questions stand in the order of the data, which intervals depend on.
 """
 import math
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESAMPLES, SEED = 10000, 2603  # of src/service/stats.c
 # What the corrections of "A learned correction" were called; others are of "From another kind of text" and of single remarks.
 LEARNED = {"7cdd6cea", "bd69b063", "189bc6a8", "8bd49afb", "88f1022f", "e4f994af"}
-DRIFTS = {"infoflow", "foreseen", "union", "product"}  # methods that are with drift where nothing else is said
+DRIFTS = {"infoflow", "staleness", "union", "product"}  # methods that are with drift where nothing else is said
 MODELS = ("1.5b", "0.5b", "smollm2")
 
 TIMES = ("| libllama's full prefill", "| the same, corrected (1.5B")  # rows of "In short" that no record has
@@ -53,7 +53,7 @@ def name_of(method, score, reorder, settings):
     """As eval names it, with the order of the passages and a correction of no table by its id."""
     words = settings.split()
     name = method + ("" if score in ("-", "norm") else "/" + score) + ("/reorder" if reorder else "")
-    name += "".join("/" + w for w in words if w == "alone" or (w.startswith("behind=") and w != "behind=2"))
+    name += "".join("/" + w for w in words if w.startswith("fillers=") and w != "fillers=2")
     if ("drift" in words) != (method in DRIFTS):
         name += "/drift" if "drift" in words else "/nodrift"
     for word in words:
@@ -219,7 +219,7 @@ def eval_rows(file, names, renamed=lambda name: name):
     return [(renamed(name), ratio.get(name.split("/")[0], 0.15), records(file, name)) for name in names]
 
 
-ALONE = ["full", "none/alone", "infoflow/alone/nodrift", "infoflow/vatp/alone/nodrift", "cacheblend/alone", "epic-ratio/alone", "random/alone", "none",
+ALONE = ["full", "none/fillers=0", "infoflow/fillers=0/nodrift", "infoflow/vatp/fillers=0/nodrift", "cacheblend/fillers=0", "epic-ratio/fillers=0", "random/fillers=0", "none",
          "infoflow/nodrift", "infoflow/vatp/nodrift"]
 
 
@@ -270,27 +270,27 @@ def in_short():
             line("**infoflow**", "infoflow", [(f, "infoflow") for f in long], True),
             line("the same without drift", "infoflow/nodrift", [(f, "infoflow/nodrift") for f in long]),
             line("no repair", "none", [(f, "none") for f in long]),
-            line("the paper's infoflow (`infoflow/alone/nodrift`)", "infoflow/alone/nodrift", [(f, "infoflow/alone/nodrift") for f in long]),
-            line("CacheBlend/alone", "cacheblend/alone", [(f, "cacheblend/alone") for f in long]),
-            line("EPIC/alone, 15 %", "epic-ratio/alone", []),
-            line("random/alone", "random/alone", [(f, "random/alone") for f in long]),
-            line("no repair/alone", "none/alone", [(f, "none/alone") for f in long])]
+            line("the paper's infoflow (`infoflow/fillers=0/nodrift`)", "infoflow/fillers=0/nodrift", [(f, "infoflow/fillers=0/nodrift") for f in long]),
+            line("CacheBlend/fillers=0", "cacheblend/fillers=0", [(f, "cacheblend/fillers=0") for f in long]),
+            line("EPIC/fillers=0, 15 %", "epic-ratio/fillers=0", []),
+            line("random/fillers=0", "random/fillers=0", [(f, "random/fillers=0") for f in long]),
+            line("no repair/fillers=0", "none/fillers=0", [(f, "none/fillers=0") for f in long])]
 
 
 def ratios():
     lines = []
-    for name in ("infoflow/nodrift", "infoflow/vatp/nodrift", "foreseen/nodrift", "union/nodrift", "product/nodrift", "infoflow/alone/nodrift",
-                 "cacheblend/alone", "epic-ratio/alone", "random/alone"):
+    for name in ("infoflow/nodrift", "infoflow/vatp/nodrift", "staleness/nodrift", "union/nodrift", "product/nodrift", "infoflow/fillers=0/nodrift",
+                 "cacheblend/fillers=0", "epic-ratio/fillers=0", "random/fillers=0"):
         lines.append(row(without_drift(name), *(f"{mean(records(f'hotpot-{m}', name, r).first(30)):.4f}" for m in MODELS for r in (0.05, 0.15, 0.3))))
     return lines
 
 
 def long_behind_one():
-    file, base = "hotpot10-long-0.5b", records("hotpot10-long-0.5b", "infoflow/behind=1/nodrift")
-    lines = [row("infoflow/behind=1", short(mean(base)), short(mean(base, "f1")), "")]
-    for title, name in (("infoflow/vatp/behind=1", "infoflow/vatp/behind=1/nodrift"), ("none/behind=1", "none/behind=1"),
-                        ("cacheblend/alone", "cacheblend/alone"), ("infoflow/alone, the paper's", "infoflow/alone/nodrift"),
-                        ("random/alone", "random/alone"), ("none/alone", "none/alone")):
+    file, base = "hotpot10-long-0.5b", records("hotpot10-long-0.5b", "infoflow/fillers=1/nodrift")
+    lines = [row("infoflow/fillers=1", short(mean(base)), short(mean(base, "f1")), "")]
+    for title, name in (("infoflow/vatp/fillers=1", "infoflow/vatp/fillers=1/nodrift"), ("none/fillers=1", "none/fillers=1"),
+                        ("cacheblend/fillers=0", "cacheblend/fillers=0"), ("infoflow/fillers=0, the paper's", "infoflow/fillers=0/nodrift"),
+                        ("random/fillers=0", "random/fillers=0"), ("none/fillers=0", "none/fillers=0")):
         s = records(file, name)
         m, low, high = bootstrap(differences([(s, base)]))
         lines.append(row(title, short(mean(s)), short(mean(s, "f1")), f"{signed(m)} ({signed(low)} .. {signed(high)})"))
@@ -301,10 +301,10 @@ def learned():
     lines = []
     titles = {"1.5b": "1.5B", "0.5b": "0.5B", "smollm2": "SmolLM2"}
     others = {
-        "1.5b": (("drift alone", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend/alone", "cacheblend/alone"),
-                 ("the paper's infoflow", "infoflow/alone/nodrift")),
-        "0.5b": (("drift alone", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend/alone", "cacheblend/alone"), ("CacheBlend", "cacheblend")),
-        "smollm2": (("drift alone", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend", "cacheblend"), ("union, neither", "union/nodrift")),
+        "1.5b": (("drift only", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend/fillers=0", "cacheblend/fillers=0"),
+                 ("the paper's infoflow", "infoflow/fillers=0/nodrift")),
+        "0.5b": (("drift only", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend/fillers=0", "cacheblend/fillers=0"), ("CacheBlend", "cacheblend")),
+        "smollm2": (("drift only", "infoflow"), ("neither", "infoflow/nodrift"), ("CacheBlend", "cacheblend"), ("union, neither", "union/nodrift")),
     }
     for m in MODELS:
         file = f"hotpot-{m}"
@@ -325,7 +325,7 @@ def learned():
 
 def long_corrected():
     files = ("hotpot10-corrected-0.5b", "hotpot10-corrected-smollm2", "hotpot10-corrected-1.5b")
-    first, second, third = ["**corrected**"], ["drift alone"], ["no repair"]
+    first, second, third = ["**corrected**"], ["drift only"], ["no repair"]
     for i, file in enumerate(files):
         corrected, alone = records(file, "infoflow/corrected"), records(file, "infoflow")
         nearer, n = n_nearer([(corrected, alone)])
@@ -337,16 +337,16 @@ def long_corrected():
     return [row(*first), row(*second), row(*third)]
 
 
-METHODS = (("**infoflow**", "infoflow/corrected"), ("infoflow/vatp", "infoflow/vatp/corrected"), ("foreseen", "foreseen/corrected"),
-           ("union", "union/corrected"), ("product", "product/corrected"), ("cacheblend/alone", "cacheblend/alone"),
-           ("epic-ratio/alone", "epic-ratio/alone"), ("infoflow/alone, the paper's", "infoflow/alone/nodrift"), ("random/alone", "random/alone"))
+METHODS = (("**infoflow**", "infoflow/corrected"), ("infoflow/vatp", "infoflow/vatp/corrected"), ("staleness", "staleness/corrected"),
+           ("union", "union/corrected"), ("product", "product/corrected"), ("cacheblend/fillers=0", "cacheblend/fillers=0"),
+           ("epic-ratio/fillers=0", "epic-ratio/fillers=0"), ("infoflow/fillers=0, the paper's", "infoflow/fillers=0/nodrift"), ("random/fillers=0", "random/fillers=0"))
 
 
 def methods(file, cell):
     files = (f"{file}-0.5b", f"{file}-smollm2")
     lines = [row(title, *(cell(records(f, name, r), f) for f in files for r in (0.05, 0.15, 0.3))) for title, name in METHODS]
-    a, b = (cell(records(f, "none/alone"), f) for f in files)
-    return lines + [f"| none/alone | {a} | | | {b} | | |"]
+    a, b = (cell(records(f, "none/fillers=0"), f) for f in files)
+    return lines + [f"| none/fillers=0 | {a} | | | {b} | | |"]
 
 
 def needle_cell(series, file):
@@ -398,13 +398,13 @@ def elsewhere():
         m, low, high = bootstrap(differences([(a, b)]))
         return f"{signed(m)}, {signed(low)} .. {signed(high)}"
 
-    def upheld(model, old):
-        new = records(f"hotpot60-upheld-{model}", "infoflow/corrected")
+    def evidence_of(model, old):
+        new = records(f"hotpot60-evidence-{model}", "infoflow/corrected")
         return new, old.only(new), paired(new, old)
 
     kinds = {"0.5b": "2521a774", "smollm2": "cd1820c3", "1.5b": "06cf09bf"}
     new = {m: records(f"hotpot60-elsewhere-{m}", f"infoflow/corrected={kinds[m]}") for m in kinds}
-    like = {m: upheld(m, records(f"hotpot-{m}", "infoflow/corrected")) for m in kinds}
+    like = {m: evidence_of(m, records(f"hotpot-{m}", "infoflow/corrected")) for m in kinds}
     plain = {m: records(f"hotpot60-elsewhere-{m}" if m != "0.5b" else f"hotpot-{m}", "infoflow").only(new[m]) for m in kinds}
     nearer = {m: n_nearer([(new[m], plain[m])])[0] for m in kinds}
     l05, lsm, l15 = like["0.5b"], like["smollm2"], like["1.5b"]
@@ -420,7 +420,7 @@ def elsewhere():
 
 # ---- What is where ----------------------------------------------------------------------------------------------------------------------
 
-NEEDLES = ["infoflow/nodrift", "full", "none", "none/alone", "infoflow/alone/nodrift", "cacheblend/alone", "random/alone"]
+NEEDLES = ["infoflow/nodrift", "full", "none", "none/fillers=0", "infoflow/fillers=0/nodrift", "cacheblend/fillers=0", "random/fillers=0"]
 IN_ORDERS = [("full prefill", "full"), ("infoflow, corrected", "infoflow/corrected"), ("the same without drift", "infoflow/nodrift/corrected")]
 
 # The section of RESULTS.md that begins so, which of its tables it is, and what makes the lines (of tables in Markdown without their heads).
@@ -428,16 +428,16 @@ TABLES = [
     ("In short", 0, in_short),
     ("Qwen2.5-Coder-1.5B, 100 questions", 0, lambda: hotpot("1.5b", ["union/nodrift"])[0]),
     ("Qwen2.5-Coder-1.5B, 100 questions", 1, lambda: hotpot("1.5b", ["union/nodrift"])[1]),
-    ("Qwen2.5-Coder-0.5B, 100 questions", 0, lambda: hotpot("0.5b", ["foreseen/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[0]),
-    ("Qwen2.5-Coder-0.5B, 100 questions", 1, lambda: hotpot("0.5b", ["foreseen/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[1]),
-    ("SmolLM2-135M, 100 questions", 0, lambda: hotpot("smollm2", ["foreseen/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[0]),
-    ("SmolLM2-135M, 100 questions", 1, lambda: hotpot("smollm2", ["foreseen/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[1]),
+    ("Qwen2.5-Coder-0.5B, 100 questions", 0, lambda: hotpot("0.5b", ["staleness/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[0]),
+    ("Qwen2.5-Coder-0.5B, 100 questions", 1, lambda: hotpot("0.5b", ["staleness/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[1]),
+    ("SmolLM2-135M, 100 questions", 0, lambda: hotpot("smollm2", ["staleness/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[0]),
+    ("SmolLM2-135M, 100 questions", 1, lambda: hotpot("smollm2", ["staleness/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[1]),
     ("Ratios of 0.05, 0.15 and 0.3", 0, ratios),
     ("Long contexts: Qwen2.5-Coder-0.5B", 0, lambda: eval_means(eval_rows("hotpot10-long-0.5b", ["infoflow/nodrift", "full", "none"], without_drift))),
     ("Long contexts: Qwen2.5-Coder-0.5B", 1, long_behind_one),
     ("Long contexts: SmolLM2", 0, lambda: long_short("hotpot10-long-smollm2", NEEDLES)),
     ("Long contexts: Qwen2.5-Coder-1.5B", 0,
-     lambda: long_short("hotpot10-long-1.5b", ["infoflow/nodrift", "full", "infoflow/alone/nodrift", "cacheblend/alone", "none"])),
+     lambda: long_short("hotpot10-long-1.5b", ["infoflow/nodrift", "full", "infoflow/fillers=0/nodrift", "cacheblend/fillers=0", "none"])),
     ("Needles: Qwen2.5-Coder-0.5B and SmolLM2-135M", 0, lambda: eval_means(eval_rows("needle2-0.5b", NEEDLES, without_drift))),
     ("Needles: Qwen2.5-Coder-0.5B and SmolLM2-135M", 1, lambda: eval_means(eval_rows("needle2-smollm2", NEEDLES, without_drift))),
     ("A learned correction", 0, learned),
@@ -446,10 +446,10 @@ TABLES = [
     ("Every method at every ratio", 1, lambda: methods("needle-methods", needle_cell)),
     ("Drift on top of it", 0, drift_on_top),
     ("F1, in several orders of the passages", 0,
-     lambda: orders("1.5b", IN_ORDERS + [("the same, reordered (`infoflow:reorder`)", "infoflow/reorder/corrected"), ("CacheBlend/alone", "cacheblend/alone")])),
+     lambda: orders("1.5b", IN_ORDERS + [("the same, reordered (`infoflow:reorder`)", "infoflow/reorder/corrected"), ("CacheBlend/fillers=0", "cacheblend/fillers=0")])),
     ("F1, in several orders of the passages", 1,
-     lambda: orders("0.5b", IN_ORDERS + [("the same, reordered", "infoflow/reorder/corrected"), ("CacheBlend/alone", "cacheblend/alone"),
-                                         ("the paper's infoflow", "infoflow/alone/nodrift")])),
+     lambda: orders("0.5b", IN_ORDERS + [("the same, reordered", "infoflow/reorder/corrected"), ("CacheBlend/fillers=0", "cacheblend/fillers=0"),
+                                         ("the paper's infoflow", "infoflow/fillers=0/nodrift")])),
     ("From another kind of text", 0, elsewhere),
 ]
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bench at its smallest: every part is measured and hangs together, nothing is left behind, and what cannot be measured is refused. No times.
+# Bench at its smallest: every part is measured and hangs together, nothing is left after, and what cannot be measured is refused. No times.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_MODEL=$models/llama.gguf TMPDIR=$tmp/temporary
 mkdir "$TMPDIR" here
@@ -13,7 +13,7 @@ json all.json '[l["tokens"] for l in d["lengths"]] == [256, 400]' 'set(d) == {"v
     'd["ggml"]["version"] and d["ggml"]["commit"] and "CPU" in d["ggml"]["features"]' \
     'd["model"]["name"] == "llama.gguf" and d["model"]["n_bytes"] > 0 and len(d["model"]["fingerprint"]) == 32' \
     'd["settings"].pop("store_in").endswith("/temporary")' \
-    'd["settings"] == {"threads": 2, "chunk": 100, "behind": 2, "corrected": False, "exact": False, "ratio": 0.2, "turns": 2, "made_up_text": True}' \
+    'd["settings"] == {"threads": 2, "chunk": 100, "fillers": 2, "corrected": False, "exact": False, "ratio": 0.2, "turns": 2, "made_up_text": True}' \
     '[i["chunk"] for i in d["ingest"]] == [128, 512] and all(i["tokens"] == 2048 for i in d["ingest"])'
 "$python" - all.json <<'P' || fail "the numbers do not hang together"
 import json, sys

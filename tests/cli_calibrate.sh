@@ -6,7 +6,7 @@ mkdir docs; for i in 1 2 3 4; do words 55 $i >docs/$i.txt; done
 fast=(--chunk 48 --threads 1)
 
 # From documents: the model writes the questions. Where the others look is where it goes.
-run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 19 settings: chunks alone and behind texts, without drift,'
+run 0 calibrate "${fast[@]}" --limit 6 docs; says '^6 questions: full prefill, then 19 settings: chunks without and with fillers, without drift,'
 cp out first
 fingerprint=$(run 0 info -m "$INFOFLOW_MODEL" --json; value out 'd["model"]["fingerprint"]')
 place=$HOME/.config/infoflow/profiles/$fingerprint.json
@@ -15,9 +15,9 @@ cp "$place" p.json
 json p.json 'd["version"] == 2' 'd["n_questions"] == 6' '6 <= d["n_tokens"] <= 144' "d['fingerprint'] == '$fingerprint'" \
     'all(r["kl"]["low"] <= r["kl"]["mean"] <= r["kl"]["high"] and r["kl"]["mean"] > 0 for r in d["measured"])' \
     'len(d["measured"]) == 19 and d["measured"][0]["stage"] == "default" and d["measured"][0]["score_layers"] is None' \
-    '{r["behind"] for r in d["measured"]} == {0, 2}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
+    '{r["fillers"] for r in d["measured"]} == {0, 2}' '{r["score"] for r in d["measured"]} == {"norm", "mass", "entropy", "vatp", "combined"}' \
     '[(r["correct"], r["drift"]) for r in d["measured"] if r["stage"] in ("default", "chunks", "repair")] == [(True, True), (True, True), (True, False)]' \
-    '{r["method"] for r in d["measured"]} == {"infoflow", "foreseen", "union", "product"}'
+    '{r["method"] for r in d["measured"]} == {"infoflow", "staleness", "union", "product"}'
 # What is in it follows from what was measured: the rules, done again here, also where some ratios are trusted.
 # Of 8 questions that these models are to write some are no text, and 6 are needed.
 for model in llama-linear llama-bias qwen2-q4_0; do
@@ -28,7 +28,7 @@ import json
 for name, said in (("p.json", "first"), ("llama-linear.json", "llama-linear.out"), ("llama-bias.json", "llama-bias.out"), ("qwen2-q4_0.json", "qwen2-q4_0.out")):
     d = json.load(open(name))
     rows, said = d["measured"], open(said).read()
-    key = ("method", "score", "score_layers", "behind", "correct", "drift")
+    key = ("method", "score", "score_layers", "fillers", "correct", "drift")
     best = rows[0]
     for stage in ("chunks", "repair", "layers", "score", "method"):
         clear = [r for r in rows if r["stage"] == stage and r["kl_difference"]["high"] < 0]
@@ -49,8 +49,8 @@ for name, said in (("p.json", "first"), ("llama-linear.json", "llama-linear.out"
             "should not be trusted below ratio %g " % trusted) in said, said
 P
 # The chunks that are not the default's, in the profile and on the command line.
-usual=$(value p.json 'd["measured"][0]["behind"]')
-if [ "$usual" = 2 ]; then other=0 word=alone; else other=2 word='behind 2'; fi
+usual=$(value p.json 'd["measured"][0]["fillers"]')
+if [ "$usual" = 2 ]; then other=0 word='without fillers'; else other=2 word='after 2'; fi
 # Nothing is left to chance: the same again, from the store.
 run 0 calibrate "${fast[@]}" --limit 6 --quiet -o again.json docs; [ ! -s err ] || fail "--quiet still talks"
 [ "$(value p.json '{k: d[k] for k in d if k != "date"}')" = "$(value again.json '{k: d[k] for k in d if k != "date"}')" ] || fail "a second run measured something else"
@@ -60,7 +60,7 @@ printf '{"id": "1", "question": "Where is the ship?", "answers": ["sea"], "passa
 run 0 calibrate "${fast[@]}" --no-store -o few.json --questions q.jsonl; prints 'Fewer than 6 questions tell nothing apart'
 prints 'the ratio 0.15, too'; ! grep -qE 'trusted|None of' out || fail "one question says what can be trusted"
 json few.json 'd["ratio"] == 0.15' 'd["trusted_ratio"] is None'
-json few.json 'd["n_questions"] == 1' 'd["method"] == "infoflow"' 'd["score_layers"] is None' "d['behind'] == $usual"
+json few.json 'd["n_questions"] == 1' 'd["method"] == "infoflow"' 'd["score_layers"] is None' "d['fillers'] == $usual"
 
 run 0 ask -q x "${fast[@]}" --max-tokens 1 --profile few.json docs; ! grep -q warning err || fail "one question warns"
 # What was measured on more questions is replaced by fewer only where it is named.
@@ -73,7 +73,7 @@ cp p.json "$place"
 
 # A profile fills in what is not given, and only that.
 profile() { # METHOD SCORE LAYERS BEHIND RATIO TRUSTED
-    printf '{"version": 2, "fingerprint": "%s", "method": "%s", "score": "%s", "score_layers": %s, "behind": %s, "ratio": %s, "trusted_ratio": %s}' \
+    printf '{"version": 2, "fingerprint": "%s", "method": "%s", "score": "%s", "score_layers": %s, "fillers": %s, "ratio": %s, "trusted_ratio": %s}' \
         "$fingerprint" "$@"
 }
 profile infoflow vatp '[0, 1]' $other 0.4 0.3 >"$place"
@@ -98,12 +98,12 @@ json e.jsonl '[r["method"] for r in d] == ["full", "none", "infoflow"]' 'd[2]["r
 run 0 eval --threads 1 --max-tokens 3 --methods union --ratio 0.2 --no-profile -o n.jsonl q.jsonl
 json n.jsonl 'd[0]["method"] == "union"' 'd[0]["ratio"] == 0.2' 'd[0]["score"] == "norm"' "'$word' not in d[0]['settings']"
 profile infoflow norm null 2 0.15 0.1 | sed 's/"ratio"/"drift": false, &/' >"$place"
-run 0 info -m "$INFOFLOW_MODEL"; prints 'chunks behind 2 texts, no drift; trusted'
+run 0 info -m "$INFOFLOW_MODEL"; prints 'chunks after 2 fillers, no drift; trusted'
 run 0 eval --threads 1 --max-tokens 3 --methods infoflow,infoflow:drift -o drift.jsonl q.jsonl; json drift.jsonl '["drift" in r["settings"] for r in d] == [False, True]'
 run 0 eval --threads 1 --max-tokens 3 --methods infoflow --drift on -o given.jsonl q.jsonl; json given.jsonl '"drift" in d[0]["settings"]'
 profile foreseen norm null 0 0.5 null >"$place"
 echo 'Where?' >questions; stdin=questions run 0 chat "${fast[@]}" --max-tokens 2 --json docs; says 'at no ratio that was tried'
-cp out chat.json; json chat.json 'd["method"] == "foreseen"' 'd["ratio"] == 0.5'
+cp out chat.json; json chat.json 'd["method"] == "staleness"' 'd["ratio"] == 0.5'
 mkdir -p elsewhere/infoflow/profiles; profile infoflow norm null 0 0.25 0.2 >elsewhere/infoflow/profiles/$fingerprint.json
 XDG_CONFIG_HOME=$tmp/elsewhere run 0 "${ask[@]}" docs; cp out there.json; json there.json 'd["ratio"] == 0.25'
 rm "$place"; run 0 "${ask[@]}" docs; cp out none.json; json none.json 'd["profile"] is None' 'd["ratio"] == 0.15'
@@ -122,9 +122,9 @@ profile infoflow norm null 0 '"x"' 0.3 >bad.json; bad '"ratio": Expected'
 profile full norm null 0 0.4 0.3 >bad.json; bad 'method'
 profile infoflow nrom null 0 0.4 0.3 >bad.json; bad 'score'
 profile infoflow norm '[0, 99]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
-profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'behind'
-profile infoflow norm null 4294967298 0.4 0.3 >bad.json; bad 'behind'
-profile infoflow norm null -4294967294 0.4 0.3 >bad.json; bad 'behind'
+profile infoflow norm null 9 0.4 0.3 >bad.json; bad 'fillers'
+profile infoflow norm null 4294967298 0.4 0.3 >bad.json; bad 'fillers'
+profile infoflow norm null -4294967294 0.4 0.3 >bad.json; bad 'fillers'
 profile infoflow norm null 0 0.4 0.3 | sed 's/"version": 2/"version": 4294967298/' >bad.json; bad 'version'
 profile infoflow norm '[4294967296]' 0 0.4 0.3 >bad.json; bad 'layer that the model lacks'
 profile infoflow norm '[]' 0 0.4 0.3 >bad.json; bad 'score_layers'

@@ -4,7 +4,7 @@
 export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/llama.gguf
 words 60 1 >a.txt
 
-# The first answer is that of ask; the second one stands behind it; /again starts over.
+# The first answer is that of ask; the second one stands after it; /again starts over.
 run 0 ask -q 'Where is the ship?' --max-tokens 5 --json a.txt; cp out ask
 printf 'Where is the ship?\nAnd the light?\n/again Where is the ship?\n/quit\nNever read\n' >questions
 stdin=questions run 0 chat --max-tokens 5 --json a.txt

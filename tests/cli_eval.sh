@@ -152,7 +152,7 @@ run 0 eval --methods none --fidelity --output again.jsonl data.jsonl; says '3 an
 
 # Exact match and containment: gold answers taken from what the model says.
 tail -n 1 data.jsonl >c.jsonl
-run 0 eval -m $models/llama-gqa.gguf --methods none:alone -n 6 --output said.jsonl c.jsonl
+run 0 eval -m $models/llama-gqa.gguf --methods none:fillers=0 -n 6 --output said.jsonl c.jsonl
 "$python" - >gold.jsonl <<'P' || fail "the model does not say what this test needs"
 import json
 question, said = (json.loads(open(p).read()) for p in ("c.jsonl", "said.jsonl"))
@@ -161,9 +161,9 @@ assert len(words) > 3 and said["raw"].isascii(), said["raw"]
 for i, gold in enumerate([["nothing", "The " + said["answer"].upper() + "!"], ["nothing"], [" ".join(words[:2])]]):
     print(json.dumps(dict(question, id=i, answers=gold)))
 P
-run 0 eval -m $models/llama-gqa.gguf --methods none:alone -n 6 --output gold_out.jsonl gold.jsonl
+run 0 eval -m $models/llama-gqa.gguf --methods none:fillers=0 -n 6 --output gold_out.jsonl gold.jsonl
 json gold_out.jsonl '[r["em"] for r in d] == [1, 0, 0]' '[r["contains"] for r in d] == [1, 0, 1]' 'd[0]["f1"] == 1 and d[1]["f1"] == 0 and 0 < d[2]["f1"] < 1'
-prints '^none/alone .* 0.3333 +0.6667 '
+prints '^none/fillers=0 .* 0.3333 +0.6667 '
 
 # Shards: every question is in one part; the parts joined are the whole, and nothing is left to ask.
 run 0 eval --methods none --shard 1/2 --output part1.jsonl data.jsonl; prints '^none +0.00 +2 '
@@ -280,17 +280,17 @@ again 4
 "$python" - <<'P'
 import json
 lines = [json.loads(l) for l in open("settings.jsonl")]
-assert [r.pop("settings") for r in lines] == [""] + 2 * ["behind=2"] + ["behind=2 drift"], lines
+assert [r.pop("settings") for r in lines] == [""] + 2 * ["fillers=2"] + ["fillers=2 drift"], lines
 open("settings.jsonl", "w").writelines(json.dumps(r, separators=(",", ":")) + "\n" for r in lines) # as an older version wrote them; it had other chunks
 P
 again 3; again 0 --chunk 100 --kv-type f16 --score-text question -n 32
 again 4 -n 5; again 1 --score-layers 0,-1; again 0 --score-layers 0,3; again 1 --score-layers 0.25; again 1 --score-text prompt; again 3 --kv-type q8_0; again 1 --seed 7
 again 4 --temp 0.5; again 4 --temp 0.5 --seed 7; again 3 -n 5 --kv-type q8_0 --score-text prompt --score-layers 1 --seed 7
-json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2 drift score-text=prompt score-layers=1"' \
-    'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0 behind=2"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0 behind=2"'
+json settings.jsonl 'd[-1]["settings"] == "max-tokens=5 kv-type=q8_0 fillers=2 drift score-text=prompt score-layers=1"' \
+    'd[-2]["settings"] == "max-tokens=5 seed=7 kv-type=q8_0 fillers=2"' 'd[-3]["settings"] == "max-tokens=5 kv-type=q8_0 fillers=2"'
 # The length of chunks matters where a context is cut.
-run 0 eval --methods none:alone --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none:alone --chunk 100 --output cut_chunks.jsonl plain.jsonl
-json cut_chunks.jsonl '[r["settings"] for r in d] == ["alone", "chunk=100 alone"]' 'd[0]["raw"] != d[1]["raw"]'
+run 0 eval --methods none:fillers=0 --output cut_chunks.jsonl plain.jsonl; run 0 eval --methods none:fillers=0 --chunk 100 --output cut_chunks.jsonl plain.jsonl
+json cut_chunks.jsonl '[r["settings"] for r in d] == ["fillers=0", "chunk=100 fillers=0"]' 'd[0]["raw"] != d[1]["raw"]'
 
 # Protocol chat asks as `infoflow ask` does: the same text over the same passages, whatever it is asked by.
 head -n 1 data.jsonl >chat.jsonl
@@ -354,8 +354,8 @@ run 2 eval --methods none --output o --repeat 2 data.jsonl; says '--repeat goes 
 run 1 eval --methods none --output needle_long.jsonl --needle 300,5000 --ctx 900; says '--needle 5000: .* context of 900 tokens; give at most 6[0-9][0-9]'
 [ ! -e needle_long.jsonl ] || [ ! -s needle_long.jsonl ] || fail "something ran although a length does not fit"
 run 1 eval --methods none --output o --needle 40; says '--needle 40: the needle alone is longer'
-again 3 --alone; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --alone --coverage 0.9
-json settings.jsonl 'd[-1]["settings"].startswith("alone drift coverage=0.9 ")' 'd[-4]["settings"] == "alone drift"'
+again 3 --fillers 0; again 1 --coverage 0.5; again 1 --coverage 0.5 --max-ratio 0.2; again 1 --fillers 0 --coverage 0.9
+json settings.jsonl 'd[-1]["settings"].startswith("fillers=0 drift coverage=0.9 ")' 'd[-4]["settings"] == "fillers=0 drift"'
 
 # LongBench's contexts as they come: a text before the first marker, carriage returns, white space, markers that are none; else paragraphs.
 "$python" - <<'P'
@@ -391,24 +391,24 @@ assert all(c.endswith(".") or c.startswith("<|") for c in texts), texts
 P
 
 # Methods with settings of their own, in one run: they are variants with names of their own; what is the same is one.
-run 0 eval --methods 'none,none:alone,infoflow,infoflow:vatp+hl-tp+alone,infoflow:reorder,full,full,none' --fidelity --output mixed.jsonl one.jsonl
-json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["behind=2", "alone", "behind=2 drift", "alone drift", "behind=2 drift", ""]' \
+run 0 eval --methods 'none,none:fillers=0,infoflow,infoflow:vatp+hl-tp+fillers=0,infoflow:reorder,full,full,none' --fidelity --output mixed.jsonl one.jsonl
+json mixed.jsonl 'len(d) == 6' '[r["settings"] for r in d] == ["fillers=2", "fillers=0", "fillers=2 drift", "fillers=0 drift", "fillers=2 drift", ""]' \
     'd[3]["score"] == "vatp" and d[3]["geometry"] == "hl-tp" and d[4]["reorder"] and not d[2]["reorder"]' 'd[0]["kl"] != d[1]["kl"]'
-prints '^infoflow/vatp/hl-tp/alone'; prints '^none/alone'; prints '^infoflow/reorder'
+prints '^infoflow/vatp/hl-tp/fillers=0'; prints '^none/fillers=0'; prints '^infoflow/reorder'
 # Fidelity of a part of the answers is said to be that.
 run 0 eval --methods none --limit 1 --fidelity --output part.jsonl data.jsonl; run 0 eval --methods none --output part.jsonl data.jsonl; prints '^none: KL and TOP-1 are of 1 of 3 questions'
 run 0 eval --methods none --output part.jsonl --report part.html data.jsonl; grep -q '>none: KL and TOP-1 are of 1 of 3 questions' part.html || fail 'a page that hides of how many answers its fidelity is'
 # Drift is the usual thing for infoflow alone, and a setting of every method that recomputes.
 run 0 eval --methods infoflow,infoflow:drift,infoflow:nodrift,random,random:drift,none,full --fidelity --output drift.jsonl one.jsonl
-json drift.jsonl '[r["settings"] for r in d] == ["behind=2 drift", "behind=2", "behind=2", "behind=2 drift", "behind=2", ""]' \
+json drift.jsonl '[r["settings"] for r in d] == ["fillers=2 drift", "fillers=2", "fillers=2", "fillers=2 drift", "fillers=2", ""]' \
     'd[0]["kl"] != d[1]["kl"]' 'd[2]["kl"] != d[3]["kl"]' 'd[0]["selected"] == d[1]["selected"]'
 prints '^infoflow +0.15'; prints '^infoflow/nodrift '; prints '^random +0.15'; prints '^random/drift '
 run 0 eval --methods infoflow --drift off --output drift.jsonl one.jsonl; says '1 answers are in drift.jsonl already'
 run 0 eval --methods random --drift on --output drift.jsonl one.jsonl; says '1 answers are in drift.jsonl already'
 run 2 eval --methods infoflow --drift sideways --output x.jsonl one.jsonl; says "--drift takes one of auto|on|off"
 run 2 eval --methods infoflow:fast --output x.jsonl one.jsonl; says "'fast' of infoflow is no setting"
-run 0 eval --methods none,none:behind=1,none:behind=0 --output mixed.jsonl one.jsonl; prints '^none/behind=1 '; says '2 answers are in mixed.jsonl already'
-run 2 eval --methods infoflow:behind=5 --output x.jsonl one.jsonl; says "'behind=5' of infoflow is no setting"
+run 0 eval --methods none,none:fillers=1,none:fillers=0 --output mixed.jsonl one.jsonl; prints '^none/fillers=1 '; says '2 answers are in mixed.jsonl already'
+run 2 eval --methods infoflow:fillers=5 --output x.jsonl one.jsonl; says "'fillers=5' of infoflow is no setting"
 run 2 eval --methods infoflow: --output x.jsonl one.jsonl; says "'' of infoflow"
 
 # Records are of what was asked: another question, passage, answer or order under the same id is asked again, and what was there stays.
@@ -453,7 +453,7 @@ says 'fits.jsonl:1: question long: [0-9]+ tokens of passages'; [ "$(grep -c 'que
 head -1 fits.out >first; need=$(value first 'd["tokens"]["context"] + d["tokens"]["prompt"]'); tail -1 fits.jsonl >short.jsonl
 run 1 eval -s exact_store --ctx "$need" --methods none -n 1 -o exact.out short.jsonl; says 'short.jsonl:1: question short: .* more than the context'
 [ "$(find exact_store -path '*chunks*' -name '*.gguf' | wc -l)" = 0 ] || fail "something was prefilled for a question that does not fit by one token"
-run 0 eval -s exact_store --ctx $((need + 1)) --alone --methods none -n 1 -o exact.out short.jsonl
+run 0 eval -s exact_store --ctx $((need + 1)) --fillers 0 --methods none -n 1 -o exact.out short.jsonl
 
 # A question whose numbers are none, or whose text this tokenizer does not do, is said to have failed; the next ones are asked.
 odd_model odd.gguf

@@ -102,7 +102,7 @@ printf 'Wo\xe9?\nWann?\n' >bad_questions; stdin=bad_questions; run 1 chat --json
 stdin=/dev/null
 # Profiles.
 fingerprint=$("$bin" info -m "$INFOFLOW_MODEL" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["model"]["fingerprint"])')
-printf '{"version":2,"fingerprint":"%s","method":"infoflow","score":"norm","score_layers":null,"behind":1,"ratio":0.25,"trusted_ratio":null}' "$fingerprint" >profile.json
+printf '{"version":2,"fingerprint":"%s","method":"infoflow","score":"norm","score_layers":null,"fillers":1,"ratio":0.25,"trusted_ratio":null}' "$fingerprint" >profile.json
 variants profile.json; cp profile.json v.cr.jsonl; cp profile.json v.last.jsonl
 for v in v.*.jsonl; do run 0 ask --profile "$v" --json -n 1 -q 'x' plain.txt; json out 'd["ratio"] == 0.25'; done
 printf '\xe9\n' >>profile.json; run 1 ask --profile profile.json -q 'x' plain.txt; says 'profile.json is no profile .* not UTF-8 at byte [0-9]+'

@@ -41,7 +41,7 @@ with open("docs.jsonl", "w") as f:
 P
 interrupted TERM eval_store eval --ctx 40000 --methods full,none -o eval.jsonl data.jsonl; must 130 'interrupted; the same command goes on'
 [ ! -s eval.jsonl ] || fail "a record of a question that was not asked"
-interrupted INT learn_store learn --alone -o learned.gguf docs.jsonl; must 130 'nothing was learned'
+interrupted INT learn_store learn --fillers 0 -o learned.gguf docs.jsonl; must 130 'nothing was learned'
 [ ! -e learned.gguf ] || fail "something was learned"
 interrupted TERM ingest_store ingest docs.jsonl; must 130 'goes on where this one stopped'
 interrupted INT calibrate_store calibrate -o profile.json docs.jsonl; must 130 '^interrupted; nothing was written$'
@@ -86,7 +86,7 @@ status=0; "$bin" bench -s place --turns 1 --only load 2>err | true || status=$?
 [ "$status" = 1 ] || fail "status $status where nobody reads"; says 'cannot write to standard output: Broken pipe'
 [ -z "$(ls place)" ] || fail "bench left its store where nobody reads"
 
-# Chunks that somebody else has in hand are waited for together, behind all others: what is free is computed meanwhile.
+# Chunks that somebody else has in hand are waited for together, after all others: what is free is computed meanwhile.
 "$python" - "$bin" <<'P' || fail "chunks are waited for one by one"
 import fcntl, glob, json, os, signal, subprocess, sys, time
 texts = ["the sea is old and the ship is north of it " * n for n in (9, 3, 4, 5)]

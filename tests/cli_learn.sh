@@ -9,7 +9,7 @@ ask() { run 0 ask -q 'Where is the light?' --max-tokens 4 --chunk 100 --json --s
 run 0 ask --chunk 100 --json -q 'Where?' --max-tokens 4 a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
 run 0 learn --chunk 100 --tokens 2000 a.txt b.txt; place=$(cat out)
 [ "$place" = "$(echo "$HOME"/.config/infoflow/corrections/*.gguf)" ] || fail "it is at $place"
-says '^learned from [0-9],[0-9]{3} tokens in [0-9]+ contexts, for chunks behind 2 texts, in '
+says '^learned from [0-9],[0-9]{3} tokens in [0-9]+ contexts, for chunks after 2 fillers, in '
 cp "$place" first
 run 0 learn --chunk 100 --tokens 2000 --quiet -o again a.txt b.txt; [ ! -s err ] || fail "--quiet says something"; cmp again first || fail "what is learned differs from time to time"
 run 0 learn --chunk 100 --tokens 2000 --no-store -o again a.txt b.txt; cmp again first || fail "it depends on where chunks are"
@@ -26,17 +26,17 @@ ask --correction none a.txt b.txt; cp out without; json without 'd["tokens"]["co
 for f in first again; do ask --correction $f a.txt b.txt; "$python" -c 'import json; a, b = (json.load(open(f)) for f in ("with", "out")); assert a["scores"] == b["scores"]' || fail "$f is another"; done
 ask --no-profile a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
 ask --no-profile --correction first a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'
-ask --alone a.txt b.txt; json out 'd["tokens"]["corrected"] == 0' # it is for other chunks
+ask --fillers 0 a.txt b.txt; json out 'd["tokens"]["corrected"] == 0' # it is for other chunks
 for method in none full random cacheblend; do ask --method $method a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'; done
-for method in foreseen union product; do ask --method $method a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'; done
-run 0 ask --chunk 100 -q 'Where?' --max-tokens 4 a.txt b.txt; says '^  corrected +[0-9]+ tokens +[0-9.]+ %, held [0-9]\.[0-9][0-9]$'
+for method in staleness union product; do ask --method $method a.txt b.txt; json out 'd["tokens"]["corrected"] > 0'; done
+run 0 ask --chunk 100 -q 'Where?' --max-tokens 4 a.txt b.txt; says '^  corrected +[0-9]+ tokens +[0-9.]+ %, evidence [0-9]\.[0-9][0-9]$'
 printf 'Where?\n' >questions; stdin=questions run 0 chat --chunk 100 --max-tokens 4 a.txt b.txt
 run 0 methods; prints '^  infoflow +.*; corrected, with drift$'; prints '^Corrected: '
 
 # eval: by default, or as a variant says.
 printf '{"id": "q", "question": "Where is the light?", "answers": ["sea"], "passages": ["%s", "%s"]}\n' "$(tr -d '\n' <a.txt)" "$(tr -d '\n' <b.txt)" >q.jsonl
-run 0 eval --methods infoflow,infoflow:uncorrected,none,none:corrected,infoflow:alone --fidelity -o e.jsonl q.jsonl
-prints '^infoflow/corrected +0.15'; prints '^infoflow +0.15'; prints '^none/corrected +0.00'; prints '^none +0.00'; prints '^infoflow/alone +0.15'
+run 0 eval --methods infoflow,infoflow:uncorrected,none,none:corrected,infoflow:fillers=0 --fidelity -o e.jsonl q.jsonl
+prints '^infoflow/corrected +0.15'; prints '^infoflow +0.15'; prints '^none/corrected +0.00'; prints '^none +0.00'; prints '^infoflow/fillers=0 +0.15'
 json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("corrected=" in x["settings"]) == (x["tokens"]["corrected"] > 0) == ("correction_held" in x) for x in d)'
 run 0 eval --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '2 answers are in e.jsonl already'
 run 0 eval --correction none --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '1 answers? (is|are) in e.jsonl already'
@@ -44,7 +44,7 @@ run 2 eval --correction none --methods infoflow:corrected -o e.jsonl q.jsonl; sa
 
 # calibrate measures whether it helps; where it does not, the profile does without unless it is named.
 run 0 calibrate --limit 2 --chunk 100 -o profile a.txt b.txt; says '20 settings: .*, without the correction and without drift,'
-prints '^repair +infoflow, .*, chunks behind 2 texts, uncorrected +0\.15 '; prints '^repair +infoflow, .*, chunks behind 2 texts, no drift '
+prints '^repair +infoflow, .*, chunks after 2 fillers, uncorrected +0\.15 '; prints '^repair +infoflow, .*, chunks after 2 fillers, no drift '
 json profile '[(r["correct"], r["drift"]) for r in d["measured"] if r["stage"] == "repair"] == [(False, True), (True, False)]' 'd["correct"] and d["drift"]' \
     'len({r["kl"]["mean"] for r in d["measured"][:1] + d["measured"][2:4]}) == 3'
 # It says which correction it was measured with; another one, or none, is warned of.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What is not in the paper, as a user meets it: chunks behind texts, foreseen staleness, the union, a budget by coverage.
+# What is not in the paper, as a user meets it: chunks after fillers, estimated staleness, the union, a budget by coverage.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
 words 70 1 >a.txt
@@ -9,54 +9,54 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
     "$python" -c 'import json,sys; d,e=(json.load(open(f)) for f in ("out",sys.argv[1])); sys.exit(not eval(sys.argv[2]))' "$1" "$2" || fail "not so: $2"
 }
 
-run 0 methods; prints '^  random +.*; by --ratio$'; for ours in infoflow foreseen union product; do prints "^  $ours +.*; by --ratio; corrected, with drift\$"; done
+run 0 methods; prints '^  random +.*; by --ratio$'; for ours in infoflow staleness union product; do prints "^  $ours +.*; by --ratio; corrected, with drift\$"; done
 
-# Chunks behind texts are other chunks, and stand beside the plain ones; what they stand behind is shown.
+# Chunks after fillers are other chunks, and stand beside the plain ones; what they stand after is shown.
 mkdir plain; cp a.txt b.txt plain # a document goes by its name: these are others
-run 0 ingest --chunk 100 --alone plain/a.txt plain/b.txt; ! grep -q ' 0 chunks computed' err || fail "--alone computes nothing"
-run 0 ingest --chunk 100 --behind 2 a.txt b.txt; behind=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--behind computes nothing"
+run 0 ingest --chunk 100 --fillers 0 plain/a.txt plain/b.txt; ! grep -q ' 0 chunks computed' err || fail "--fillers 0 computes nothing"
+run 0 ingest --chunk 100 --fillers 2 a.txt b.txt; filled=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--fillers computes nothing"
 run 0 ingest --chunk 100 a.txt b.txt; says ' 0 chunks computed' # it is the default
 run 0 store list --json; cp out list
-json list 'sorted({c["root_tokens"] for c in d["chunks"]}) == [1, 321]' 'all(c["foreseen"] == (c["root_tokens"] > 1) for c in d["chunks"])' \
+json list 'sorted({c["root_tokens"] for c in d["chunks"]}) == [1, 321]' 'all(c["staleness"] == (c["root_tokens"] > 1) for c in d["chunks"])' \
     'len({c["root_tokens"] == 1 for x in d["documents"] for i in x["chunks"] for c in d["chunks"] if c["id"] == i}) == 2'
 n=$(value list 'len(d["chunks"])') # no head among them: nothing was asked yet
-chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$behind"'"][0]["chunks"][0]')
-run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled behind 321 that were dropped$'; prints '^foreseen +yes' # two prefills tell
-ask --alone a.txt b.txt; cp out plain.json
-ask --behind 2 a.txt b.txt; cp out behind.json
+chunk=$(value list '[x for x in d["documents"] if x["id"] == "'"$filled"'"][0]["chunks"][0]')
+run 0 store show "$chunk"; prints '^tokens +[0-9]+, prefilled after 321 that were dropped$'; prints '^staleness +estimated' # two prefills tell
+ask --fillers 0 a.txt b.txt; cp out plain.json
+ask --fillers 2 a.txt b.txt; cp out filled.json
 over plain.json 'd["tokens"]["context"] == e["tokens"]["context"] and d["scores"] != e["scores"] and not {c["id"] for c in d["chunks"][1:]} & {c["id"] for c in e["chunks"][1:]}'
-ask "$behind" b.txt; over behind.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
-ask "$behind" --alone; ask a.txt --no-store; cp out unstored.json; ask "$behind" --alone; over unstored.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
-for behind in 0 1 4; do # each number of texts has chunks of its own; 0 is alone
-    ask --behind $behind a.txt b.txt; cp out behind$behind.json
+ask "$filled" b.txt; over filled.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+ask "$filled" --fillers 0; ask a.txt --no-store; cp out unstored.json; ask "$filled" --fillers 0; over unstored.json 'd["scores"] == e["scores"] and d["answer"] == e["answer"]'
+for fillers in 0 1 4; do # each number of texts has chunks of its own; 0: after the sink only
+    ask --fillers $fillers a.txt b.txt; cp out filled$fillers.json
 done
 cp behind0.json out; over plain.json 'd["chunks"] == e["chunks"] and d["scores"] == e["scores"]'
-"$python" -c 'import json; assert len({json.load(open(f"behind{n}.json"))["chunks"][1]["id"] for n in ("", 0, 1, 4)}) == 4' || fail "chunks behind other texts are the same"
-run 2 ingest --behind 5 a.txt; says '--behind takes a whole number from 0 to 4'
-run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 4) for c in json.load(open(f"behind{n}.json"))["chunks"][1:]]')
+"$python" -c 'import json; assert len({json.load(open(f"filled{n}.json"))["chunks"][1]["id"] for n in ("", 0, 1, 4)}) == 4' || fail "chunks after other texts are the same"
+run 2 ingest --fillers 5 a.txt; says '--fillers takes a whole number from 0 to 4'
+run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 4) for c in json.load(open(f"filled{n}.json"))["chunks"][1:]]')
 
 # Foreseen staleness: noted at ingest, or when a question needs it; once.
-run 0 ingest --chunk 100 --alone --foresee a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--foresee computes nothing"
-run 0 ingest --chunk 100 --alone --foresee a.txt; says ' 0 chunks computed'
-run 0 store list --json; json out "sum(c['root_tokens'] > 0 for c in d['chunks']) == $n" '{c["foreseen"] for c in d["chunks"] if c["root_tokens"] == 1} == {True, False}'
-run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^foreseen +yes'
-ask --alone --method foreseen a.txt b.txt; cp out foreseen
-json foreseen 'd["method"] == "foreseen"' 'd["timings_ms"]["prefill"] > 0' \
+run 0 ingest --chunk 100 --fillers 0 --estimate-staleness a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--estimate-staleness computes nothing"
+run 0 ingest --chunk 100 --fillers 0 --estimate-staleness a.txt; says ' 0 chunks computed'
+run 0 store list --json; json out "sum(c['root_tokens'] > 0 for c in d['chunks']) == $n" '{c["staleness"] for c in d["chunks"] if c["root_tokens"] == 1} == {True, False}'
+run 0 store show "$(value plain.json 'd["chunks"][1]["id"]')"; prints '^staleness +estimated'
+ask --fillers 0 --method staleness a.txt b.txt; cp out staleness
+json staleness 'd["method"] == "staleness"' 'd["timings_ms"]["prefill"] > 0' \
     'd["tokens"]["recomputed"] == len(d["selected"]) == max(1, math.floor(0.15 * d["tokens"]["context"] + 1e-9))' \
     'all(x > 0 for x in d["scores"][d["chunks"][0]["length"]:])' \
     'min(d["scores"][s] for s in d["selected"]) >= sorted(d["scores"])[-len(d["selected"])]'
-ask --alone --method foreseen a.txt b.txt; json out 'd["timings_ms"]["prefill"] == 0'; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
-ask --alone --method foreseen --no-store a.txt b.txt; over foreseen 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
+ask --fillers 0 --method staleness a.txt b.txt; json out 'd["timings_ms"]["prefill"] == 0'; over staleness 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
+ask --fillers 0 --method staleness --no-store a.txt b.txt; over staleness 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
 run 0 store verify
 for share in 1 0 0.5; do
-    ask --alone --method union --foreseen-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
+    ask --fillers 0 --method union --staleness-share $share a.txt b.txt; cp out union$share; json out 'd["method"] == "union"'
 done
-ask --alone --method infoflow a.txt b.txt; cp out infoflow
-ask --alone --method product a.txt b.txt; json out 'd["method"] == "product"'; over foreseen 'd["selected"] != e["selected"]'
+ask --fillers 0 --method infoflow a.txt b.txt; cp out infoflow
+ask --fillers 0 --method product a.txt b.txt; json out 'd["method"] == "product"'; over staleness 'd["selected"] != e["selected"]'
 over infoflow 'd["selected"] != e["selected"]'; json out 'max(d["scores"][:d["chunks"][0]["length"]]) == 0'
-cp union1 out; over foreseen 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
+cp union1 out; over staleness 'd["selected"] == e["selected"] and d["answer"] == e["answer"]'
 cp union0 out; over infoflow 'd["selected"] == e["selected"] and d["scores"] == e["scores"]'
-cp union0.5 out; over foreseen 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'
+cp union0.5 out; over staleness 'd["selected"] != e["selected"]'; over infoflow 'd["selected"] != e["selected"]'
 
 # Coverage: more of the score takes more tokens, from the floor to the cap.
 count='d["tokens"]["recomputed"] == max(1, math.floor(%s * d["tokens"]["context"] + 1e-9))'
@@ -69,13 +69,13 @@ json out 'sum(sorted(d["scores"])[-len(d["selected"]):]) >= 0.5 * sum(d["scores"
 ask --coverage 0.5 --min-ratio 0 --max-ratio 0 a.txt b.txt; json out 'd["selected"] == [] and d["tokens"]["recomputed"] == 0'
 
 # What is wrong is named, and so is what would be right.
-for wrong in '--coverage 1.5' '--coverage -0.1' '--coverage much' '--min-ratio 2' '--max-ratio nan' '--foreseen-share 1.01'; do
+for wrong in '--coverage 1.5' '--coverage -0.1' '--coverage much' '--min-ratio 2' '--max-ratio nan' '--staleness-share 1.01'; do
     # shellcheck disable=SC2086
     run 2 ask -q 'Where?' $wrong a.txt; says "${wrong% *}.*${wrong#* }|${wrong#* }.*${wrong% *}"; says '0.*1'
 done
 run 2 ask -q 'Where?' --coverage 0.5 --min-ratio 0.5 a.txt; says '--min-ratio 0.5 is more than --max-ratio 0.3'
-run 2 ask -q 'Where?' --method foresee a.txt; says 'foreseen'
-run 2 ask -q 'Where?' --behind=yes a.txt; says 'behind'
+run 2 ask -q 'Where?' --method stale a.txt; says 'staleness'
+run 2 ask -q 'Where?' --fillers=yes a.txt; says 'fillers'
 
 # Given: a researcher's loop. Positions, tokens and scores come out as JSON, and positions or scores go in again.
 INFOFLOW_MODEL=$models/qwen2.gguf

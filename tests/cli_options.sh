@@ -23,12 +23,18 @@ done <<'T'
 --score-layers -1,0,0.999,.5
 --behind 0 --alone
 --behind 4
+--fillers 4
 --whole --whole
 --device CPU
 --drift off --method full
 --correction none --method full
 --coverage 0 --ratio 0.1
 T
+# Names of earlier versions are taken, with a note.
+run 1 ask -m missing.gguf -q x --alone --foresee --method foreseen d.txt; says '--alone is --fillers 0 now'
+says '--foresee is --estimate-staleness now'; says '--method foreseen is --method staleness now'; says 'missing.gguf'
+run 2 ask -m missing.gguf -q x --behind 5 d.txt; says '--fillers takes a whole number from 0 to 4'
+run 2 ask -m missing.gguf -q x --alone=1 d.txt; says '--alone takes no value'
 run 2 ask -m missing.gguf -q x --threads 513 d.txt; says "--threads takes a whole number from 1 to 512, not '513'"
 run 2 ask -m missing.gguf -q x --ratio 0.1 --ratio 2 d.txt; says "not '2'"
 run 2 store prune -s s --max-size 0.5; says '--max-size takes a number of bytes from 0 on'; run 1 store prune -s s --max-size 0

@@ -17,8 +17,8 @@ n=$(value list 'len(d["chunks"])')
 run 0 store show "$a"; prints "^name +$PWD/a.txt$"; prints '^chunks +[2-9]'
 chunk=$(value list '[x for x in d["documents"] if x["name"].endswith("/a.txt")][0]["chunks"][0]')
 run 0 store show "${chunk:0:8}"; prints "^chunk +$chunk"; prints '^type +f16'
-prints '^tokens +[0-9]+, prefilled behind [0-9]+ that were dropped$'; prints '^foreseen +yes'
-run 0 store show "$chunk" --json; json out "d['id'] == '$chunk' and d['kind'] == 'chunk' and d['root_tokens'] > 1 and d['foreseen'] is True"
+prints '^tokens +[0-9]+, prefilled after [0-9]+ that were dropped$'; prints '^staleness +estimated'
+run 0 store show "$chunk" --json; json out "d['id'] == '$chunk' and d['kind'] == 'chunk' and d['root_tokens'] > 1 and d['staleness'] is True"
 run 0 store show "$a" --tokens -m "$INFOFLOW_MODEL"; sed '1,/^$/d' out | sed '1,/^$/!b' >text
 grep -qF "$(tail -n 1 a.txt | cut -c1-20)" text || grep -qF "$(sed -n 3p a.txt | cut -c1-30)" text || fail "the text is not the document's"
 run 0 store show "$chunk" --tokens; grep -qE '^[0-9]+( [0-9]+)+$' out || fail "no token ids"

@@ -7,7 +7,7 @@ second='{"id": "b", "question": "What?", "answers": ["y", "z"], "passages": ["Tw
 printf '%s\n' "$first" >one.jsonl
 run 0 eval --methods none --output before.jsonl one.jsonl
 
-# The lengths of every beginning of the second line that ends before or behind one of {}[]:,"\ or a space.
+# The lengths of every beginning of the second line that ends before or after one of {}[]:,"\ or a space.
 lengths=$("$python" - "$second" <<'P'
 import sys
 line = sys.argv[1]

@@ -13,7 +13,7 @@ typedef struct fixture {
     int32_t *token, *root;
     iflow_kv_layer *layer;
     uint16_t **k, **v; /* [n_layer] of [n_tokens, width] */
-    float *foreseen;   /* [n_tokens], or NULL */
+    float *estimated;  /* [n_tokens], or NULL */
 } fixture;
 
 static inline uint32_t fixture_random(uint32_t *state) {
@@ -55,14 +55,14 @@ static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_root,
 /* Gives it numbers a token; its id stays. */
 static inline void fixture_foresee(fixture *f) {
     uint32_t state = 77;
-    f->foreseen = calloc(f->identity.n_tokens, sizeof f->foreseen[0]);
-    for (size_t i = 0; f->foreseen && i < f->identity.n_tokens; i++) {
-        f->foreseen[i] = (float)fixture_random(&state) / (float)(1 << 20);
+    f->estimated = calloc(f->identity.n_tokens, sizeof f->estimated[0]);
+    for (size_t i = 0; f->estimated && i < f->identity.n_tokens; i++) {
+        f->estimated[i] = (float)fixture_random(&state) / (float)(1 << 20);
     }
 }
 
 static inline iflow_status fixture_encode(const fixture *f, iflow_blob *out) {
-    return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, f->foreseen, out);
+    return iflow_chunk_encode(&f->identity, (const uint16_t *const *)f->k, (const uint16_t *const *)f->v, f->estimated, out);
 }
 
 static inline void fixture_free(fixture *f) {
@@ -75,7 +75,7 @@ static inline void fixture_free(fixture *f) {
     free(f->token);
     free(f->root);
     free(f->layer);
-    free(f->foreseen);
+    free(f->estimated);
 }
 
 #endif

@@ -35,7 +35,7 @@ static void fill(worker *w, int32_t token[N_CHUNKS][N_TOKENS], iflow_context_chu
         for (int i = 0; i < N_TOKENS; i++) {
             token[c][i] = (int32_t)((i * 7919 + which * 104729 + w->round * 31) % model->n_vocab);
         }
-        chunk[c] = iflow_builder_chunk(&w->builder, token[c], N_TOKENS, IFLOW_KV_F16, IFLOW_DEFAULT_BEHIND);
+        chunk[c] = iflow_builder_chunk(&w->builder, token[c], N_TOKENS, IFLOW_KV_F16, IFLOW_DEFAULT_FILLERS);
     }
 }
 
@@ -71,7 +71,7 @@ static void run(const char *name) {
     for (int i = 0; i < N_BUILDERS; i++) {
         w[i].number = i;
         assert_ok(iflow_engine_new(model, 0, 1, &w[i].engine));
-        assert_ok(iflow_builder_init(&w[i].builder, model, store, w[i].engine, 4096, IFLOW_DEFAULT_BEHIND));
+        assert_ok(iflow_builder_init(&w[i].builder, model, store, w[i].engine, 4096, IFLOW_DEFAULT_FILLERS));
     }
     for (int round = 0; round < N_ROUNDS; round++) {
         pthread_t thread[N_BUILDERS];

@@ -98,12 +98,12 @@ static void test_foreseen(void **state) {
         for (int i = 0; i < 2; i++) {
             iflow_chunk_info info;
             assert_int_equal(iflow_chunk_peek(blob[i].data, blob[i].n_bytes, NULL, "file", &info, NULL), IFLOW_OK);
-            assert_int_equal(info.foreseen, i);
+            assert_int_equal(info.has_staleness, i);
             assert_int_equal(iflow_chunk_decode(&blob[i], info.id, "file", &chunk[i]), IFLOW_OK);
         }
         assert_string_equal(chunk[0]->id, chunk[1]->id);
-        assert_null(chunk[0]->foreseen);
-        assert_memory_equal(chunk[1]->foreseen, f.foreseen, 3 * sizeof f.foreseen[0]);
+        assert_null(chunk[0]->staleness);
+        assert_memory_equal(chunk[1]->staleness, f.estimated, 3 * sizeof f.estimated[0]);
         for (int l = 0; l < 2; l++) {
             const size_t n_bytes = 3 * iflow_kv_row_bytes((iflow_kv_type)type, 32);
             assert_memory_equal(chunk[0]->k[l], chunk[1]->k[l], n_bytes);
@@ -265,7 +265,7 @@ static void test_all_that_there_is(void **state) {
         iflow_chunk_id(&f.identity, id);
         encode(&f, &blob);
         assert_int_equal(iflow_chunk_peek(blob.data, blob.n_bytes, id, "file", &info, NULL), IFLOW_OK);
-        assert_true(info.after_rope && info.n_before == 40 && info.n_layer == N_LAYER && info.n_embd_kv == 96 && info.foreseen);
+        assert_true(info.after_rope && info.n_before == 40 && info.n_layer == N_LAYER && info.n_embd_kv == 96 && info.has_staleness);
         assert_string_equal(info.parent, f.identity.parent);
         assert_int_equal(iflow_chunk_decode(&blob, id, "file", &chunk), IFLOW_OK);
         assert_string_equal(chunk->identity.parent, f.identity.parent);
@@ -275,7 +275,7 @@ static void test_all_that_there_is(void **state) {
         assert_memory_equal(chunk->identity.coord, coord, sizeof coord);
         assert_memory_equal(chunk->identity.group, group, sizeof group);
         assert_memory_equal(chunk->identity.layer, layer, sizeof layer);
-        assert_memory_equal(chunk->foreseen, f.foreseen, N * sizeof f.foreseen[0]);
+        assert_memory_equal(chunk->staleness, f.estimated, N * sizeof f.estimated[0]);
         for (int i = 0; i < 2 * N_LAYER; i++) {
             const int width = (int)(i % 2 ? layer[i / 2].v_width : layer[i / 2].k_width);
             const void *rows = (i % 2 ? chunk->v : chunk->k)[i / 2];
@@ -349,7 +349,7 @@ static void test_rows_are_as_in_format_1(void **state) {
             assert_int_equal(gguf_get_tensor_size(gguf, i), n_bytes);
             assert_memory_equal(data + gguf_get_tensor_offset(gguf, i), (i % 2 ? chunk->v : chunk->k)[i / 2], n_bytes);
         }
-        assert_memory_equal(data + gguf_get_tensor_offset(gguf, 4), chunk->foreseen, 5 * sizeof(float));
+        assert_memory_equal(data + gguf_get_tensor_offset(gguf, 4), chunk->staleness, 5 * sizeof(float));
         gguf_free(gguf);
         iflow_chunk_free(chunk);
         iflow_blob_free(&old);
@@ -459,10 +459,10 @@ static void test_every_truncation(void **state) {
     }
 }
 
-static void check_every_bit_flip(bool foreseen) {
+static void check_every_bit_flip(bool estimated) {
     fixture f = fixture_new(2, 2, 1, 1, 32, IFLOW_KV_Q8_0);
     iflow_blob blob = {0};
-    if (foreseen) {
+    if (estimated) {
         fixture_foresee(&f);
     }
     encode(&f, &blob);

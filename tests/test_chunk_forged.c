@@ -87,7 +87,7 @@ typedef enum forgery {
     OLD_VERSION,
     ZERO_VERSION,
     TOKEN_NUMBERS,  /* allowed */
-    FORESEEN,       /* and taken */
+    ESTIMATED,      /* and taken */
     FORESEEN_SHORT, /* allowed, but not taken for ours: this and the next three */
     FORESEEN_LONG,
     FORESEEN_F16,
@@ -167,7 +167,7 @@ static const struct {
     {SHORT_LAYER_CHECKSUMS, IFLOW_E_CORRUPT, "checksum.layers"},
     {WRONG_LAYER_CHECKSUM, IFLOW_E_CORRUPT, "layer 1: the data's checksum is wrong"},
     {NO_REST_CHECKSUM, IFLOW_E_CORRUPT, "checksum.rest"},
-    {WRONG_REST_CHECKSUM, IFLOW_E_CORRUPT, "behind the layers: the data's checksum is wrong"},
+    {WRONG_REST_CHECKSUM, IFLOW_E_CORRUPT, "after the layers: the data's checksum is wrong"},
     {NO_FINGERPRINT_VERSION, IFLOW_E_CORRUPT, "fingerprint_version"},
     {TEXT_FINGERPRINT_VERSION, IFLOW_E_CORRUPT, "fingerprint_version"},
     {OLD_FINGERPRINT, IFLOW_E_UNSUPPORTED, "an old chunk"},
@@ -183,7 +183,7 @@ static const struct {
     {OLD_VERSION, IFLOW_E_UNSUPPORTED, "an old chunk (format version 1"},
     {ZERO_VERSION, IFLOW_E_UNSUPPORTED, "version 0"},
     {TOKEN_NUMBERS, IFLOW_OK, ""},
-    {FORESEEN, IFLOW_OK, ""},
+    {ESTIMATED, IFLOW_OK, ""},
     {FORESEEN_SHORT, IFLOW_OK, ""},
     {FORESEEN_LONG, IFLOW_OK, ""},
     {FORESEEN_F16, IFLOW_OK, ""},
@@ -318,7 +318,7 @@ static void forge_tensors(struct gguf_context *gguf, forgery what) {
     if (what == TOKEN_NUMBERS) {
         add_tensor(gguf, "token.later", GGML_TYPE_F32, 3, 1, 1);
     }
-    if (what >= FORESEEN && what <= FORESEEN_TWICE_HALF) {
+    if (what >= ESTIMATED && what <= FORESEEN_TWICE_HALF) {
         add_tensor(gguf, "token.staleness", what >= FORESEEN_F16 ? GGML_TYPE_F16 : GGML_TYPE_F32,
                    what == FORESEEN_SHORT  ? 2
                    : what == FORESEEN_LONG ? 4
@@ -412,16 +412,16 @@ static void test_forgeries(void **state) {
 /* Numbers of another length or type than one f32 a token are some other writer's: the chunk is good, and has none. */
 static void test_foreseen_of_a_stranger(void **state) {
     (void)state;
-    for (int what = FORESEEN; what <= FORESEEN_TWICE_HALF; what++) {
+    for (int what = ESTIMATED; what <= FORESEEN_TWICE_HALF; what++) {
         size_t n_bytes, n_header;
         unsigned char *bytes = forge((forgery)what, &n_bytes, &n_header);
         iflow_chunk_info info;
         iflow_chunk *chunk = NULL;
         assert_int_equal(iflow_chunk_peek(bytes, n_bytes, NULL, "file", &info, NULL), IFLOW_OK);
-        assert_int_equal(info.foreseen, what == FORESEEN);
+        assert_int_equal(info.has_staleness, what == ESTIMATED);
         iflow_blob blob = {.data = bytes, .n_bytes = n_bytes};
         assert_int_equal(iflow_chunk_decode(&blob, NULL, "file", &chunk), IFLOW_OK);
-        assert_int_equal(chunk->foreseen != NULL, what == FORESEEN);
+        assert_int_equal(chunk->staleness != NULL, what == ESTIMATED);
         iflow_chunk_free(chunk);
     }
 }
@@ -546,14 +546,14 @@ static void test_sealed_noise(void **state) {
     static const unsigned char favourites[] = {0, 1, 2, 4, 8, 9, 32, 64, 127, 128, 255};
     uint32_t random = 42;
     size_t n_bytes, n_header, n_sound = 0;
-    unsigned char *bytes = forge(FORESEEN, &n_bytes, &n_header), *noisy = malloc(n_bytes);
+    unsigned char *bytes = forge(ESTIMATED, &n_bytes, &n_header), *noisy = malloc(n_bytes);
     assert_non_null(noisy);
     for (int round = 0; round < 20000; round++) {
         memcpy(noisy, bytes, n_bytes);
         const size_t first = find(noisy, n_header, "infoflow.checksum.header") + strlen("infoflow.checksum.header") + 12 + 32;
         const unsigned n_changes = 1 + fixture_random(&random) % 4;
         for (unsigned c = 0; c < n_changes; c++) {
-            const size_t at = first + fixture_random(&random) % (n_header - first); /* behind what seal_header() looks for */
+            const size_t at = first + fixture_random(&random) % (n_header - first); /* after what seal_header() looks for */
             noisy[at] = fixture_random(&random) % 2 ? (unsigned char)fixture_random(&random)
                                                     : favourites[fixture_random(&random) % sizeof favourites];
         }

@@ -20,13 +20,13 @@ static void test_encode_refuses_not_finite(void **state) {
             rows[i] = was;
         }
         fixture_foresee(&f);
-        static const float foreseen[] = {NAN, INFINITY, -INFINITY, -1e-9F};
+        static const float estimated[] = {NAN, INFINITY, -INFINITY, -1e-9F};
         for (size_t i = 0; i < 4; i++) {
-            f.foreseen[69] = foreseen[i];
+            f.estimated[69] = estimated[i];
             assert_int_equal(fixture_encode(&f, &blob), IFLOW_E_NOT_FINITE);
             assert_non_null(strstr(iflow_error_message(), "staleness of token 69"));
         }
-        f.foreseen[69] = 0;
+        f.estimated[69] = 0;
         /* The largest number fits f16; of q8_0 it would be more than that when it is read. */
         f.k[0][5] = 0x7bff;
         assert_int_equal(fixture_encode(&f, &blob), type == IFLOW_KV_F16 ? IFLOW_OK : IFLOW_E_NOT_FINITE);
@@ -67,12 +67,12 @@ static void test_decode_refuses_not_finite(void **state) {
                 memcpy(at, &was, 2);
             }
         }
-        static const float foreseen[] = {NAN, INFINITY, -1};
+        static const float estimated[] = {NAN, INFINITY, -1};
         for (size_t i = 0; i < 3; i++) {
             unsigned char *at = bytes + n_header + 4 * tensor + 17 * sizeof(float);
             float was;
             memcpy(&was, at, sizeof was);
-            memcpy(at, &foreseen[i], sizeof was);
+            memcpy(at, &estimated[i], sizeof was);
             seal(bytes, blob.n_bytes, n_header, 2 * tensor);
             assert_int_equal(status_of(bytes, blob.n_bytes, NULL), IFLOW_E_CORRUPT);
             assert_non_null(strstr(iflow_error_message(), "staleness of token 17"));

@@ -66,7 +66,7 @@ static void test_nearer_to_full(void **state) {
     (void)state;
     iflow_context *plain = make_context(NULL, 0, 0, NULL);
     iflow_correction *correction = learned(plain);
-    assert_int_equal(iflow_correction_get_info(correction).behind, IFLOW_DEFAULT_BEHIND);
+    assert_int_equal(iflow_correction_get_info(correction).fillers, IFLOW_DEFAULT_FILLERS);
     assert_true(iflow_correction_get_info(correction).n_tokens >= 1024);
     iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
     iflow_ask_params full = ask_params(IFLOW_METHOD_FULL, 1), reuse = ask_params(IFLOW_METHOD_NONE, 0);
@@ -112,7 +112,7 @@ static void test_what_it_is_for(void **state) {
     iflow_answer_free(full), iflow_answer_free(all);
     full = all = NULL;
 
-    const iflow_context_params alone = {.alone = true}, corrected = {.alone = true, .correction = correction};
+    const iflow_context_params alone = {.fillers = IFLOW_NO_FILLERS}, corrected = {.fillers = IFLOW_NO_FILLERS, .correction = correction};
     iflow_context *other[2] = {make_context_with(NULL, alone, NULL), make_context_with(NULL, corrected, NULL)};
     a = ask(other[0], IFLOW_METHOD_INFOFLOW, 0.2, &full);
     b = ask(other[1], IFLOW_METHOD_INFOFLOW, 0.2, &all);
@@ -153,7 +153,7 @@ static void test_evidence(void **state) {
             rows[i][0] = rows_after(ctx, none, i / 2, i % 2, &answer);
             none.correct = IFLOW_ON;
             rows[i][1] = rows_after(ctx, none, i / 2, i % 2, &answer);
-            assert_true(isnan(answer->correction_held)); /* nothing is recomputed that could tell */
+            assert_true(isnan(answer->evidence)); /* nothing is recomputed that could tell */
             rows[i][2] = rows_after(ctx, reuse, i / 2, i % 2, &answer);
         }
         for (int i = 2; i < 2 * model->h.n_layer; i++) {
@@ -168,10 +168,11 @@ static void test_evidence(void **state) {
             }
             sum += product / squares;
         }
-        const double held = sum / (2 * (model->h.n_layer - 1)), kept = held < 0 ? 0 : held < 1 ? held : 1;
-        print_message("%s: %.4f held, of 4 times as much: %d\n", strrchr(model->path, '/') + 1, held, overdone);
-        assert_true(fabs(answer->correction_held - held) < TOLERANCE_HELD);
-        assert_true(overdone ? held < 0.5 : held > 0.5); /* both sides are there to be kept; 0.55 on gemma3, 1.26 and more on the others */
+        const double evidence = sum / (2 * (model->h.n_layer - 1)), kept = evidence < 0 ? 0 : evidence < 1 ? evidence : 1;
+        print_message("%s: evidence %.4f, of 4 times as much: %d\n", strrchr(model->path, '/') + 1, evidence, overdone);
+        assert_true(fabs(answer->evidence - evidence) < TOLERANCE_EVIDENCE);
+        assert_true(overdone ? evidence < 0.5
+                             : evidence > 0.5); /* both sides are there to be kept; 0.55 on gemma3, 1.26 and more on the others */
         for (int i = 2; i < 2 * model->h.n_layer; i++) {
             for (size_t at = (size_t)answer->chunk[0].length, s = 0; at < answer->n_context; at++) {
                 if (s < answer->n_selected && (size_t)answer->selected[s] == at) {
@@ -187,7 +188,7 @@ static void test_evidence(void **state) {
                 }
             }
         }
-        assert_true(kept < 1 ? sqrt(wrong) < TOLERANCE_HELD * sqrt(all) : wrong <= 0); /* in full it is not touched */
+        assert_true(kept < 1 ? sqrt(wrong) < TOLERANCE_EVIDENCE * sqrt(all) : wrong <= 0); /* in full it is not touched */
         for (int i = 0; i < 2 * model->h.n_layer; i++) {
             free(rows[i][0]), free(rows[i][1]), free(rows[i][2]);
         }
@@ -204,12 +205,12 @@ static float draw(uint64_t *state) {
     return (float)(*state >> 40) / (float)(1 << 23) - 1;
 }
 
-/* What chunks of the model stand behind. */
-static const char *lead_of(int behind) {
+/* What chunks of the model stand after. */
+static const char *lead_of(int fillers) {
     static char lead[IFLOW_ID_SIZE];
     iflow_context *ctx = NULL;
     assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
-    memcpy(lead, ctx->builder.lead_id[behind], sizeof lead);
+    memcpy(lead, ctx->builder.lead_id[fillers], sizeof lead);
     iflow_context_free(ctx);
     return lead;
 }
@@ -218,8 +219,8 @@ static const char *lead_of(int behind) {
 static iflow_correction_values make_values(bool zero) {
     const size_t n = (size_t)model->h.n_layer - 1, width = 2 * (size_t)model->n_embd_kv;
     iflow_correction_values values = {.fingerprint = model->fingerprint,
-                                      .lead = lead_of(IFLOW_DEFAULT_BEHIND),
-                                      .behind = IFLOW_DEFAULT_BEHIND,
+                                      .lead = lead_of(IFLOW_DEFAULT_FILLERS),
+                                      .fillers = IFLOW_DEFAULT_FILLERS,
                                       .n_layer = model->h.n_layer,
                                       .n_embd_kv = model->n_embd_kv,
                                       .n_tokens = 5000,
@@ -373,16 +374,16 @@ static void test_files(void **state) {
     refuses(IFLOW_E_CORRUPT, "narrow", "blk.1.mean");
     values.n_embd_kv *= 2;
 
-    /* Behind other texts: it is read, and no context takes it. */
+    /* After other texts: it is read, and no context takes it. */
     values.lead = "0123456789abcdef0123456789abcdef";
-    assert_ok(iflow_correction_write(path_of("behind"), &values));
-    iflow_correction *behind = NULL;
+    assert_ok(iflow_correction_write(path_of("after"), &values));
+    iflow_correction *fillers = NULL;
     iflow_context *ctx = NULL;
-    assert_ok(iflow_correction_load(path_of("behind"), model, &behind));
-    assert_int_equal(iflow_context_new(model, NULL, &(iflow_context_params){.correction = behind}, &ctx), IFLOW_E_ARG);
+    assert_ok(iflow_correction_load(path_of("after"), model, &fillers));
+    assert_int_equal(iflow_context_new(model, NULL, &(iflow_context_params){.correction = fillers}, &ctx), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "other texts"));
-    assert_non_null(strstr(iflow_error_message(), path_of("behind")));
-    iflow_correction_free(behind);
+    assert_non_null(strstr(iflow_error_message(), path_of("after")));
+    iflow_correction_free(fillers);
     values.lead = "..";
     assert_ok(iflow_correction_write(path_of("nowhere"), &values));
     refuses(IFLOW_E_CORRUPT, "nowhere", "missing");

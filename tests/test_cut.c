@@ -59,7 +59,7 @@ static void test_one_piece(void **state) {
     iflow_pieces_free(pieces);
 }
 
-/* Paragraphs of about 30 tokens, pieces of at most 40: every piece is one paragraph with the empty line behind it. */
+/* Paragraphs of about 30 tokens, pieces of at most 40: every piece is one paragraph with the empty line after it. */
 static void test_paragraphs(void **state) {
     (void)state;
     char text[4096] = "";

@@ -135,14 +135,14 @@ static void test_rows(void **state) {
     iflow_answer *answer = NULL, *next = NULL;
     assert_ok(iflow_context_ask(ctx, &params, &answer));
     poison(ctx, 0);
-    assert_not_finite(iflow_context_follow_up(ctx, &params, &next), "behind the follow-up");
+    assert_not_finite(iflow_context_follow_up(ctx, &params, &next), "after the follow-up");
     assert_recovered(ctx);
     poison(ctx, 0);
-    assert_not_finite(iflow_context_replay(ctx, params.forced, params.n_forced, logits), "behind the replayed answer");
+    assert_not_finite(iflow_context_replay(ctx, params.forced, params.n_forced, logits), "after the replayed answer");
     assert_recovered(ctx);
     params.on_text = poison_first_row;
     params.user = ctx;
-    assert_not_finite(iflow_context_ask(ctx, &params, &next), "behind the answer");
+    assert_not_finite(iflow_context_ask(ctx, &params, &next), "after the answer");
     assert_recovered(ctx);
     assert_ok(iflow_context_replay(ctx, params.forced, params.n_forced, logits)); /* and rows are there for it */
     iflow_answer_free(answer);
@@ -162,7 +162,7 @@ static void test_chunks(void **state) {
             const iflow_ask_params params = ask_params((iflow_method)method);
             iflow_context *ctx = make_context(model);
             iflow_answer *answer = NULL;
-            assert_ok(iflow_context_ask(ctx, &params, &answer)); /* all chunks are there, foreseen where that is wanted */
+            assert_ok(iflow_context_ask(ctx, &params, &answer)); /* all chunks are there, estimated where that is wanted */
             iflow_answer_free(answer), answer = NULL;
             if (params.method == IFLOW_METHOD_FULL) {
                 iflow_context_free(ctx);
@@ -262,7 +262,7 @@ static void test_finders(void **state) {
             assert_ok(iflow_finite_logits("the prompt", 7, value, 5));
             value[at] = bad[i];
             assert_int_equal(iflow_finite_first(value, 5), at);
-            assert_not_finite(iflow_finite_logits("the prompt", 7, value, 5), "behind the prompt, at position 7,");
+            assert_not_finite(iflow_finite_logits("the prompt", 7, value, 5), "after the prompt, at position 7,");
             char *word = iflow_format("the score at position %zu is %s", at, i ? "infinite" : "not a number");
             assert_not_finite(iflow_finite_scores("score", value, 5), word);
             free(word);

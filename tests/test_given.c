@@ -176,8 +176,8 @@ static void test_refused(void **state) {
 /* Rows of the tables stand in the order of the enums, and every name leads to its number. */
 static void test_tables(void **state) {
     (void)state;
-    static const char *const method[] = {"infoflow", "full",     "none",  "epic",    "epic-ratio", "cacheblend",
-                                         "random",   "foreseen", "union", "product", "given"};
+    static const char *const method[] = {"infoflow", "full",      "none",  "epic",    "epic-ratio", "cacheblend",
+                                         "random",   "estimated", "union", "product", "given"};
     static const char *const score[] = {"norm", "mass", "entropy", "vatp", "combined"}, *const geometry[] = {"global", "hl-hp", "hl-tp",
                                                                                                              "tl-tp"};
     for (int i = IFLOW_METHOD_INFOFLOW; i <= IFLOW_METHOD_GIVEN; i++) {

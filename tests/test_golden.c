@@ -187,7 +187,7 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
         iflow_ask_params params = *base;
         params.method = (iflow_method)i;
         const char *name = iflow_method_name(params.method);
-        if (params.method == IFLOW_METHOD_RANDOM || iflow_method_foresees(params.method)) {
+        if (params.method == IFLOW_METHOD_RANDOM || iflow_method_needs_staleness(params.method)) {
             continue; /* its positions are the C side's own: test_select.c has what must hold of them; the others are test_ours' */
         }
         if (params.method == IFLOW_METHOD_GIVEN) { /* infoflow's positions, from the last to the first: whatever follows is infoflow's */
@@ -206,13 +206,13 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
     check_method(g, ctx, &params, "reorder", "selected_reorder");
 }
 
-/* The context of a golden file, its chunks behind that many texts, and the parameters that all its asks share. */
-static iflow_context *make_context(const golden *g, const iflow_model *model, int behind, int32_t **layer, iflow_ask_params *params) {
+/* The context of a golden file, its chunks after that many texts, and the parameters that all its asks share. */
+static iflow_context *make_context(const golden *g, const iflow_model *model, int fillers, int32_t **layer, iflow_ask_params *params) {
     iflow_context *ctx = NULL;
     size_t n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, at = 0;
     int32_t *length = tokens(g, "chunk_length", &n_chunks), *token = tokens(g, "chunk_tokens", &n_tokens);
     double *ratio = values(g, "ratio", &n_ratio);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.alone = behind == 0, .behind = behind}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.fillers = fillers ? fillers : IFLOW_NO_FILLERS}, &ctx));
     for (size_t i = 0; i < n_chunks; i++) {
         assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
         at += (size_t)length[i];
@@ -262,27 +262,27 @@ static void check_golden(const char *path) {
 static const struct {
     const char *name, *score_key; /* of the scores that the answer comes with, where the file has them */
     iflow_method method;
-    int behind;
+    int fillers;
     bool answers;
     double share, coverage, min_ratio, max_ratio; /* 0: as it is by default */
     iflow_switch drift;                           /* AUTO: off */
     float corrected;                              /* by so many times what is learned from the same context */
 } ours[] = {
-    {"none-behind", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"infoflow-behind", "score_norm_infoflow-behind", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"foreseen-behind", "foreseen", IFLOW_METHOD_FORESEEN, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"none-filler", NULL, IFLOW_METHOD_NONE, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"infoflow-filler", "score_norm_infoflow-filler", IFLOW_METHOD_INFOFLOW, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"staleness", "staleness", IFLOW_METHOD_STALENESS, 0, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"staleness-filler", "staleness", IFLOW_METHOD_STALENESS, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"union", NULL, IFLOW_METHOD_UNION, 0, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"union-behind", "score_norm_infoflow-behind", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-filler", "score_norm_infoflow-filler", IFLOW_METHOD_UNION, 1, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"union-third", NULL, IFLOW_METHOD_UNION, 0, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, 0},
-    {"union-third-behind", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, 0},
+    {"union-third-filler", NULL, IFLOW_METHOD_UNION, 1, false, 1.0 / 3, 0, 0, 0, IFLOW_AUTO, 0},
     {"inside", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
     {"floor", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.2, 0.3, 0.6, IFLOW_AUTO, 0},
     {"cap", NULL, IFLOW_METHOD_INFOFLOW, 0, false, 0, 0.9, 0.1, 0.25, IFLOW_AUTO, 0},
-    {"inside-foreseen", "foreseen", IFLOW_METHOD_FORESEEN, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
+    {"inside-staleness", "staleness", IFLOW_METHOD_STALENESS, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
     {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"foreseen-three", "foreseen_three", IFLOW_METHOD_FORESEEN, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"staleness-three", "foreseen_three", IFLOW_METHOD_STALENESS, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_ON, 0},
@@ -308,7 +308,7 @@ static void check_ask(const golden *g, iflow_context *ctx, const iflow_ask_param
     params.method = ours[i].method;
     params.max_tokens = 4;
     params.drift = ours[i].drift ? ours[i].drift : IFLOW_OFF;
-    params.foreseen_share = ours[i].share > 0 ? ours[i].share : params.foreseen_share;
+    params.staleness_share = ours[i].share > 0 ? ours[i].share : params.staleness_share;
     if (ours[i].coverage > 0) {
         params.coverage = ours[i].coverage;
         params.min_ratio = ours[i].min_ratio;
@@ -333,13 +333,13 @@ static void check_ours(const char *path) {
     /* Not in 8 bits, by which a map's products are elsewhere (test_correct). */
     const iflow_model_params exact = {.exact = find(&g, "selected_corrected") != NULL};
     assert_ok(iflow_model_load(support_tiny_model(g.name), &exact, &model));
-    for (int behind = 0; behind <= 3; behind++) {
+    for (int fillers = 0; fillers <= 3; fillers++) {
         iflow_ask_params base;
         int32_t *layer = NULL;
-        iflow_context *ctx = make_context(&g, model, behind, &layer, &base);
+        iflow_context *ctx = make_context(&g, model, fillers, &layer, &base);
         check_tokens(&g, "texts", ctx->builder.texts.token + model->n_sink, ctx->builder.texts.end[n_text_tokens / 160] - model->n_sink);
         for (int i = 0; i < N_OURS; i++) {
-            if (ours[i].behind == behind) {
+            if (ours[i].fillers == fillers) {
                 check_ask(&g, ctx, &base, i);
             }
         }

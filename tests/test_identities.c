@@ -311,15 +311,16 @@ static void test_together(void **state) {
     assert_true(n > start[N]);
     memcpy(all, token, start[N] * sizeof *all);
     memcpy(all + start[N], token + start[N - 1], length[N - 1] * sizeof *all); /* the last once more */
-    for (int behind = 0; behind <= 2; behind++) {
+    for (int fillers = 0; fillers <= 2; fillers++) {
         char *dir[2], id[2][N + 1][IFLOW_ID_SIZE];
         iflow_store *store[2];
         bool was_stored[2][N + 1] = {{false}};
         for (int way = 0; way < 2; way++) {
             dir[way] = support_make_dir();
             assert_ok(iflow_store_open(dir[way], NULL, &store[way]));
-            iflow_context *ctx =
-                make_context_with(store[way], (iflow_context_params){.alone = !behind, .behind = behind, .foresee = behind == 1}, NULL);
+            iflow_context *ctx = make_context_with(
+                store[way], (iflow_context_params){.fillers = fillers ? fillers : IFLOW_NO_FILLERS, .estimate_staleness = fillers == 1},
+                NULL);
             if (way) {
                 assert_ok(iflow_context_prefill_several(ctx, all, start, N + 1, id[way], was_stored[way]));
             }

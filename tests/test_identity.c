@@ -154,7 +154,7 @@ static void test_every_byte(void **state) {
     assert_int_equal(n_at, 1);
     at[n_at++] = data;
     at[n_at++] = n - 1;
-    at[n_at++] = data - 1; /* padding behind the metadata, or its last byte */
+    at[n_at++] = data - 1; /* padding after the metadata, or its last byte */
     for (int64_t i = 0; i < gguf_get_n_tensors(gguf); i += 3) {
         const size_t start = data + gguf_get_tensor_offset(gguf, i), size = gguf_get_tensor_size(gguf, i);
         at[n_at++] = start;
@@ -203,7 +203,7 @@ static void test_remembered(void **state) {
     static const char made_up[] = "0123456789abcdef0123456789abcdef";
     size_t n = 0;
     char *text = fixture_read(last_file, &n), check[IFLOW_ID_SIZE], *at = strstr(text, "identity ");
-    at = strstr(at + 1, "identity "); /* behind the version line's */
+    at = strstr(at + 1, "identity "); /* after the version line's */
     assert_non_null(at);
     memcpy(at + strlen("identity "), made_up, sizeof made_up - 1);
     iflow_hash_hex(text, (size_t)(strstr(at, "check ") - text), check);

@@ -14,7 +14,7 @@ enum { N_SAID = sizeof said / sizeof *said };
 
 static iflow_context *make_context(int n_ctx) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = n_ctx, .n_threads = 1, .alone = true}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = n_ctx, .n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
     assert_ok(iflow_context_add_text(ctx, document, strlen(document), 0));
     return ctx;
 }
@@ -36,7 +36,7 @@ static void assert_full(iflow_status status, const char *word, size_t number) {
     free(digits);
 }
 
-/* Rows that a question needs before its answer, and a follow-up behind an answer of 2 tokens. */
+/* Rows that a question needs before its answer, and a follow-up after an answer of 2 tokens. */
 static void measure(size_t *question, size_t *follow_up, size_t *head) {
     iflow_context *ctx = make_context(0);
     iflow_answer *answer = NULL, *next = NULL;
@@ -61,7 +61,7 @@ static void test_question(void **state) {
         each.method = (iflow_method)method;
         each.given_positions = &(int32_t){(int32_t)head};
         each.n_given_positions = 1;
-        if (iflow_method_foresees(each.method)) { /* prefills chunks behind a text, which needs more room than the question */
+        if (iflow_method_needs_staleness(each.method)) { /* prefills chunks after a text, which needs more room than the question */
             continue;
         }
         for (size_t more = 0; more <= N_SAID + 1; more++) {
@@ -174,16 +174,13 @@ static void test_replay_and_verify(void **state) {
 
 static void test_chunks(void **state) {
     (void)state;
-    static const struct {
-        bool alone;
-        int behind;
-    } way[] = {{true, 0}, {false, 1}, {false, 2}};
+    static const struct { int wanted, fillers; } way[] = {{IFLOW_NO_FILLERS, 0}, {1, 1}, {2, 2}};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
         iflow_context *ctx = NULL;
-        iflow_context_params params = {.n_threads = 1, .alone = way[i].alone, .behind = way[i].behind};
+        iflow_context_params params = {.n_threads = 1, .fillers = way[i].wanted};
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
         size_t before = ctx->builder.texts.end[0]; /* the longest that stands before a chunk */
-        for (int text = 1; text <= way[i].behind; text++) {
+        for (int text = 1; text <= way[i].fillers; text++) {
             const size_t n = ctx->builder.texts.end[0] + ctx->builder.texts.end[text] - ctx->builder.texts.end[text - 1];
             before = n > before ? n : before;
         }
@@ -200,7 +197,7 @@ static void test_chunks(void **state) {
         params.n_ctx = (int)before;
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
         assert_full(iflow_context_prefill(ctx, said, 1, NULL, NULL), "too small for any chunk", before + 1);
-        assert_true(!strstr(iflow_error_message(), "alone") == way[i].alone); /* which would need fewer */
+        assert_true(!strstr(iflow_error_message(), "fillers") == !way[i].fillers); /* which would need fewer */
         iflow_context_free(ctx);
     }
 }
@@ -331,7 +328,7 @@ static iflow_context *ask_of(size_t n_rows, iflow_answer **answer, size_t n_forc
     size_t question = 0, follow_up = 0, head = 0;
     measure(&question, &follow_up, &head);
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = 4096, .n_threads = 1, .alone = true}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = 4096, .n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
     const iflow_ask_params params = ask_params(n_forced);
     size_t n_document = 0;
     iflow_context *one = make_context(0);

@@ -20,7 +20,7 @@ static int set_up(void **state) {
     dir = support_make_dir();
     assert_ok(iflow_model_load(support_tiny_model("llama"), NULL, &model));
     assert_ok(iflow_store_open(dir, NULL, &store));
-    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .alone = true}, &ctx));
+    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
     assert_ok(iflow_context_add_text(ctx, chunk_text, strlen(chunk_text), 0));
     return 0;
 }
@@ -215,8 +215,8 @@ static void test_quiet_ones(void **state) {
         assert_null(iflow_geometry_name((iflow_geometry)odd[i]));
         assert_null(iflow_geometry_about((iflow_geometry)odd[i]));
         assert_null(iflow_finish_name((iflow_finish)odd[i]));
-        assert_false(iflow_method_has_ratio((iflow_method)odd[i]) || iflow_method_looks((iflow_method)odd[i]));
-        assert_false(iflow_method_foresees((iflow_method)odd[i]) || iflow_method_drifts((iflow_method)odd[i]));
+        assert_false(iflow_method_has_ratio((iflow_method)odd[i]) || iflow_method_uses_question((iflow_method)odd[i]));
+        assert_false(iflow_method_needs_staleness((iflow_method)odd[i]) || iflow_method_drifts((iflow_method)odd[i]));
         assert_false(iflow_method_scores((iflow_method)odd[i]));
         assert_non_null(iflow_status_string((iflow_status)odd[i]));
     }
@@ -240,8 +240,8 @@ static void test_context_params(void **state) {
         {{.n_threads = 513}, "512"},
         {{.n_threads = INT_MAX}, "n_threads"},
         {{.chunk_tokens = SIZE_MAX}, "chunk_tokens"},
-        {{.behind = -1}, "texts"},
-        {{.behind = IFLOW_MAX_BEHIND + 1}, "texts"},
+        {{.fillers = -1}, "texts"},
+        {{.fillers = IFLOW_MAX_FILLERS + 1}, "texts"},
         {{.kv_type = "q4"}, "q4"},
         {{.kv_type = ""}, "no type"},
     };
@@ -292,7 +292,7 @@ static void test_ask_params(void **state) {
         REFUSE("coverage", p.coverage = wrong[i]);
         REFUSE("min_ratio", p.min_ratio = wrong[i]);
         REFUSE("max_ratio", p.max_ratio = wrong[i]);
-        REFUSE("foreseen_share", p.foreseen_share = wrong[i]);
+        REFUSE("staleness_share", p.staleness_share = wrong[i]);
     }
     REFUSE("temperature", p.temperature = NAN);
     REFUSE("max_tokens", p.max_tokens = 0);

@@ -1,5 +1,5 @@
-/* test_ours.c - identities of what is not in the paper: a chunk behind a text is a part of one pass, behind several it is the mean of such
- * parts, what is foreseen is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
+/* test_ours.c - identities of what is not in the paper: a chunk after a text is a part of one pass, after several it is the mean of such
+ * parts, what is estimated is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
  * ratio, drift shifts the keys of a chunk's other tokens all alike. */
 #include "identity_fixture.h"
 
@@ -59,14 +59,14 @@ static double difference_of(const float *rows, const float *expected, size_t n_v
     return most;
 }
 
-/* A chunk behind n texts has the mean of the rows that it has in one pass over sink, text and chunk, and not the rows that it has behind
+/* A chunk after n texts has the mean of the rows that it has in one pass over sink, text and chunk, and not the rows that it has after
  * fewer. */
 static void test_behind_is_mean_of_passes(void **state) {
     (void)state;
     iflow_chunk *before = NULL;
-    iflow_context *fewer = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL);
-    for (int n_texts = 1; n_texts <= IFLOW_MAX_BEHIND; n_texts++) {
-        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = n_texts}, NULL);
+    iflow_context *fewer = make_context_with(NULL, (iflow_context_params){.fillers = IFLOW_NO_FILLERS}, NULL);
+    for (int n_texts = 1; n_texts <= IFLOW_MAX_FILLERS; n_texts++) {
+        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = n_texts}, NULL);
         const iflow_context_chunk *of = &ctx->chunk[1]; /* not the first one that the texts stand before */
         iflow_chunk *chunk = NULL, *first = NULL;
         iflow_timings ms = {0};
@@ -84,7 +84,7 @@ static void test_behind_is_mean_of_passes(void **state) {
             add_one_pass(ctx, of, text, n_texts, expected);
         }
         const double most = difference_of(is, expected, n_values), moved = difference_of(was, expected, n_values);
-        print_message("%s behind %d: largest difference of rows %.2g, of rows behind fewer %.2g\n", strrchr(model->path, '/') + 1, n_texts,
+        print_message("%s after %d: largest difference of rows %.2g, of rows after fewer %.2g\n", strrchr(model->path, '/') + 1, n_texts,
                       most, moved);
         assert_true(most <= tolerance);
         assert_true(moved > 2 * tolerance);
@@ -96,10 +96,10 @@ static void test_behind_is_mean_of_passes(void **state) {
     iflow_context_free(fewer);
 }
 
-/* Ratio 1 repairs whatever the chunks were prefilled behind: here the sink alone, in test_identities.c texts. */
+/* Ratio 1 repairs whatever the chunks were prefilled after: here the sink alone, in test_identities.c texts. */
 static void test_alone_ratio_1_is_full(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.alone = true}, NULL);
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = IFLOW_NO_FILLERS}, NULL);
     iflow_answer *full = NULL, *all = NULL, *none = NULL;
     float *a = ask(ctx, IFLOW_METHOD_FULL, 0, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all),
           *c = ask(ctx, IFLOW_METHOD_NONE, 0, &none);
@@ -110,57 +110,57 @@ static void test_alone_ratio_1_is_full(void **state) {
     iflow_context_free(ctx);
 }
 
-/* Chunks stored behind texts are asked for by id in a context of any kind. */
+/* Chunks stored after texts are asked for by id in a context of any kind. */
 static void test_behind_by_id(void **state) {
     (void)state;
     char *dir = support_make_dir();
     iflow_store *store = NULL;
     assert_ok(iflow_store_open(dir, NULL, &store));
-    iflow_context *behind = make_context_with(store, (iflow_context_params){.behind = 3}, NULL), *plain = NULL;
+    iflow_context *fillers = make_context_with(store, (iflow_context_params){.fillers = 3}, NULL), *plain = NULL;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
-    float *a = ask(behind, IFLOW_METHOD_INFOFLOW, 0.15, &x);
-    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.alone = true}, &plain));
-    for (size_t i = 0; i < behind->n_chunks; i++) {
-        assert_ok(iflow_context_add_chunk(plain, behind->chunk[i].id));
-        assert_int_equal(plain->chunk[i].behind, 3);
+    float *a = ask(fillers, IFLOW_METHOD_INFOFLOW, 0.15, &x);
+    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.fillers = IFLOW_NO_FILLERS}, &plain));
+    for (size_t i = 0; i < fillers->n_chunks; i++) {
+        assert_ok(iflow_context_add_chunk(plain, fillers->chunk[i].id));
+        assert_int_equal(plain->chunk[i].fillers, 3);
     }
     float *b = ask(plain, IFLOW_METHOD_INFOFLOW, 0.15, &y);
     assert_true(y->ms.prefill == 0);
     assert_memory_equal(a, b, (size_t)model->n_vocab * sizeof *a);
     assert_same_answer(x, y);
-    /* One that was deleted since is computed again behind the same texts. */
-    assert_ok(iflow_store_delete(store, behind->chunk[1].id));
+    /* One that was deleted since is computed again after the same texts. */
+    assert_ok(iflow_store_delete(store, fillers->chunk[1].id));
     float *c = ask(plain, IFLOW_METHOD_INFOFLOW, 0.15, &z);
     assert_true(z->ms.prefill > 0);
     assert_memory_equal(a, c, (size_t)model->n_vocab * sizeof *a);
-    assert_ok(iflow_store_verify(store, behind->chunk[1].id));
+    assert_ok(iflow_store_verify(store, fillers->chunk[1].id));
     free(a), free(b), free(c);
     iflow_answer_free(x), iflow_answer_free(y), iflow_answer_free(z);
-    iflow_context_free(behind);
+    iflow_context_free(fillers);
     iflow_context_free(plain);
     iflow_store_close(store);
     support_remove_dir(dir);
 }
 
-/* Behind several texts what chunks foresee comes with them: asked for or not, it is the same file, and no question computes it. */
+/* After several texts what chunks estimate comes with them: asked for or not, it is the same file, and no question computes it. */
 static void test_foreseen_comes_along(void **state) {
     (void)state;
     iflow_blob blob[2] = {{0}};
     char *dir[2] = {support_make_dir(), support_make_dir()};
     for (int i = 0; i < 2; i++) {
         iflow_store *store = NULL;
-        iflow_answer *none = NULL, *foreseen = NULL;
+        iflow_answer *none = NULL, *estimated = NULL;
         iflow_chunk_info info;
         assert_ok(iflow_store_open(dir[i], NULL, &store));
-        iflow_context *ctx = make_context_with(store, (iflow_context_params){.behind = 3, .foresee = i == 1}, NULL);
+        iflow_context *ctx = make_context_with(store, (iflow_context_params){.fillers = 3, .estimate_staleness = i == 1}, NULL);
         free(ask(ctx, IFLOW_METHOD_NONE, 0, &none));
         assert_true(none->ms.prefill > 0);
         assert_ok(iflow_store_inspect(store, ctx->chunk[1].id, &info, NULL));
-        assert_true(info.foreseen);
-        free(ask(ctx, IFLOW_METHOD_FORESEEN, 0.2, &foreseen));
-        assert_true(foreseen->ms.prefill == 0);
+        assert_true(info.has_staleness);
+        free(ask(ctx, IFLOW_METHOD_STALENESS, 0.2, &estimated));
+        assert_true(estimated->ms.prefill == 0);
         assert_ok(store->ops->get(store, ctx->chunk[1].id, &blob[i]));
-        iflow_answer_free(none), iflow_answer_free(foreseen);
+        iflow_answer_free(none), iflow_answer_free(estimated);
         iflow_context_free(ctx);
         iflow_store_close(store);
     }
@@ -172,13 +172,13 @@ static void test_foreseen_comes_along(void **state) {
     }
 }
 
-/* A question that needs what chunks foresee has it computed and kept: the same file as one that was ingested with it, around the same KV.
+/* A question that needs what chunks estimate has it computed and kept: the same file as one that was ingested with it, around the same KV.
  */
 static void test_foreseen_when_asked(void **state) {
     (void)state;
     char *dir[2] = {support_make_dir(), support_make_dir()};
     iflow_store *store[2];
-    const iflow_context_params one = {.behind = 1};
+    const iflow_context_params one = {.fillers = 1};
     iflow_context *late, *early, *memory = make_context_with(NULL, one, NULL);
     iflow_answer *answer[6] = {0};
     float *logits[6];
@@ -186,26 +186,26 @@ static void test_foreseen_when_asked(void **state) {
         assert_ok(iflow_store_open(dir[i], NULL, &store[i]));
     }
     late = make_context_with(store[0], one, NULL);
-    early = make_context_with(store[1], (iflow_context_params){.behind = 1, .foresee = true}, NULL);
+    early = make_context_with(store[1], (iflow_context_params){.fillers = 1, .estimate_staleness = true}, NULL);
     const char *id = late->chunk[1].id;
     assert_string_equal(id, early->chunk[1].id);
     iflow_chunk_info info;
     iflow_chunk *before = NULL, *after = NULL;
     logits[0] = ask(late, IFLOW_METHOD_NONE, 0, &answer[0]);
     assert_ok(iflow_store_inspect(store[0], id, &info, NULL));
-    assert_false(info.foreseen);
+    assert_false(info.has_staleness);
     assert_ok(iflow_store_get_chunk(store[0], id, &before));
-    logits[1] = ask(late, IFLOW_METHOD_FORESEEN, 0.2, &answer[1]);
+    logits[1] = ask(late, IFLOW_METHOD_STALENESS, 0.2, &answer[1]);
     assert_true(answer[1]->ms.prefill > 0);
     assert_ok(iflow_store_inspect(store[0], id, &info, NULL));
-    assert_true(info.foreseen);
+    assert_true(info.has_staleness);
     assert_ok(iflow_store_get_chunk(store[0], id, &after));
     for (int il = 0; il < model->h.n_layer; il++) {
         const size_t n_bytes = after->identity.n_tokens * (size_t)model->n_embd_kv * sizeof(uint16_t);
         assert_memory_equal(before->k[il], after->k[il], n_bytes);
         assert_memory_equal(before->v[il], after->v[il], n_bytes);
     }
-    logits[2] = ask(late, IFLOW_METHOD_FORESEEN, 0.2, &answer[2]);
+    logits[2] = ask(late, IFLOW_METHOD_STALENESS, 0.2, &answer[2]);
     assert_true(answer[2]->ms.prefill == 0);
 
     logits[3] = ask(early, IFLOW_METHOD_NONE, 0, &answer[3]);
@@ -220,7 +220,7 @@ static void test_foreseen_when_asked(void **state) {
     iflow_answer_free(answer[3]), free(logits[3]);
     logits[3] = ask(memory, IFLOW_METHOD_NONE, 0, &answer[3]);
     logits[4] = ask(memory, IFLOW_METHOD_UNION, 0.2, &answer[4]);
-    logits[5] = ask(memory, IFLOW_METHOD_FORESEEN, 0.2, &answer[5]);
+    logits[5] = ask(memory, IFLOW_METHOD_STALENESS, 0.2, &answer[5]);
     assert_true(answer[4]->ms.prefill > 0 && answer[5]->ms.prefill == 0);
     const size_t n_bytes = (size_t)model->n_vocab * sizeof *logits[0];
     assert_memory_equal(logits[0], logits[3], n_bytes);
@@ -242,15 +242,15 @@ static void test_foreseen_when_asked(void **state) {
     }
 }
 
-/* The mean over a chunk's tokens of what it foresees is the number of what was summed; a chunk of one token therefore foresees just that.
+/* The mean over a chunk's tokens of what it estimates is the number of what was summed; a chunk of one token therefore estimates just that.
  */
 static void test_foreseen_is_relative(void **state) {
     (void)state;
-    for (int behind = 1; behind <= 3; behind += 2) {
-        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.behind = behind}, NULL);
+    for (int fillers = 1; fillers <= 3; fillers += 2) {
+        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = fillers}, NULL);
         assert_ok(iflow_context_add_tokens(ctx, ctx->chunk[0].token + 3, 1));
         iflow_answer *answer = NULL;
-        free(ask(ctx, IFLOW_METHOD_FORESEEN, 0.2, &answer));
+        free(ask(ctx, IFLOW_METHOD_STALENESS, 0.2, &answer));
         const double whole = 2.0 * (model->h.n_layer - 1);
         for (size_t c = 0; c < answer->n_chunks; c++) {
             double mean = 0, least = INFINITY;
@@ -283,14 +283,14 @@ static void test_union_of_one(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
     iflow_ask_params both = ask_params(IFLOW_METHOD_UNION, 0.2);
-    const iflow_ask_params foreseen = ask_params(IFLOW_METHOD_FORESEEN, 0.2), infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
-    both.foreseen_share = 1;
-    assert_same_ask(ctx, &both, &foreseen);
-    both.foreseen_share = 0;
+    const iflow_ask_params estimated = ask_params(IFLOW_METHOD_STALENESS, 0.2), infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
+    both.staleness_share = 1;
+    assert_same_ask(ctx, &both, &estimated);
+    both.staleness_share = 0;
     assert_same_ask(ctx, &both, &infoflow);
-    both.foreseen_share = 0.5;
+    both.staleness_share = 0.5;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
-    free(ask_with(ctx, &both, &x)), free(ask_with(ctx, &foreseen, &y)), free(ask_with(ctx, &infoflow, &z));
+    free(ask_with(ctx, &both, &x)), free(ask_with(ctx, &estimated, &y)), free(ask_with(ctx, &infoflow, &z));
     assert_int_equal(x->n_selected, y->n_selected);
     assert_true(count_common(x, y) >= x->n_selected / 2 && count_common(x, z) >= x->n_selected - x->n_selected / 2 - count_common(y, z));
     assert_true(count_common(x, y) < x->n_selected && count_common(x, z) < x->n_selected);
@@ -298,14 +298,14 @@ static void test_union_of_one(void **state) {
     iflow_context_free(ctx);
 }
 
-/* The product's score is infoflow's times the root of foreseen's, and it selects as many, but others than either. */
+/* The product's score is infoflow's times the root of estimated's, and it selects as many, but others than either. */
 static void test_product_of_both(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    const iflow_ask_params both = ask_params(IFLOW_METHOD_PRODUCT, 0.2), foreseen = ask_params(IFLOW_METHOD_FORESEEN, 0.2),
+    const iflow_ask_params both = ask_params(IFLOW_METHOD_PRODUCT, 0.2), estimated = ask_params(IFLOW_METHOD_STALENESS, 0.2),
                            infoflow = ask_params(IFLOW_METHOD_INFOFLOW, 0.2);
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
-    free(ask_with(ctx, &both, &x)), free(ask_with(ctx, &foreseen, &y)), free(ask_with(ctx, &infoflow, &z));
+    free(ask_with(ctx, &both, &x)), free(ask_with(ctx, &estimated, &y)), free(ask_with(ctx, &infoflow, &z));
     for (size_t i = 0; i < x->n_context; i++) {
         assert_float_equal(x->score[i], z->score[i] * sqrtf(y->score[i]), 1e-6);
     }
@@ -319,7 +319,7 @@ static void test_product_of_both(void **state) {
  * by its ratio. */
 static void test_coverage_of_one_ratio(void **state) {
     (void)state;
-    static const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION, IFLOW_METHOD_PRODUCT,
+    static const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_STALENESS, IFLOW_METHOD_UNION, IFLOW_METHOD_PRODUCT,
                                            IFLOW_METHOD_CACHEBLEND};
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
@@ -363,9 +363,9 @@ static void test_coverage_of_one_ratio(void **state) {
     covering.max_ratio = NAN;
     assert_int_equal(iflow_context_ask(ctx, &covering, &answer), IFLOW_E_ARG);
     covering = ask_params(IFLOW_METHOD_UNION, 0.2);
-    covering.foreseen_share = -0.1;
+    covering.staleness_share = -0.1;
     assert_int_equal(iflow_context_ask(ctx, &covering, &answer), IFLOW_E_ARG);
-    assert_non_null(strstr(iflow_error_message(), "foreseen_share"));
+    assert_non_null(strstr(iflow_error_message(), "staleness_share"));
     iflow_context_free(ctx);
 }
 
@@ -438,7 +438,7 @@ static double check_shifted(const iflow_answer *answer, const float *on, const f
 static void test_drift_is_one_shift(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);
-    const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_RANDOM, IFLOW_METHOD_EPIC_RATIO,
+    const iflow_method methods[] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_STALENESS, IFLOW_METHOD_RANDOM, IFLOW_METHOD_EPIC_RATIO,
                                     IFLOW_METHOD_CACHEBLEND};
     for (size_t m = 0; m < sizeof methods / sizeof *methods; m++) {
         double largest = 0;

@@ -78,7 +78,7 @@ static size_t count_of(const iflow_model *model, iflow_tokens tokens) {
     return count_control(model, tokens.token, tokens.n);
 }
 
-/* The head's text behind what the model's sink adds. */
+/* The head's text after what the model's sink adds. */
 static char *head_text(const iflow_model *model, const iflow_prompt *prompt, const char *begins_with) {
     char *text = NULL;
     assert_ok(iflow_detokenize(model, prompt->head.token, prompt->head.n, &text));
@@ -138,7 +138,7 @@ static void test_places(void **state) {
             free(expected), free(text);
         } else {
             char *text = head_text(model, &with, "S!");
-            assert_string_equal(text, "S!\n\n"); /* before the user's message, behind what opens it */
+            assert_string_equal(text, "S!\n\n"); /* before the user's message, after what opens it */
             free(text);
             assert_true(with.head.n > without.head.n);
             assert_memory_equal(with.head.token, without.head.token, without.head.n * sizeof *with.head.token);
@@ -170,7 +170,7 @@ static void test_own_message(void **state) {
         int32_t *token = NULL;
         size_t n = 0;
         assert_ok(iflow_tokenize(model, header[i], strlen(header[i]), true, &token, &n));
-        assert_int_equal(prompt[i]->head.n, n + 1); /* behind the sink */
+        assert_int_equal(prompt[i]->head.n, n + 1); /* after the sink */
         assert_int_equal(prompt[i]->head.token[0], model->sink[0]);
         assert_memory_equal(prompt[i]->head.token + 1, token, n * sizeof *token);
         free(token);
@@ -221,7 +221,7 @@ static void test_warnings(void **state) {
         const struct template *t = &templates[i];
         iflow_model *model = support_edited_model(t->model, set_template, t);
         iflow_context *ctx = NULL;
-        assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .alone = true}, &ctx));
+        assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
         assert_ok(iflow_context_add_text(ctx, "A mill.", 7, 0));
         iflow_ask_params params = iflow_ask_default_params();
         params.question = "Who?";

@@ -99,7 +99,7 @@ static void test_write_file(void **state) {
     assert_int_equal(n_entries("d"), 8);
 }
 
-/* A pipe is written to; so is a file that is our standard output, behind what was written to that. */
+/* A pipe is written to; so is a file that is our standard output, after what was written to that. */
 static void test_write_file_in_place(void **state) {
     (void)state;
     char path[8192], text[16] = "";

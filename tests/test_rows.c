@@ -260,7 +260,7 @@ static void lay_chunks(const iflow_chunk_builder *builder, int first, iflow_cont
         size_t n = 0;
         const char *of = text[(first + i) % 2];
         assert_ok(iflow_tokenize(model, of, strlen(of), false, &token, &n));
-        chunk[i] = iflow_builder_chunk(builder, token, n, IFLOW_KV_F16, IFLOW_DEFAULT_BEHIND);
+        chunk[i] = iflow_builder_chunk(builder, token, n, IFLOW_KV_F16, IFLOW_DEFAULT_FILLERS);
     }
 }
 
@@ -280,7 +280,7 @@ static void test_timelines_together(void **state) {
         float *logits = calloc(2 * n_vocab, sizeof *logits);
         assert_non_null(logits);
         assert_ok(iflow_store_open("memory:", NULL, &store));
-        assert_ok(iflow_builder_init(&builder, model, store, engine, 4096, IFLOW_DEFAULT_BEHIND));
+        assert_ok(iflow_builder_init(&builder, model, store, engine, 4096, IFLOW_DEFAULT_FILLERS));
         iflow_cache_init(&pool, model, engine, false);
         iflow_ask_params params = iflow_ask_default_params();
         iflow_answer *answer = NULL;

@@ -168,7 +168,7 @@ static void assert_taken(const int32_t *selected, size_t n, const bool *taken) {
         }
     }
     assert_int_equal(at, n);
-    assert_int_equal(selected[n], -7); /* nothing is written behind */
+    assert_int_equal(selected[n], -7); /* nothing is written after */
 }
 
 /* NaN, infinities and both zeros in every place: an order all the same, no position twice, none outside. */
@@ -203,7 +203,7 @@ static void test_odd_numbers(void **state) {
             assert_true(count >= n / 2 && count <= n);
         }
     }
-    /* Many, so that sorting takes its other ways, and guarded by the sanitizer behind the buffer. */
+    /* Many, so that sorting takes its other ways, and guarded by the sanitizer after the buffer. */
     enum { MANY = 3000 };
     float *first = malloc(MANY * sizeof *first), *second = malloc(MANY * sizeof *second);
     uint32_t random = 1;

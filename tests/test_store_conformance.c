@@ -239,7 +239,7 @@ static void test_replace(void **state) {
     assert_int_equal(got.n_bytes, less.n_bytes);
     iflow_blob_free(&got);
     OK(iflow_store_inspect(store, id, &info, NULL));
-    assert_false(info.foreseen);
+    assert_false(info.has_staleness);
 
     OK(store->ops->put(store, id, &more, true));
     OK(store->ops->get(store, id, &got));
@@ -248,7 +248,7 @@ static void test_replace(void **state) {
     iflow_blob_free(&got);
     OK(iflow_store_list(store, &list, &n));
     assert_int_equal(n, 1);
-    assert_true(list[0].foreseen && list[0].pinned);
+    assert_true(list[0].has_staleness && list[0].pinned);
     assert_int_equal(list[0].n_bytes, more.n_bytes);
     iflow_free(list);
     assert_memory_equal(chunk->blob.data, less.data, less.n_bytes); /* who reads the old one goes on reading it */

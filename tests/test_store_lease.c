@@ -15,7 +15,7 @@ static struct {
     iflow_store_ops ops;
     iflow_store *inner;
     iflow_blob published; /* by another process, while the lease is taken */
-    bool foresee;
+    bool estimate;
     size_t n_puts, n_leases, n_released;
     iflow_status put_status;
 } between;
@@ -62,19 +62,20 @@ static iflow_store *stand_between(iflow_store *inner) {
 static const int32_t tokens[] = {5, 6, 7, 8, 9, 10, 11, 12};
 enum { N_TOKENS = sizeof tokens / sizeof tokens[0] };
 
-static iflow_context *new_context(iflow_store *store, bool foresee) {
+static iflow_context *new_context(iflow_store *store, bool estimate) {
     iflow_context *ctx = NULL;
-    OK(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .alone = true, .foresee = foresee}, &ctx));
+    OK(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS, .estimate_staleness = estimate},
+                         &ctx));
     return ctx;
 }
 
 /* The chunk's file, computed in another store. */
-static iflow_blob compute_elsewhere(bool foresee) {
+static iflow_blob compute_elsewhere(bool estimate) {
     iflow_store *store = NULL;
     iflow_blob mapped = {0};
     char id[IFLOW_ID_SIZE];
-    OK(iflow_store_open(in_root(foresee ? "elsewhere-foreseen" : "elsewhere"), NULL, &store));
-    iflow_context *ctx = new_context(store, foresee);
+    OK(iflow_store_open(in_root(estimate ? "elsewhere-estimated" : "elsewhere"), NULL, &store));
+    iflow_context *ctx = new_context(store, estimate);
     OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, NULL));
     OK(store->ops->get(store, id, &mapped));
     iflow_context_free(ctx);
@@ -88,12 +89,12 @@ static iflow_blob compute_elsewhere(bool foresee) {
 /* Another process publishes the chunk after we looked and before we have the lease: it is looked again, and nothing is computed. */
 static void test_published_before_the_lease(void **state) {
     (void)state;
-    for (int foresee = 0; foresee < 2; foresee++) {
+    for (int estimate = 0; estimate < 2; estimate++) {
         iflow_store *store = open_limited(0);
-        iflow_context *ctx = new_context(stand_between(store), foresee);
+        iflow_context *ctx = new_context(stand_between(store), estimate);
         char id[IFLOW_ID_SIZE];
         bool was_stored = false;
-        between.published = compute_elsewhere(foresee);
+        between.published = compute_elsewhere(estimate);
         OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
         assert_int_equal(between.n_leases, 1);
         assert_int_equal(between.n_released, 1);
@@ -127,7 +128,7 @@ static void test_lease_of_a_stopped_process(void **state) {
     int ready[2];
     int32_t copy[N_TOKENS];
     memcpy(copy, tokens, sizeof copy);
-    const iflow_context_chunk chunk = iflow_builder_chunk(&ctx->builder, copy, N_TOKENS, ctx->kv_type, ctx->behind);
+    const iflow_context_chunk chunk = iflow_builder_chunk(&ctx->builder, copy, N_TOKENS, ctx->kv_type, ctx->fillers);
     assert_int_equal(pipe(ready), 0);
     const pid_t pid = start_child();
     if (pid == 0) {

@@ -58,7 +58,7 @@ int renameat(int from_dir, const char *from, int to_dir, const char *to) {
     return result;
 }
 
-/* Each file that was renamed had been synced behind its last write, and its directory was synced afterwards. Forgets them. */
+/* Each file that was renamed had been synced after its last write, and its directory was synced afterwards. Forgets them. */
 static void check_order(size_t n_renamed) {
     size_t n = 0;
     for (size_t i = 0; i + 1 < n_events; i++) {

@@ -98,7 +98,7 @@ static void test_counts_what_full_says(void **state) {
     iflow_context_free(ctx);
 }
 
-/* Afterwards the context is full prefill's with that answer behind it: a follow-up says what it says after full prefill was forced to it.
+/* Afterwards the context is full prefill's with that answer after it: a follow-up says what it says after full prefill was forced to it.
  */
 static void test_goes_on_from_the_answer(void **state) {
     (void)state;

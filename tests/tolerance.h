@@ -50,7 +50,8 @@
  * bits, with a scale every 32 numbers, each by 1/254 of the largest of them at most; the result is stored in f16. Measured: up to 0.004. */
 #define TOLERANCE_MAP 0.01
 
-/* The part of a correction that held, and what is kept of it, against f64: what it is taken from and what is mixed is rounded to f16. */
-#define TOLERANCE_HELD 0.01
+/* The part of a correction that comes about (evidence), and what is kept of it, against f64: what it is taken from and what is mixed is
+ * rounded to f16. */
+#define TOLERANCE_EVIDENCE 0.01
 
 #endif

@@ -74,7 +74,7 @@ int iflow_utf8_length(const char *bytes, size_t n_bytes);
  * cut off at the end is invalid. */
 size_t iflow_utf8_check(const char *text, size_t n_bytes);
 
-/* E_FORMAT where that is not all: "invalid UTF-8 at byte 5 (0xff)" behind a beginning of the caller's, such as "the question is ". */
+/* E_FORMAT where that is not all: "invalid UTF-8 at byte 5 (0xff)" after a beginning of the caller's, such as "the question is ". */
 iflow_status iflow_utf8_require(const char *beginning, const char *text, size_t n_bytes);
 
 /* U+FFFD, and a copy in which it stands for each byte that is not UTF-8 (NULL: no memory). */

@@ -20,7 +20,7 @@ static const command_usage usage = {
 
 typedef struct ask {
     common_options common;
-    ask_options asking;
+    ask_options how;
     profile_options profiling;
     gate checking;
     const char *question, *html;
@@ -38,8 +38,8 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         {'\0', "no-store", NULL, OPTION_FLAG, &a->common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
         {'q', "question", "QUESTION", OPTION_TEXT, &a->question, 0, 0, "the question"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_ASKING(a->asking),
-        {'\0', "given", "FILE", OPTION_TEXT, &a->asking.given, 0, 0,
+        OPTION_ROWS_QUESTION(a->how),
+        {'\0', "given", "FILE", OPTION_TEXT, &a->how.given, 0, 0,
          "method given: a JSON file, {\"positions\": [...]}, those to recompute, or {\"scores\": [...]}, one for each position, the head's "
          "first; --json tells the positions (chunks, selected; with --positions all)"},
         OPTION_ROWS_PROFILE(a->profiling),
@@ -79,9 +79,9 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(a->asking.method, &method); /* one of the choices */
-    if ((result = ask_options_check(&usage, &a->asking, &a->common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &a->checking, a->asking.method)) != CLI_OK ||
+    iflow_method_from_name(a->how.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &a->how, &a->common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &a->checking, a->how.method)) != CLI_OK ||
         (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
     }
@@ -128,7 +128,7 @@ static int answer_question(ask *a, iflow_ask_params *params) {
     verdict checked = {0};
     iflow_answer *answer = NULL;
     if (!a->common.quiet) {
-        profile_warn(&a->found, &a->asking);
+        profile_warn(&a->found, &a->how);
     }
     given_use(&a->by, params);
     params->question = a->question;
@@ -146,7 +146,7 @@ static int answer_question(ask *a, iflow_ask_params *params) {
 }
 
 int cli_ask(int argc, char **argv) {
-    ask a = {.common = common_options_asking(), .asking = ask_options_default(), .checking = gate_default()};
+    ask a = {.common = common_options_for_questions(), .how = ask_options_default(), .checking = gate_default()};
     iflow_ask_params params;
     int first = 0, result = parse_options(&a, argc, argv, &first);
     if (result != OPTIONS_GO) {
@@ -157,16 +157,16 @@ int cli_ask(int argc, char **argv) {
     if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
         return result;
     }
-    result = a.asking.given ? given_read(&usage, a.asking.given, operands, n_operands, &a.by) : CLI_OK;
+    result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
-        result = profile_open_session(&usage, &a.profiling, &a.common, &a.asking, &a.s, &a.found);
+        result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
-    const iflow_status status = result == CLI_OK ? ask_options_params(&a.asking, &a.s.info, &params) : IFLOW_OK;
+    const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
     }
     if (result == CLI_OK) {
-        result = context_documents_add(&a.s, &a.common, a.asking.jsonl, operands, n_operands, &a.documents);
+        result = context_documents_add(&a.s, &a.common, a.how.jsonl, operands, n_operands, &a.documents);
     }
     if (result == CLI_OK) {
         result = answer_question(&a, &params);

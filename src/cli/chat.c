@@ -12,7 +12,7 @@
 typedef struct chat {
     session s;
     common_options common;
-    ask_options asking;
+    ask_options how;
     context_documents documents;
     profile profile;
     gate gate;
@@ -43,7 +43,7 @@ static int ask(chat *c, const char *question, bool anew) {
     iflow_answer *answer = NULL;
     verdict checked = {0};
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&c->asking, &c->s.info, &params);
+    iflow_status status = ask_options_params(&c->how, &c->s.info, &params);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
@@ -174,12 +174,12 @@ static int talk(chat *c) {
 }
 
 int cli_chat(int argc, char **argv) {
-    chat c = {.common = common_options_asking(), .asking = ask_options_default(), .gate = gate_default()};
+    chat c = {.common = common_options_for_questions(), .how = ask_options_default(), .gate = gate_default()};
     profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",
         "Answers questions, a line each, over documents. The first one assembles and repairs the context, as `infoflow ask`\n"
-        "does; the next ones go on behind the last answer. DOC is a file, a directory, or the id of a document or chunk in\n"
+        "does; the next ones go on after the last answer. DOC is a file, a directory, or the id of a document or chunk in\n"
         "the store. In the chat:\n\n"
         "  /again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
         "  /stats            what the last answer cost\n"
@@ -190,7 +190,7 @@ int cli_chat(int argc, char **argv) {
         OPTION_ROW_STORE(c.common),
         {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_ASKING(c.asking),
+        OPTION_ROWS_QUESTION(c.how),
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROW_CORRECTION(c.common),
         OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
@@ -218,19 +218,19 @@ int cli_chat(int argc, char **argv) {
         }
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(c.asking.method, &method); /* one of the choices */
-    if ((result = ask_options_check(&usage, &c.asking, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.asking.method)) != CLI_OK) {
+    iflow_method_from_name(c.how.method, &method); /* one of the choices */
+    if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
+        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK) {
         return result;
     }
 
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
-    result = profile_open_session(&usage, &profiling, &c.common, &c.asking, &c.s, &c.profile);
+    result = profile_open_session(&usage, &profiling, &c.common, &c.how, &c.s, &c.profile);
     if (result == CLI_OK && !c.common.quiet) {
-        profile_warn(&c.profile, &c.asking);
+        profile_warn(&c.profile, &c.how);
     }
     if (result == CLI_OK) {
-        result = context_documents_add(&c.s, &c.common, c.asking.jsonl, argv + first, (size_t)(argc - first), &c.documents);
+        result = context_documents_add(&c.s, &c.common, c.how.jsonl, argv + first, (size_t)(argc - first), &c.documents);
     }
     if (result == CLI_OK) {
         result = talk(&c);

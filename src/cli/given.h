@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_GIVEN_H
 #define IFLOW_CLI_GIVEN_H
 
-#include "cli/asking.h"
+#include "cli/ask_options.h"
 
 /* One of the two is there. */
 typedef struct given {

@@ -73,7 +73,7 @@ int cli_info(int argc, char **argv) {
         return result;
     }
     if (first < argc) {
-        return options_wrong(&usage, "'%s' is one argument too many; a model goes behind -m", argv[first]);
+        return options_wrong(&usage, "'%s' is one argument too many; a model goes after -m", argv[first]);
     }
 
     session s = {0};
@@ -111,7 +111,7 @@ int cli_info(int argc, char **argv) {
             print_model(&s.info, s.model_load_ms);
         }
         if (found.path) {
-            char *chunks = common_chunks(found.behind);
+            char *chunks = common_chunks(found.fillers);
             printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), found.method, found.ratio, chunks,
                    found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
             free(chunks);

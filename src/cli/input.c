@@ -450,7 +450,7 @@ int input_line(input *in, text *line) {
     if (last && n == 0) {
         return 0;
     }
-    const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put behind another */
+    const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put after another */
     in->line++;
     line->n = 0;
     text_add(line, start + mark, n - mark);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256 };
+enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256, RENAMED_BASE = 1024 };
 
 /* The options of the command line that was parsed last. */
 static struct {
@@ -249,7 +249,6 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_CHOICE:
         return options_wrong(usage, "--%s takes one of %s, not '%s'", row->name, row->value, given);
     case OPTION_FLAG:
-    case OPTION_CLEAR:
     case OPTION_COUNT:
     case OPTION_WORDS:
         break;
@@ -258,26 +257,27 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
 }
 
 common_options common_options_default(void) {
-    return (common_options){.behind = IFLOW_DEFAULT_BEHIND};
+    return (common_options){.fillers = IFLOW_DEFAULT_FILLERS};
 }
 
-common_options common_options_asking(void) {
+common_options common_options_for_questions(void) {
     common_options options = common_options_default();
     options.correction = "auto";
     return options;
 }
 
-char *common_chunks(int behind) {
-    return behind ? text_format("behind %d text%s", behind, behind == 1 ? "" : "s") : text_format("alone");
+char *common_chunks(int fillers) {
+    return fillers ? text_format("after %d filler%s", fillers, fillers == 1 ? "" : "s") : text_format("without fillers");
+}
+
+int common_fillers(int fillers) {
+    return fillers ? fillers : IFLOW_NO_FILLERS;
 }
 
 static bool store_value(const option_spec *row, const char *given) {
     switch (row->kind) {
     case OPTION_FLAG:
         *(bool *)row->target = true;
-        return true;
-    case OPTION_CLEAR:
-        *(int *)row->target = 0;
         return true;
     case OPTION_COUNT:
         ++*(int *)row->target;
@@ -308,15 +308,28 @@ static bool store_value(const option_spec *row, const char *given) {
     return false;
 }
 
+/* Names of earlier versions, which are still taken, with a note. value: what the new name is given; NULL: what the old one was. */
+static const struct {
+    const char *old, *now, *value;
+} renamed[] = {{"behind", "fillers", NULL},
+               {"alone", "fillers", "0"},
+               {"foresee", "estimate-staleness", NULL},
+               {"foreseen-share", "staleness-share", NULL}};
+
+static const struct { const char *option, *old, *now; } renamed_value[] = {{"method", "foreseen", "staleness"}};
+
 /* What getopt stumbled over. It may be a letter among others, so that argv alone doesn't tell. */
 static int unknown_option(const command_usage *usage, const option_spec *spec, size_t n, const char *argument) {
     if (optopt > 0 && optopt < LONG_BASE) {
-        for (size_t i = 0; i < n; i++) { /* `-h` with letters behind it, or a flag given a value: --json=1 */
+        for (size_t i = 0; i < n; i++) { /* `-h` with letters after it, or a flag given a value: --json=1 */
             if (spec[i].name && spec[i].letter == optopt) {
                 return options_wrong(usage, "--%s takes no value", spec[i].name);
             }
         }
         return options_wrong(usage, "there is no option -%c", optopt);
+    }
+    if (optopt >= RENAMED_BASE) {
+        return options_wrong(usage, "--%s takes no value", renamed[optopt - RENAMED_BASE].old);
     }
     if (optopt >= LONG_BASE && (size_t)(optopt - LONG_BASE) < n) {
         return options_wrong(usage, "--%s takes no value", spec[optopt - LONG_BASE].name);
@@ -378,24 +391,69 @@ static int check_contradictions(const command_usage *usage) {
     static const char *const exclusive[][2] = {{"whole", "chunk"},        {"no-store", "store"}, {"no-store", "max-size"},
                                                {"no-store", "shared"},    {"quiet", "verbose"},  {"json", "tokens"},
                                                {"profile", "no-profile"}, {"questions", "jsonl"}};
-    bool alone = false, behind = false;
     for (size_t i = 0; i < COUNT_OF(exclusive); i++) {
         if (options_named(exclusive[i][0]) && options_named(exclusive[i][1])) {
             return options_wrong(usage, "--%s and --%s exclude one another", exclusive[i][0], exclusive[i][1]);
         }
     }
-    value_given("alone", &alone);
-    const char *texts = value_given("behind", &behind);
-    if (alone && behind && strspn(texts, "0") != strlen(texts)) {
-        return options_wrong(usage, "--alone and --behind %s exclude one another", texts);
-    }
     return CLI_OK;
+}
+
+static const option_spec *row_named(const option_spec *spec, size_t n, const char *name) {
+    for (size_t i = 0; i < n; i++) {
+        if (spec[i].name && strcmp(spec[i].name, name) == 0) {
+            return &spec[i];
+        }
+    }
+    return NULL;
+}
+
+/* The value as it is called today. */
+static const char *value_today(const option_spec *row, const char *given) {
+    for (size_t i = 0; given && i < COUNT_OF(renamed_value); i++) {
+        if (strcmp(row->name, renamed_value[i].option) == 0 && strcmp(given, renamed_value[i].old) == 0) {
+            cli_note("infoflow: --%s %s is --%s %s now", row->name, given, row->name, renamed_value[i].now);
+            return renamed_value[i].now;
+        }
+    }
+    return given;
+}
+
+/* Adds the old names of options that the command has. */
+static size_t add_renamed(const option_spec *spec, size_t n, struct option *longs, size_t n_longs) {
+    for (size_t i = 0; i < COUNT_OF(renamed); i++) {
+        const option_spec *row = row_named(spec, n, renamed[i].now);
+        if (row) {
+            const int takes = row->value && !renamed[i].value ? required_argument : no_argument;
+            longs[n_longs++] = (struct option){renamed[i].old, takes, NULL, RENAMED_BASE + (int)i};
+        }
+    }
+    return n_longs;
+}
+
+/* The row that getopt's number or letter means. *value: what it is given, already called as today. */
+static const option_spec *row_of(const option_spec *spec, size_t n, int wanted, const char **value) {
+    const option_spec *row = NULL;
+    if (wanted >= RENAMED_BASE) {
+        const size_t i = (size_t)(wanted - RENAMED_BASE);
+        row = row_named(spec, n, renamed[i].now);
+        *value = renamed[i].value ? renamed[i].value : *value;
+        cli_note("infoflow: --%s is --%s%s%s now", renamed[i].old, renamed[i].now, renamed[i].value ? " " : "",
+                 renamed[i].value ? renamed[i].value : "");
+    }
+    for (size_t i = 0; i < n && !row; i++) {
+        if (spec[i].name && (wanted == LONG_BASE + (int)i || (spec[i].letter && wanted == spec[i].letter))) {
+            row = &spec[i];
+        }
+    }
+    *value = row ? value_today(row, *value) : *value;
+    return row;
 }
 
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
     size_t n = count_rows(spec);
     assert(n <= MAX_OPTIONS);
-    struct option longs[MAX_OPTIONS + 2] = {0};
+    struct option longs[MAX_OPTIONS + COUNT_OF(renamed) + 2] = {0};
     char shorts[2 * MAX_OPTIONS + 4] = ":h";
     size_t n_longs = 0, n_shorts = strlen(shorts);
     for (size_t i = 0; i < n; i++) {
@@ -411,6 +469,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
             }
         }
     }
+    n_longs = add_renamed(spec, n, longs, n_longs);
     longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
 
     n_seen = 0;
@@ -427,23 +486,18 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
         if (got == '?') {
             return unknown_option(usage, spec, n, argv[optind - 1]);
         }
-        const option_spec *row = NULL;
-        int wanted = got == ':' ? optopt : got;
-        for (size_t i = 0; i < n; i++) {
-            if (spec[i].name && (wanted == LONG_BASE + (int)i || (spec[i].letter && wanted == spec[i].letter))) {
-                row = &spec[i];
-            }
-        }
+        const char *value = optarg;
+        const option_spec *row = row_of(spec, n, got == ':' ? optopt : got, &value);
         if (!row) {
             return options_wrong(usage, "cannot make sense of '%s'", argv[optind - 1]);
         }
         if (got == ':') {
             return options_wrong(usage, "--%s needs a value: --%s %s", row->name, row->name, row->value);
         }
-        if (!store_value(row, optarg)) {
-            return wrong_value(usage, row, optarg);
+        if (!store_value(row, value)) {
+            return wrong_value(usage, row, value);
         }
-        note_given(row, row->value ? optarg : NULL);
+        note_given(row, row->value ? value : NULL);
     }
     *first = optind;
     const int result = check_contradictions(usage);

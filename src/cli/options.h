@@ -6,7 +6,6 @@
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
-    OPTION_CLEAR,  /* int, which becomes 0 */
     OPTION_COUNT,  /* int, one more each time */
     OPTION_TEXT,   /* const char *, not empty */
     OPTION_WORDS,  /* const char *, which may be empty */
@@ -70,17 +69,20 @@ enum { CLI_MAX_THREADS = 512 }; /* ggml's limit */
 typedef struct common_options {
     const char *model, *store, *device, *kv_type;
     const char *correction; /* a file, "auto" or "none"; NULL: none */
-    bool no_store, no_mmap, no_repack, exact, whole, foresee, quiet, shared;
-    int verbose, threads, ctx, ubatch, chunk, behind;
+    bool no_store, no_mmap, no_repack, exact, whole, estimate, quiet, shared;
+    int verbose, threads, ctx, ubatch, chunk, fillers;
     uint64_t max_bytes;
 } common_options;
 
 common_options common_options_default(void);
 /* Of a command that asks: it corrects. */
-common_options common_options_asking(void);
+common_options common_options_for_questions(void);
 
-/* How chunks are prefilled: "alone", "behind 2 texts". The caller's to free(). */
-char *common_chunks(int behind);
+/* How chunks are prefilled: "without fillers", "after 2 fillers". The caller's to free(). */
+char *common_chunks(int fillers);
+
+/* As iflow_context_params takes them. */
+int common_fillers(int fillers);
 
 /* Their rows. o: the name of a common_options variable. */
 #define OPTION_ROW_MODEL(o)                                                                                                                \
@@ -101,19 +103,11 @@ char *common_chunks(int behind);
     }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
-#define OPTION_ROWS_BEHIND(o)                                                                                                              \
-    {'\0',                                                                                                                                 \
-     "behind",                                                                                                                             \
-     "N",                                                                                                                                  \
-     OPTION_INT,                                                                                                                           \
-     &(o).behind,                                                                                                                          \
-     0,                                                                                                                                    \
-     IFLOW_MAX_BEHIND,                                                                                                                     \
-     "prefill chunks behind each of N generic texts in turn, which are dropped, and keep the mean: 0 to 4, each takes as long again, "     \
-     "here and not when asking (default: 2)"},                                                                                             \
+#define OPTION_ROWS_FILLERS(o)                                                                                                             \
     {                                                                                                                                      \
-        '\0', "alone", NULL, OPTION_CLEAR, &(o).behind, 0, 0,                                                                              \
-            "as --behind 0: prefill chunks behind the sink alone, as the paper does; these are other chunks"                               \
+        '\0', "fillers", "N", OPTION_INT, &(o).fillers, 0, IFLOW_MAX_FILLERS,                                                              \
+            "fillers: prefill chunks after each of N generic texts in turn, drop these, and keep the mean KV; 0 is the paper's way. Each " \
+            "takes as long again, at ingest only (default: 2)"                                                                             \
     }
 #define OPTION_ROW_CORRECTION(o)                                                                                                           \
     {                                                                                                                                      \
@@ -122,10 +116,10 @@ char *common_chunks(int behind);
             "infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config)"                                                                 \
     }
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
-    OPTION_ROWS_BEHIND(o), {                                                                                                               \
-        '\0', "foresee", NULL, OPTION_FLAG, &(o).foresee, 0, 0,                                                                            \
-            "note in new chunks how stale their tokens will be, for the methods foreseen, union and product: one more prefill, "           \
-            "but none with --behind 2 or more, which tells"                                                                                \
+    OPTION_ROWS_FILLERS(o), {                                                                                                              \
+        '\0', "estimate-staleness", NULL, OPTION_FLAG, &(o).estimate, 0, 0,                                                                \
+            "note in new chunks how stale their tokens will be, for the methods staleness, union and product: one more prefill, "          \
+            "but none with --fillers 2 or more, which tells"                                                                               \
     }
 #define OPTION_ROW_EXACT(o)                                                                                                                \
     { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU" }

@@ -47,7 +47,7 @@ static const char *read_member(json_t *root, const char *name, const char *forma
 static const char *read_root(const iflow_model_info *model, profile *out) {
     static char range[64];
     json_t *const root = out->root, *layers = NULL, *trusted = NULL, *correction = NULL;
-    json_int_t version = 0, behind = 0, n_questions = CALIBRATION_MIN_QUESTIONS;
+    json_int_t version = 0, fillers = 0, n_questions = CALIBRATION_MIN_QUESTIONS;
     const char *fingerprint = "", *why = NULL;
     iflow_method method;
     iflow_score score;
@@ -64,7 +64,8 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if ((why = read_member(root, "fingerprint", "{s:s}", (void *)&fingerprint)) ||
         (why = read_member(root, "method", "{s:s}", (void *)&out->method)) ||
         (why = read_member(root, "score", "{s:s}", (void *)&out->score)) ||
-        (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) || (why = read_member(root, "behind", "{s:I}", &behind)) ||
+        (why = read_member(root, "score_layers", "{s:o}", (void *)&layers)) ||
+        (why = read_member(root, json_object_get(root, "fillers") ? "fillers" : "behind", "{s:I}", &fillers)) ||
         (why = read_member(root, "n_questions", "{s?I}", &n_questions)) ||
         (why = read_member(root, "correction", "{s?o}", (void *)&correction)) ||
         (why = read_member(root, "correct", "{s?b}", &out->correct)) || (why = read_member(root, "drift", "{s?b}", &out->drift)) ||
@@ -82,10 +83,10 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK) {
         return "\"score\" is none";
     }
-    out->behind = (int)behind;
+    out->fillers = (int)fillers;
     out->few = n_questions < CALIBRATION_MIN_QUESTIONS;
-    if (behind < 0 || behind > IFLOW_MAX_BEHIND) {
-        snprintf(range, sizeof range, "\"behind\" is not from 0 to %d", IFLOW_MAX_BEHIND);
+    if (fillers < 0 || fillers > IFLOW_MAX_FILLERS) {
+        snprintf(range, sizeof range, "\"after\" is not from 0 to %d", IFLOW_MAX_FILLERS);
         return range;
     }
     if (!(out->ratio >= 0 && out->ratio <= 1)) {
@@ -136,7 +137,7 @@ void profile_free(profile *p) {
     *p = (profile){0};
 }
 
-int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out) {
+int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *how, profile *out) {
     if (wanted->ignore && !options_given(&common->correction)) {
         common->correction = NULL;
     }
@@ -144,41 +145,41 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
     if (result != CLI_OK || !out->path) {
         return result;
     }
-    common->behind = options_given(&common->behind) ? common->behind : out->behind;
+    common->fillers = options_given(&common->fillers) ? common->fillers : out->fillers;
     if (!out->correct && !options_given(&common->correction)) {
         common->correction = NULL;
     }
-    if (!asking) {
+    if (!how) {
         return CLI_OK;
     }
-    if (!options_given(&asking->method)) {
-        asking->method = out->method;
+    if (!options_given(&how->method)) {
+        how->method = out->method;
     }
-    if (!options_given(&asking->ratio)) {
-        asking->ratio = out->ratio;
+    if (!options_given(&how->ratio)) {
+        how->ratio = out->ratio;
     }
-    if (!options_given(&asking->score)) {
-        asking->score = out->score;
+    if (!options_given(&how->score)) {
+        how->score = out->score;
     }
-    if (!out->drift && !options_given(&asking->drift)) {
-        asking->drift = "off";
+    if (!out->drift && !options_given(&how->drift)) {
+        how->drift = "off";
     }
-    if (!options_given(&asking->layers)) {
-        asking->layers = out->layers;
+    if (!options_given(&how->layers)) {
+        how->layers = out->layers;
     }
     return CLI_OK;
 }
 
-int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *asking, session *s,
+int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *how, session *s,
                          profile *found) {
     int result = s->model ? CLI_OK : session_load_model(usage, common, s);
     if (result == CLI_OK) {
-        result = profile_use(wanted, &s->info, common, asking, found);
+        result = profile_use(wanted, &s->info, common, how, found);
     }
     if (result == CLI_OK) {
         result = session_open(usage, common, s);
     }
-    if (result == CLI_OK && asking && !common->quiet && strcmp(asking->method, "full") != 0) {
+    if (result == CLI_OK && how && !common->quiet && strcmp(how->method, "full") != 0) {
         profile_warn_correction(found, s);
     }
     return result;
@@ -195,12 +196,12 @@ void profile_warn_correction(const profile *p, const session *s) {
     free(now);
 }
 
-void profile_warn(const profile *p, const ask_options *asking) {
+void profile_warn(const profile *p, const ask_options *how) {
     iflow_method method = IFLOW_METHOD_FULL;
-    if (!p->path || iflow_method_from_name(asking->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL) {
+    if (!p->path || iflow_method_from_name(how->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL) {
         return;
     }
-    const double ratio = !iflow_method_has_ratio(method) ? 0 : asking->coverage > 0 ? asking->max_ratio : asking->ratio;
+    const double ratio = !iflow_method_has_ratio(method) ? 0 : how->coverage > 0 ? how->max_ratio : how->ratio;
     if (p->trusted < 0 && !p->few) {
         cli_error("warning: by %s this model agreed well enough with full prefill at no ratio that was tried; --verify checks answers",
                   p->path);

@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_PROFILE_H
 #define IFLOW_CLI_PROFILE_H
 
-#include "cli/asking.h"
+#include "cli/ask_options.h"
 
 #include <jansson.h>
 
@@ -33,7 +33,7 @@ typedef struct profile {
     const char *method, *score;
     const char *correction; /* the id of the one that it was measured with; "": with none; NULL: that is not known */
     layer_list layers;      /* n 0: the default's */
-    int behind;
+    int fillers;
     bool few;              /* it was measured on too few questions to say which ratio is trusted */
     int correct, drift;    /* 0: it is nearer to full prefill without */
     double ratio, trusted; /* trusted negative: no ratio is */
@@ -48,17 +48,17 @@ int profile_find(const profile_options *wanted, const iflow_model_info *model, p
 void profile_free(profile *p);
 
 /* profile_find, and takes from it what the command line did not give. asking NULL: common alone. */
-int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *asking, profile *out);
+int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *how, profile *out);
 
 /* Opens a session, whose model may be loaded already, with what the profile has for options that were not given. CLI_OK, or the exit status
  * after a message; close session and profile either way. */
-int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *asking, session *s,
+int profile_open_session(const command_usage *usage, const profile_options *wanted, common_options *common, ask_options *how, session *s,
                          profile *found);
 
 /* Warns if what the profile measured was corrected in another way than this session corrects. */
 void profile_warn_correction(const profile *p, const session *s);
 /* Warns if the options ask below the ratio that was trusted. */
-void profile_warn(const profile *p, const ask_options *asking);
+void profile_warn(const profile *p, const ask_options *how);
 
 /* For reports: a line for people if there is a profile, and the member "profile" of an object. */
 void profile_print(FILE *to, const profile *p);

@@ -77,8 +77,8 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     }
     print_tokens(to, "context", answer->n_context, more);
     print_share(to, "reused", answer, answer->n_reused);
-    if (answer->n_corrected && isfinite(answer->correction_held)) {
-        snprintf(more, sizeof more, "  %5.1f %%, held %.2f", share(answer->n_corrected, answer->n_context), answer->correction_held);
+    if (answer->n_corrected && isfinite(answer->evidence)) {
+        snprintf(more, sizeof more, "  %5.1f %%, evidence %.2f", share(answer->n_corrected, answer->n_context), answer->evidence);
         print_tokens(to, "corrected", answer->n_corrected, more);
     } else if (answer->n_corrected) {
         print_share(to, "corrected", answer, answer->n_corrected);
@@ -219,7 +219,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
     json_object_set_new(object, "ratio", json_finite(answer->ratio));
     json_object_set_new(object, "tokens", report_tokens_json(answer));
-    json_object_set_new(object, "correction_held", json_finite(answer->correction_held));
+    json_object_set_new(object, "evidence", json_finite(answer->evidence));
     json_object_set_new(object, "timings_ms", report_timings_json(answer));
     json_object_set_new(object, "decode_tokens_per_second", json_finite(report_decode_rate(answer)));
     set_count(object, "cache_bytes", answer->cache_bytes);

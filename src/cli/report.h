@@ -2,7 +2,7 @@
 #ifndef IFLOW_CLI_REPORT_H
 #define IFLOW_CLI_REPORT_H
 
-#include "cli/asking.h"
+#include "cli/ask_options.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ extern const char *const report_stage_name[REPORT_STAGES];
 void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]);
 
 void report_print(FILE *to, const session *s, const iflow_answer *answer);
-/* One line of it, and another if the answer was cut. follow_up: the answer went on behind an earlier one. */
+/* One line of it, and another if the answer was cut. follow_up: the answer went on after an earlier one. */
 void report_print_line(FILE *to, const session *s, const iflow_answer *answer, bool follow_up);
 /* Why an answer was cut and what helps; NULL: it was not. free(). */
 char *report_cut(const session *s, const iflow_answer *answer);

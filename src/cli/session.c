@@ -145,9 +145,8 @@ int session_new_context(const common_options *options, const session *s, iflow_c
                                    .n_threads = options->threads,
                                    .chunk_tokens = session_chunk_tokens(options),
                                    .kv_type = options->kv_type,
-                                   .alone = !options->behind,
-                                   .behind = options->behind,
-                                   .foresee = options->foresee,
+                                   .fillers = common_fillers(options->fillers),
+                                   .estimate_staleness = options->estimate,
                                    .correction = s->correction};
     iflow_status status = iflow_context_new(s->model, s->store, &params, out);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);

@@ -141,7 +141,7 @@ static const char *age(int64_t used_at) {
 static json_t *chunk_json(const iflow_chunk_info *chunk) {
     return json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:s, s:b, s:b, s:I, s:I, s:b, s:b, s:b, s:b, s:b}", "id", chunk->id, "model",
                      chunk->fingerprint, "tokens", chunk->n_tokens, "root_tokens", chunk->n_root, "layers", chunk->n_layer, "n_embd_kv",
-                     chunk->n_embd_kv, "type", chunk->type, "foreseen", chunk->foreseen, "exact", chunk->exact, "bytes",
+                     chunk->n_embd_kv, "type", chunk->type, "staleness", chunk->has_staleness, "exact", chunk->exact, "bytes",
                      (json_int_t)chunk->n_bytes, "used_at", (json_int_t)chunk->used_at, "pinned", chunk->pinned, "damaged", chunk->damaged,
                      "old", chunk->old, "unsupported", chunk->unsupported, "unreadable", chunk->unreadable);
 }
@@ -259,8 +259,8 @@ static int run_list(shelf *f) {
 
 static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n%-10s%s\n", "chunk", chunk->id, "model", chunk->fingerprint);
-    printf("%-10s%s, prefilled behind %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_root);
-    printf("%-10s%s\n", "foreseen", chunk->foreseen ? "yes: it knows how stale each token will be" : "no");
+    printf("%-10s%s, prefilled after %d that were dropped\n", "tokens", human_count((uint64_t)chunk->n_tokens), chunk->n_root);
+    printf("%-10s%s\n", "staleness", chunk->has_staleness ? "estimated for each token" : "not estimated");
     printf("%-10s%s\n", "exact", chunk->exact ? "yes: computed as libllama does, to the bit" : "no");
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", age(chunk->used_at), "pinned",

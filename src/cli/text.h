@@ -32,7 +32,7 @@ char *text_utf8(const char *bytes, size_t n_bytes);
 /* Characters in a string, as a terminal's columns. */
 size_t text_columns(const char *string);
 
-/* FNV-1a, of bytes behind those that gave `hash`; TEXT_HASH is that of none. */
+/* FNV-1a, of bytes after those that gave `hash`; TEXT_HASH is that of none. */
 static const uint64_t TEXT_HASH = 0xCBF29CE484222325U;
 uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes);
 

@@ -18,7 +18,7 @@ struct iflow_engine {
     ggml_fp16_t *mask;
     size_t mask_capacity;
     int32_t *seen;    /* [n_seq, n_kv]: orders of rows as each sequence of a slice sees them */
-    int32_t *seen_at; /* the same of coordinates, behind it, where the model has windows */
+    int32_t *seen_at; /* the same of coordinates, after it, where the model has windows */
     size_t seen_capacity;
     /* Of a slice, [n]: */
     int64_t *row;

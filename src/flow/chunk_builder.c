@@ -19,14 +19,14 @@ static void init_leads(iflow_chunk_builder *b) {
 }
 
 iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
-                                int behind) {
+                                int fillers) {
     *b = (iflow_chunk_builder){
-        .model = model, .store = store, .engine = engine, .n_ctx = n_ctx, .behind = behind, .busy.patience_ms = IFLOW_BUSY_PATIENCE_MS};
+        .model = model, .store = store, .engine = engine, .n_ctx = n_ctx, .fillers = fillers, .busy.patience_ms = IFLOW_BUSY_PATIENCE_MS};
     init_leads(b);
     b->layer = iflow_kv_layers_alike(model->h.n_layer, model->n_embd_kv);
     const iflow_status status =
         b->layer ? iflow_texts_make(model, &b->texts) : iflow_fail_memory((size_t)model->h.n_layer * sizeof *b->layer);
-    for (int i = 0; !status && i <= IFLOW_MAX_BEHIND; i++) {
+    for (int i = 0; !status && i <= IFLOW_MAX_FILLERS; i++) {
         iflow_hash_hex(b->texts.token, b->texts.end[i] * sizeof b->texts.token[0], b->lead_id[i]);
     }
     return status;
@@ -53,7 +53,7 @@ void iflow_builder_drop_rows(iflow_chunk_builder *b) {
 iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
     iflow_chunk_identity identity = {
         .root = b->texts.token,
-        .n_root = chunk->behind == IFLOW_BEHIND_NOTHING ? 0 : b->texts.end[chunk->behind],
+        .n_root = chunk->fillers == IFLOW_ROOT_NONE ? 0 : b->texts.end[chunk->fillers],
         .token = chunk->token,
         .n_tokens = chunk->n_tokens,
         .layer = b->layer,
@@ -65,33 +65,33 @@ iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const 
     return identity;
 }
 
-iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
-    iflow_context_chunk chunk = {.token = tokens, .n_tokens = n_tokens, .type = type, .behind = behind};
+iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int fillers) {
+    iflow_context_chunk chunk = {.token = tokens, .n_tokens = n_tokens, .type = type, .fillers = fillers};
     const iflow_chunk_identity identity = iflow_builder_identity(b, &chunk);
     iflow_chunk_id(&identity, chunk.id);
     return chunk;
 }
 
 /* Whether a chunk is kept with all that is to be known of it. */
-static bool is_kept(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee) {
+static bool is_kept(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate) {
     iflow_chunk_info info;
-    return foresee ? !b->store->ops->stat(b->store, chunk->id, &info) && info.foreseen : b->store->ops->has(b->store, chunk->id);
+    return estimate ? !b->store->ops->stat(b->store, chunk->id, &info) && info.has_staleness : b->store->ops->has(b->store, chunk->id);
 }
 
 static iflow_status keep(iflow_chunk_builder *b, const iflow_chunk *chunk) {
-    return b->store->ops->put(b->store, chunk->id, &chunk->blob, chunk->foreseen != NULL); /* in place of one that knows less */
+    return b->store->ops->put(b->store, chunk->id, &chunk->blob, chunk->staleness != NULL); /* in place of one that knows less */
 }
 
 /* ---- One chunk ---------------------------------------------------------------------------------------------------------------------- */
 
 /* Finds a chunk that knows all that is wanted of it; NULL: there is none. */
-static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee) {
+static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate) {
     iflow_chunk *found = NULL;
     const iflow_status status = iflow_store_get_chunk(b->store, chunk->id, &found);
     if (status && status != IFLOW_E_NOT_FOUND) {
         iflow_log(IFLOW_LOG_WARN, "%s; it is computed again", iflow_error_message());
     }
-    if (found && foresee && !found->foreseen) {
+    if (found && estimate && !found->staleness) {
         iflow_chunk_free(found);
         found = NULL;
     }
@@ -99,9 +99,9 @@ static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chun
 }
 
 /* Whether a chunk is to be computed here: it is not kept, and nobody else has its lease (E_BUSY). *leased: it has to be released. */
-static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *wanted, bool *leased) {
+static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, bool *wanted, bool *leased) {
     *leased = false;
-    if (!(*wanted = !is_kept(b, chunk, foresee))) {
+    if (!(*wanted = !is_kept(b, chunk, estimate))) {
         iflow_busy_forget(&b->busy, chunk->id);
         return IFLOW_OK;
     }
@@ -111,7 +111,7 @@ static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chu
     }
     *leased = true;
     iflow_busy_forget(&b->busy, chunk->id);
-    if (!(*wanted = !is_kept(b, chunk, foresee))) { /* published between the look and the lease */
+    if (!(*wanted = !is_kept(b, chunk, estimate))) { /* published between the look and the lease */
         b->store->ops->release(b->store, chunk->id);
         *leased = false;
     }
@@ -120,28 +120,28 @@ static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chu
 
 /* Waits for who has the lease of a chunk, or takes it. *leased: it has to be released. *out: the chunk, if somebody made it meanwhile.
  * Where the store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. */
-static void lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, bool *leased, iflow_chunk **out) {
+static void lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, bool *leased, iflow_chunk **out) {
     bool wanted = true;
     iflow_status status;
-    while ((status = lease(b, chunk, foresee, &wanted, leased)) == IFLOW_E_BUSY) {
+    while ((status = lease(b, chunk, estimate, &wanted, leased)) == IFLOW_E_BUSY) {
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
     }
-    *out = status || wanted ? NULL : find(b, chunk, foresee);
+    *out = status || wanted ? NULL : find(b, chunk, estimate);
 }
 
-iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, iflow_chunk **out,
+iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, iflow_chunk **out,
                                iflow_timings *ms) {
     const double start = iflow_now_ms();
     bool leased = false;
-    foresee = foresee && chunk->behind != IFLOW_BEHIND_NOTHING;
-    *out = find(b, chunk, foresee);
+    estimate = estimate && chunk->fillers != IFLOW_ROOT_NONE;
+    *out = find(b, chunk, estimate);
     if (*out) {
         ms->load += iflow_now_ms() - start;
         return IFLOW_OK;
     }
-    lease_or_find(b, chunk, foresee, &leased, out);
+    lease_or_find(b, chunk, estimate, &leased, out);
     iflow_status status = IFLOW_OK;
-    if (!*out && !(status = iflow_builder_compute(b, chunk, 1, foresee, out)) && keep(b, *out)) {
+    if (!*out && !(status = iflow_builder_compute(b, chunk, 1, estimate, out)) && keep(b, *out)) {
         iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
     }
     if (leased) {
@@ -172,10 +172,10 @@ static bool batch_takes(const iflow_chunk_builder *b, const batch *t, const iflo
 }
 
 /* Computes and keeps a batch's chunks, unless something failed before (status), gives up their leases, and empties it. */
-static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool foresee, iflow_status status) {
+static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool estimate, iflow_status status) {
     iflow_chunk *made[MAX_TOGETHER] = {NULL};
     if (!status && t->n) {
-        status = iflow_builder_compute(b, t->chunk, t->n, foresee, made);
+        status = iflow_builder_compute(b, t->chunk, t->n, estimate, made);
     }
     for (size_t i = 0; i < t->n; i++) {
         if (!status && made[i]) {
@@ -191,17 +191,17 @@ static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool foresee, if
     return status;
 }
 
-iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, bool *was_stored,
+iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, bool *was_stored,
                                 bool *is_busy) {
     iflow_status status = IFLOW_OK;
     bool busy = false;
     batch t = {.n = 0};
     for (size_t i = 0; !status && i < n; i++) {
         bool wanted = false, leased = false;
-        if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, foresee, IFLOW_OK))) {
+        if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, estimate, IFLOW_OK))) {
             break;
         }
-        status = lease(b, &chunk[i], foresee, &wanted, &leased);
+        status = lease(b, &chunk[i], estimate, &wanted, &leased);
         is_busy[i] = status == IFLOW_E_BUSY;
         was_stored[i] = !status && !wanted;
         if (!status && wanted) {
@@ -212,6 +212,6 @@ iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chun
         busy = busy || is_busy[i];
         status = is_busy[i] ? IFLOW_OK : status;
     }
-    status = batch_run(b, &t, foresee, status);
+    status = batch_run(b, &t, estimate, status);
     return !status && busy ? IFLOW_E_BUSY : status;
 }

@@ -5,8 +5,8 @@
 #define IFLOW_FLOW_CHUNK_BUILDER_H
 
 #include "compute/engine.h"
-#include "flow/behind.h"
 #include "flow/busy.h"
+#include "flow/fillers.h"
 #include "kv/cache.h"
 #include "kv/store.h"
 
@@ -16,47 +16,47 @@ typedef struct iflow_context_chunk {
     int32_t *token;
     size_t n_tokens;
     iflow_kv_type type;
-    int behind; /* texts that it is prefilled behind, each in its turn; or IFLOW_BEHIND_NOTHING */
+    int fillers; /* texts that it is prefilled after, each in its turn; or IFLOW_ROOT_NONE */
 } iflow_context_chunk;
 
 typedef struct iflow_chunk_builder {
     const iflow_model *model;
     iflow_store *store;
     iflow_engine *engine;
-    int n_ctx;         /* most tokens of a chunk and what it is prefilled behind */
-    int behind;        /* texts, of chunks that are made; here for messages alone */
+    int n_ctx;         /* most tokens of a chunk and what it is prefilled after */
+    int fillers;       /* texts, of chunks that are made; here for messages alone */
     unsigned warned;   /* what was warned of, once: bits of iflow_warning */
     size_t n_computed; /* chunks, so far */
     iflow_texts texts;
-    iflow_kv_layer *layer;                             /* [n_layer]: what chunks store */
-    char lead_id[IFLOW_MAX_BEHIND + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks behind so many texts stand behind */
-    iflow_busy busy;                                   /* chunks that others compute */
-    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, behind that of no text at all.
+    iflow_kv_layer *layer;                              /* [n_layer]: what chunks store */
+    char lead_id[IFLOW_MAX_FILLERS + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks after so many texts stand after */
+    iflow_busy busy;                                    /* chunks that others compute */
+    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, after that of no text at all.
      */
     struct {
         iflow_cache cache;
         int n; /* rows of the lead that are there */
-    } lead[IFLOW_MAX_BEHIND + 2];
+    } lead[IFLOW_MAX_FILLERS + 2];
 } iflow_chunk_builder;
 
-/* Model, store and engine stay the caller's and must outlive the builder. n_ctx, behind: as above. E_MEMORY, and what tokenising fails
+/* Model, store and engine stay the caller's and must outlive the builder. n_ctx, after: as above. E_MEMORY, and what tokenising fails
  * with; free it all the same. */
 iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
-                                int behind);
+                                int fillers);
 void iflow_builder_free(iflow_chunk_builder *b);
 
 /* A chunk under this builder's model; the tokens stay the caller's. */
-iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind);
+iflow_context_chunk iflow_builder_chunk(const iflow_chunk_builder *b, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int fillers);
 
-/* Gets a chunk's KV, for the caller to free; foresee: with its estimated staleness, but for a head's. Waits for one that is being computed
+/* Gets a chunk's KV, for the caller to free; estimate: with its estimated staleness, but for a head's. Waits for one that is being computed
  * elsewhere, as long as its lease lasts. Times go to load and prefill. A chunk that cannot be kept (a full disk) is still handed out, with
  * a warning in the log. */
-iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool foresee, iflow_chunk **out,
+iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, iflow_chunk **out,
                                iflow_timings *ms);
 
 /* Computes and keeps those of n chunks that are not there, several in one pass where that changes nothing. The result is that of
  * iflow_context_prefill_several(). was_stored [n]; is_busy [n]: another has it in the making. */
-iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, bool *was_stored,
+iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, bool *was_stored,
                                 bool *is_busy);
 
 /* Gives up all rows. */
@@ -64,14 +64,14 @@ void iflow_builder_drop_rows(iflow_chunk_builder *b);
 
 /* chunk_prefill.c: computes chunks that are prefilled alike, in one pass a text; out [n]. E_CONTEXT, E_NOT_FINITE, E_MEMORY, E_BACKEND;
  * E_IO where the model's file was written to. */
-iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, iflow_chunk **out);
+iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, iflow_chunk **out);
 
 iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk);
 
 /* limits.c: warns where n_rows are more than the model was trained for, unless *warned has it. */
 void iflow_warn_beyond(const iflow_model *model, size_t n_rows, unsigned *warned);
 
-/* limits.c: the failure of a chunk that does not fit behind what it is prefilled behind. E_CONTEXT. */
+/* limits.c: the failure of a chunk that does not fit after what it is prefilled after. E_CONTEXT. */
 iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens);
 
 #endif

@@ -1,4 +1,4 @@
-/* chunk_prefill.c - computes a chunk's KV behind what stands before it, and encodes it (step 1 of the method). */
+/* chunk_prefill.c - computes a chunk's KV after what stands before it, and encodes it (step 1 of the method). */
 #include "flow/chunk_builder.h"
 
 #include "flow/samples.h"
@@ -17,7 +17,7 @@ static size_t next_block(size_t row) {
 
 /* Puts a lead's rows where they are not there yet, for all chunks to see. order: 0, 1, 2, ...; all: IFLOW_SEQ_ALL for each. */
 static iflow_status prefill_lead(iflow_chunk_builder *b, int text, const int32_t *order, const int32_t *all) {
-    if (text == IFLOW_BEHIND_NOTHING || b->lead[text + 1].n) {
+    if (text == IFLOW_ROOT_NONE || b->lead[text + 1].n) {
         return IFLOW_OK;
     }
     iflow_tokens lead = {0};
@@ -34,34 +34,34 @@ static iflow_status prefill_lead(iflow_chunk_builder *b, int text, const int32_t
 /* A chunk while it is computed. */
 typedef struct making {
     const iflow_context_chunk *chunk;
-    uint16_t *values, *other; /* as in layer_values: of the last prefill, then the mean; of one more for foreseen, or NULL */
-    float *foreseen;          /* [n_tokens], or NULL */
+    uint16_t *values, *other; /* as in layer_values: of the last prefill, then the mean; of one more for staleness, or NULL */
+    float *staleness;         /* [n_tokens], or NULL */
     iflow_samples samples;
 } making;
 
 static void making_free(making *m) {
     free(m->values);
     free(m->other);
-    free(m->foreseen);
+    free(m->staleness);
     iflow_samples_free(&m->samples);
 }
 
 static iflow_status making_begin(const iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool wanted, making *m) {
     const size_t n_layer = (size_t)b->model->h.n_layer, n_values = n_layer * layer_values(b, chunk);
-    const bool foresee = wanted || chunk->behind > 1, one_more = foresee && chunk->behind <= 1;
+    const bool estimate = wanted || chunk->fillers > 1, one_more = estimate && chunk->fillers <= 1;
     *m = (making){.chunk = chunk, .samples = {.n_layer = n_layer, .n = chunk->n_tokens, .n_embd_kv = (size_t)b->model->n_embd_kv}};
     m->values = iflow_calloc(n_values, sizeof *m->values);
     m->other = one_more ? iflow_calloc(n_values, sizeof *m->other) : NULL;
-    m->foreseen = foresee ? iflow_calloc(chunk->n_tokens, sizeof *m->foreseen) : NULL;
-    return m->values && (m->other || !one_more) && (m->foreseen || !foresee) ? IFLOW_OK : iflow_fail_memory(n_values * sizeof *m->values);
+    m->staleness = estimate ? iflow_calloc(chunk->n_tokens, sizeof *m->staleness) : NULL;
+    return m->values && (m->other || !one_more) && (m->staleness || !estimate) ? IFLOW_OK : iflow_fail_memory(n_values * sizeof *m->values);
 }
 
-/* Runs chunks behind a text (0: the sink; or nothing), each as if it were alone, and keeps their rows. The text runs once for all chunks;
+/* Runs chunks after a text (0: the sink; or nothing), each as if it were alone, and keeps their rows. The text runs once for all chunks;
  * several chunks are sequences that share its rows, and fit a slice. */
 static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, int text, bool other) {
     iflow_cache *cache = &b->lead[text + 1].cache;
     const size_t n_layer = (size_t)b->model->h.n_layer;
-    const size_t n_sink = text == IFLOW_BEHIND_NOTHING ? 0 : b->texts.end[0];
+    const size_t n_sink = text == IFLOW_ROOT_NONE ? 0 : b->texts.end[0];
     const size_t n_before = n_sink + (text > 0 ? b->texts.end[text] - b->texts.end[text - 1] : 0);
     size_t n = 0, end = next_block(n_before); /* tokens; rows */
     for (size_t c = 0; c < n_chunks; c++) {
@@ -111,29 +111,29 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
     return status;
 }
 
-/* Prefills chunks behind each of their texts: values, the mean. One prefill does not tell what is foreseen, so that there is another then.
+/* Prefills chunks after each of their texts: values, the mean. One prefill does not tell the staleness, so that there is another then.
  */
-static iflow_status prefill_behind(iflow_chunk_builder *b, making *m, size_t n_chunks) {
-    const int behind = m->chunk->behind;
+static iflow_status prefill_after_fillers(iflow_chunk_builder *b, making *m, size_t n_chunks) {
+    const int fillers = m->chunk->fillers;
     iflow_status status = IFLOW_OK;
-    for (int text = behind > 0 ? 1 : behind; !status && text <= behind; text++) {
+    for (int text = fillers > 0 ? 1 : fillers; !status && text <= fillers; text++) {
         status = prefill(b, m, n_chunks, text, false);
-        for (size_t c = 0; !status && m->foreseen && c < n_chunks; c++) {
+        for (size_t c = 0; !status && m->staleness && c < n_chunks; c++) {
             status = iflow_samples_add(&m[c].samples, m[c].values);
         }
     }
     if (!status && m->other) {
-        status = prefill(b, m, n_chunks, behind ? 0 : 1, true);
+        status = prefill(b, m, n_chunks, fillers ? 0 : 1, true);
         for (size_t c = 0; !status && c < n_chunks; c++) {
             status = iflow_samples_add(&m[c].samples, m[c].other);
         }
     }
     for (size_t c = 0; !status && c < n_chunks; c++) {
-        if (behind > 1) {
+        if (fillers > 1) {
             iflow_samples_mean(&m[c].samples, m[c].values);
         }
-        if (m[c].foreseen) {
-            iflow_samples_spread(&m[c].samples, m[c].foreseen);
+        if (m[c].staleness) {
+            iflow_samples_spread(&m[c].samples, m[c].staleness);
         }
     }
     return status;
@@ -151,12 +151,12 @@ static iflow_status making_encode(const iflow_chunk_builder *b, const making *m,
         rows[il] = m->values + il * n_values;
         rows[n_layer + il] = rows[il] + n_values / 2;
     }
-    const iflow_status status = iflow_chunk_encode(&identity, rows, rows + n_layer, m->foreseen, out);
+    const iflow_status status = iflow_chunk_encode(&identity, rows, rows + n_layer, m->staleness, out);
     free(rows);
     return status;
 }
 
-iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool foresee, iflow_chunk **out) {
+iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, iflow_chunk **out) {
     iflow_status status = IFLOW_OK;
     making *m = iflow_calloc(n, sizeof *m);
     if (!m) {
@@ -164,9 +164,9 @@ iflow_status iflow_builder_compute(iflow_chunk_builder *b, const iflow_context_c
     }
     memset(out, 0, n * sizeof *out);
     for (size_t i = 0; !status && i < n; i++) {
-        status = making_begin(b, &chunk[i], foresee, &m[i]);
+        status = making_begin(b, &chunk[i], estimate, &m[i]);
     }
-    status = status ? status : prefill_behind(b, m, n);
+    status = status ? status : prefill_after_fillers(b, m, n);
     b->n_computed += status ? 0 : n;
     status = status ? status : iflow_model_unchanged(b->model); /* else the chunk were of other weights than its id says */
     for (size_t i = 0; !status && i < n; i++) {

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* That a correction is for chunks behind the texts that there are now. */
+/* That a correction is for chunks after the texts that there are now. */
 static iflow_status check_correction(const iflow_context *ctx, const iflow_correction *c) {
-    if (c && strcmp(c->lead, ctx->builder.lead_id[c->info.behind]) != 0) {
-        return iflow_fail(IFLOW_E_ARG, "the correction %s was learned from chunks behind other texts than this version's: learn it again",
+    if (c && strcmp(c->lead, ctx->builder.lead_id[c->info.fillers]) != 0) {
+        return iflow_fail(IFLOW_E_ARG, "the correction %s was learned from chunks after other texts than this version's: learn it again",
                           c->path);
     }
     return IFLOW_OK;
@@ -35,10 +35,10 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     ctx->store = store;
     ctx->chunk_tokens = params->chunk_tokens;
     ctx->kv_type = kv_type;
-    ctx->behind = params->alone ? 0 : params->behind ? params->behind : IFLOW_DEFAULT_BEHIND;
+    ctx->fillers = params->fillers == IFLOW_NO_FILLERS ? 0 : params->fillers ? params->fillers : IFLOW_DEFAULT_FILLERS;
     if ((status = store ? IFLOW_OK : iflow_store_open("memory:", NULL, &ctx->own_store)) ||
         (status = iflow_engine_new(model, params->n_ubatch, params->n_threads, &ctx->engine)) ||
-        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine, n_ctx, ctx->behind)) ||
+        (status = iflow_builder_init(&ctx->builder, model, store ? store : ctx->own_store, ctx->engine, n_ctx, ctx->fillers)) ||
         (status = check_correction(ctx, params->correction))) {
         iflow_context_free(ctx);
         return status;
@@ -48,7 +48,7 @@ iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, con
     iflow_timeline_begin(t, &ctx->builder, &ctx->pool);
     t->n_ctx = n_ctx;
     t->kv_type = kv_type;
-    t->foresee = params->foresee;
+    t->estimate = params->estimate_staleness;
     t->correction = params->correction;
     *out = ctx;
     return IFLOW_OK;
@@ -110,9 +110,9 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
     }
     memcpy(copy, tokens + start[0], n_all * sizeof *copy);
     for (size_t i = 0; i < n_chunks; i++) {
-        chunk[i] = iflow_builder_chunk(&ctx->builder, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->behind);
+        chunk[i] = iflow_builder_chunk(&ctx->builder, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->fillers);
     }
-    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.foresee, was_stored, is_busy);
+    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.estimate, was_stored, is_busy);
     for (size_t i = 0; i < n_chunks; i++) {
         memcpy(ids[i], is_busy[i] ? "" : chunk[i].id, is_busy[i] ? 1 : sizeof chunk[i].id);
     }
@@ -139,13 +139,13 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, si
 }
 
 /* Appends a chunk; takes the tokens over on success. */
-static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int behind) {
+static iflow_status append(iflow_context *ctx, int32_t *tokens, size_t n_tokens, iflow_kv_type type, int fillers) {
     iflow_status status = iflow_check_tokens(ctx->model, "a chunk", tokens, n_tokens);
     if (!status) {
         status = iflow_reserve((void **)&ctx->chunk, &ctx->chunk_capacity, ctx->n_chunks + 1, sizeof *ctx->chunk);
     }
     if (!status) {
-        ctx->chunk[ctx->n_chunks++] = iflow_builder_chunk(&ctx->builder, tokens, n_tokens, type, behind);
+        ctx->chunk[ctx->n_chunks++] = iflow_builder_chunk(&ctx->builder, tokens, n_tokens, type, fillers);
     }
     return status;
 }
@@ -161,7 +161,7 @@ iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens,
     if (n_tokens) {
         memcpy(copy, tokens, n_tokens * sizeof *copy);
     }
-    const iflow_status status = append(ctx, copy, n_tokens, ctx->kv_type, ctx->behind);
+    const iflow_status status = append(ctx, copy, n_tokens, ctx->kv_type, ctx->fillers);
     if (status) {
         free(copy);
     }
@@ -201,17 +201,17 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     status = status ? status : check_origin(ctx, &info);
     if (!status) {
         iflow_kv_type type = IFLOW_KV_F16;
-        int behind = info.n_root ? 0 : IFLOW_BEHIND_NOTHING;
-        while (behind >= 0 && behind < IFLOW_MAX_BEHIND && (size_t)info.n_root > ctx->builder.texts.end[behind]) {
-            behind++;
+        int fillers = info.n_root ? 0 : IFLOW_ROOT_NONE;
+        while (fillers >= 0 && fillers < IFLOW_MAX_FILLERS && (size_t)info.n_root > ctx->builder.texts.end[fillers]) {
+            fillers++;
         }
         status = iflow_kv_type_from_name(info.type, &type);
-        if (!status && strcmp(iflow_builder_chunk(&ctx->builder, tokens, (size_t)info.n_tokens, type, behind).id, id) != 0) {
+        if (!status && strcmp(iflow_builder_chunk(&ctx->builder, tokens, (size_t)info.n_tokens, type, fillers).id, id) != 0) {
             status = iflow_fail(IFLOW_E_UNSUPPORTED,
-                                "chunk %s was prefilled behind %d tokens that are not this version's; ingest its document again", id,
+                                "chunk %s was prefilled after %d tokens that are not this version's; ingest its document again", id,
                                 info.n_root);
         }
-        if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, behind))) {
+        if (!status && !(status = append(ctx, tokens, (size_t)info.n_tokens, type, fillers))) {
             tokens = NULL;
         }
     }

@@ -14,7 +14,7 @@ struct iflow_context {
     iflow_timeline timeline;
     size_t chunk_tokens;
     iflow_kv_type kv_type;
-    int behind; /* of chunks that this context makes */
+    int fillers; /* of chunks that this context makes */
     iflow_context_chunk *chunk;
     size_t n_chunks, chunk_capacity;
 };

@@ -36,7 +36,7 @@ static bool is_boundary(const char *text, size_t start, size_t at, level l) {
     if (l == SENTENCE && at - start >= 3 &&
         (!memcmp(text + at - 3, "\xe3\x80\x82", 3) || !memcmp(text + at - 3, "\xef\xbc\x81", 3) ||
          !memcmp(text + at - 3, "\xef\xbc\x9f", 3))) {
-        return true; /* the full-width full stop, exclamation and question marks, behind which no space stands */
+        return true; /* the full-width full stop, exclamation and question marks, after which no space stands */
     }
     if (is_space(text[at]) || !is_space(text[at - 1])) {
         return false;

@@ -59,7 +59,7 @@ static iflow_fidelity of_empty(iflow_timeline *t, const iflow_answer *full) {
     return (iflow_fidelity){NAN, full->n_generated ? 0 : 1, 0};
 }
 
-/* Replays the answer behind full prefill, which was just asked for. */
+/* Replays the answer after full prefill, which was just asked for. */
 static iflow_status of_tokens(iflow_context *ctx, const iflow_answer *answer, iflow_fidelity *out) {
     const size_t n = answer->n_generated, n_vocab = (size_t)ctx->model->n_vocab;
     float *logits = iflow_calloc(n, n_vocab * sizeof *logits);

@@ -21,7 +21,7 @@ iflow_status iflow_not_finite(double value, const char *format, ...) {
 
 iflow_status iflow_finite_logits(const char *stage, size_t position, const float *logits, size_t n_vocab) {
     const size_t at = iflow_finite_first(logits, n_vocab);
-    return at == n_vocab ? IFLOW_OK : iflow_not_finite((double)logits[at], "behind %s, at position %zu, a logit", stage, position);
+    return at == n_vocab ? IFLOW_OK : iflow_not_finite((double)logits[at], "after %s, at position %zu, a logit", stage, position);
 }
 
 iflow_status iflow_finite_scores(const char *what, const float *score, size_t n) {

@@ -11,7 +11,7 @@ iflow_status iflow_not_finite(double value, const char *format, ...) IFLOW_PRINT
 /* E_NOT_FINITE unless all of the logits [n_vocab] of the token at a position are finite. stage: "the prompt". */
 iflow_status iflow_finite_logits(const char *stage, size_t position, const float *logits, size_t n_vocab);
 
-#define IFLOW_STALENESS "foreseen staleness of the token" /* as messages name it */
+#define IFLOW_STALENESS "estimated staleness of the token" /* as messages name it */
 
 /* The same for scores [n], one a position. */
 iflow_status iflow_finite_scores(const char *what, const float *score, size_t n);

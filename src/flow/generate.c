@@ -33,7 +33,7 @@ static int32_t sample(struct llama_sampler *sampler, llama_token_data *candidate
     return all.data[all.selected >= 0 ? all.selected : 0].id;
 }
 
-/* Length of text up to its last whole UTF-8 character: what is behind it is the beginning of one, or no character at all. */
+/* Length of text up to its last whole UTF-8 character: what is after it is the beginning of one, or no character at all. */
 static size_t whole(const char *text, size_t n) {
     for (; n > 0; n--) {
         for (size_t back = 1; back <= 4 && back <= n; back++) {
@@ -99,7 +99,7 @@ static iflow_status stream(making *m, bool *go_on) {
     return IFLOW_OK;
 }
 
-/* The token runs, at the row behind n_rows: logits become those of its successor. */
+/* The token runs, at the row after n_rows: logits become those of its successor. */
 static iflow_status run_token(iflow_timeline *t, int32_t token, int n_rows, float *logits) {
     const iflow_pass pass = {.token = &token, .n = 1, .logits = true, .out = logits};
     iflow_warn_beyond(t->model, (size_t)n_rows + 1, &t->builder->warned);

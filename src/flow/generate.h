@@ -1,4 +1,4 @@
-/* generate.h - ordinary decoding behind a prompt: sampling, streaming, stopping. */
+/* generate.h - ordinary decoding after a prompt: sampling, streaming, stopping. */
 #ifndef IFLOW_FLOW_GENERATE_H
 #define IFLOW_FLOW_GENERATE_H
 

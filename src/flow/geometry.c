@@ -9,12 +9,12 @@ typedef enum place { AT_START, LOCAL, TO_END } place;
 static const struct {
     const char *name, *about;
     place chunks;
-    bool behind_longest; /* the text; else where the context ends */
+    bool after_longest; /* the text; else where the context ends */
 } row[] = {
-    {"global", "chunks one after another, text behind them (the paper)", AT_START, false},
-    {"hl-hp", "chunks at their local positions, text right behind the longest", LOCAL, true},
+    {"global", "chunks one after another, text after them (the paper)", AT_START, false},
+    {"hl-hp", "chunks at their local positions, text right after the longest", LOCAL, true},
     {"hl-tp", "chunks local, text where it stands globally", LOCAL, false},
-    {"tl-tp", "every chunk ends where the context ends, text behind it", TO_END, false},
+    {"tl-tp", "every chunk ends where the context ends, text after it", TO_END, false},
 };
 
 enum { N_GEOMETRIES = sizeof row / sizeof *row };
@@ -52,7 +52,7 @@ void iflow_geometry_place(iflow_geometry geometry, int n_sink, const int *start,
         longest = local + length[i] > longest ? local + length[i] : longest;
         first[i] = row[geometry].chunks == AT_START ? start[i] : row[geometry].chunks == TO_END && i ? n - length[i] : local;
     }
-    *text = row[geometry].behind_longest ? longest : n;
+    *text = row[geometry].after_longest ? longest : n;
 }
 
 void iflow_order_by_share(const int *n_selected, const int *length, size_t n_chunks, size_t *order) {

@@ -17,7 +17,7 @@ static iflow_status check_positions(const iflow_run *run) {
         const int32_t at = p->given_positions[i];
         if (at < run->n_head || at >= run->n) {
             status =
-                iflow_fail(IFLOW_E_ARG, "given position %d %s; of this context %d to %d can be recomputed, behind the head's %d", (int)at,
+                iflow_fail(IFLOW_E_ARG, "given position %d %s; of this context %d to %d can be recomputed, after the head's %d", (int)at,
                            at >= 0 && at < run->n_head ? "is in the head" : "is not there", run->n_head, run->n - 1, run->n_head);
         } else if (taken[at]) {
             status = iflow_fail(IFLOW_E_ARG, "position %d is given twice", (int)at);

@@ -123,7 +123,7 @@ static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
     s->n = s->n_head = prompt.head.n;
     for (size_t i = 0; !status && i < ctx->n_chunks; i++) {
         const iflow_context_chunk *chunk = &ctx->chunk[i];
-        if (chunk->behind != ctx->behind) {
+        if (chunk->fillers != ctx->fillers) {
             status = iflow_fail(IFLOW_E_ARG, "chunk %s was prefilled in another way than this context does it", chunk->id);
         }
         s->n += chunk->n_tokens;
@@ -272,7 +272,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     iflow_timings ms = {0};
     iflow_status status = lesson_begin(l, &s);
     for (size_t i = 0; !status && i < s.n_chunks; i++) {
-        status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], ctx->timeline.foresee, &s.chunk[i], &ms);
+        status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], ctx->timeline.estimate, &s.chunk[i], &ms);
     }
     if (status || (status = iflow_cache_reserve(&s.cache, (int)s.n))) {
         goto cleanup;
@@ -381,8 +381,8 @@ iflow_status iflow_learner_write(const iflow_learner *learner, const char *path)
     const iflow_context *ctx = l->ctx;
     const size_t n_in = l->n_in, n_out = l->n_out, n_layer = (size_t)ctx->model->h.n_layer;
     iflow_correction_values values = {.fingerprint = ctx->model->fingerprint,
-                                      .lead = ctx->builder.lead_id[ctx->behind],
-                                      .behind = ctx->behind,
+                                      .lead = ctx->builder.lead_id[ctx->fillers],
+                                      .fillers = ctx->fillers,
                                       .n_layer = ctx->model->h.n_layer,
                                       .n_embd_kv = ctx->model->n_embd_kv,
                                       .n_tokens = l->n_tokens,

@@ -22,8 +22,8 @@ iflow_status iflow_context_check_params(const iflow_model *model, const iflow_co
         return iflow_fail(IFLOW_E_ARG, "the correction is of another model (fingerprint %.8s, this one is %.8s)",
                           params->correction->model->fingerprint, model->fingerprint);
     }
-    if (params->behind < 0 || params->behind > IFLOW_MAX_BEHIND) {
-        return iflow_fail(IFLOW_E_ARG, "chunks behind %d texts; there are %d", params->behind, IFLOW_MAX_BEHIND);
+    if (params->fillers < 0 || params->fillers > IFLOW_MAX_FILLERS) {
+        return iflow_fail(IFLOW_E_ARG, "chunks after %d texts; there are %d", params->fillers, IFLOW_MAX_FILLERS);
     }
     return IFLOW_OK;
 }
@@ -50,16 +50,16 @@ iflow_status iflow_check_tokens(const iflow_model *model, const char *what, cons
 }
 
 iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens) {
-    const bool text = n_before > b->texts.end[0]; /* one stands before it, for what it is there or for what it foresees */
+    const bool text = n_before > b->texts.end[0]; /* one stands before it, for what it is there or for what it estimates */
     if (n_before >= (size_t)b->n_ctx) {
         return iflow_fail(
             IFLOW_E_CONTEXT,
             "the context of %d tokens is too small for any chunk: %zu tokens stand before one while it is prefilled, so that at "
             "least %zu are needed%s",
             b->n_ctx, n_before, n_before + 1,
-            !text       ? ""
-            : b->behind ? "; fewer where chunks are prefilled alone"
-                        : "; fewer where no staleness is foreseen");
+            !text        ? ""
+            : b->fillers ? "; fewer without fillers"
+                         : "; fewer where no staleness is estimated");
     }
     return iflow_fail(
         IFLOW_E_CONTEXT,

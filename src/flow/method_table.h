@@ -37,12 +37,12 @@ enum {
         "recompute the tokens whose V changes most at layer 1; pays one layer more")                                                      \
     ROW("random",     nothing,   random,     rerun, IFLOW_BY_RATIO,                                                                       \
         "recompute tokens drawn at random: what a score must beat")                                                                       \
-    ROW("foreseen",   staleness, best,       rerun, IFLOW_BY_RATIO | IFLOW_BY_STALENESS | IFLOW_SCORES | IFLOW_REPAIRS,                   \
-        "recompute the tokens foreseen to be stalest when they were ingested (ours)")                                                     \
+    ROW("staleness",  staleness, best,       rerun, IFLOW_BY_RATIO | IFLOW_BY_STALENESS | IFLOW_SCORES | IFLOW_REPAIRS,                   \
+        "recompute the tokens whose estimated staleness is largest (ours)")                                                     \
     ROW("union",      attention, union,      rerun, IFLOW_BY_RATIO | IFLOW_BY_QUESTION | IFLOW_BY_STALENESS | IFLOW_SCORES | IFLOW_REPAIRS,\
-        "foreseen's choice for a part of the budget, infoflow's for the rest (ours)")                                                     \
+        "staleness's choice for a part of the budget, infoflow's for the rest (ours)")                                                     \
     ROW("product",    product,   best,       rerun, IFLOW_BY_RATIO | IFLOW_BY_QUESTION | IFLOW_BY_STALENESS | IFLOW_SCORES | IFLOW_REPAIRS,\
-        "infoflow's score times the root of the foreseen staleness (ours)")                                                               \
+        "infoflow's score times the root of the estimated staleness (ours)")                                                               \
     ROW("given",      given,     given,      rerun, IFLOW_BY_RATIO | IFLOW_SCORES | IFLOW_REPAIRS | IFLOW_FROM_CALLER,                    \
         "recompute the positions that you give, or the best by scores that you give")
 /* clang-format on */

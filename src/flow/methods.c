@@ -31,11 +31,11 @@ bool iflow_method_has_ratio(iflow_method method) {
     return has(method, IFLOW_BY_RATIO);
 }
 
-bool iflow_method_looks(iflow_method method) {
+bool iflow_method_uses_question(iflow_method method) {
     return has(method, IFLOW_BY_QUESTION);
 }
 
-bool iflow_method_foresees(iflow_method method) {
+bool iflow_method_needs_staleness(iflow_method method) {
     return has(method, IFLOW_BY_STALENESS);
 }
 

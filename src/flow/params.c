@@ -82,7 +82,7 @@ static iflow_status check_first(const iflow_timeline *t, const iflow_ask_params 
                   {"coverage", p->coverage},
                   {"min_ratio", p->min_ratio},
                   {"max_ratio", p->max_ratio},
-                  {"foreseen_share", p->foreseen_share}};
+                  {"staleness_share", p->staleness_share}};
     for (size_t i = 0; i < sizeof shares / sizeof *shares; i++) {
         if (!(shares[i].value >= 0 && shares[i].value <= 1)) {
             return iflow_fail(IFLOW_E_ARG, "%s %g is not between 0 and 1", shares[i].name, shares[i].value);

@@ -39,15 +39,15 @@ static void arrange(iflow_run *r) {
 
 /* Where even one token of documents would not fit, leaving out documents does not help. */
 static iflow_status check_room(const iflow_run *r) {
-    const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n,
-                 least = r->text.head.n + 1 + n_behind + 1;
+    const size_t n_after = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n,
+                 least = r->text.head.n + 1 + n_after + 1;
     return least <= (size_t)r->t->n_ctx
                ? IFLOW_OK
                : iflow_fail(
                      IFLOW_E_CONTEXT,
                      "the context of %d is too small for the question with any document: %zu tokens of chat header and %zu of question "
                      "need one of at least %zu tokens",
-                     r->t->n_ctx, r->text.head.n, n_behind, least);
+                     r->t->n_ctx, r->text.head.n, n_after, least);
 }
 
 /* Counts what the question needs, checks that it fits, and lays out the chunks as they were added. */
@@ -59,17 +59,17 @@ static iflow_status lay_out(iflow_run *r) {
     for (size_t i = 0; i < r->n_chunks; i++) {
         n += r->chunk[i].n_tokens;
     }
-    const size_t n_behind = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
-    if (n + n_behind >= (size_t)t->n_ctx) {
+    const size_t n_after = r->text.prompt.n > r->text.score.n ? r->text.prompt.n : r->text.score.n;
+    if (n + n_after >= (size_t)t->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT,
                           "%zu tokens of documents, %zu of the question and 1 of an answer are %zu more than the context of %d holds; "
                           "leave out documents%s",
-                          n, n_behind, n + n_behind + 1 - (size_t)t->n_ctx, t->n_ctx, iflow_timeline_larger(t));
+                          n, n_after, n + n_after + 1 - (size_t)t->n_ctx, t->n_ctx, iflow_timeline_larger(t));
     }
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;
-    r->n_need = r->n + (int)n_behind;
-    r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_BEHIND_NOTHING);
+    r->n_need = r->n + (int)n_after;
+    r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_ROOT_NONE);
     r->order = iflow_calloc(n_chunks, sizeof *r->order);
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
@@ -96,13 +96,13 @@ static iflow_status lay_out(iflow_run *r) {
 /* A chunk's KV into its rows. */
 static iflow_status take_in(iflow_run *r, size_t i) {
     iflow_chunk *chunk = NULL;
-    iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), iflow_run_foresees(r), &chunk, &r->answer->ms);
+    iflow_status status = iflow_builder_get(r->t->builder, iflow_run_chunk(r, i), iflow_run_estimates(r), &chunk, &r->answer->ms);
     double since = iflow_now_ms();
     if (!status) {
         status = iflow_seq_load(&r->t->seq, chunk, r->start[i], r->first[i]);
     }
-    if (!status && chunk->foreseen) {
-        memcpy(r->staleness + r->start[i], chunk->foreseen, chunk->identity.n_tokens * sizeof *r->staleness);
+    if (!status && chunk->staleness) {
+        memcpy(r->staleness + r->start[i], chunk->staleness, chunk->identity.n_tokens * sizeof *r->staleness);
     }
     iflow_chunk_free(chunk);
     r->answer->ms.load += lap(&since);
@@ -194,7 +194,7 @@ static iflow_status recompute(iflow_run *r) {
     return status;
 }
 
-/* Step 7: the prompt behind the repaired context. */
+/* Step 7: the prompt after the repaired context. */
 static iflow_status run_prompt(iflow_run *r) {
     double since = iflow_now_ms();
     const iflow_pass pass = {.token = r->text.prompt.token, .n = (int)r->text.prompt.n, .logits = true, .out = r->logits};
@@ -291,7 +291,7 @@ iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *ch
     }
     iflow_status status = IFLOW_OK;
     r.answer->method = params->method;
-    r.answer->correction_held = NAN;
+    r.answer->evidence = NAN;
     t->turn.n_rows = 0;
     iflow_seq_truncate(&t->seq, 0);
     if ((status = iflow_prompt_make(t->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||

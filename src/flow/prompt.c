@@ -39,7 +39,7 @@ static iflow_status make_head(const iflow_model *model, const iflow_chat *chat, 
         status = append_text(model, &text, chat->header, true);
     }
     if (!status && (text.n == 0 || text.token[0] != model->sink[0])) {
-        /* A sink of several tokens is a BOS and what the template puts behind it, and libllama renders templates without their BOS. */
+        /* A sink of several tokens is a BOS and what the template puts after it, and libllama renders templates without their BOS. */
         status = append(head, model->sink, 1);
     }
     if (!status) {

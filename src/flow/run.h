@@ -41,8 +41,8 @@ static inline bool iflow_run_wants(const iflow_run *run, iflow_switch repair) {
 }
 
 /* Whether chunks are to have their estimated staleness. */
-static inline bool iflow_run_foresees(const iflow_run *run) {
-    return run->t->foresee || (run->method->traits & IFLOW_BY_STALENESS);
+static inline bool iflow_run_estimates(const iflow_run *run) {
+    return run->t->estimate || (run->method->traits & IFLOW_BY_STALENESS);
 }
 
 /* Whether ratio or coverage say how many positions are recomputed. */

@@ -1,4 +1,4 @@
-/* samples.c - mean and spread of a chunk's KV over prefills behind several texts. */
+/* samples.c - mean and spread of a chunk's KV over prefills after several texts. */
 #include "flow/samples.h"
 
 #include <ggml.h>

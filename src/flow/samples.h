@@ -1,4 +1,4 @@
-/* samples.h - a chunk's KV as it comes out behind several texts: its mean, and how far each token's lies apart. */
+/* samples.h - a chunk's KV as it comes out after several texts: its mean, and how far each token's lies apart. */
 #ifndef IFLOW_FLOW_SAMPLES_H
 #define IFLOW_FLOW_SAMPLES_H
 

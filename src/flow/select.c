@@ -82,13 +82,13 @@ iflow_status iflow_select_covering(const float *score, size_t n_head, size_t n, 
     if (!all) {
         return iflow_fail_memory((n - n_head) * sizeof *all);
     }
-    double whole = 0, held = 0;
+    double whole = 0, covered = 0;
     for (size_t i = 0; i < n - n_head; i++) {
         whole += (double)all[i].score;
     }
     size_t count = 0;
-    while (count < high && count < n - n_head && (count < low || held < coverage * whole)) {
-        held += (double)all[count++].score;
+    while (count < high && count < n - n_head && (count < low || covered < coverage * whole)) {
+        covered += (double)all[count++].score;
     }
     *n_selected = count;
     free(all);

@@ -51,6 +51,6 @@ iflow_status iflow_take_union(iflow_run *run) {
     if (status || (status = iflow_finite_scores(IFLOW_STALENESS, run->staleness, (size_t)run->n))) {
         return status;
     }
-    return iflow_select_union(run->staleness, run->params->foreseen_share, a->score, (size_t)run->n_head, (size_t)run->n, a->n_selected,
+    return iflow_select_union(run->staleness, run->params->staleness_share, a->score, (size_t)run->n_head, (size_t)run->n, a->n_selected,
                               a->selected);
 }

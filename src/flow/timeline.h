@@ -19,7 +19,7 @@ typedef struct iflow_timeline {
     iflow_seq seq;
     int n_ctx;                          /* most rows */
     iflow_kv_type kv_type;              /* of the head's chunk */
-    bool foresee;                       /* chunks that are made get their foreseen staleness */
+    bool estimate;                      /* chunks that are made get their estimated staleness */
     const iflow_correction *correction; /* NULL: none */
     bool answering;                     /* on_text is being called */
     unsigned warned;                    /* what was warned of, each once: bits of iflow_warning */
@@ -35,7 +35,7 @@ typedef struct iflow_timeline {
 
 typedef enum iflow_warning { IFLOW_WARN_BEYOND = 1, IFLOW_WARN_PLAIN = 2, IFLOW_WARN_NO_PLACE = 4 } iflow_warning;
 
-/* Pool and builder must outlive it. n_ctx, kv_type, foresee and correction are the caller's to set. */
+/* Pool and builder must outlive it. n_ctx, kv_type, estimate and correction are the caller's to set. */
 void iflow_timeline_begin(iflow_timeline *t, iflow_chunk_builder *builder, iflow_cache *pool);
 void iflow_timeline_end(iflow_timeline *t);
 
@@ -51,8 +51,8 @@ iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *ch
 iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params *params, iflow_answer **out);
 iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, size_t n_tokens, float *logits);
 
-/* One pass that decodes a token for each of n timelines of one pool: token[i] comes behind the rows of t[i], which has one more then, and
- * logits [n, n_vocab] are what comes after it. The first token behind an answer must be its last one, where that has no row yet
+/* One pass that decodes a token for each of n timelines of one pool: token[i] comes after the rows of t[i], which has one more then, and
+ * logits [n, n_vocab] are what comes after it. The first token after an answer must be its last one, where that has no row yet
  * (turn.pending). E_ARG: nothing was asked there; E_CONTEXT: one is full; E_MEMORY, E_BACKEND: then none went on. E_NOT_FINITE: those whose
  * turn.n_rows is 0 now did not go on, the others did. */
 iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *token, int n, float *logits);

@@ -1,4 +1,4 @@
-/* turn.c - going on behind an answer: with another question, or from another answer in its place. */
+/* turn.c - going on after an answer: with another question, or from another answer in its place. */
 #include "flow/finite.h"
 #include "flow/generate.h"
 #include "flow/prompt.h"
@@ -48,7 +48,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
         goto cleanup;
     }
     answer->method = IFLOW_METHOD_NONE;
-    answer->correction_held = NAN;
+    answer->evidence = NAN;
     answer->n_context = answer->n_reused = (size_t)before;
     answer->n_prompt = (size_t)n;
     answer->ms.prompt = iflow_now_ms() - start;
@@ -74,8 +74,8 @@ cleanup:
 iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, size_t n_tokens, float *logits) {
     const size_t n_vocab = (size_t)t->model->n_vocab, n_before = (size_t)t->turn.n_before, n = n_tokens - 1;
     if (n_before + n > (size_t)t->n_ctx) {
-        return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens behind %zu is %zu more than the context of %d holds", n_tokens,
-                          n_before, n_before + n - (size_t)t->n_ctx, t->n_ctx);
+        return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens after %zu is %zu more than the context of %d holds", n_tokens, n_before,
+                          n_before + n - (size_t)t->n_ctx, t->n_ctx);
     }
     iflow_warn_beyond(t->model, n_before + n, &t->builder->warned);
     memcpy(logits, t->turn.logits, n_vocab * sizeof *logits);

@@ -68,7 +68,7 @@ static void tile_start(tile *t, const iflow_attention *attention, struct ggml_te
     }
 }
 
-/* A whole result is divided by its weights' sum; a part's largest exponent and sum are put behind it, for merging. */
+/* A whole result is divided by its weights' sum; a part's largest exponent and sum are put after it, for merging. */
 static void tile_finish(tile *t, int d, bool whole) {
     for (int p = 0; p < t->n_panels; p++) {
         for (int i = 0; i < IFLOW_QUERY_PANEL; i++) {
@@ -88,7 +88,7 @@ static void tile_finish(tile *t, int d, bool whole) {
     }
 }
 
-/* Asks for rows of one head that will be unpacked next: they stand apart, which the processor does not foresee. Always inline: gcc drops
+/* Asks for rows of one head that will be unpacked next: they stand apart, which the processor does not estimate. Always inline: gcc drops
  * calls of functions that do nothing but this. */
 static inline __attribute__((always_inline)) void prefetch(const ggml_fp16_t *head, size_t stride, int d, int64_t first, int64_t end) {
     enum { LINE = 64 / sizeof *head, SECOND_CACHE = 2 };

@@ -63,19 +63,19 @@ void iflow_chunk_id(const iflow_chunk_identity *identity, char id[IFLOW_ID_SIZE]
 typedef struct iflow_chunk {
     char id[IFLOW_ID_SIZE];
     iflow_chunk_identity identity;
-    iflow_kv_layer *layer; /* identity.layer */
-    const void **k, **v;   /* [n_layer]; NULL where the width is 0 */
-    const float *foreseen; /* [n_tokens]: estimated staleness of each token among others (flow/samples.h); NULL: not known */
+    iflow_kv_layer *layer;  /* identity.layer */
+    const void **k, **v;    /* [n_layer]; NULL where the width is 0 */
+    const float *staleness; /* [n_tokens]: estimated staleness of each token among others (flow/samples.h); NULL: not known */
     iflow_blob blob;
     struct gguf_context *gguf; /* keeps the token arrays */
 } iflow_chunk;
 
 /* Encodes KV as the bytes of a chunk file. k[l], v[l]: f16 rows [n_tokens, width of the layer], not looked at where that is 0; stored as
- * identity->type. foreseen [n_tokens], or NULL. The same input gives the same bytes. The blob can be shared (blob.h). E_ARG (no token, a
+ * identity->type. staleness [n_tokens], or NULL. The same input gives the same bytes. The blob can be shared (blob.h). E_ARG (no token, a
  * negative one, no valid fingerprint, ...), E_NOT_FINITE (a value that is not, or that q8_0 cannot hold), E_UNSUPPORTED (q8_0 with rows
  * that are no multiple of 32; a kind of layer), E_MEMORY. */
 iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
-                                const float *foreseen, iflow_blob *out);
+                                const float *staleness, iflow_blob *out);
 
 /* Decodes a chunk file and checks all of it: structure, sizes, checksums, that all numbers are finite, and that id (NULL: any) is its own.
  * Where the blob says that its data were checked (blob.h), they are not again. Takes the blob over on success only. E_CORRUPT with what is

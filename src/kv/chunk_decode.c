@@ -418,12 +418,12 @@ static iflow_status check_data(const iflow_chunk *chunk, const unsigned char *da
     }
     iflow_hash_hex(data + at, n_bytes - at, hex);
     if (strcmp(get_string(chunk->gguf, IFLOW_KEY_REST_CHECKSUM), hex) != 0) {
-        return iflow_fail(IFLOW_E_CORRUPT, "%s: behind the layers: the data's checksum is wrong", name);
+        return iflow_fail(IFLOW_E_CORRUPT, "%s: after the layers: the data's checksum is wrong", name);
     }
     return IFLOW_OK;
 }
 
-/* Points k, v and foreseen into the data. */
+/* Points k, v and estimated into the data. */
 static iflow_status point(iflow_chunk *chunk, const unsigned char *data, const char *name) {
     const iflow_chunk_identity *identity = &chunk->identity;
     const size_t n_layer = (size_t)identity->n_layer;
@@ -445,11 +445,11 @@ static iflow_status point(iflow_chunk *chunk, const unsigned char *data, const c
     if (staleness < 0) {
         return IFLOW_OK;
     }
-    chunk->foreseen = (const void *)(data + gguf_get_tensor_offset(chunk->gguf, staleness));
-    const size_t bad = iflow_bad_foreseen(chunk->foreseen, identity->n_tokens);
+    chunk->staleness = (const void *)(data + gguf_get_tensor_offset(chunk->gguf, staleness));
+    const size_t bad = iflow_bad_staleness(chunk->staleness, identity->n_tokens);
     return bad == identity->n_tokens ? IFLOW_OK
                                      : iflow_fail(IFLOW_E_CORRUPT, "%s: tensor \"%s\": the staleness of token %zu is %g", name,
-                                                  IFLOW_TENSOR_STALENESS, bad, (double)chunk->foreseen[bad]);
+                                                  IFLOW_TENSOR_STALENESS, bad, (double)chunk->staleness[bad]);
 }
 
 iflow_status iflow_chunk_decode(iflow_blob *blob, const char *id, const char *name, iflow_chunk **out) {
@@ -501,7 +501,7 @@ iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, 
                                .n_before = (int)identity->n_before,
                                .n_layer = identity->n_layer,
                                .type = iflow_kv_type_name(identity->type),
-                               .foreseen = find_staleness(chunk.gguf, identity) >= 0,
+                               .has_staleness = find_staleness(chunk.gguf, identity) >= 0,
                                .after_rope = identity->rope == IFLOW_ROPE_AFTER,
                                .exact = identity->exact,
                                .n_bytes = n_bytes};

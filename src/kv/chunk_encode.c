@@ -15,7 +15,7 @@ enum { DIGITS = IFLOW_CHUNK_DIGITS };
 /* A chunk while it is encoded. */
 typedef struct encoding {
     const iflow_chunk_identity *identity;
-    const float *foreseen;
+    const float *staleness;
     char (*sum)[IFLOW_ID_SIZE]; /* [n_layer + 1]: of the layers, and of what follows them */
     const char **sum_text;      /* [n_layer]: the same, as ggml takes it */
     uint32_t *number;           /* [n_layer] */
@@ -100,13 +100,13 @@ static struct gguf_context *describe(const encoding *e) {
             add_tensor(gguf, name, iflow_kv_ggml_type(identity->type), width, (int64_t)identity->n_tokens);
         }
     }
-    if (e->foreseen) {
+    if (e->staleness) {
         add_tensor(gguf, IFLOW_TENSOR_STALENESS, GGML_TYPE_F32, (int64_t)identity->n_tokens, 1);
     }
     return gguf;
 }
 
-static iflow_status check_input(const iflow_chunk_identity *identity, const float *foreseen) {
+static iflow_status check_input(const iflow_chunk_identity *identity, const float *staleness) {
     const char *problem = iflow_chunk_problem(identity);
     if (problem) {
         return iflow_fail(IFLOW_E_ARG, "cannot encode the chunk: %s", problem);
@@ -120,9 +120,9 @@ static iflow_status check_input(const iflow_chunk_identity *identity, const floa
         return iflow_fail(IFLOW_E_UNSUPPORTED, "KV of type %s needs rows of a multiple of %d elements, this model's have %d: use f16",
                           iflow_kv_type_name(identity->type), (int)ggml_blck_size(iflow_kv_ggml_type(identity->type)), width);
     }
-    const size_t bad = foreseen ? iflow_bad_foreseen(foreseen, identity->n_tokens) : identity->n_tokens;
+    const size_t bad = staleness ? iflow_bad_staleness(staleness, identity->n_tokens) : identity->n_tokens;
     return bad < identity->n_tokens
-               ? iflow_fail(IFLOW_E_NOT_FINITE, "the estimated staleness of token %zu is %g", bad, (double)foreseen[bad])
+               ? iflow_fail(IFLOW_E_NOT_FINITE, "the estimated staleness of token %zu is %g", bad, (double)staleness[bad])
                : IFLOW_OK;
 }
 
@@ -148,7 +148,7 @@ static iflow_status make_room(encoding *e) {
     for (size_t l = 0; l <= n_layer; l++) {
         memcpy(e->sum[l], iflow_chunk_zeros, sizeof e->sum[l]);
     }
-    e->data_bytes += e->foreseen ? iflow_chunk_padded(identity->n_tokens * sizeof e->foreseen[0]) : 0;
+    e->data_bytes += e->staleness ? iflow_chunk_padded(identity->n_tokens * sizeof e->staleness[0]) : 0;
     struct gguf_context *gguf = describe(e);
     if (!gguf) {
         return iflow_fail_memory(1024);
@@ -187,9 +187,9 @@ static iflow_status fill_data(encoding *e, const uint16_t *const *k, const uint1
         iflow_hash_hex(first, (size_t)(at - first), e->sum[layer]);
     }
     const size_t n_rest = (size_t)(e->bytes + e->header_bytes + e->data_bytes - at);
-    if (e->foreseen) {
+    if (e->staleness) {
         memset(at, 0, n_rest);
-        memcpy(at, e->foreseen, identity->n_tokens * sizeof e->foreseen[0]);
+        memcpy(at, e->staleness, identity->n_tokens * sizeof e->staleness[0]);
     }
     iflow_hash_hex(at, n_rest, e->sum[identity->n_layer]);
     return IFLOW_OK;
@@ -213,9 +213,9 @@ static iflow_status fill_header(encoding *e) {
 }
 
 iflow_status iflow_chunk_encode(const iflow_chunk_identity *identity, const uint16_t *const *k, const uint16_t *const *v,
-                                const float *foreseen, iflow_blob *out) {
-    encoding e = {.identity = identity, .foreseen = foreseen};
-    iflow_status status = check_input(identity, foreseen);
+                                const float *staleness, iflow_blob *out) {
+    encoding e = {.identity = identity, .staleness = staleness};
+    iflow_status status = check_input(identity, staleness);
     status = status ? status : make_room(&e);
     status = status ? status : fill_data(&e, k, v);
     status = status ? status : fill_header(&e);

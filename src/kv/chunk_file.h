@@ -37,7 +37,7 @@ enum {
 
 /* The preamble: magic, GGUF version, the counts of tensors and keys, then the first three keys, in this order, in every format version. */
 #define IFLOW_AT_N_TENSORS       8
-#define IFLOW_AT_KEYS            24 /* behind the counts */
+#define IFLOW_AT_KEYS            24 /* after the counts */
 #define IFLOW_AT_VERSION         (IFLOW_AT_KEYS + 8 + sizeof IFLOW_KEY_VERSION - 1 + 4)
 #define IFLOW_AT_HEADER_BYTES    (IFLOW_AT_VERSION + 4 + 8 + sizeof IFLOW_KEY_HEADER_BYTES - 1 + 4)
 #define IFLOW_AT_HEADER_CHECKSUM (IFLOW_AT_HEADER_BYTES + 8 + 8 + sizeof IFLOW_KEY_HEADER_CHECKSUM - 1 + 4 + 8)

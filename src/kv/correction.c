@@ -18,7 +18,7 @@
 #define KEY_ARCHITECTURE "general.architecture"
 #define KEY_VERSION      "infoflow.version"
 #define KEY_FINGERPRINT  "infoflow.fingerprint"
-#define KEY_BEHIND       "infoflow.behind"
+#define KEY_FILLERS      "infoflow.after"
 #define KEY_LEAD         "infoflow.lead"
 #define KEY_N_TOKENS     "infoflow.learned_tokens"
 
@@ -83,7 +83,7 @@ static struct gguf_context *describe(const iflow_correction_values *values) {
     gguf_set_val_str(gguf, KEY_ARCHITECTURE, ARCHITECTURE);
     gguf_set_val_u32(gguf, KEY_VERSION, IFLOW_CORRECTION_VERSION);
     gguf_set_val_str(gguf, KEY_FINGERPRINT, values->fingerprint);
-    gguf_set_val_u32(gguf, KEY_BEHIND, (uint32_t)values->behind);
+    gguf_set_val_u32(gguf, KEY_FILLERS, (uint32_t)values->fillers);
     gguf_set_val_str(gguf, KEY_LEAD, values->lead);
     gguf_set_val_u64(gguf, KEY_N_TOKENS, values->n_tokens);
     for (int layer = 1; layer < values->n_layer; layer++) {
@@ -168,7 +168,7 @@ static int64_t find(const struct gguf_context *gguf, const char *key, enum gguf_
 static iflow_status check(const struct gguf_context *gguf, const char *path, const iflow_model *model, iflow_correction *c) {
     const int64_t architecture = find(gguf, KEY_ARCHITECTURE, GGUF_TYPE_STRING), version = find(gguf, KEY_VERSION, GGUF_TYPE_UINT32),
                   fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), lead = find(gguf, KEY_LEAD, GGUF_TYPE_STRING),
-                  behind = find(gguf, KEY_BEHIND, GGUF_TYPE_UINT32), n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
+                  fillers = find(gguf, KEY_FILLERS, GGUF_TYPE_UINT32), n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
     if (architecture < 0 || version < 0 || strcmp(gguf_get_val_str(gguf, architecture), ARCHITECTURE) != 0) {
         return iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
     }
@@ -179,12 +179,12 @@ static iflow_status check(const struct gguf_context *gguf, const char *path, con
     if (fingerprint < 0 || strcmp(gguf_get_val_str(gguf, fingerprint), model->fingerprint) != 0) {
         return iflow_fail(IFLOW_E_ARG, "%s is a correction for another model than %s", path, model->path);
     }
-    if (behind < 0 || n_tokens < 0 || lead < 0 || !iflow_id_is_valid(gguf_get_val_str(gguf, lead)) ||
-        gguf_get_val_u32(gguf, behind) > IFLOW_MAX_BEHIND || gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
+    if (fillers < 0 || n_tokens < 0 || lead < 0 || !iflow_id_is_valid(gguf_get_val_str(gguf, lead)) ||
+        gguf_get_val_u32(gguf, fillers) > IFLOW_MAX_FILLERS || gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: parts of the correction are missing", path);
     }
     memcpy(c->lead, gguf_get_val_str(gguf, lead), sizeof c->lead);
-    c->info.behind = (int)gguf_get_val_u32(gguf, behind);
+    c->info.fillers = (int)gguf_get_val_u32(gguf, fillers);
     c->info.n_tokens = gguf_get_val_u64(gguf, n_tokens);
     return IFLOW_OK;
 }

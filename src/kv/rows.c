@@ -126,9 +126,9 @@ iflow_status iflow_rows_encode(const iflow_chunk_identity *identity, int layer, 
     return IFLOW_OK;
 }
 
-size_t iflow_bad_foreseen(const float *foreseen, size_t n_tokens) {
+size_t iflow_bad_staleness(const float *staleness, size_t n_tokens) {
     size_t i = 0;
-    while (i < n_tokens && isfinite(foreseen[i]) && foreseen[i] >= 0) {
+    while (i < n_tokens && isfinite(staleness[i]) && staleness[i] >= 0) {
         i++;
     }
     return i;

@@ -21,6 +21,6 @@ iflow_status iflow_rows_encode(const iflow_chunk_identity *identity, int layer, 
                                unsigned char *out);
 
 /* The token whose estimated staleness is negative or not finite; n_tokens: there is none. */
-size_t iflow_bad_foreseen(const float *foreseen, size_t n_tokens);
+size_t iflow_bad_staleness(const float *staleness, size_t n_tokens);
 
 #endif

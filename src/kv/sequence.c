@@ -72,7 +72,7 @@ void iflow_seq_wipe(iflow_seq *seq) {
     const iflow_rows *rows = &seq->cache->rows;
     const int kinds = rows->k_raw ? 3 : 2;
     for (int i = 0; seq->n && i < kinds * seq->cache->model->h.n_layer; i++) {
-        struct ggml_tensor *tensor = rows->k[i]; /* and v and k_raw behind k */
+        struct ggml_tensor *tensor = rows->k[i]; /* and v and k_raw after k */
         for (int at = 0; at < seq->n; at += IFLOW_CACHE_STEP) {
             ggml_backend_tensor_memset(tensor, 0, (size_t)seq->row[at] * tensor->nb[1], IFLOW_CACHE_STEP * tensor->nb[1]);
         }
@@ -127,7 +127,7 @@ static int row_at(const iflow_pass *pass, int at, int i) {
 
 static iflow_status forward(iflow_seq *seq, const iflow_pass *pass, int first) {
     const size_t n_rows = (size_t)seq->cache->rows.n_rows, n_lines = count_lines(pass);
-    int32_t *at = iflow_calloc((size_t)pass->n, 3 * sizeof *at), *order = at ? at + 2 * pass->n : NULL; /* behind the sequences */
+    int32_t *at = iflow_calloc((size_t)pass->n, 3 * sizeof *at), *order = at ? at + 2 * pass->n : NULL; /* after the sequences */
     float *observed = n_lines ? iflow_calloc(n_lines * n_rows, sizeof *observed) : NULL;
     iflow_pass in_pool = *pass;
     iflow_status status = IFLOW_OK;

@@ -210,7 +210,7 @@ static bool has_chunk(const iflow_document *document, const char *chunk) {
 }
 
 /* Whether another document that was pinned as a whole has the chunk. */
-static bool is_held(iflow_store *store, iflow_document **list, size_t n, const char *except, const char *chunk) {
+static bool is_used_by_another(iflow_store *store, iflow_document **list, size_t n, const char *except, const char *chunk) {
     for (size_t d = 0; d < n; d++) {
         if (strcmp(list[d]->id, except) != 0 && has_chunk(list[d], chunk) && store->ops->is_pinned(store, list[d]->id)) {
             return true;
@@ -261,7 +261,7 @@ static void unpin_former(iflow_store *store, const iflow_document *before, const
     iflow_status status = iflow_store_list_documents(store, &list, &n);
     for (size_t c = 0; c < before->n_chunks; c++) {
         const char *chunk = before->chunk_id[c];
-        if (has_chunk(now, chunk) || is_held(store, list, n, id, chunk)) {
+        if (has_chunk(now, chunk) || is_used_by_another(store, list, n, id, chunk)) {
             continue;
         }
         const iflow_status unpinned = status ? status : store->ops->pin(store, chunk, false);
@@ -431,7 +431,7 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
         status = iflow_store_list_documents(store, &list, &n);
     }
     for (size_t c = 0; !status && !pinned && c < document->n_chunks; c++) {
-        if (!is_held(store, list, n, id, document->chunk_id[c])) {
+        if (!is_used_by_another(store, list, n, id, document->chunk_id[c])) {
             status = store->ops->pin(store, document->chunk_id[c], false);
             status = status == IFLOW_E_NOT_FOUND ? IFLOW_OK : status; /* evicted, and without a pin */
         }

@@ -223,14 +223,14 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
     json_object_del(facts, "token");
     json_object_del(facts, "n_around");
 
-    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), behind = b->n_around + BENCH_DECODED + 1;
-    while (default_lengths && b->n_lengths > 1 && longest(b) + behind > n_ctx) {
+    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), fillers = b->n_around + BENCH_DECODED + 1;
+    while (default_lengths && b->n_lengths > 1 && longest(b) + fillers > n_ctx) {
         b->n_lengths--; /* the defaults ascend */
     }
-    if (longest(b) + behind > n_ctx) {
+    if (longest(b) + fillers > n_ctx) {
         cli_error("%s tokens, with %s of question and answer, do not fit %s, whose context is %s; ask for at most %s",
-                  human_count(longest(b)), human_count(behind), b->model, human_count(n_ctx),
-                  human_count(n_ctx > behind ? n_ctx - behind : 0));
+                  human_count(longest(b)), human_count(fillers), b->model, human_count(n_ctx),
+                  human_count(n_ctx > fillers ? n_ctx - fillers : 0));
         return CLI_FAILED;
     }
     if (b->n_tokens < longest(b)) {
@@ -239,7 +239,7 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
         return CLI_FAILED;
     }
     const uint64_t row = (uint64_t)json_integer_value(json_object_get(model, "kv_bytes_a_token"));
-    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + behind));
+    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + fillers));
     const uint64_t have = available_memory();
     if (have && need > have) {
         cli_error(
@@ -352,7 +352,7 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
         {'c', "lengths", "N,...", OPTION_TEXT, &o->lengths, 0, 0,
          "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
         {'\0', "chunk", "N", OPTION_INT, &b->chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
-        OPTION_ROWS_BEHIND(o->common),
+        OPTION_ROWS_FILLERS(o->common),
         {'\0', "correction", "FILE|none", OPTION_TEXT, &b->correction, 0, 0,
          "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
         OPTION_ROW_EXACT(o->common),
@@ -404,7 +404,7 @@ static int settle_options(bench *b, const bench_options *o) {
     const char *temporary = environment("TMPDIR");
     b->place = o->common.store ? o->common.store : temporary ? temporary : "/tmp";
     b->quiet = o->common.quiet;
-    b->behind = o->common.behind;
+    b->fillers = o->common.fillers;
     b->exact = o->common.exact;
     b->threads = b->threads ? b->threads : processors();
     return CLI_OK;

@@ -198,9 +198,9 @@ int bench_facts(const bench *b, json_t *out) {
         out, "ggml", json_pack("{s:s, s:s, s:s}", "version", facts.ggml_version, "commit", facts.ggml_commit, "features", facts.features));
     json_object_set_new(out, "model", model_json(&info));
     json_object_set_new(out, "settings",
-                        json_pack("{s:i, s:i, s:i, s:b, s:b, s:o, s:i, s:b, s:o}", "threads", b->threads, "chunk", b->chunk, "behind",
-                                  b->behind, "corrected", b->correction != NULL, "exact", b->exact, "ratio", json_finite(b->ratio), "turns",
-                                  b->turns, "made_up_text", b->text == NULL, "store_in", json_text(b->place)));
+                        json_pack("{s:i, s:i, s:i, s:b, s:b, s:o, s:i, s:b, s:o}", "threads", b->threads, "chunk", b->chunk, "fillers",
+                                  b->fillers, "corrected", b->correction != NULL, "exact", b->exact, "ratio", json_finite(b->ratio),
+                                  "turns", b->turns, "made_up_text", b->text == NULL, "store_in", json_text(b->place)));
     if ((result = tokens_json(b, model, out)) != CLI_OK) {
         goto cleanup;
     }

@@ -81,7 +81,7 @@ static iflow_status open_ours(const bench *b, const char *store, ours *o) {
     if (!status && b->correction) {
         status = iflow_correction_load(b->correction, o->model, &o->correction);
     }
-    const iflow_context_params params = {.n_threads = b->threads, .alone = !b->behind, .behind = b->behind, .correction = o->correction};
+    const iflow_context_params params = {.n_threads = b->threads, .fillers = common_fillers(b->fillers), .correction = o->correction};
     return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 
@@ -204,7 +204,7 @@ static int run_ours(length *l, bench_side side, int turn) {
     return CLI_FAILED;
 }
 
-/* Of both behind the same number of tokens, one after the other. */
+/* Of both after the same number of tokens, one after the other. */
 static int run_decode(length *l, int turn) {
     iflow_answer *answer = NULL;
     show(l, turn + 1, "decoding");

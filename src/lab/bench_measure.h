@@ -18,7 +18,7 @@ typedef struct bench {
     const char *model, *device, *text; /* text: a file, NULL: made up */
     const char *place, *dir;           /* dir, of the run's stores, is made in place and removed at the end */
     int threads, chunk, turns, parts;
-    int behind;             /* texts that chunks are prefilled behind */
+    int fillers;            /* texts that chunks are prefilled after */
     const char *correction; /* a file; NULL: none */
     bool exact;             /* ours computes as libllama */
     double ratio;

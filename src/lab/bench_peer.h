@@ -14,10 +14,10 @@ void peer_free(peer *p);
 bool peer_open(peer *p, size_t n_ctx, int n_threads, bool flash_attention);
 
 /* Prefills tokens in pieces, each alone, and times it; the last piece stays in the cache. first NULL: nobody wants logits. Else the time
- * ends with the most probable token behind the last piece, which *first is; -1: an end of generation. */
+ * ends with the most probable token after the last piece, which *first is; -1: an end of generation. */
 bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t *first, double *ms);
 
-/* Runs tokens one by one behind what is in the cache. */
+/* Runs tokens one by one after what is in the cache. */
 bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms);
 
 /* Prefills with flash attention off and on, and leaves the context open that was faster. ms: of off and on. */

@@ -55,7 +55,7 @@ static void print_run(const json_t *result) {
         column += (size_t)printf("%s ", flag);
     }
     printf("\n%-12s%s, commit %s\n", "ggml", string(result, "ggml", "version"), string(result, "ggml", "commit"));
-    char *chunks = common_chunks((int)number(result, "settings", "behind", NULL));
+    char *chunks = common_chunks((int)number(result, "settings", "fillers", NULL));
     const bool exact = json_is_true(json_object_get(json_object_get(result, "settings"), "exact"));
     const bool corrected = json_is_true(json_object_get(json_object_get(result, "settings"), "corrected"));
     printf("%-12s%.0f threads, chunks of %.0f %s%s,%s ratio %g, %.0f turn%s after one that warms up; store in %s\n", "settings",

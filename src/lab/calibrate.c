@@ -18,7 +18,7 @@ typedef struct calibrate {
     const char *questions, *output;
     int limit;
     bool jsonl;
-    calibration found;      /* the session's context has chunks alone */
+    calibration found;      /* the session's context makes chunks without fillers */
     size_t n_run, n_to_run; /* answers, for the progress */
     double started;
 } calibrate;
@@ -97,7 +97,7 @@ static int run(calibrate *c, const char *path) {
     const size_t n_settings = calibration_settings(found);
     c->n_to_run = found->n_items * (1 + n_settings);
     if (!c->common.quiet) {
-        cli_note("%zu questions: full prefill, then %zu settings: chunks alone and behind texts, without %sdrift, %zu sets of scoring "
+        cli_note("%zu questions: full prefill, then %zu settings: chunks without and with fillers, without %sdrift, %zu sets of scoring "
                  "layers, %d scores, %d methods, each with the best so far; and the best at %d ratios",
                  found->n_items, n_settings, c->s.correction ? "the correction and without " : "", found->n_sets, CALIBRATION_SCORES,
                  CALIBRATION_METHODS, CALIBRATION_RATIOS);
@@ -118,18 +118,18 @@ static int run(calibrate *c, const char *path) {
 
 /* Opens the two contexts; both note how stale tokens will be, as two of the methods go by it. */
 static int open_contexts(const command_usage *usage, calibrate *c) {
-    c->common.foresee = true;
-    c->common.behind = 0;
+    c->common.estimate = true;
+    c->common.fillers = 0;
     int result = session_open(usage, &c->common, &c->s);
     if (result != CLI_OK) {
         return result;
     }
-    common_options behind = c->common;
-    behind.behind = common_options_default().behind;
-    result = session_new_context(&behind, &c->s, &c->found.behind);
-    c->found.alone = c->s.ctx;
-    c->found.n_behind = behind.behind;
-    c->found.corrects = c->s.correction ? c->s.corrected.behind : -1;
+    common_options fillers = c->common;
+    fillers.fillers = common_options_default().fillers;
+    result = session_new_context(&fillers, &c->s, &c->found.filled);
+    c->found.bare = c->s.ctx;
+    c->found.n_fillers = fillers.fillers;
+    c->found.corrects = c->s.correction ? c->s.corrected.fillers : -1;
     c->found.n_layer = c->s.info.n_layer;
     c->found.score_layer = c->s.info.score_layer;
     c->found.n_vocab = (size_t)c->s.info.n_vocab;
@@ -171,7 +171,7 @@ static int calibrate_model(const command_usage *usage, calibrate *c, char **oper
 
 int lab_calibrate(int argc, char **argv) {
     static calibrate c = {.limit = 12}; /* too much for a small stack */
-    c.common = common_options_asking();
+    c.common = common_options_for_questions();
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
         "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"
@@ -179,7 +179,7 @@ int lab_calibrate(int argc, char **argv) {
         "as `infoflow eval` reads, or the model writes them itself over pieces of the documents.\n"
         "\n"
         "Full prefill answers each question; then each setting is measured by what it would have said at each of these tokens\n"
-        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks alone or behind texts,\n"
+        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks without or with fillers,\n"
         "the correction of `infoflow learn` or none, drift or none, scoring layers, score, method, at the default ratio; a choice\n"
         "replaces the default only where the 95% interval of the difference in KL, paired by question, is below zero. The best is\n"
         "then measured at ratios 0.05 to 0.5; trusted is the least of them from which on all agree by at least 0.9. The profile's\n"
@@ -223,7 +223,7 @@ int lab_calibrate(int argc, char **argv) {
         result = calibrate_model(&usage, &c, argv + first, n_operands);
     }
     calibration_free(&c.found);
-    iflow_context_free(c.found.behind);
+    iflow_context_free(c.found.filled);
     session_close(&c.s);
     return cli_finish(result);
 }

@@ -12,10 +12,10 @@
 char *calibrate_name(const calibration *c, const calibration_setting *what) {
     text out = {0};
     text_printf(&out, "%s", iflow_method_name(what->method));
-    if (iflow_method_looks(what->method)) {
+    if (iflow_method_uses_question(what->method)) {
         text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
     }
-    char *chunks = common_chunks(what->behind);
+    char *chunks = common_chunks(what->fillers);
     text_printf(&out, ", chunks %s", chunks);
     free(chunks);
     if (what->uncorrected) {
@@ -42,7 +42,7 @@ static json_t *layers_json(const calibration_layers *layers) {
 /* The members that say how it is asked. */
 static json_t *setting_json(const calibration *c, const calibration_setting *what) {
     return json_pack("{s:s, s:s, s:o, s:i, s:b, s:b, s:o}", "method", iflow_method_name(what->method), "score",
-                     iflow_score_name(what->score), "score_layers", layers_json(&c->set[what->set]), "behind", what->behind, "correct",
+                     iflow_score_name(what->score), "score_layers", layers_json(&c->set[what->set]), "fillers", what->fillers, "correct",
                      !what->uncorrected, "drift", !what->no_drift, "ratio", json_finite(what->ratio));
 }
 
@@ -121,8 +121,8 @@ static void print_verdict(const calibration *c) {
                calibration_ratio[at], agreement, wanted);
     }
     printf("`ask`, `chat` and `eval` will use ratio %g.\n", c->use);
-    if (best->behind != c->n_behind) {
-        char *chunks = common_chunks(best->behind);
+    if (best->fillers != c->n_fillers) {
+        char *chunks = common_chunks(best->fillers);
         printf("They and `ingest` will prefill chunks %s; documents ingested before are computed again.\n", chunks);
         free(chunks);
     }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The paper's prompt is this, the question and "Answer:", which the library's own prompt puts behind an instruction. There is no system
+/* The paper's prompt is this, the question and "Answer:", which the library's own prompt puts after an instruction. There is no system
  * message, though the template may have one. Protocol `chat` is what `infoflow ask` does: the library's instruction unless another is
  * given, and as many tokens. */
 static const char paper_instruction[] =
@@ -40,8 +40,8 @@ static const command_usage usage = {
 /* Makes the needles, unless they do not fit the context. */
 static int make_needles(eval *e) {
     enum { AROUND = 128 }; /* tokens of a chat template and of a needle's question, at most */
-    const char *const given[] = {e->asking.system, e->asking.instruction};
-    size_t n_around = AROUND + (size_t)e->asking.max_tokens;
+    const char *const given[] = {e->how.system, e->how.instruction};
+    size_t n_around = AROUND + (size_t)e->how.max_tokens;
     for (size_t i = 0; i < COUNT_OF(given); i++) {
         int32_t *token = NULL;
         size_t n = 0;
@@ -124,7 +124,7 @@ static int summarise(const eval *e, int argc, char *const *argv) {
 static int parse_variants(eval *e) {
     e->n_variants = 0;
     const iflow_correction_info *corrected = e->s.model ? &e->s.corrected : NULL;
-    return eval_variants_parse(&usage, e->methods, e->ratios, &e->asking, e->common.behind, corrected, e->variant, &e->n_variants);
+    return eval_variants_parse(&usage, e->methods, e->ratios, &e->how, e->common.fillers, corrected, e->variant, &e->n_variants);
 }
 
 /* Options that none of the methods uses. */
@@ -136,12 +136,12 @@ static int check_methods(const eval *e) {
     if (e->gate.share > 0 && e->n_variants == 1 && method[0] == IFLOW_METHOD_FULL) {
         return options_wrong(&usage, "--verify checks against full prefill, which is the only method");
     }
-    return ask_options_check(&usage, &e->asking, &e->common, method, e->n_variants);
+    return ask_options_check(&usage, &e->how, &e->common, method, e->n_variants);
 }
 
 /* Takes methods and ratios, too, from the profile; those given were parsed before the model was loaded. */
 static int use_profile(eval *e, const profile_options *wanted, char **methods, char **ratios) {
-    const int result = profile_use(wanted, &e->s.info, &e->common, &e->asking, &e->profile);
+    const int result = profile_use(wanted, &e->s.info, &e->common, &e->how, &e->profile);
     if (result != CLI_OK || !e->profile.path) {
         return result;
     }
@@ -162,13 +162,13 @@ static int parse_options(eval *e, profile_options *profiling, int argc, char **a
         {'\0', "no-store", NULL, OPTION_FLAG, &e->common.no_store, 0, 0, "keep the passages in memory only"},
         {'\0', "methods", "LIST", OPTION_TEXT, &e->methods, 0, 0,
          "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow). Settings may follow: "
-         "infoflow:vatp+hl-tp+reorder+alone"},
+         "infoflow:vatp+hl-tp+reorder+fillers=0"},
         {'r', "ratio", "LIST", OPTION_TEXT, &e->ratios, 0, 0,
          "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
         {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e->protocol, 0, 0, "how questions are asked, see above (default: paper)"},
-        {'\0', "system", "TEXT", OPTION_WORDS, &e->asking.system, 0, 0,
+        {'\0', "system", "TEXT", OPTION_WORDS, &e->how.system, 0, 0,
          "with chat: system message; \"\" is none (default: the chat template's own)"},
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->asking.instruction, 0, 0,
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->how.instruction, 0, 0,
          "with chat: stands before the question (default: a general one)"},
         {'\0', "fidelity", NULL, OPTION_FLAG, &e->fidelity, 0, 0,
          "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
@@ -192,12 +192,12 @@ static int parse_options(eval *e, profile_options *profiling, int argc, char **a
          "are)"},
         {'\0', "chunk", "N", OPTION_INT, &e->common.chunk, 1, 1 << 24,
          "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
-        {'n', "max-tokens", "N", OPTION_INT, &e->asking.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
-        {'\0', "temp", "T", OPTION_REAL, &e->asking.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
-        {'\0', "seed", "N", OPTION_SEED, &e->asking.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
-        OPTION_ROWS_BUDGET(e->asking),
-        OPTION_ROWS_DRIFT(e->asking),
-        OPTION_ROWS_SCORING(e->asking),
+        {'n', "max-tokens", "N", OPTION_INT, &e->how.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
+        {'\0', "temp", "T", OPTION_REAL, &e->how.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e->how.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
+        OPTION_ROWS_BUDGET(e->how),
+        OPTION_ROWS_DRIFT(e->how),
+        OPTION_ROWS_SCORING(e->how),
         OPTION_ROWS_PROFILE(*profiling),
         OPTION_ROW_CORRECTION(e->common),
         OPTION_ROWS_VERIFY(e->gate, "; which ones: drawn by the question, the same every time; 1: all"),
@@ -228,23 +228,23 @@ static int check_options(eval *e, const char *operand, int n_operands) {
         return options_wrong(&usage, n_operands == 0 ? "which questions? Name a JSONL file, or give --needle LENGTHS"
                                                      : "one data file at a time, please");
     }
-    if (!eval_is_chat(e) && (e->asking.system || e->asking.instruction)) {
+    if (!eval_is_chat(e) && (e->how.system || e->how.instruction)) {
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
-                             e->asking.system ? "system" : "instruction");
+                             e->how.system ? "system" : "instruction");
     }
     if (!eval_is_chat(e)) {
-        e->asking.instruction = paper_instruction;
-        e->asking.system = "";
+        e->how.instruction = paper_instruction;
+        e->how.system = "";
     }
-    if (!e->asking.max_tokens) {
-        e->asking.max_tokens = eval_default_tokens(e);
+    if (!e->how.max_tokens) {
+        e->how.max_tokens = eval_default_tokens(e);
     }
     return gate_check(&usage, &e->gate, NULL);
 }
 
 /* Parses what lists and shares say: faults show at once; a profile may still change methods and ratios. */
 static int parse_lists(eval *e, size_t *shard, size_t *n_shards) {
-    e->grid.seed = e->asking.seed;
+    e->grid.seed = e->how.seed;
     e->grid.repeat = e->grid.repeat ? e->grid.repeat : 1;
     int result = e->needle ? needle_grid_parse(&usage, e->needle, e->depths ? e->depths : "0,0.25,0.5,0.75,1", &e->grid) : CLI_OK;
     if (result == CLI_OK) {
@@ -293,7 +293,7 @@ static int open_model(eval *e, const profile_options *profiling, char **methods,
     if (result == CLI_OK) {
         result = eval_open_contexts(e);
     }
-    const iflow_status status = result == CLI_OK ? ask_options_params(&e->asking, &e->s.info, &e->params) : IFLOW_OK;
+    const iflow_status status = result == CLI_OK ? ask_options_params(&e->how, &e->s.info, &e->params) : IFLOW_OK;
     return status == IFLOW_OK ? result : cli_failed(status, NULL);
 }
 
@@ -348,10 +348,10 @@ int lab_eval(int argc, char **argv) {
     size_t shard = 1, n_shards = 1;
     bool malformed = false;
     int first = 0;
-    e.common = common_options_asking();
-    e.asking = ask_options_default();
+    e.common = common_options_for_questions();
+    e.how = ask_options_default();
     e.gate = gate_default();
-    e.asking.max_tokens = 0; /* the protocol's */
+    e.how.max_tokens = 0; /* the protocol's */
     int result = parse_options(&e, &profiling, argc, argv, &first);
     if (result != OPTIONS_GO) {
         return result;

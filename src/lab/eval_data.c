@@ -56,14 +56,14 @@ static void add_passage(eval_question *q, char *start, char *end) {
     q->passage[q->n_passages++] = start;
 }
 
-/* The next line that begins with "Passage <number>:" (NULL: none); *behind: what follows the colon. The numbers count up from 1, so that a
+/* The next line that begins with "Passage <number>:" (NULL: none); *after: what follows the colon. The numbers count up from 1, so that a
  * text that only mentions passages is not torn. */
-static char *find_marker(const char *text_start, char *at, size_t number, char **behind) {
+static char *find_marker(const char *text_start, char *at, size_t number, char **fillers) {
     char *marker = text_format("Passage %zu:", number), *found = at;
     while ((found = strstr(found, marker)) && found != text_start && found[-1] != '\n') {
         found++;
     }
-    *behind = found ? found + strlen(marker) : NULL;
+    *fillers = found ? found + strlen(marker) : NULL;
     free(marker);
     return found;
 }
@@ -73,17 +73,17 @@ static bool take_context(eval_question *q, const char *context) {
     if (context[strspn(context, space)] == '\0') {
         return false;
     }
-    char *behind = NULL;
+    char *fillers = NULL;
     q->split = must_copy(context, strlen(context));
-    char *at = q->split, *marker = find_marker(at, at, 1, &behind);
+    char *at = q->split, *marker = find_marker(at, at, 1, &fillers);
     for (size_t number = 1; marker; number++) {
-        char *next_behind = NULL, *next = find_marker(at, behind, number + 1, &next_behind);
+        char *next_behind = NULL, *next = find_marker(at, fillers, number + 1, &next_behind);
         if (number == 1) {
             add_passage(q, at, marker);
         }
-        add_passage(q, behind, next ? next : behind + strlen(behind));
+        add_passage(q, fillers, next ? next : fillers + strlen(fillers));
         marker = next;
-        behind = next_behind;
+        fillers = next_behind;
     }
     if (q->n_passages) {
         return true;

@@ -24,31 +24,31 @@ int eval_default_tokens(const eval *e) {
  * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const ask_options *asking = &e->asking;
-    const bool looks = iflow_method_looks(v->method);
+    const ask_options *how = &e->how;
+    const bool looks = iflow_method_uses_question(v->method);
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
     if (eval_is_chat(e)) {
         text_puts(&out, " protocol=chat");
     }
-    if (eval_is_chat(e) && !asking->system) {
+    if (eval_is_chat(e) && !how->system) {
         text_puts(&out, " system=own");
     }
-    if (eval_is_chat(e) && asking->system && asking->system[0]) {
-        text_printf(&out, " system=%016" PRIx64, eval_hash(asking->system));
+    if (eval_is_chat(e) && how->system && how->system[0]) {
+        text_printf(&out, " system=%016" PRIx64, eval_hash(how->system));
     }
-    if (eval_is_chat(e) && asking->instruction) {
-        text_printf(&out, " instruction=%016" PRIx64, eval_hash(asking->instruction));
+    if (eval_is_chat(e) && how->instruction) {
+        text_printf(&out, " instruction=%016" PRIx64, eval_hash(how->instruction));
     }
-    if (asking->max_tokens != eval_default_tokens(e)) {
-        text_printf(&out, " max-tokens=%d", asking->max_tokens);
+    if (how->max_tokens != eval_default_tokens(e)) {
+        text_printf(&out, " max-tokens=%d", how->max_tokens);
     }
-    if (asking->temperature > 0) {
-        text_printf(&out, " temp=%.9g", asking->temperature);
+    if (how->temperature > 0) {
+        text_printf(&out, " temp=%.9g", how->temperature);
     }
-    if (asking->seed && (asking->temperature > 0 || v->method == IFLOW_METHOD_RANDOM)) {
-        text_printf(&out, " seed=%" PRIu64, asking->seed);
+    if (how->seed && (how->temperature > 0 || v->method == IFLOW_METHOD_RANDOM)) {
+        text_printf(&out, " seed=%" PRIu64, how->seed);
     }
     if (question->text && chunk != session_chunk_tokens(&(common_options){0})) {
         text_printf(&out, " chunk=%zu", chunk);
@@ -66,7 +66,7 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
         text_printf(&out, " kv-type=%s", e->common.kv_type);
     }
     if (reuses) {
-        text_printf(&out, v->behind ? " behind=%d" : " alone", v->behind);
+        text_printf(&out, " fillers=%d", v->fillers);
     }
     if (v->drift) {
         text_puts(&out, " drift");
@@ -74,17 +74,17 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (v->correct) {
         text_printf(&out, " corrected=%.8s", e->s.corrected.id);
     }
-    if (iflow_method_scores(v->method) && asking->coverage > 0) {
-        text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", asking->coverage, asking->min_ratio, asking->max_ratio);
+    if (iflow_method_scores(v->method) && how->coverage > 0) {
+        text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", how->coverage, how->min_ratio, how->max_ratio);
     }
-    if (v->method == IFLOW_METHOD_UNION && fabs(asking->foreseen_share - ask_options_default().foreseen_share) > 5e-7) {
-        text_printf(&out, " foreseen-share=%.9g", asking->foreseen_share);
+    if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_options_default().staleness_share) > 5e-7) {
+        text_printf(&out, " staleness-share=%.9g", how->staleness_share);
     }
-    if (looks && strcmp(asking->score_text, ask_options_default().score_text) != 0) {
-        text_printf(&out, " score-text=%s", asking->score_text);
+    if (looks && strcmp(how->score_text, ask_options_default().score_text) != 0) {
+        text_printf(&out, " score-text=%s", how->score_text);
     }
-    for (size_t i = 0; looks && i < asking->layers.n; i++) {
-        const int layer = asking->layers.layer[i];
+    for (size_t i = 0; looks && i < how->layers.n; i++) {
+        const int layer = how->layers.layer[i];
         text_printf(&out, "%s%d", i ? "," : " score-layers=", layer < 0 ? layer + e->s.info.n_layer : layer);
     }
     char *settings = text_format("%s", out.n ? out.text + 1 : "");
@@ -98,7 +98,7 @@ static bool is_verified(const eval *e, const eval_question *question, const eval
 }
 
 const json_t *eval_record_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const bool looks = iflow_method_looks(v->method);
+    const bool looks = iflow_method_uses_question(v->method);
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
@@ -136,21 +136,21 @@ static iflow_status warm_up(eval *e, iflow_context *ctx, const eval_question *qu
 
 /* The context that a variant is asked in. */
 static iflow_context *context_of(const eval *e, const eval_variant *v) {
-    return e->ctx[v->behind];
+    return e->ctx[v->fillers];
 }
 
-/* Opens the contexts that the variants need; their chunks foresee where one of them wants that, so that no method pays for it. */
+/* Opens the contexts that the variants need; their chunks estimate where one of them wants that, so that no method pays for it. */
 int eval_open_contexts(eval *e) {
-    for (int behind = 0; behind <= IFLOW_MAX_BEHIND; behind++) {
-        bool needed = false, foresee = e->common.foresee;
+    for (int fillers = 0; fillers <= IFLOW_MAX_FILLERS; fillers++) {
+        bool needed = false, estimate = e->common.estimate;
         for (size_t v = 0; v < e->n_variants; v++) {
-            needed = needed || e->variant[v].behind == behind;
-            foresee = foresee || (e->variant[v].behind == behind && iflow_method_foresees(e->variant[v].method));
+            needed = needed || e->variant[v].fillers == fillers;
+            estimate = estimate || (e->variant[v].fillers == fillers && iflow_method_needs_staleness(e->variant[v].method));
         }
         common_options options = e->common;
-        options.behind = behind;
-        options.foresee = foresee;
-        const int result = needed ? session_new_context(&options, &e->s, &e->ctx[behind]) : CLI_OK;
+        options.fillers = fillers;
+        options.estimate = estimate;
+        const int result = needed ? session_new_context(&options, &e->s, &e->ctx[fillers]) : CLI_OK;
         if (result != CLI_OK) {
             return result;
         }
@@ -210,7 +210,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (iflow_method_looks(v->method)) {
+    if (iflow_method_uses_question(v->method)) {
         json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
@@ -242,7 +242,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     }
     json_object_set_new(record, "tokens", report_tokens_json(answer));
     if (answer->n_corrected) {
-        json_object_set_new(record, "correction_held", json_finite(answer->correction_held));
+        json_object_set_new(record, "evidence", json_finite(answer->evidence));
     }
     json_object_set_new(record, "timings_ms", report_timings_json(answer));
     json_object_set_new(record, "selected", report_selected_json(answer));
@@ -301,7 +301,7 @@ static iflow_status verify(eval *e, const eval_question *question, const eval_va
     return status;
 }
 
-/* What the tokens of full prefill's answer are predicted by behind the context that was asked last. *logits: [n_generated, n_vocab]. */
+/* What the tokens of full prefill's answer are predicted by after the context that was asked last. *logits: [n_generated, n_vocab]. */
 static iflow_status replay_full(eval *e, const eval_variant *v, float **logits) {
     *logits = must_alloc(e->full->n_generated * (size_t)e->s.info.n_vocab, sizeof **logits);
     return iflow_context_replay(context_of(e, v), e->full->token, e->full->n_generated, *logits);
@@ -311,8 +311,8 @@ static iflow_status replay_full(eval *e, const eval_variant *v, float **logits) 
  * were computed in the same way. */
 static iflow_status ask_full(eval *e, const eval_question *question) {
     eval_variant full = {.method = IFLOW_METHOD_FULL, .ratio = 1};
-    while (!e->ctx[full.behind]) { /* full prefill uses no chunk: any context will do */
-        full.behind++;
+    while (!e->ctx[full.fillers]) { /* full prefill uses no chunk: any context will do */
+        full.fillers++;
     }
     iflow_status status = e->full ? IFLOW_OK : ask(e, question, &full, &e->full);
     if (status == IFLOW_OK && !e->full_logits && e->full->n_generated && !cli_interrupted()) {
@@ -325,7 +325,7 @@ static iflow_status ask_full(eval *e, const eval_question *question) {
     return status;
 }
 
-/* How near the variant that was asked last is to full prefill, behind each token of its answer; not a number if that has none. */
+/* How near the variant that was asked last is to full prefill, after each token of its answer; not a number if that has none. */
 static iflow_status measure_fidelity(eval *e, const eval_variant *v, iflow_fidelity *out) {
     float *logits = NULL;
     *out = e->full->n_generated ? (iflow_fidelity){0, 1, e->full->n_generated} : (iflow_fidelity){NAN, NAN, 0};

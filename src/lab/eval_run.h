@@ -10,7 +10,7 @@
 typedef struct eval {
     session s;
     common_options common;
-    ask_options asking;
+    ask_options how;
     iflow_ask_params params; /* what they come to with this model; every asking starts from it */
     const char *methods, *ratios, *protocol, *needle, *depths, *output, *shard, *report;
     int limit, distractors;
@@ -21,7 +21,7 @@ typedef struct eval {
     profile profile;
     eval_variant variant[EVAL_MAX_VARIANTS];
     size_t n_variants;
-    iflow_context *ctx[IFLOW_MAX_BEHIND + 1]; /* whose chunks are prefilled behind so many texts; NULL: no variant needs it */
+    iflow_context *ctx[IFLOW_MAX_FILLERS + 1]; /* whose chunks are prefilled after so many texts; NULL: no variant needs it */
     eval_data data;
     const eval_question **question; /* of the data, those to ask */
     size_t n_questions;

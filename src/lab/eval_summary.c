@@ -105,8 +105,7 @@ static char *name_of(const eval_series *series, size_t n_questions) {
         corrected = corrected || strncmp(word, "corrected=", 10) == 0;
         drift = drift || (n == 5 && strncmp(word, "drift", 5) == 0);
         /* The others are the run's; these are the budget, and chunks that are not as usual. */
-        const bool chunks = (strncmp(word, "behind=", 7) == 0 && atoi(word + 7) != common_options_default().behind) ||
-                            (n == 5 && strncmp(word, "alone", 5) == 0);
+        const bool chunks = strncmp(word, "fillers=", 8) == 0 && atoi(word + 8) != common_options_default().fillers;
         if (strncmp(word, "coverage=", 9) == 0 || chunks) {
             text_printf(&out, "/%.*s", (int)n, word);
         }

@@ -23,7 +23,7 @@ static int parse_ratios(const command_usage *usage, const char *ratios, double r
                          ratios);
 }
 
-/* What the words behind a method's colon set, one of each. */
+/* What the words after a method's colon set, one of each. */
 enum { WORD_SCORE, WORD_GEOMETRY, WORD_REORDER, WORD_DRIFT, WORD_CORRECT, WORD_CHUNKS, WORDS, WORD_UNKNOWN };
 
 /* Sets what a word says. */
@@ -40,10 +40,10 @@ static int set(eval_variant *v, const char *word) {
         v->correct = word[0] == 'c';
         return WORD_CORRECT;
     }
-    const bool usual = strcmp(word, "behind") == 0, alone = strcmp(word, "alone") == 0;
-    const bool many = strncmp(word, "behind=", 7) == 0 && word[7] >= '0' && word[7] <= '0' + IFLOW_MAX_BEHIND && !word[8];
-    if (usual || alone || many) {
-        v->behind = usual ? common_options_default().behind : alone ? 0 : word[7] - '0';
+    static const char fillers[] = "fillers=";
+    const size_t n = sizeof fillers - 1;
+    if (strncmp(word, fillers, n) == 0 && word[n] >= '0' && word[n] <= '0' + IFLOW_MAX_FILLERS && !word[n + 1]) {
+        v->fillers = word[n] - '0';
         return WORD_CHUNKS;
     }
     if (iflow_score_from_name(word, &v->score) == IFLOW_OK) {
@@ -55,7 +55,7 @@ static int set(eval_variant *v, const char *word) {
 /* Whether a word can make a difference to a method. */
 static bool matters(int what, iflow_method method) {
     if (what <= WORD_REORDER) {
-        return iflow_method_looks(method);
+        return iflow_method_uses_question(method);
     }
     return method != IFLOW_METHOD_FULL && (what != WORD_DRIFT || method != IFLOW_METHOD_NONE);
 }
@@ -66,8 +66,8 @@ static int take_word(const command_usage *usage, const char *item, const char *w
     if (what == WORD_UNKNOWN) {
         return options_wrong(usage,
                              "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
-                             "reorder, drift, nodrift, corrected, uncorrected, alone and behind=1 to behind=%d",
-                             word, item, IFLOW_MAX_BEHIND);
+                             "reorder, drift, nodrift, corrected, uncorrected, and fillers=0 to fillers=%d",
+                             word, item, IFLOW_MAX_FILLERS);
     }
     if (!matters(what, v->method)) {
         return options_wrong(usage, "--methods: '%s' makes no difference to %s; leave it out", word, item);
@@ -80,22 +80,22 @@ static int take_word(const command_usage *usage, const char *item, const char *w
 }
 
 /* What can make no difference is the same in all variants, so that they are known as one. */
-static void settle(eval_variant *v, int behind, const iflow_correction_info *corrected) {
+static void settle(eval_variant *v, int fillers, const iflow_correction_info *corrected) {
     const ask_options usual = ask_options_default();
-    if (!iflow_method_looks(v->method)) {
+    if (!iflow_method_uses_question(v->method)) {
         iflow_score_from_name(usual.score, &v->score);
         iflow_geometry_from_name(usual.geometry, &v->geometry);
         v->reorder = false;
     }
     v->drift = v->drift && v->method != IFLOW_METHOD_FULL && v->method != IFLOW_METHOD_NONE;
-    v->correct = v->correct && v->method != IFLOW_METHOD_FULL && corrected && corrected->id[0] && v->behind == corrected->behind;
-    v->behind = v->method == IFLOW_METHOD_FULL ? behind : v->behind; /* it uses no chunk */
+    v->correct = v->correct && v->method != IFLOW_METHOD_FULL && corrected && corrected->id[0] && v->fillers == corrected->fillers;
+    v->fillers = v->method == IFLOW_METHOD_FULL ? fillers : v->fillers; /* it uses no chunk */
 }
 
 static bool same(const eval_variant *a, const eval_variant *b) {
     return a->method == b->method && fabs(a->ratio - b->ratio) < 5e-7 /* records have six digits of it */ && a->score == b->score &&
            a->geometry == b->geometry && a->reorder == b->reorder && a->drift == b->drift && a->correct == b->correct &&
-           a->behind == b->behind;
+           a->fillers == b->fillers;
 }
 
 static void add(eval_variant variant[EVAL_MAX_VARIANTS], size_t *n, const eval_variant *v) {
@@ -137,8 +137,8 @@ static int parse_method(const command_usage *usage, char *item, const char *drif
     if (!corrected->id[0]) {
         return options_wrong(usage, "--methods: there is no correction for %s; `infoflow learn` makes one, --correction names one", item);
     }
-    if (v->behind != corrected->behind) {
-        char *chunks = common_chunks(corrected->behind);
+    if (v->fillers != corrected->fillers) {
+        char *chunks = common_chunks(corrected->fillers);
         const int result = options_wrong(usage, "--methods: %s cannot be corrected: the correction is for chunks %s", item, chunks);
         free(chunks);
         return result;
@@ -146,7 +146,7 @@ static int parse_method(const command_usage *usage, char *item, const char *drif
     return CLI_OK;
 }
 
-int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *asking, int behind,
+int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *how, int fillers,
                         const iflow_correction_info *corrected, eval_variant variant[EVAL_MAX_VARIANTS], size_t *n) {
     double ratio[EVAL_MAX_RATIOS];
     size_t n_ratios = 0, n_methods = 0;
@@ -154,13 +154,13 @@ int eval_variants_parse(const command_usage *usage, const char *methods, const c
     for (const char *at = methods; at && result == CLI_OK;) {
         const size_t length = strcspn(at, ",");
         char *item = text_format("%.*s", (int)length, at);
-        eval_variant v = {.reorder = asking->reorder, .behind = behind};
-        iflow_score_from_name(asking->score, &v.score);
-        iflow_geometry_from_name(asking->geometry, &v.geometry);
+        eval_variant v = {.reorder = how->reorder, .fillers = fillers};
+        iflow_score_from_name(how->score, &v.score);
+        iflow_geometry_from_name(how->geometry, &v.geometry);
         result = n_methods++ == EVAL_MAX_METHODS ? options_wrong(usage, "--methods: more than %d of them", EVAL_MAX_METHODS)
-                                                 : parse_method(usage, item, asking->drift, corrected, &v);
-        settle(&v, behind, corrected);
-        const bool one = !iflow_method_has_ratio(v.method) || (asking->coverage > 0 && iflow_method_scores(v.method));
+                                                 : parse_method(usage, item, how->drift, corrected, &v);
+        settle(&v, fillers, corrected);
+        const bool one = !iflow_method_has_ratio(v.method) || (how->coverage > 0 && iflow_method_scores(v.method));
         for (size_t r = 0; result == CLI_OK && r < (one ? 1 : n_ratios); r++) {
             v.ratio = iflow_method_has_ratio(v.method) ? ratio[r] : v.method == IFLOW_METHOD_FULL ? 1 : 0;
             add(variant, n, &v);

@@ -113,7 +113,7 @@ static bool starts(span s, const char *prefix) {
     return (size_t)(s.end - s.at) >= n && strncasecmp(s.at, prefix, n) == 0;
 }
 
-/* Cuts before the first separator at or behind s.at; *next: behind that separator, NULL if there was none. */
+/* Cuts before the first separator at or after s.at; *next: after that separator, NULL if there was none. */
 static span until_separator(span s, const char **next) {
     *next = NULL;
     for (const char *p = s.at; p < s.end;) {
@@ -132,8 +132,8 @@ static bool starts_word(span s, const char *word) {
     if (!starts(s, word)) {
         return false;
     }
-    const char *behind = s.at + strlen(word);
-    return behind == s.end || !is_word(decode(&behind));
+    const char *fillers = s.at + strlen(word);
+    return fillers == s.end || !is_word(decode(&fillers));
 }
 
 char *f1_extract(const char *generated) {
@@ -319,8 +319,8 @@ static bool stands_in(const char *string, const char *in) {
     }
     while (n && *in) {
         if (strncmp(in, string, n) == 0 && !joins(before, first)) {
-            const char *behind = in + n;
-            if (!*behind || !joins(last, decode(&behind))) {
+            const char *fillers = in + n;
+            if (!*fillers || !joins(last, decode(&fillers))) {
                 return true;
             }
         }

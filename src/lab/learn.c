@@ -45,7 +45,7 @@ static bool show_progress(size_t n, void *user) {
 
 static int report(const learning *l, size_t n_tokens, size_t n_contexts, const char *path) {
     if (!l->common.quiet) {
-        char *chunks = common_chunks(l->common.behind);
+        char *chunks = common_chunks(l->common.fillers);
         cli_note("learned from %s tokens in %zu context%s, for chunks %s, in %s", human_count(n_tokens), n_contexts, plural(n_contexts),
                  chunks, human_clock(now_seconds() - l->start));
         free(chunks);
@@ -106,7 +106,7 @@ int lab_learn(int argc, char **argv) {
         {'\0', "jsonl", NULL, OPTION_FLAG, &l.jsonl, 0, 0, "documents hold a JSON object a line, whatever their names"},
         OPTION_ROW_CUT(l.common),
         OPTION_ROW_KV_TYPE(l.common),
-        OPTION_ROWS_BEHIND(l.common),
+        OPTION_ROWS_FILLERS(l.common),
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROW_MAX_SIZE(l.common),
         OPTION_ROWS_ENGINE(l.common),

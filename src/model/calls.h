@@ -22,7 +22,7 @@ typedef struct iflow_call_error {
     char why[IFLOW_CALL_WHY];
 } iflow_call_error;
 
-/* Makes it this thread's message, behind `what`, and returns the status. */
+/* Makes it this thread's message, after `what`, and returns the status. */
 iflow_status iflow_call_failed(const iflow_call_error *error, const char *what);
 
 /* gguf_init_from_file without data. *gguf is NULL where ggml refuses the file. */

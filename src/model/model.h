@@ -45,7 +45,7 @@ struct iflow_model {
     uint64_t rows8[IFLOW_MAX_BUFTS]; /* the types, as bits, that lie as IFLOW_LAYOUT_ROWS8 in it */
     int n_bufts;
     bool exact; /* ggml's products and attention alone */
-    void *map;  /* the mapped files, one behind the other, each from a page of its own; or NULL */
+    void *map;  /* the mapped files, one after the other, each from a page of its own; or NULL */
     size_t map_bytes;
 
     bool digits_take_long; /* tokenising a run of digits takes time by the square of its length */

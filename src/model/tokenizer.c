@@ -108,8 +108,8 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
 }
 
-/* The most characters that one match can span. Of all expressions, none goes on behind white space that follows text, except for letters
- * behind single spaces (exaone-moe's); white space on either side belongs to it. White space that is not ASCII counts as text, which
+/* The most characters that one match can span. Of all expressions, none goes on after white space that follows text, except for letters
+ * after single spaces (exaone-moe's); white space on either side belongs to it. White space that is not ASCII counts as text, which
  * gives more, never less. */
 static size_t longest_stretch(const char *text, size_t n_bytes) {
     size_t longest = 0, before = 0, at = 0;
@@ -205,7 +205,7 @@ static iflow_status tokenize_piece(const iflow_model *model, const char *text, s
     }
 }
 
-/* Bytes up to behind the first character of the next marker in a text, where it is cut so that no token comes of it; all, if there is none.
+/* Bytes up to after the first character of the next marker in a text, where it is cut so that no token comes of it; all, if there is none.
  */
 static size_t before_marker(const iflow_model *model, const char *text, size_t n_bytes) {
     size_t n = n_bytes;
@@ -213,7 +213,7 @@ static size_t before_marker(const iflow_model *model, const char *text, size_t n
         const char *found = memmem(text, n, model->marker[i], strlen(model->marker[i]));
         n = found ? (size_t)(found - text) + 1 : n;
     }
-    while (n < n_bytes && (text[n] & 0xc0) == 0x80) { /* behind a whole character */
+    while (n < n_bytes && (text[n] & 0xc0) == 0x80) { /* after a whole character */
         n++;
     }
     return n;

@@ -89,7 +89,7 @@ iflow_status iflow_not_a_model(const char *path, const char *head, size_t n, uin
         at++;
     }
     if (begins(head + at, n - at, "<!doctype html") || begins(head + at, n - at, "<html") || begins(head + at, n - at, "<head")) {
-        return not_gguf(path, "an HTML page", "fetch the file itself (on Hugging Face, behind 'resolve' and not 'blob' in the address)");
+        return not_gguf(path, "an HTML page", "fetch the file itself (on Hugging Face, after 'resolve' and not 'blob' in the address)");
     }
     if (begins(head + at, n - at, "<?xml")) {
         return not_gguf(path, "an XML page, as servers answer with when they refuse", "fetch the file again and see what they say");

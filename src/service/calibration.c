@@ -41,7 +41,7 @@ size_t calibration_settings(const calibration *c) {
 }
 
 static bool is_same(const calibration_setting *a, const calibration_setting *b) {
-    return a->method == b->method && a->score == b->score && a->set == b->set && a->behind == b->behind &&
+    return a->method == b->method && a->score == b->score && a->set == b->set && a->fillers == b->fillers &&
            a->uncorrected == b->uncorrected && a->no_drift == b->no_drift && fabs(a->ratio - b->ratio) < 1e-9;
 }
 
@@ -57,7 +57,7 @@ static iflow_status lay(const calibration_item *item, iflow_context *ctx) {
 }
 
 static iflow_status measure_item(calibration *c, const calibration_setting *what, const calibration_item *item, iflow_fidelity *out) {
-    iflow_context *ctx = what->behind ? c->behind : c->alone;
+    iflow_context *ctx = what->fillers ? c->filled : c->bare;
     const calibration_layers *layers = &c->set[what->set];
     iflow_ask_params params = iflow_ask_default_params();
     iflow_answer *answer = NULL;
@@ -157,7 +157,7 @@ static iflow_status try_all(calibration *c, const char *stage, const calibration
 static iflow_status try_without(calibration *c) {
     calibration_setting other = c->done[c->best].what;
     iflow_status status = IFLOW_OK;
-    if (c->corrects >= 0 && c->corrects == other.behind) {
+    if (c->corrects >= 0 && c->corrects == other.fillers) {
         other.uncorrected = true;
         status = try_all(c, "repair", &other, 1);
     }
@@ -190,7 +190,7 @@ static iflow_status try_scores(calibration *c) {
 }
 
 static iflow_status try_methods(calibration *c) {
-    static const iflow_method method[CALIBRATION_METHODS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FORESEEN, IFLOW_METHOD_UNION,
+    static const iflow_method method[CALIBRATION_METHODS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_STALENESS, IFLOW_METHOD_UNION,
                                                              IFLOW_METHOD_PRODUCT};
     calibration_setting other[CALIBRATION_METHODS];
     size_t n = 0;
@@ -204,18 +204,18 @@ static iflow_status try_methods(calibration *c) {
 
 static iflow_status search(calibration *c) {
     const iflow_ask_params usual = iflow_ask_default_params();
-    const calibration_setting start = {.method = usual.method, .score = usual.score, .behind = c->n_behind, .ratio = usual.ratio};
+    const calibration_setting start = {.method = usual.method, .score = usual.score, .fillers = c->n_fillers, .ratio = usual.ratio};
     iflow_status status = measure(c, "default", &start, &c->best);
     if (status != IFLOW_OK) {
         return status;
     }
     c->done[c->best].adopted = true;
     calibration_setting chunks = start;
-    chunks.behind = 0;
+    chunks.fillers = 0;
     if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK || (status = try_without(c)) != IFLOW_OK) {
         return status;
     }
-    if (iflow_method_looks(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK)) {
+    if (iflow_method_uses_question(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK)) {
         return status;
     }
     return try_methods(c);
@@ -269,13 +269,13 @@ static iflow_status answer_item(calibration *c, calibration_item *item) {
     params.question = item->question;
     params.method = IFLOW_METHOD_FULL;
     params.max_tokens = CALIBRATION_TOKENS;
-    iflow_status status = lay(item, c->alone);
+    iflow_status status = lay(item, c->bare);
     if (status == IFLOW_OK) {
-        status = iflow_context_ask(c->alone, &params, &full);
+        status = iflow_context_ask(c->bare, &params, &full);
     }
     if (status == IFLOW_OK && full->n_generated) { /* replayed like everybody's, so that both sides were computed in the same way */
         item->logits = iflow_calloc(full->n_generated * c->n_vocab, sizeof *item->logits);
-        status = item->logits ? iflow_context_replay(c->alone, full->token, full->n_generated, item->logits)
+        status = item->logits ? iflow_context_replay(c->bare, full->token, full->n_generated, item->logits)
                               : iflow_fail_memory(full->n_generated * c->n_vocab * sizeof *item->logits);
         item->n_tokens = full->n_generated;
         item->token = full->token;

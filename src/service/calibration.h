@@ -40,8 +40,8 @@ typedef struct calibration_layers {
 typedef struct calibration_setting {
     iflow_method method;
     iflow_score score;
-    size_t set; /* of layers */
-    int behind; /* texts that chunks are prefilled behind */
+    size_t set;  /* of layers */
+    int fillers; /* texts that chunks are prefilled after */
     bool uncorrected, no_drift;
     double ratio;
 } calibration_setting;
@@ -61,9 +61,9 @@ typedef bool (*calibration_progress)(calibration *c, const calibration_setting *
 
 struct calibration {
     /* Filled by the caller. Both contexts note how stale tokens will be, as two of the methods go by it. */
-    iflow_context *alone, *behind; /* whose chunks are prefilled behind the sink alone, and behind n_behind texts, the default */
-    int n_behind;
-    int corrects;           /* texts behind which the chunks stand that the contexts' correction is for; negative: there is none */
+    iflow_context *bare, *filled; /* whose chunks are prefilled without fillers, and after n_fillers, the default */
+    int n_fillers;
+    int corrects;           /* texts after which the chunks stand that the contexts' correction is for; negative: there is none */
     int n_layer;            /* of the model */
     const int *score_layer; /* [n_layer], as in iflow_model_info */
     size_t n_vocab;         /* of the model */

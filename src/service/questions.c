@@ -59,7 +59,7 @@ iflow_status calibration_write_items(calibration *c, const chunk_list *all, size
     for (size_t q = 0; q < n && status == IFLOW_OK; q++) {
         char *question = NULL;
         const size_t i = q * n_all / n;
-        status = !progress || progress(q, n, user) ? write_question(c->alone, all, i, &question) : IFLOW_E_CANCELLED;
+        status = !progress || progress(q, n, user) ? write_question(c->bare, all, i, &question) : IFLOW_E_CANCELLED;
         if (status == IFLOW_OK && question) {
             calibration_item *item = &c->item[c->n_items++];
             item->question = question;

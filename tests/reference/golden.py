@@ -28,7 +28,7 @@ and, of the other geometries, the reordering and the comparators (reference.py s
 
     score_norm_GEOMETRY N scores by `norm` for hl-hp, hl-tp and tl-tp; positions are counted as in the context, whatever the geometry
     selected_GEOMETRY   positions that these scores select
-    order               indices of the chunks behind the head, 1 the first, in the order of reading after the reordering
+    order               indices of the chunks after the head, 1 the first, in the order of reading after the reordering
     selected_METHOD     positions recomputed by epic, epic-ratio, cacheblend and reorder; reorder's are in the new order
     logits_METHOD       as above, for these four
     tokens_METHOD       as above, for these four
@@ -280,7 +280,7 @@ def search(models: Path, cases: list[Case], good_seeds: Callable[[ref.Model, Cas
 
 def same_entry(key: str, old: str, new: str) -> bool:
     """Decimals may differ in the last digit from one BLAS to another; all else is equal."""
-    if not key.startswith(("score_", "logits_", "logit_", "foreseen", "coverage_")) or key.startswith("score_layers"):
+    if not key.startswith(("score_", "logits_", "logit_", "staleness", "coverage_")) or key.startswith("score_layers"):
         return old == new
     a, b = np.array(old.split(), dtype=float), np.array(new.split(), dtype=float)
     return a.shape == b.shape and bool(np.allclose(a, b, rtol=1e-3, atol=1e-4))

@@ -1,4 +1,4 @@
-"""Writes golden vectors of what is not in the paper: chunks behind texts, foreseen staleness, union and product, a budget by coverage,
+"""Writes golden vectors of what is not in the paper: chunks after texts, staleness staleness, union and product, a budget by coverage,
 drift, a learned correction.
 
     golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
@@ -6,10 +6,10 @@ drift, a learned correction.
 
 In order, where golden.py does not say it:
 
-    texts               the generic texts' tokens, 160 each, one text after another: 1 text, or 3 where the file is of chunks behind 3
-    foreseen, foreseen_three       N numbers, 0 for the head: how stale each token will be. Behind three texts it is the spread of the KV
-                        that is behind each; else the distance between alone and behind the first, whichever of the two is stored
-    score_norm_ASK      N scores, for infoflow-behind and infoflow-three
+    texts               the generic texts' tokens, 160 each, one text after another: 1 text, or 3 where the file is of chunks after 3
+    staleness, foreseen_three       N numbers, 0 for the head: how stale each token will be. Behind three texts it is the spread of the KV
+                        that is after each; else the distance between alone and after the first, whichever of the two is stored
+    score_norm_ASK      N scores, for infoflow-filler and infoflow-three
     score_product-three N scores
     selected_ASK        positions recomputed; ASKS says what is asked, CASES of which file
     logits_ASK          all logits at the prompt's last token, for all asks but WITHOUT_ANSWERS
@@ -17,9 +17,9 @@ In order, where golden.py does not say it:
     score_margin, score_margin_foreseen, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
                         score, is never nearer than this to the share asked for; it is there where a coverage is
 
-What is behind three texts, drift and a correction, which is learned from the context that it is for, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
+What is after three texts, drift and a correction, which is learned from the context that it is for, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
 
-Rounding moves what is foreseen less than it moves attention, so that its margin, too, can be less.
+Rounding moves what is staleness less than it moves attention, so that its margin, too, can be less.
 """
 
 import sys
@@ -44,7 +44,7 @@ INSIDE, FLOOR, CAP = ref.Coverage(0.4, 0.05, 0.9), ref.Coverage(0.2, 0.3, 0.6), 
 @dataclass(frozen=True)
 class Ask:
     method: str
-    behind: int = 0  # texts
+    fillers: int = 0  # texts
     share: float = 2 / 3
     coverage: ref.Coverage | None = None
     drift: bool = False
@@ -52,42 +52,42 @@ class Ask:
 
     @property
     def source(self) -> int:
-        """Which KV: behind so many texts, or, below 0, corrected."""
-        return -self.correct or self.behind
+        """Which KV: after so many texts, or, below 0, corrected."""
+        return -self.correct or self.fillers
 
 
 ASKS = {
-    "none-behind": Ask("none", behind=1),
-    "infoflow-behind": Ask("infoflow", behind=1),
-    "foreseen": Ask("foreseen"),
-    "foreseen-behind": Ask("foreseen", behind=1),
+    "none-filler": Ask("none", fillers=1),
+    "infoflow-filler": Ask("infoflow", fillers=1),
+    "staleness": Ask("staleness"),
+    "staleness-filler": Ask("staleness", fillers=1),
     "union": Ask("union"),
-    "union-behind": Ask("union", behind=1),
+    "union-filler": Ask("union", fillers=1),
     "union-third": Ask("union", share=1 / 3),
-    "union-third-behind": Ask("union", behind=1, share=1 / 3),
+    "union-third-filler": Ask("union", fillers=1, share=1 / 3),
     "inside": Ask("infoflow", coverage=INSIDE),
     "floor": Ask("infoflow", coverage=FLOOR),
     "cap": Ask("infoflow", coverage=CAP),
-    "inside-foreseen": Ask("foreseen", coverage=INSIDE),
-    "none-three": Ask("none", behind=3),
-    "infoflow-three": Ask("infoflow", behind=3),
-    "foreseen-three": Ask("foreseen", behind=3),
-    "union-three": Ask("union", behind=3),
-    "product-three": Ask("product", behind=3),
-    "drift": Ask("infoflow", behind=2, drift=True),
-    "no-drift": Ask("infoflow", behind=2),
-    "corrected": Ask("infoflow", behind=2, correct=1),
-    "overcorrected": Ask("infoflow", behind=2, drift=True, correct=2),
+    "inside-staleness": Ask("staleness", coverage=INSIDE),
+    "none-three": Ask("none", fillers=3),
+    "infoflow-three": Ask("infoflow", fillers=3),
+    "staleness-three": Ask("staleness", fillers=3),
+    "union-three": Ask("union", fillers=3),
+    "product-three": Ask("product", fillers=3),
+    "drift": Ask("infoflow", fillers=2, drift=True),
+    "no-drift": Ask("infoflow", fillers=2),
+    "corrected": Ask("infoflow", fillers=2, correct=1),
+    "overcorrected": Ask("infoflow", fillers=2, drift=True, correct=2),
 }
-OF_ONE = tuple(name for name, ask in ASKS.items() if ask.behind <= 1)
+OF_ONE = tuple(name for name, ask in ASKS.items() if ask.fillers <= 1)
 OF_DRIFT = ("drift", "no-drift")
 OF_CORRECTION = ("corrected", "no-drift", "overcorrected")
 # The first: one text is not like three.
-OF_THREE = ("none-behind", "none-three", "infoflow-three", "foreseen-three", "union-three", "product-three")
-DIFFERENT = ("infoflow-behind", "foreseen", "union-behind", "union-third-behind", "infoflow-three", "foreseen-three", "union-three",
+OF_THREE = ("none-filler", "none-three", "infoflow-three", "staleness-three", "union-three", "product-three")
+DIFFERENT = ("infoflow-filler", "staleness", "union-filler", "union-third-filler", "infoflow-three", "staleness-three", "union-three",
              "product-three")
-WITHOUT_ANSWERS = ("union-third", "union-third-behind", "inside", "floor", "cap", "inside-foreseen")
-KEYS = {"foreseen": "foreseen", "infoflow-behind": "score_norm_infoflow-behind", "foreseen-three": "foreseen_three",
+WITHOUT_ANSWERS = ("union-third", "union-third-filler", "inside", "floor", "cap", "inside-staleness")
+KEYS = {"staleness": "staleness", "infoflow-filler": "score_norm_infoflow-filler", "staleness-three": "foreseen_three",
         "infoflow-three": "score_norm_infoflow-three", "product-three": "score_product-three"}  # of scores
 
 
@@ -102,7 +102,7 @@ class Case(golden.Case):
 
     @property
     def n_texts(self) -> int:
-        return max(ASKS[name].behind for name in self.asks)
+        return max(ASKS[name].fillers for name in self.asks)
 
 
 CASES = [
@@ -140,7 +140,7 @@ class Result:
 
     inputs: dict[str, list[int]]
     layers: list[int]
-    foreseen: dict[int, ref.Array]  # by how many texts chunks are prefilled behind
+    staleness: dict[int, ref.Array]  # by how many texts chunks are prefilled after
     norm: dict[int, ref.Array]
     choices: dict[str, list[tuple[ref.Array, list[int]]]]  # ask -> the scores of all positions, and those that they select; two for a union
     tokens: dict[str, list[int]]
@@ -151,11 +151,11 @@ class Result:
 
 
 def budget_scores(result: Result, name: str) -> ref.Array:
-    """What a coverage is counted in: the score of the question, but for foreseen and the product of both."""
-    method, behind = ASKS[name].method, ASKS[name].source
+    """What a coverage is counted in: the score of the question, but for staleness and the product of both."""
+    method, fillers = ASKS[name].method, ASKS[name].source
     if method == "product":
-        return ref.product(result.norm[behind], result.foreseen[behind])
-    return (result.foreseen if method == "foreseen" else result.norm)[behind]
+        return ref.product(result.norm[fillers], result.staleness[fillers])
+    return (result.staleness if method == "staleness" else result.norm)[fillers]
 
 
 def choices_of(result: Result, name: str, ratio: float) -> list[tuple[ref.Array, list[int]]]:
@@ -165,9 +165,9 @@ def choices_of(result: Result, name: str, ratio: float) -> list[tuple[ref.Array,
         return []
     if ask.method != "union":
         return [(scores, sorted(ref.rank(scores, n_head)[:n]))]
-    foreseen = result.foreseen[ask.behind]
-    chosen, others = ref.union(foreseen, ask.share, scores, n, n_head)
-    return [(foreseen, chosen), (np.where(np.isin(np.arange(len(scores)), chosen), -np.inf, scores), others)]
+    staleness = result.staleness[ask.fillers]
+    chosen, others = ref.union(staleness, ask.share, scores, n, n_head)
+    return [(staleness, chosen), (np.where(np.isin(np.arange(len(scores)), chosen), -np.inf, scores), others)]
 
 
 def leads_of(model: ref.Model, n_texts: int, rounding: ref.Rounding = ref.F16) -> list[ref.Cache]:
@@ -177,31 +177,31 @@ def leads_of(model: ref.Model, n_texts: int, rounding: ref.Rounding = ref.F16) -
 
 
 def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rounding: ref.Rounding = ref.F16) -> Iterator[Result]:
-    """The same result again and again: with selections from chunks behind the sink alone, behind more texts, with one more answer each
+    """The same result again and again: with selections from chunks after the sink alone, after more texts, with one more answer each
     time."""
     inputs, chunks = golden.inputs_of(model, case, seed)
     inputs["texts"] = [token for text in range(1, case.n_texts + 1) for token in tok.generic_of(model, text)]
     layers, n_sink = list(case.layers) or ref.score_layers_of(model), len(inputs["sink"])
     head, kv, result = ref.prefill_chunk(model, [], inputs["head"], rounding), {}, Result(inputs, layers, {}, {}, {}, {}, {})
-    samples: list[list[ref.Chunk]] = [[] for _ in chunks]  # behind every lead so far
-    for behind in sorted({0, *(ASKS[name].behind for name in case.asks)}):
-        for lead in leads[len(samples[0]) : behind + 1]:
+    samples: list[list[ref.Chunk]] = [[] for _ in chunks]  # after every lead so far
+    for fillers in sorted({0, *(ASKS[name].fillers for name in case.asks)}):
+        for lead in leads[len(samples[0]) : fillers + 1]:
             for prefills, chunk in zip(samples, chunks):
                 prefills.append(ref.prefill_behind(model, lead, chunk, rounding))
-        kv[behind] = [head] + [ref.mean(prefills[min(behind, 1) :], rounding) for prefills in samples]
-        result.norm[behind] = ref.score_at(model, kv[behind], "global", n_sink, inputs["question"], layers, ("norm",), rounding)["norm"]
-        if behind:
-            foreseen = [ref.foreseen(prefills if behind == 1 else prefills[1:]) for prefills in samples]
-            result.foreseen[behind] = np.concatenate([np.zeros(len(inputs["head"])), *foreseen])
-            result.foreseen.setdefault(0, result.foreseen[behind])
-        for ask in (ASKS[name] for name in case.asks if ASKS[name].correct and ASKS[name].behind == behind):
-            learned = ref.times(ask.correct, ref.learn(model, kv[behind], rounding), rounding)
-            kv[ask.source] = ref.correct(kv[behind], learned, rounding)
+        kv[fillers] = [head] + [ref.mean(prefills[min(fillers, 1) :], rounding) for prefills in samples]
+        result.norm[fillers] = ref.score_at(model, kv[fillers], "global", n_sink, inputs["question"], layers, ("norm",), rounding)["norm"]
+        if fillers:
+            staleness = [ref.staleness(prefills if fillers == 1 else prefills[1:]) for prefills in samples]
+            result.staleness[fillers] = np.concatenate([np.zeros(len(inputs["head"])), *staleness])
+            result.staleness.setdefault(0, result.staleness[fillers])
+        for ask in (ASKS[name] for name in case.asks if ASKS[name].correct and ASKS[name].fillers == fillers):
+            learned = ref.times(ask.correct, ref.learn(model, kv[fillers], rounding), rounding)
+            kv[ask.source] = ref.correct(kv[fillers], learned, rounding)
             result.norm[ask.source] = ref.score_at(model, kv[ask.source], "global", n_sink, inputs["question"], layers, ("norm",),
                                                    rounding)["norm"]
         for name in case.asks:
             ask = ASKS[name]
-            if ask.source in (result.foreseen if ask.method in ("foreseen", "union", "product") else result.norm):
+            if ask.source in (result.staleness if ask.method in ("staleness", "union", "product") else result.norm):
                 result.choices[name] = choices_of(result, name, case.ratio)
         yield result
     for name in case.asks:
@@ -213,7 +213,7 @@ def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rou
             stale = ref.copy_cache(cache)
             ref.recompute(model, cache, [token for chunk in of for token in chunk.tokens], result.selected(name), rounding)
             if ask.correct:
-                held = ref.uphold(model, ref.assemble(model, kv[ask.behind], begins, rounding), stale, cache, lengths,
+                held = ref.evidence(model, ref.assemble(model, kv[ask.fillers], begins, rounding), stale, cache, lengths,
                                   result.selected(name), rounding)
                 assert (held < 1) == (ask.correct > 1), held
             if ask.drift:
@@ -230,7 +230,7 @@ def coverage_margin(result: Result) -> float:
 
 def score_margin(result: Result, of_foreseen: bool) -> float:
     return min((golden.gap(scores, selected, len(result.inputs["head"])) for choices in result.choices.values()
-                for scores, selected in choices if any(scores is foreseen for foreseen in result.foreseen.values()) == of_foreseen),
+                for scores, selected in choices if any(scores is staleness for staleness in result.staleness.values()) == of_foreseen),
                default=np.inf)
 
 
@@ -250,7 +250,7 @@ def bound(result: Result, name: str) -> str:
 def weakness(result: Result) -> str:
     """As golden.weakness."""
     if score_margin(result, False) <= golden.MIN_SCORE_MARGIN or score_margin(result, True) <= MIN_FORESEEN_MARGIN:
-        return f"score margin {score_margin(result, False):.2g}, of foreseen {score_margin(result, True):.2g}"
+        return f"score margin {score_margin(result, False):.2g}, of staleness {score_margin(result, True):.2g}"
     if coverage_margin(result) <= MIN_COVERAGE_MARGIN:
         return f"coverage margin {coverage_margin(result):.2g}"
     for name in result.choices:
@@ -272,10 +272,10 @@ def frailty(model: ref.Model, case: Case, seed: int, result: Result) -> str:
         if other.tokens != result.tokens or any(result.selected(name) != other.selected(name) for name in case.asks):
             return f"{rounding} flips a selection or a token"
         in_scores = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.norm.values(), other.norm.values()))
-        in_foreseen = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.foreseen.values(), other.foreseen.values()))
+        in_foreseen = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.staleness.values(), other.staleness.values()))
         in_logits = max(float(np.abs(a[0] - b[0]).max()) for a, b in zip(result.logits.values(), other.logits.values()))
         if in_scores > golden.MAX_SCORE_REACH or in_foreseen > MAX_FORESEEN_REACH or in_logits > golden.MAX_LOGIT_REACH:
-            return f"{rounding} moves scores by {in_scores:.2g}, foreseen by {in_foreseen:.2g}, logits by {in_logits:.2g}"
+            return f"{rounding} moves scores by {in_scores:.2g}, staleness by {in_foreseen:.2g}, logits by {in_logits:.2g}"
     return ""
 
 

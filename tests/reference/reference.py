@@ -4,7 +4,7 @@ Everything is computed in float64; only the cache rounds, as the product's does 
 a key array is [n_rows, n_head_kv, n_embd_head]. Names say whether a key is before (`k_pre`) or after RoPE (`k`).
 
 The method's steps, in order: prefill_chunk, assemble, score, select, recompute, then append the prompt and generate. `answer` runs them
-all, and the methods that it is compared with: METHODS says which there are. What is not in the paper, chunks behind texts among it, has
+all, and the methods that it is compared with: METHODS says which there are. What is not in the paper, chunks after texts among it, has
 its steps here and is put together in golden_ours.py.
 """
 
@@ -371,7 +371,7 @@ def logits_of(model: Model, hidden: Array) -> Array:
 
 
 def append(model: Model, cache: Cache, tokens: list[int], rounding: Rounding) -> Array:
-    """Runs tokens right behind the cache's rows, which stand at 0..n-1; their logits."""
+    """Runs tokens right after the cache's rows, which stand at 0..n-1; their logits."""
     rows = add_rows(cache, np.arange(cache.n_rows, cache.n_rows + len(tokens)))
     return logits_of(model, forward(model, cache, tokens, rows, rounding).hidden)
 
@@ -395,7 +395,7 @@ def run_lead(model: Model, lead: list[int], rounding: Rounding) -> Cache:
 
 
 def prefill_behind(model: Model, lead: Cache, tokens: list[int], rounding: Rounding) -> Chunk:
-    """The chunk alone behind a lead, whose rows are dropped."""
+    """The chunk alone after a lead, whose rows are dropped."""
     cache = copy_cache(lead)
     run = forward(model, cache, tokens, add_rows(cache, lead.n_rows + np.arange(len(tokens))), rounding)
     return Chunk(tokens, [rounding(k) for k in run.k_pre], [rounding(v) for v in run.v])
@@ -407,7 +407,7 @@ def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Ro
 
 
 def mean(samples: list[Chunk], rounding: Rounding) -> Chunk:
-    """What is stored of a chunk that was prefilled several times, behind one text after another."""
+    """What is stored of a chunk that was prefilled several times, after one text after another."""
 
     def of(layers: list[list[Array]]) -> list[Array]:
         return [rounding(np.mean(layer, axis=0)) for layer in zip(*layers)]
@@ -415,7 +415,7 @@ def mean(samples: list[Chunk], rounding: Rounding) -> Chunk:
     return Chunk(samples[0].tokens, of([sample.k_pre for sample in samples]), of([sample.v for sample in samples]))
 
 
-def foreseen(samples: list[Chunk]) -> Array:
+def staleness(samples: list[Chunk]) -> Array:
     """How far each token's K, before RoPE, and V spread among prefills of a chunk: the root of the summed variance of all elements, in all
     heads at once; divided by the mean of that over the chunk; summed over K and V of all layers but the first, where nothing can differ.
     Two prefills spread as they are apart: by half of that, which the division makes the same."""
@@ -437,7 +437,7 @@ def geometry(kind: str, n_sink: int, lengths: list[int]) -> Geometry:
     """Where the keys and the scoring text stand. Readings, beyond `global`:
 
     HL (local): every chunk but the head where it stood while it was prefilled, from the sink's length on, so that chunks overlap, and
-    overlap the head's end where the head is longer than the sink. HP: the text right behind the longest, the greatest end of a chunk or
+    overlap the head's end where the head is longer than the sink. HP: the text right after the longest, the greatest end of a chunk or
     of the head. TP: the text at N. TL: every chunk but the head ends at N-1. The head is at 0 in all of them, as chunk 0 is pinned.
     A key is visible to the text by the order of the sequence, whatever chunk it is of and wherever it stands; in all four every key comes
     before the text.
@@ -480,7 +480,7 @@ class Correction:
 
 
 def places(lengths: list[int]) -> Array:
-    """Of all tokens behind the head, with which lengths begins: 1, three numbers of the place in the chunk, one of that in the context."""
+    """Of all tokens after the head, with which lengths begins: 1, three numbers of the place in the chunk, one of that in the context."""
     in_chunk = np.concatenate([np.arange(length, dtype=float) for length in lengths[1:]])
     near = [np.exp(-in_chunk / reach) for reach in REACHES]
     return np.stack([np.ones(len(in_chunk)), *near, np.log(lengths[0] + np.arange(len(in_chunk)))], axis=1)
@@ -630,9 +630,9 @@ def union(first: Array, share: float, second: Array, n: int, n_head_tokens: int)
     return sorted(chosen), sorted(others[: n - len(chosen)])
 
 
-def product(scores: Array, foreseen: Array) -> Array:
-    """The question's scores, each times the root of the position's foreseen staleness."""
-    return scores * np.sqrt(foreseen)
+def product(scores: Array, staleness: Array) -> Array:
+    """The question's scores, each times the root of the position's staleness staleness."""
+    return scores * np.sqrt(staleness)
 
 
 def score_at(model: Model, chunks: list[Chunk], kind: str, n_sink: int, text: list[int], layers: list[int], kinds: tuple[str, ...],
@@ -649,7 +649,7 @@ def shares(selected: list[int], lengths: list[int]) -> list[float]:
 
 
 def reading_order(share: list[float]) -> list[int]:
-    """Indices of the chunks, of which the first behind the head is 1: ascending by share, so that the most informative comes last; of
+    """Indices of the chunks, of which the first after the head is 1: ascending by share, so that the most informative comes last; of
     equal shares the lower index."""
     return [i + 1 for i in sorted(range(len(share)), key=lambda i: (share[i], i))]
 
@@ -679,7 +679,7 @@ def recompute(model: Model, cache: Cache, context_tokens: list[int], selected: l
         forward(model, cache, [context_tokens[position] for position in selected], np.array(selected), rounding)
 
 
-def uphold(model: Model, stored: Cache, corrected: Cache, cache: Cache, lengths: list[int], selected: list[int],
+def evidence(model: Model, stored: Cache, corrected: Cache, cache: Cache, lengths: list[int], selected: list[int],
            rounding: Rounding) -> float:
     """After a recompute that began with `corrected`, in place: of what the correction added to K and V as stored, the tokens that were not
     selected keep the part that came about in the selected ones: by least squares, in the mean over K and V of all layers but the first. All
@@ -759,7 +759,7 @@ class Answer:
     tokens: list[int]
     logits: list[Array]  # the first ones are those of the prompt's last token
     selected: list[int]  # positions recomputed, in the order of reading
-    order: list[int]  # the chunks behind the head in the order of reading; the first one given is 1
+    order: list[int]  # the chunks after the head in the order of reading; the first one given is 1
     scores: dict[str, Array]  # infoflow's, of all kinds
     choices: list[tuple[Array, list[int]]]  # every selection made by numbers: the numbers of all positions, and those selected
 

@@ -133,7 +133,7 @@ def check_geometries(path: Path) -> None:
     def parts(scores: ref.Array, of: list[ref.Chunk]) -> list[ref.Array]:
         return np.split(scores, np.cumsum([len(chunk.tokens) for chunk in of])[:-1])
 
-    only = [ref.prefill_chunk(model, [], sink, ref.EXACT), kv[1]]  # one chunk, right behind a head of the sink's length
+    only = [ref.prefill_chunk(model, [], sink, ref.EXACT), kv[1]]  # one chunk, right after a head of the sink's length
     for kind in ref.GEOMETRIES:
         check(np.allclose(score(only, kind), score(only, "global"), rtol=1e-9), f"{path.stem}: {kind} of one chunk in place is not global")
     order = [0, 3, 1, 2]
@@ -172,7 +172,7 @@ def check_behind(path: Path) -> None:
     model = ref.load_model(path)
     sink, chunk, generic = tok.sink_of(model), random_tokens(model, 23, 23), [tok.generic_of(model, text) for text in range(1, 5)]
     check([len(text) for text in generic] == [tok.N_GENERIC] * 4, f"{path.stem}: a generic text is too short")
-    alone, *behind = (ref.prefill_chunk(model, sink + text, chunk, ref.EXACT) for text in [[], *generic[:3]])
+    alone, *fillers = (ref.prefill_chunk(model, sink + text, chunk, ref.EXACT) for text in [[], *generic[:3]])
 
     def tensors(of: ref.Chunk) -> list[ref.Array]:
         return of.k_pre + of.v
@@ -183,28 +183,28 @@ def check_behind(path: Path) -> None:
     def same(a: ref.Chunk, b: ref.Chunk) -> bool:
         return all(np.allclose(x, y, atol=1e-12) for x, y in zip(tensors(a), tensors(b)))
 
-    for samples in ([alone, behind[0]], behind):
-        foreseen = ref.foreseen(samples)
-        check(bool(np.allclose(foreseen, ref.foreseen(samples[::-1]))), f"{path.stem}: what is foreseen depends on the order of prefills")
-        check(math.isclose(foreseen.mean(), 2 * (model.n_layer - 1)), f"{path.stem}: foreseen is {foreseen.mean()} in the mean")
-        check(foreseen.min() > 0.0 and foreseen.max() > 1.2 * foreseen.min(), f"{path.stem}: foreseen {foreseen}")
+    for samples in ([alone, fillers[0]], fillers):
+        staleness = ref.staleness(samples)
+        check(bool(np.allclose(staleness, ref.staleness(samples[::-1]))), f"{path.stem}: what is staleness depends on the order of prefills")
+        check(math.isclose(staleness.mean(), 2 * (model.n_layer - 1)), f"{path.stem}: staleness is {staleness.mean()} in the mean")
+        check(staleness.min() > 0.0 and staleness.max() > 1.2 * staleness.min(), f"{path.stem}: staleness {staleness}")
         # The variance of n is the sum of the squared distances of all pairs, by n^2: of two, it is their distance.
         pairs = [[np.sum((x - y) ** 2, axis=(1, 2)) for x, y in combinations(layer, 2)] for layer in zip(*(above(x) for x in samples))]
         spread = sum(np.sqrt(sum(layer)) / np.sqrt(sum(layer)).mean() for layer in pairs)
-        check(bool(np.allclose(foreseen, spread)), f"{path.stem}: foreseen is not the distance between prefills")
-    check(not ref.foreseen([alone, alone]).any(), f"{path.stem}: a chunk is away from itself")
-    check(all(np.allclose(a[0], b[0], rtol=1e-12) for other in behind for a, b in ((alone.k_pre, other.k_pre), (alone.v, other.v))),
-          f"{path.stem}: layer 0 is not the same behind a text")
-    mean = ref.mean(behind, ref.EXACT)
+        check(bool(np.allclose(staleness, spread)), f"{path.stem}: staleness is not the distance between prefills")
+    check(not ref.staleness([alone, alone]).any(), f"{path.stem}: a chunk is away from itself")
+    check(all(np.allclose(a[0], b[0], rtol=1e-12) for other in fillers for a, b in ((alone.k_pre, other.k_pre), (alone.v, other.v))),
+          f"{path.stem}: layer 0 is not the same after a text")
+    mean = ref.mean(fillers, ref.EXACT)
     check(same(ref.mean([alone], ref.EXACT), alone), f"{path.stem}: the mean of one prefill is not that prefill")
-    check(same(ref.mean(behind[::-1], ref.EXACT), mean), f"{path.stem}: the mean depends on the order of prefills")
-    check(all(np.allclose(3 * m, a + b + c) for m, a, b, c in zip(tensors(mean), *map(tensors, behind))), f"{path.stem}: mean")
-    check(not any(same(mean, other) for other in (alone, *behind)), f"{path.stem}: the mean of three is one of them")
+    check(same(ref.mean(fillers[::-1], ref.EXACT), mean), f"{path.stem}: the mean depends on the order of prefills")
+    check(all(np.allclose(3 * m, a + b + c) for m, a, b, c in zip(tensors(mean), *map(tensors, fillers))), f"{path.stem}: mean")
+    check(not any(same(mean, other) for other in (alone, *fillers)), f"{path.stem}: the mean of three is one of them")
     # Rows that were never dropped: the whole sequence at once.
     cache = ref.empty_cache(model)
     whole = ref.forward(model, cache, sink + generic[0] + chunk, ref.add_rows(cache, np.arange(len(sink) + 160 + 23)), ref.EXACT)
-    rows = zip(tensors(behind[0]), whole.k_pre + whole.v)
-    check(all(np.allclose(a, b[-23:], atol=1e-9) for a, b in rows), f"{path.stem}: a chunk behind the text is not what it is in one pass")
+    rows = zip(tensors(fillers[0]), whole.k_pre + whole.v)
+    check(all(np.allclose(a, b[-23:], atol=1e-9) for a, b in rows), f"{path.stem}: a chunk after the text is not what it is in one pass")
 
 
 def check_slices(path: Path) -> None:

@@ -31,7 +31,7 @@ static iflow_status score_changes(iflow_run *run, float *score, float **hidden) 
     }
     const size_t bad = iflow_finite_first(x, (size_t)n * n_embd);
     if (bad < (size_t)n * n_embd) {
-        status = iflow_not_finite((double)x[bad], "the hidden row behind layer 0 at position %zu", bad / n_embd);
+        status = iflow_not_finite((double)x[bad], "the hidden row after layer 0 at position %zu", bad / n_embd);
         goto cleanup;
     }
     for (size_t k = 0; k < (size_t)n; k++) {

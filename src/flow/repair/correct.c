@@ -17,7 +17,7 @@ void iflow_correct_features(int in_chunk, int in_context, float *out) {
 
 bool iflow_is_corrected(const iflow_run *run, size_t i) {
     const iflow_correction *correction = run->t->correction;
-    return correction && iflow_run_wants(run, run->params->correct) && iflow_run_chunk(run, i)->behind == correction->info.behind;
+    return correction && iflow_run_wants(run, run->params->correct) && iflow_run_chunk(run, i)->fillers == correction->info.fillers;
 }
 
 /* Corrects the rows of chunks that follow one another: start, length [n_chunks]. */

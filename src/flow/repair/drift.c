@@ -91,7 +91,7 @@ static void mean_changes(const iflow_answer *answer, const float *change, size_t
     }
 }
 
-/* The tokens behind the head that are not selected: their positions, and the chunks that they are in, from 0. */
+/* The tokens after the head that are not selected: their positions, and the chunks that they are in, from 0. */
 static void list_others(const iflow_answer *answer, int32_t *row, int32_t *chunk) {
     const int32_t *selected = answer->selected;
     for (size_t c = 1; c < answer->n_chunks; c++) {

@@ -107,13 +107,13 @@ static iflow_status before(iflow_run *run, void **state) {
         status = iflow_seq_read(&t->seq, e->row, (int)e->n, e->added[0], e->added[1]);
     }
     for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
-        const int start = a->chunk[c].start, behind = start + a->chunk[c].length;
-        while (end < e->n && e->row[end] < behind) {
+        const int start = a->chunk[c].start, fillers = start + a->chunk[c].length;
+        while (end < e->n && e->row[end] < fillers) {
             end++;
         }
         iflow_chunk *chunk = NULL;
         if (end > first &&
-            !(status = iflow_builder_get(t->builder, iflow_run_chunk(run, c), iflow_run_foresees(run), &chunk, &run->answer->ms))) {
+            !(status = iflow_builder_get(t->builder, iflow_run_chunk(run, c), iflow_run_estimates(run), &chunk, &run->answer->ms))) {
             status = subtract_stored(t->model, e, chunk, start, first, end);
         }
         iflow_chunk_free(chunk);
@@ -122,7 +122,7 @@ static iflow_status before(iflow_run *run, void **state) {
 }
 
 /* The part of what was added that came about; NAN where nothing was. */
-static iflow_status judge(iflow_timeline *t, const evidence *e, double *held) {
+static iflow_status judge(iflow_timeline *t, const evidence *e, double *share) {
     const size_t n_layers = (size_t)t->model->h.n_layer - 1, n_values = e->n * (size_t)t->model->n_embd_kv;
     float *now[2] = {iflow_calloc(n_layers * n_values, sizeof **now), iflow_calloc(n_layers * n_values, sizeof **now)};
     iflow_status status = IFLOW_OK;
@@ -148,9 +148,9 @@ static iflow_status judge(iflow_timeline *t, const evidence *e, double *held) {
             n++;
         }
     }
-    *held = n ? sum / n : NAN;
-    if (n && !isfinite(*held)) {
-        status = iflow_not_finite(*held, "what recompute says of the correction");
+    *share = n ? sum / n : NAN;
+    if (n && !isfinite(*share)) {
+        status = iflow_not_finite(*share, "what recompute says of the correction");
     }
 
 cleanup:
@@ -158,14 +158,14 @@ cleanup:
     return status;
 }
 
-/* Lays what a chunk has stored into the rows behind the question's, its keys rotated to where the chunk stands. */
+/* Lays what a chunk has stored into the rows after the question's, its keys rotated to where the chunk stands. */
 static iflow_status lay_aside(iflow_run *run, size_t c) {
     const iflow_chunk_span *span = &run->answer->chunk[c];
     iflow_seq *seq = &run->t->seq;
     iflow_chunk *chunk = NULL;
     iflow_status status = iflow_seq_reserve(seq, run->n_rows + span->length);
     if (!status &&
-        !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), iflow_run_foresees(run), &chunk, &run->answer->ms)) &&
+        !(status = iflow_builder_get(run->t->builder, iflow_run_chunk(run, c), iflow_run_estimates(run), &chunk, &run->answer->ms)) &&
         !(status = iflow_seq_load(seq, chunk, run->n_rows, span->start))) {
         status = iflow_seq_rotate(seq, run->n_rows, span->length);
     }
@@ -207,16 +207,16 @@ cleanup:
     return status;
 }
 
-/* correction_held becomes the part of what was added to a layer's K or V that came about, by least squares, in the mean of these. Where it
+/* evidence becomes the part of what was added to a layer's K or V that came about, by least squares, in the mean of these. Where it
  * is less than 1, of what was added to the tokens that were not selected that part stays (none, below 0). */
 static iflow_status after(iflow_run *run, void **state) {
     const evidence *e = *state;
     iflow_answer *a = run->answer;
-    iflow_status status = e->added[0] ? judge(run->t, e, &a->correction_held) : IFLOW_OK;
-    if (status || !(a->correction_held < 1)) {
+    iflow_status status = e->added[0] ? judge(run->t, e, &a->evidence) : IFLOW_OK;
+    if (status || !(a->evidence < 1)) {
         return status;
     }
-    const float share = a->correction_held > 0 ? (float)a->correction_held : 0;
+    const float share = a->evidence > 0 ? (float)a->evidence : 0;
     for (size_t c = 0, first = 0; !status && c < a->n_chunks; first += (size_t)a->chunk[c++].n_selected) {
         if (tells(run, c)) {
             status = take_back(run, c, first, (size_t)a->chunk[c].n_selected, share);

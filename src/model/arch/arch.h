@@ -24,9 +24,8 @@ typedef struct iflow_arch {
     /* Tensors that text is computed without; NULL-terminated, or NULL. A layer's are named without "blk.N.". */
     const char *const *unneeded;
 
-    const iflow_sink *sinks; /* the first that a vocabulary has counts, with text NULL behind the last. Without any: BOS, else EOS */
-    const char
-        *no_thinking; /* put behind the opened answer where the chat template knows <think>, so that answers begin at once; or NULL */
+    const iflow_sink *sinks; /* the first that a vocabulary has counts, with text NULL after the last. Without any: BOS, else EOS */
+    const char *no_thinking; /* put after the opened answer where the chat template knows <think>, so that answers begin at once; or NULL */
     const char *const *markers; /* tokens that text must not become though the vocabulary has them as a user's own; or NULL */
 } iflow_arch;
 

@@ -1,5 +1,5 @@
-/* asking.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
-#include "cli/asking.h"
+/* ask_options.c - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+#include "cli/ask_options.h"
 
 #include "cli/progress.h"
 #include "cli/terminal.h"
@@ -21,7 +21,7 @@ ask_options ask_options_default(void) {
                          .coverage = params.coverage,
                          .min_ratio = params.min_ratio,
                          .max_ratio = params.max_ratio,
-                         .foreseen_share = params.foreseen_share,
+                         .staleness_share = params.staleness_share,
                          .temperature = params.temperature,
                          .max_tokens = params.max_tokens,
                          .seed = params.seed};
@@ -40,7 +40,7 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->coverage = options->coverage;
     out->min_ratio = options->min_ratio;
     out->max_ratio = options->max_ratio;
-    out->foreseen_share = options->foreseen_share;
+    out->staleness_share = options->staleness_share;
     out->score_layers = options->layers.n ? options->layers.layer : NULL;
     out->n_score_layers = options->layers.n;
     out->score_text = strcmp(options->score_text, "prompt") == 0 ? IFLOW_SCORE_PROMPT : IFLOW_SCORE_QUESTION;
@@ -79,17 +79,17 @@ static const char *geometry_name(int i) {
     return iflow_geometry_name((iflow_geometry)i);
 }
 
-const char *asking_methods(void) {
+const char *ask_methods(void) {
     static char names[512];
     return join(names, sizeof names, method_name);
 }
 
-const char *asking_scores(void) {
+const char *ask_scores(void) {
     static char names[512];
     return join(names, sizeof names, score_name);
 }
 
-const char *asking_geometries(void) {
+const char *ask_geometries(void) {
     static char names[512];
     return join(names, sizeof names, geometry_name);
 }
@@ -128,14 +128,14 @@ static int check_methods(const command_usage *usage, const ask_options *options,
         const char *name, *methods;
         bool (*uses)(iflow_method);
         bool matters;
-    } row[] = {{"score", "look at the context from the question", iflow_method_looks, true},
-               {"geometry", "look at the context from the question", iflow_method_looks, true},
-               {"reorder", "look at the context from the question", iflow_method_looks, true},
-               {"score-layers", "look at the context from the question", iflow_method_looks, true},
-               {"score-text", "look at the context from the question", iflow_method_looks, true},
+    } row[] = {{"score", "look at the context from the question", iflow_method_uses_question, true},
+               {"geometry", "look at the context from the question", iflow_method_uses_question, true},
+               {"reorder", "look at the context from the question", iflow_method_uses_question, true},
+               {"score-layers", "look at the context from the question", iflow_method_uses_question, true},
+               {"score-text", "look at the context from the question", iflow_method_uses_question, true},
                {"coverage", "score every token", iflow_method_scores, options->coverage > 0},
                {"ratio", "recompute by a ratio", iflow_method_has_ratio, true},
-               {"foreseen-share", "take foreseen's choice and infoflow's together (union)", is_union, true},
+               {"staleness-share", "take estimated's choice and infoflow's together (union)", is_union, true},
                {"drift", "recompute a part of the tokens", recomputes_some, drifts},
                {"correction", "reuse chunks", reuses, corrects}};
     for (size_t i = 0; i < COUNT_OF(row); i++) {
@@ -317,7 +317,8 @@ static iflow_status ask_in_less(const session *s, const common_options *options,
     probe.drift = probe.correct = IFLOW_OFF;
     probe.max_tokens = 1;
     probe.on_text = NULL;
-    const iflow_context_params small = {.n_ctx = (int)n_ctx, .n_ubatch = options->ubatch, .n_threads = options->threads, .alone = true};
+    const iflow_context_params small = {
+        .n_ctx = (int)n_ctx, .n_ubatch = options->ubatch, .n_threads = options->threads, .fillers = IFLOW_NO_FILLERS};
     iflow_status status = iflow_context_new(s->model, NULL, &small, &ctx);
     if (status == IFLOW_OK) {
         status = iflow_context_add_tokens(ctx, chunks->token, 1);

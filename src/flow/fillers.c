@@ -1,5 +1,5 @@
-/* behind.c - the generic texts that chunks are prefilled behind. */
-#include "flow/behind.h"
+/* fillers.c - the generic texts that chunks are prefilled after. */
+#include "flow/fillers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +7,8 @@
 enum { N_TEXT = 160 }; /* tokens of each that are used, if it has them */
 
 /* Short articles about nothing that is, which measured better than a text about itself or other kinds of text (docs/RESULTS.md). Part of
- * the identity of all chunks prefilled behind them: a changed word is another text, and its chunks have to be computed again. */
-static const char *const texts[IFLOW_MAX_BEHIND] = {
+ * the identity of all chunks prefilled after them: a changed word is another text, and its chunks have to be computed again. */
+static const char *const texts[IFLOW_MAX_FILLERS] = {
     "Tallow Bridge\n"
     "Tallow Bridge is a stone road bridge of three arches over the river Orne, built between 1764 and 1771 by the mason Peter "
     "Halden. It carried the post road to the coast until a wider crossing was opened upstream in 1932. The bridge was damaged by "
@@ -74,13 +74,13 @@ static const char *const texts[IFLOW_MAX_BEHIND] = {
 };
 
 iflow_status iflow_texts_make(const iflow_model *model, iflow_texts *out) {
-    int32_t *token = iflow_calloc(model->n_sink + (size_t)IFLOW_MAX_BEHIND * N_TEXT, sizeof *token);
+    int32_t *token = iflow_calloc(model->n_sink + (size_t)IFLOW_MAX_FILLERS * N_TEXT, sizeof *token);
     if (!token) {
-        return iflow_fail_memory(IFLOW_MAX_BEHIND * N_TEXT * sizeof *token);
+        return iflow_fail_memory(IFLOW_MAX_FILLERS * N_TEXT * sizeof *token);
     }
     *out = (iflow_texts){.token = token, .end = {model->n_sink}};
     memcpy(token, model->n_sink ? model->sink : token, model->n_sink * sizeof *token);
-    for (int i = 0; i < IFLOW_MAX_BEHIND; i++) {
+    for (int i = 0; i < IFLOW_MAX_FILLERS; i++) {
         int32_t *text = NULL;
         size_t n = 0;
         const iflow_status status = iflow_tokenize(model, texts[i], strlen(texts[i]), false, &text, &n);
@@ -96,7 +96,7 @@ iflow_status iflow_texts_make(const iflow_model *model, iflow_texts *out) {
 }
 
 iflow_status iflow_texts_lead(const iflow_texts *texts_of, int text, iflow_tokens *out) {
-    const size_t n_sink = text == IFLOW_BEHIND_NOTHING ? 0 : texts_of->end[0];
+    const size_t n_sink = text == IFLOW_ROOT_NONE ? 0 : texts_of->end[0];
     const size_t start = text > 0 ? texts_of->end[text - 1] : 0, n = text > 0 ? texts_of->end[text] - start : 0;
     out->token = iflow_calloc(n_sink + n, sizeof *out->token);
     if (!out->token) {

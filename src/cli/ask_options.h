@@ -1,13 +1,13 @@
-/* asking.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
-#ifndef IFLOW_CLI_ASKING_H
-#define IFLOW_CLI_ASKING_H
+/* ask_options.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+#ifndef IFLOW_CLI_ASK_OPTIONS_H
+#define IFLOW_CLI_ASK_OPTIONS_H
 
 #include "cli/documents.h"
 #include "cli/session.h"
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
-    double ratio, coverage, min_ratio, max_ratio, foreseen_share, temperature;
+    double ratio, coverage, min_ratio, max_ratio, staleness_share, temperature;
     int max_tokens;
     uint64_t seed;
     layer_list layers;
@@ -23,8 +23,8 @@ ask_options ask_options_default(void);
      &(o).coverage, 0,          1,   "instead of a fixed ratio, recompute the best tokens that hold this share of the whole score"},       \
         {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage, recompute at least this (default: 0.05)"},           \
         {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage, recompute at most this (default: 0.3)"}, {           \
-        '\0', "foreseen-share", "F", OPTION_REAL, &(o).foreseen_share, 0, 1,                                                               \
-            "method union: part of the budget that goes by foreseen staleness (default: 0.667)"                                            \
+        '\0', "staleness-share", "F", OPTION_REAL, &(o).staleness_share, 0, 1,                                                             \
+            "method union: part of the budget that goes by estimated staleness (default: 0.667)"                                           \
     }
 
 /* What becomes of the tokens that are not recomputed. */
@@ -35,16 +35,16 @@ ask_options ask_options_default(void);
     }
 
 /* The names of all methods, scores and geometries, "a|b|c". They stay. */
-const char *asking_methods(void);
-const char *asking_scores(void);
-const char *asking_geometries(void);
+const char *ask_methods(void);
+const char *ask_scores(void);
+const char *ask_geometries(void);
 
 /* How a method looks at the context from the question. */
 #define OPTION_ROWS_SCORING(o)                                                                                                             \
-    {'\0', "score", asking_scores(), OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},                           \
+    {'\0', "score", ask_scores(), OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},                              \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \
-         asking_geometries(),                                                                                                              \
+         ask_geometries(),                                                                                                                 \
          OPTION_CHOICE,                                                                                                                    \
          &(o).geometry,                                                                                                                    \
          0,                                                                                                                                \
@@ -60,10 +60,10 @@ const char *asking_geometries(void);
             "what looks at the context to score it (default: question)"                                                                    \
     }
 
-#define OPTION_ROWS_ASKING(o)                                                                                                              \
+#define OPTION_ROWS_QUESTION(o)                                                                                                            \
     {'\0',                                                                                                                                 \
      "method",                                                                                                                             \
-     asking_methods(),                                                                                                                     \
+     ask_methods(),                                                                                                                        \
      OPTION_CHOICE,                                                                                                                        \
      &(o).method,                                                                                                                          \
      0,                                                                                                                                    \
@@ -86,7 +86,7 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
 /* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
 
-/* The documents of a context: n_chunks chunks each, in order, behind the head. */
+/* The documents of a context: n_chunks chunks each, in order, after the head. */
 typedef struct context_document {
     char *name;
     size_t n_chunks;

@@ -1,0 +1,21 @@
+/* fillers.h - the texts that chunks are prefilled after, one at a time; they are dropped again. */
+#ifndef IFLOW_FLOW_FILLERS_H
+#define IFLOW_FLOW_FILLERS_H
+
+#include "flow/prompt.h"
+
+/* A chunk stands after the sink, and after so many texts or this: it is a head then, which holds its sink. */
+enum { IFLOW_ROOT_NONE = -1 };
+
+/* The sink tokens under a model, and after them every text's, one after the other. */
+typedef struct iflow_texts {
+    int32_t *token;
+    size_t end[IFLOW_MAX_FILLERS + 1]; /* of the sink, of the first text, of the second, ... */
+} iflow_texts;
+
+iflow_status iflow_texts_make(const iflow_model *model, iflow_texts *out); /* free(out->token). E_MEMORY */
+
+/* What stands before a chunk: the sink and the text of that number from 1 on; 0: the sink alone; IFLOW_ROOT_NONE. free(out->token). */
+iflow_status iflow_texts_lead(const iflow_texts *texts, int text, iflow_tokens *out);
+
+#endif
