@@ -94,6 +94,22 @@ typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *u
 /* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
 IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
+/* ---- Cancelling --------------------------------------------------------------------------------------------------------------------- */
+
+/* Ends calls from another thread, or from a signal handler. A thread that uses a token has every call that works for long (loading,
+ * tokenising, prefill, asking, learning, verifying, waiting for another process) fail with E_CANCELLED soon after the token is raised:
+ * within 100 ms with models of some billion weights on a CPU; on a GPU after the slice at hand. Context, store and model can be used
+ * afterwards; chunks that were computed before are stored, an answer that was begun is lost, and a follow-up needs a new question. */
+typedef struct iflow_cancel iflow_cancel;
+
+IFLOW_API iflow_status iflow_cancel_new(iflow_cancel **out);
+/* No thread may use it any more. */
+IFLOW_API void iflow_cancel_free(iflow_cancel *cancel);
+/* Raises the token, which stays raised, or lowers it. From any thread and from a signal handler. */
+IFLOW_API void iflow_cancel_raise(iflow_cancel *cancel, bool raised);
+/* The token of this thread's later calls; NULL: none (the default). One token may serve several threads. */
+IFLOW_API void iflow_cancel_use(const iflow_cancel *cancel);
+
 /* ---- Model -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iflow_model iflow_model;
@@ -354,8 +370,9 @@ typedef struct iflow_learner iflow_learner;
 /* Learns for chunks as ctx makes them. ctx must outlive it. It keeps 16 bytes a layer and pair of the 2 n_embd_kv numbers of K and V. */
 IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out);
 /* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
- * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_NOT_FINITE:
- * KV that is no number, and nothing of this context is learned then. */
+ * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_CANCELLED: in
+ * the middle of adding, all that was learned before is forgotten, too (iflow_learner_tokens() is 0 then); E_NOT_FINITE: KV that is no
+ * number, and nothing of this context is learned then. */
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);

@@ -176,7 +176,7 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
         n_tiles++;
     }
     const int64_t n_items = n_tiles * n_head_kv * dst->ne[2];
-    for (int64_t i; iflow_work_take(&attention->next, n_items, nth, &i);) {
+    for (int64_t i; iflow_work_take(&attention->work, n_items, nth, &i);) {
         /* The last queries see the most: they go first. */
         item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
         for (int64_t before = n_tiles - 1 - i / n_head_kv / dst->ne[2]; before > 0; before--) {
