@@ -22,10 +22,14 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 FOREIGN = ("src/models/",)  # of libllama's sources, which CONTRIBUTING.md names
 
 
-def tracked():
-    """Paths of files that are in the repository or will be: what git ignores is not."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
-    return sorted(path for path in listed.stdout.splitlines() if (ROOT / path).is_file())
+def files_here():
+    """Paths of files that are in the repository or will be: what git ignores is not. Without git, all but what builds leave."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
+        found = listed.stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        found = [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if not path.relative_to(ROOT).parts[0].startswith((".git", "build"))]
+    return sorted(path for path in found if (ROOT / path).is_file())
 
 
 def sections(text):
@@ -58,7 +62,7 @@ def check_links(path, text, failures):
 
 
 def main():
-    files = tracked()
+    files = files_here()
     names = {pathlib.PurePosixPath(path).name for path in files}
     failures, n_checked = [], 0
     for path in files:
