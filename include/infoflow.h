@@ -320,12 +320,12 @@ typedef struct iflow_context_params {
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
- * after other texts than this version has; E_BACKEND, E_MEMORY. */
+ * with other fillers than this version's; E_BACKEND, E_MEMORY. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk, after what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
+/* Computes the KV of a chunk, with the context's fillers before it, and stores it; does nothing if it is there already (*was_stored).
  * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
  * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
@@ -359,7 +359,7 @@ IFLOW_API void iflow_correction_free(iflow_correction *correction);
 
 typedef struct iflow_correction_info {
     char id[IFLOW_ID_SIZE]; /* of its content */
-    int fillers;            /* the chunks that it is for: after how many texts, 0: alone. Others are left as they are */
+    int fillers;            /* of the chunks that it is for; 0: none. Other chunks are left as they are */
     size_t n_tokens;        /* that it was learned from */
 } iflow_correction_info;
 
@@ -392,7 +392,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
     IFLOW_METHOD_STALENESS,  /* recompute the tokens whose estimated staleness is largest; ours */
-    IFLOW_METHOD_UNION,      /* recompute staleness's choice for a part of the budget and infoflow's for the rest; ours */
+    IFLOW_METHOD_UNION,      /* recompute the choice of staleness for a part of the budget, infoflow's for the rest; ours */
     IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the estimated staleness; ours */
     IFLOW_METHOD_GIVEN,      /* recompute positions, or the best by scores, that the caller gives: see given_positions */
 } iflow_method;
@@ -441,7 +441,7 @@ typedef struct iflow_ask_params {
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
-    double staleness_share;      /* union: estimated's part of the budget; 2/3 */
+    double staleness_share;      /* union: the part of the budget that goes by staleness; 2/3 */
     iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
                                  /* without one */
     iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */

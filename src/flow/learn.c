@@ -12,11 +12,11 @@
 #include <string.h>
 
 /* How strongly the map is held to 0, in shares of the variance of what goes in: of K and V, and of a place. Fidelity hardly depends on
- * them (docs/RESULTS.md). */
+ * them (docs/results/APPENDIX.md). */
 static const double HOLD = 1e-2, HOLD_PLACE = 1e-4;
 
 /* How much of what is foretold is done. A regression foretells the mean of what may happen, and tokens that matter are not like the mean:
- * all of it is nearer to full prefill for most questions, and much farther for some (docs/RESULTS.md). */
+ * all of it is nearer to full prefill for most questions, and much farther for some (docs/results/APPENDIX.md). */
 static const double SHARE = 0.75;
 
 enum {

@@ -88,8 +88,8 @@ static void tile_finish(tile *t, int d, bool whole) {
     }
 }
 
-/* Asks for rows of one head that will be unpacked next: they stand apart, which the processor does not estimate. Always inline: gcc drops
- * calls of functions that do nothing but this. */
+/* Prefetches rows of one head that will be unpacked next: they stand apart, which the processor does not predict. Always inline: gcc
+ * drops calls of functions that do nothing but this. */
 static inline __attribute__((always_inline)) void prefetch(const ggml_fp16_t *head, size_t stride, int d, int64_t first, int64_t end) {
     enum { LINE = 64 / sizeof *head, SECOND_CACHE = 2 };
     for (int64_t row = first; row < end; row++) {
