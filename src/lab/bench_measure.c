@@ -73,7 +73,7 @@ static void close_ours(ours *o) {
 
 /* store: its name in the run's directory; NULL: chunks stay in memory. */
 static iflow_status open_ours(const bench *b, const char *store, ours *o) {
-    iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device, .exact = b->exact}, &o->model);
+    iflow_status status = iflow_model_load(b->model, &IFLOW_PARAMS(iflow_model_params, .device = b->device, .exact = b->exact), &o->model);
     if (!status && store) {
         o->dir = text_format("%s/%s", b->dir, store);
         status = iflow_store_open(o->dir, NULL, &o->store);
@@ -81,7 +81,8 @@ static iflow_status open_ours(const bench *b, const char *store, ours *o) {
     if (!status && b->correction) {
         status = iflow_correction_load(b->correction, o->model, &o->correction);
     }
-    const iflow_context_params params = {.n_threads = b->threads, .fillers = common_fillers(b->fillers), .correction = o->correction};
+    const iflow_context_params params =
+        IFLOW_PARAMS(iflow_context_params, .n_threads = b->threads, .fillers = common_fillers(b->fillers), .correction = o->correction);
     return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 
@@ -339,13 +340,13 @@ static int ingest_ours(const bench *b, ours *o, size_t n, size_t chunk, double *
         start[i] = i * chunk < n ? i * chunk : n;
     }
     const double since = now_seconds();
-    iflow_status status = iflow_context_prefill_several(o->ctx, b->token, start, n_pieces, id, stored);
+    iflow_status status = iflow_context_prefill(o->ctx, b->token, start, n_pieces, id, stored);
     *ms = (now_seconds() - since) * 1e3;
     for (size_t i = 0; i < n_pieces && !status; i++) {
         was_stored = was_stored || stored[i];
     }
     for (size_t i = 0; i < n_pieces && !status && !was_stored; i++) {
-        status = iflow_store_delete(o->store, id[i]);
+        status = iflow_store_delete(o->store, IFLOW_CHUNK, id[i]);
     }
     if (status) {
         result = cli_failed(status, NULL);
@@ -426,7 +427,7 @@ int bench_load(const bench *b, json_t *out) {
         }
         peer_free(p);
         since = now_seconds();
-        const iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device}, &model);
+        const iflow_status status = iflow_model_load(b->model, &IFLOW_PARAMS(iflow_model_params, .device = b->device), &model);
         ours_ms[turn] = (now_seconds() - since) * 1e3;
         iflow_model_free(model);
         if (status) {
