@@ -32,7 +32,7 @@ enum { LEAST_LENGTH = 64, MOST_LENGTH = 1 << 24 };
 /* What a process is to do. This one loads no model and starts no thread, so that each begins afresh: its peak memory is what it used
  * itself, no earlier measurement's heap or threads are in its way, and if it is killed the run can say so. */
 typedef struct job {
-    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_ONCE } kind;
+    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_BUSY, JOB_ONCE } kind;
     size_t n_tokens;
     bench_side side;
     bool flash_attention;
@@ -48,6 +48,8 @@ static int do_job(const bench *b, const job *j, json_t *out) {
         return bench_ingest(b, out);
     case JOB_LOAD:
         return bench_load(b, out);
+    case JOB_BUSY:
+        return bench_busy(b, out);
     case JOB_ONCE:
         return bench_once(b, j->n_tokens, j->side, j->flash_attention);
     }
@@ -171,6 +173,9 @@ static int parse_lengths(const command_usage *usage, const char *string, bench *
 }
 
 static int parse_parts(const command_usage *usage, const char *string, int *parts) {
+    if (strcmp(string, "none") == 0) {
+        return CLI_OK;
+    }
     for (const char *at = string;;) {
         const size_t n = strcspn(at, ",");
         size_t i = 0;
@@ -295,6 +300,9 @@ static int measure(const bench *b, json_t *out) {
     if (result == CLI_OK && b->parts & BENCH_LOAD) {
         result = in_process(b, &(job){.kind = JOB_LOAD}, out, NULL);
     }
+    if (result == CLI_OK && b->busy) {
+        result = in_process(b, &(job){.kind = JOB_BUSY}, out, NULL);
+    }
     return result;
 }
 
@@ -358,7 +366,9 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
         OPTION_ROW_EXACT(o->common),
         {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
         {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},
-        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
+        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory, or none (default: all)"},
+        {'\0', "busy", "N", OPTION_INT, &b->busy, 1, 1024,
+         "also measure, at the first length, beside N processes that only spin, in turns with the idle machine"},
         {'\0', "text", "FILE", OPTION_TEXT, &b->text, 0, 0, "text of the documents (default: made up, always the same)"},
         {'s', "store", "DIR", OPTION_TEXT, &o->common.store, 0, 0,
          "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
@@ -388,7 +398,7 @@ static int settle_options(bench *b, const bench_options *o) {
     if (o->svg && (result = output_check("--svg", o->svg, OUTPUT_CHART)) != CLI_OK) {
         return result;
     }
-    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY)) && !b->busy) {
         if (o->lengths) {
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
         }
