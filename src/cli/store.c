@@ -641,10 +641,10 @@ static int run_action(size_t which, int argc, char **argv) {
     }
     uint64_t prune_to = f.options.max_bytes;
     f.options.max_bytes = 0; /* of the store itself: opening it must evict nothing */
-    result = session_open_store(usage, &f.options, &f.s);
+    result = cli_session_open_store(usage, &f.options, &f.s);
     f.options.max_bytes = prune_to;
     if (result == CLI_OK && f.options.model) {
-        result = session_load_model(usage, &f.options, &f.s);
+        result = cli_session_load_model(usage, &f.options, &f.s);
     }
     if (result == CLI_OK && (which != VERIFY || n_operands)) { /* it looks at all files by itself, whether they can be listed or not */
         result = shelf_load(&f);

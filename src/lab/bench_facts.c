@@ -1,8 +1,8 @@
 /* bench_facts.c - what a run of `infoflow bench` stands on: the machine, the model, and the tokens of the documents. */
-#include "cli/input.h"
 #include "cli/page.h"
 #include "cli/report.h"
 #include "cli/text.h"
+#include "service/input.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_peer.h"
 
