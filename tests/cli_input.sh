@@ -133,7 +133,7 @@ mkdir folder folder/sub
 cp plain.txt folder/good.txt; : >folder/__init__.py; printf ' \n\n' >folder/blank.md; cp latin.txt half.txt zero.txt end_pair.txt folder/; ln -s nowhere folder/link.txt
 ln -s loop folder/loop; ln -s .. folder/up; mkfifo folder/fifo; cp bad.jsonl folder/bad.jsonl; printf '\xff\xfe\0' >folder/sub/odd.txt; iconv -t UTF-16LE plain.txt >folder/sub/bare.txt
 run 1 ask --json -n 1 -q 'x' folder
-json out '[x["name"] for x in d["documents"]] == ["folder/bad.jsonl:1", "folder/bad.jsonl:4", "folder/good.txt"]'
+json out '[x["name"] for x in d["documents"]] == ["folder/bad.jsonl:1", "folder/bad.jsonl:4", "folder/good.txt"]' 'd["left_out"] == 10'
 for name in __init__.py blank.md zero.txt up fifo; do says "^folder/$name: skipped, "; done
 for name in latin.txt half.txt end_pair.txt link.txt loop bad.jsonl:2 bad.jsonl:5 sub/odd.txt sub/bare.txt; do says "^infoflow: warning: folder/$name: skipped, "; done
 stdin=questions; run 1 chat --json -n 1 folder; [ "$(json_lines)" = 2 ] || fail "no chat over the folder"; stdin=/dev/null

@@ -3,12 +3,11 @@
 
 #include "cli/progress.h"
 #include "cli/text.h"
+#include "service/documents.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { DEFAULT_CHUNK = 512 };
 
 /* ggml ends its messages with newlines and sends continuations of a line; empty ones are dropped. */
 static void on_log(iflow_log_level level, const char *message, void *user) {
@@ -35,7 +34,7 @@ void cli_session_log(const common_options *options) {
 }
 
 size_t cli_session_chunk_tokens(const common_options *options) {
-    return options->whole ? INT_MAX : options->chunk ? (size_t)options->chunk : DEFAULT_CHUNK;
+    return options->whole ? INT_MAX : options->chunk ? (size_t)options->chunk : DOCUMENT_CHUNK_TOKENS;
 }
 
 static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {

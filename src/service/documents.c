@@ -25,23 +25,21 @@ void document_free(document *doc) {
     free(doc);
 }
 
-/* Takes the name over; NULL: there was no memory for it. */
-static iflow_status document_new(char *name, size_t n_parts, document **out) {
+/* Takes the name over; NULL: there was no memory for it. NULL, after E_MEMORY, where there is none for the document. */
+static document *document_new(char *name, size_t n_parts) {
     document *doc = iflow_calloc(1, sizeof *doc);
-    *out = doc;
-    if (doc) {
-        doc->name = name;
-        doc->part = iflow_calloc(n_parts, sizeof *doc->part);
-        doc->part_bytes = iflow_calloc(n_parts, sizeof *doc->part_bytes);
-        if (name && doc->part && doc->part_bytes) {
-            return IFLOW_OK;
-        }
-        document_free(doc);
-    } else {
-        free(name);
+    char **part = iflow_calloc(n_parts, sizeof *part);
+    size_t *part_bytes = iflow_calloc(n_parts, sizeof *part_bytes);
+    if (doc && part && part_bytes && name) {
+        *doc = (document){.name = name, .part = part, .part_bytes = part_bytes};
+        return doc;
     }
-    *out = NULL;
-    return iflow_fail_memory(sizeof *doc + n_parts * (sizeof *doc->part + sizeof *doc->part_bytes));
+    iflow_fail_memory(sizeof *doc + n_parts * (sizeof *part + sizeof *part_bytes));
+    free(doc);
+    free(part);
+    free(part_bytes);
+    free(name);
+    return NULL;
 }
 
 static void document_add(document *doc, char *part, size_t n_bytes) {
@@ -52,19 +50,20 @@ static void document_add(document *doc, char *part, size_t n_bytes) {
 /* One text, which is taken over; it ends in an empty line, as the library's own iflow_context_add_text has it, so that the next document
  * begins a paragraph. */
 static iflow_status document_of_text(char *name, iflow_buffer *content, document **out) {
-    iflow_status status = document_new(name, 1, out);
-    if (status == IFLOW_OK && (content->n < 2 || content->text[content->n - 1] != '\n')) {
+    document *doc = document_new(name, 1);
+    iflow_status status = doc ? IFLOW_OK : IFLOW_E_MEMORY;
+    if (doc && (content->n < 2 || content->text[content->n - 1] != '\n')) {
         status = iflow_buffer_puts(content, "\n\n");
-    } else if (status == IFLOW_OK && content->text[content->n - 2] != '\n') {
+    } else if (doc && content->text[content->n - 2] != '\n') {
         status = iflow_buffer_puts(content, "\n");
     }
-    if (status != IFLOW_OK) {
-        document_free(*out);
-        *out = NULL;
+    if (!doc || status != IFLOW_OK) {
+        document_free(doc);
         return status;
     }
-    document_add(*out, content->text, content->n);
+    document_add(doc, content->text, content->n);
     *content = (iflow_buffer){0};
+    *out = doc;
     return IFLOW_OK;
 }
 
@@ -199,12 +198,9 @@ static char *line_name(const json_t *object, const char *source_name, size_t lin
 }
 
 static iflow_status document_of_passages(const json_t *passages, char *name, document **out, const char **why) {
-    iflow_status status = document_new(name, json_array_size(passages), out);
-    if (status != IFLOW_OK) {
-        return status;
-    }
-    (*out)->passages = true;
-    for (size_t i = 0; i < json_array_size(passages) && status == IFLOW_OK && !*why; i++) {
+    document *doc = document_new(name, json_array_size(passages));
+    iflow_status status = doc ? IFLOW_OK : IFLOW_E_MEMORY;
+    for (size_t i = 0; doc && i < json_array_size(passages) && status == IFLOW_OK && !*why; i++) {
         const char *passage = json_string_value(json_array_get(passages, i));
         char *part = passage ? passage_text(i + 1, passage) : NULL;
         if (!passage) {
@@ -212,14 +208,16 @@ static iflow_status document_of_passages(const json_t *passages, char *name, doc
         } else if (!part) {
             status = iflow_fail_memory(strlen(passage));
         } else {
-            document_add(*out, part, strlen(part));
+            document_add(doc, part, strlen(part));
         }
     }
-    if (*why || status != IFLOW_OK) {
-        document_free(*out);
-        *out = NULL;
+    if (!doc || *why || status != IFLOW_OK) {
+        document_free(doc);
+        return status;
     }
-    return status;
+    doc->passages = true;
+    *out = doc;
+    return IFLOW_OK;
 }
 
 /* *out NULL with *why if the line is no document. E_MEMORY. */

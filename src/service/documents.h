@@ -19,6 +19,9 @@ typedef struct document {
     uint64_t source_bytes; /* what it took of them */
 } document;
 
+/* Tokens a chunk has at most unless somebody says otherwise: whoever reads a document finds what another one stored of it. */
+enum { DOCUMENT_CHUNK_TOKENS = 512 };
+
 void document_free(document *doc);
 
 /* Cuts a document. The one place where this happens: `ask` finds what `ingest` stored because both come here. E_CONTEXT, E_FORMAT (text
