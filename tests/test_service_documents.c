@@ -157,8 +157,7 @@ static void test_stop(void **state) {
 
 static void test_require(void **state) {
     (void)state;
-    char one[] = "one", two[] = "two";
-    char *const names[] = {one, two};
+    static const char *const names[] = {"one", "two"};
     taken t = {0};
     sources list = {0};
     assert_int_equal(mkdir("one", 0700), 0);

@@ -107,14 +107,14 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
     if (!in->options.quiet) {
         summarise(in);
     }
-    if (stopped) {
+    if (stopped && in->heard == status) {
         cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
     }
     if (cli_interrupted()) {
         cli_note(INTERRUPTED);
         return CLI_INTERRUPTED;
     }
-    if (!stopped && (status = sources_require(&in->sources, operands, n_operands)) != IFLOW_OK) {
+    if (!stopped && (status = sources_require(&in->sources, (const char *const *)operands, n_operands)) != IFLOW_OK) {
         return cli_failed(status, NULL);
     }
     return stopped || in->sources.n_failed ? CLI_FAILED : CLI_OK;

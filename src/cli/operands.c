@@ -67,7 +67,7 @@ int operands_chunks(const iflow_model *model, size_t chunk_tokens, bool jsonl, c
     notices said = {.goes_on = true};
     context_documents documents = {0};
     const gathering from = {.model = model, .chunk_tokens = chunk_tokens, .jsonl = jsonl, .events = notices_events(&said)};
-    const iflow_status status = gather_sources(&from, operands, n, &documents);
+    const iflow_status status = gather_sources(&from, (const char *const *)operands, n, &documents);
     notices_end(&said);
     int result = result_of(status, &documents);
     *out = documents.chunks;

@@ -53,7 +53,7 @@ static iflow_status take_document(document *doc, bool *more, void *user) {
     return status;
 }
 
-iflow_status gather_sources(const gathering *from, char *const *names, size_t n, context_documents *out) {
+iflow_status gather_sources(const gathering *from, const char *const *names, size_t n, context_documents *out) {
     sources list = {.events = from->events};
     adding a = {.from = from, .list = &list, .out = out};
     iflow_status status = IFLOW_OK;
@@ -136,8 +136,7 @@ iflow_status gather(const gathering *from, const char *name, context_documents *
     if (from->ctx && strcmp(name, "-") != 0 && stat(name, &file) != 0) {
         return add_stored(from, name, out);
     }
-    char *const names[] = {(char *)(uintptr_t)name}; /* only read */
-    return gather_sources(from, names, 1, out);
+    return gather_sources(from, &name, 1, out);
 }
 
 void context_documents_free(context_documents *documents) {

@@ -35,7 +35,7 @@ typedef struct gathering {
 iflow_status gather(const gathering *from, const char *name, context_documents *out);
 
 /* The same for n names that are sources, all together, and never ids. */
-iflow_status gather_sources(const gathering *from, char *const *names, size_t n, context_documents *out);
+iflow_status gather_sources(const gathering *from, const char *const *names, size_t n, context_documents *out);
 
 void context_documents_free(context_documents *documents);
 

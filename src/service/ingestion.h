@@ -11,7 +11,7 @@ typedef struct ingestion ingestion;
 
 /* What somebody hears of it. All may be NULL. */
 typedef struct ingestion_events {
-    /* A document is recorded by an id; name: as it was given. replaced: in the place of one with other chunks. */
+    /* A document is recorded; name: as it was given, doc->name: as it is recorded. */
     void (*recorded)(const iflow_document *doc, const char *name, void *user);
     /* A document cannot be used; iflow_error_message() says why. It is counted with its sources as failed. */
     void (*failed)(const char *name, iflow_status status, void *user);

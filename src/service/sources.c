@@ -26,7 +26,7 @@ void sources_fail(sources *list, const char *name, bool named, const char *why) 
     notice(list, &(source_notice){.kind = SOURCE_FAILED, .name = name, .why = why, .named = named});
 }
 
-iflow_status sources_require(const sources *list, char *const *names, size_t n) {
+iflow_status sources_require(const sources *list, const char *const *names, size_t n) {
     if (list->n_documents || list->n_failed_named) {
         return IFLOW_OK;
     }

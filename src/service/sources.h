@@ -54,7 +54,7 @@ void sources_free(sources *list);
 
 /* Once all are read: OK if a document came of them, or something that was named failed; else E_FORMAT, which says so of the n names that
  * were added. */
-iflow_status sources_require(const sources *list, char *const *names, size_t n);
+iflow_status sources_require(const sources *list, const char *const *names, size_t n);
 
 /* Count, and tell whoever listens. why: iflow_error_message() may be. */
 void sources_skip(sources *list, const char *name, const char *why);
