@@ -46,6 +46,20 @@ static void test_find(void **state) {
     assert_null(p.path);
 }
 
+/* Names of earlier versions are read, and members may be missing that those lacked. */
+static void test_earlier(void **state) {
+    (void)state;
+    profile p = {0};
+    write_text("p.json", "{\"version\": 2, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"method\": \"foreseen\", \"score\": "
+                         "\"norm\", \"score_layers\": null, \"behind\": 3, \"ratio\": 0.5, \"trusted_ratio\": null}");
+    assert_ok(profile_find("p.json", &model, &p));
+    assert_int_equal(p.method, IFLOW_METHOD_STALENESS);
+    assert_int_equal(p.fillers, 3);
+    assert_true(p.correct && p.drift && p.trusted < 0);
+    assert_null(p.correction);
+    profile_free(&p);
+}
+
 static void test_refused(void **state) {
     (void)state;
     static const struct {
@@ -138,6 +152,7 @@ static void test_trust(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_find, fixture_enter, fixture_leave),
+        cmocka_unit_test_setup_teardown(test_earlier, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_refused, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_apply, fixture_enter, fixture_leave),
         cmocka_unit_test(test_trust),

@@ -2,9 +2,9 @@
 #include "cli/page.h"
 #include "cli/report.h"
 #include "cli/text.h"
-#include "service/input.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_peer.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>

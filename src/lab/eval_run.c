@@ -3,8 +3,8 @@
 
 #include "cli/progress.h"
 #include "cli/text.h"
-#include "service/documents.h"
 #include "lab/f1.h"
+#include "service/documents.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,12 +1,12 @@
 /* learn.c - `infoflow learn`: learns from documents what reuse does to KV, shows how far it is, and says where the correction is. */
 #include "lab/lab.h"
 
+#include "base/publish.h"
 #include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/terminal.h"
-#include "base/publish.h"
 #include "cli/text.h"
 #include "service/learning.h"
 

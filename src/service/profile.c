@@ -97,7 +97,8 @@ static bool is_root_wrong(const iflow_model_info *model, profile *out, wrong *w)
     if (strcmp(m.fingerprint, model->fingerprint) != 0) {
         return is_wrong(w, "it is of another model");
     }
-    if (iflow_method_from_name(m.method, &out->method) != IFLOW_OK || !iflow_method_has_ratio(out->method)) {
+    const char *method = strcmp(m.method, "foreseen") == 0 ? "staleness" : m.method; /* the name of earlier versions */
+    if (iflow_method_from_name(method, &out->method) != IFLOW_OK || !iflow_method_has_ratio(out->method)) {
         return is_wrong(w, "\"method\" is none that goes by a ratio");
     }
     if (iflow_score_from_name(m.score, &out->score) != IFLOW_OK) {
