@@ -1,12 +1,13 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "cli/given.h"
 #include "cli/html.h"
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <string.h>
 
@@ -14,8 +15,9 @@ static const command_usage usage = {
     "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
     "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
     "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
-    "computed and kept there. Files in a directory that are not text are skipped with a note. The answer goes to standard\n"
-    "output as it comes, the report to standard error.",
+    "computed and kept there. Files in a directory that are empty or not text are skipped with a note. The answer goes to\n"
+    "standard output as it comes, the report to standard error. Files in a directory that cannot be used otherwise are left\n"
+    "out with a warning: the exit status is 1 then, though there is an answer.",
     "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
 
 typedef struct ask {
@@ -75,7 +77,7 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
     if (a->positions && !a->json) {
         return options_wrong(&usage, "--positions goes with --json");
     }
-    if ((result = sources_check(&usage, operands, n_operands)) != CLI_OK) {
+    if ((result = operands_check(&usage, operands, n_operands)) != CLI_OK) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
@@ -170,6 +172,9 @@ int cli_ask(int argc, char **argv) {
     }
     if (result == CLI_OK) {
         result = answer_question(&a, &params);
+    }
+    if (result == CLI_OK && a.documents.n_left_out) { /* the warnings name them */
+        result = CLI_FAILED;
     }
     given_free(&a.by);
     context_documents_free(&a.documents);

@@ -1,9 +1,9 @@
-/* ask_options.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+/* ask_options.h - what `ask` and `chat` share: their options, and the answer as it comes. */
 #ifndef IFLOW_CLI_ASK_OPTIONS_H
 #define IFLOW_CLI_ASK_OPTIONS_H
 
-#include "cli/documents.h"
 #include "cli/session.h"
+#include "service/gathering.h"
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
@@ -85,32 +85,6 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
 
 /* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
-
-/* The documents of a context: n_chunks chunks each, in order, after the head. */
-typedef struct context_document {
-    char *name;
-    size_t n_chunks;
-} context_document;
-
-typedef struct context_documents {
-    context_document *document;
-    size_t n;
-    chunk_list chunks; /* of files: those that may have to be computed */
-} context_documents;
-
-/* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
- * CLI_OK, or the exit status after a message. */
-int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
-void context_documents_free(context_documents *documents);
-
-/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
- * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
-iflow_status context_fits(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
-                          char **why);
-
-/* Whether the store's limit (--max-size) has room for the KV of these chunks in so many contexts that prefill them differently. Where it
- * has not, to compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
-bool context_is_kept(const session *s, const common_options *options, const chunk_list *chunks, size_t n_contexts);
 
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);

@@ -1,9 +1,10 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,12 +30,10 @@ static const char commands[] = "/again QUESTION   ask from scratch: assemble, sc
 /* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
  * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
 static iflow_status prefill(chat *c, const iflow_ask_params *params) {
-    char *why = NULL;
-    const bool fits =
-        params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
-    free(why);
-    return fits && context_is_kept(&c->s, &c->common, &c->documents.chunks, 1) ? document_chunks_prefill(&c->documents.chunks, c->s.ctx)
-                                                                               : IFLOW_OK;
+    const chunk_list *chunks = &c->documents.chunks;
+    const chunks_room room = cli_session_room(&c->common, &c->s);
+    const bool fits = params->method != IFLOW_METHOD_FULL && chunks_fit(&room, chunks, params) == IFLOW_OK;
+    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
 }
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
@@ -234,6 +233,9 @@ int cli_chat(int argc, char **argv) {
     }
     if (result == CLI_OK) {
         result = talk(&c);
+    }
+    if (result == CLI_OK && c.documents.n_left_out) { /* it was said before the first question */
+        result = CLI_FAILED;
     }
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);

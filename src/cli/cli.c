@@ -97,6 +97,11 @@ bool cli_interrupted(void) {
     return interrupted != 0;
 }
 
+bool cli_is_interrupted(void *user) {
+    (void)user;
+    return cli_interrupted();
+}
+
 bool cli_ended(void) {
     return ended != 0;
 }

@@ -45,6 +45,8 @@ void cli_signals(cli_signal_mode mode);
 /* A line, with its end, that is said where a signal ends the process; NULL: none (the default). The string stays. */
 void cli_last_word(const char *line);
 bool cli_interrupted(void);
+/* The same as services ask it; user is not looked at. */
+bool cli_is_interrupted(void *user);
 /* Whether a signal came that is to end the process, not only what it is doing: any but SIGINT. */
 bool cli_ended(void);
 /* Lowers the flag again and says whether it was up. */

@@ -225,6 +225,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     set_count(object, "cache_bytes", answer->cache_bytes);
     json_object_set_new(object, "model", model_json(s));
     json_object_set_new(object, "documents", documents_json(documents));
+    set_count(object, "left_out", documents->n_left_out);
     json_object_set_new(object, "chunks", chunks_json(answer));
     json_object_set_new(object, "selected", report_selected_json(answer));
     if (scores) {
