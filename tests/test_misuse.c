@@ -240,7 +240,7 @@ static void test_context_params(void **state) {
         {{.n_threads = 513}, "512"},
         {{.n_threads = INT_MAX}, "n_threads"},
         {{.chunk_tokens = SIZE_MAX}, "chunk_tokens"},
-        {{.fillers = -1}, "texts"},
+        {{.fillers = -2}, "texts"},
         {{.fillers = IFLOW_MAX_FILLERS + 1}, "texts"},
         {{.kv_type = "q4"}, "q4"},
         {{.kv_type = ""}, "no type"},
