@@ -101,7 +101,8 @@ static iflow_status named_rule(parser *p, uint32_t *number) {
     }
     const size_t n = (size_t)(p->at - name);
     if (n == 0) {
-        return wrong(p, name, "a rule's name (letters, digits and -) is expected");
+        return wrong(p, name,
+                     "the name of a rule (letters, digits and -) is expected; a rule goes on in the next line after | and in parentheses");
     }
     if (n > IFLOW_GRAMMAR_NAME) {
         return wrong(p, name, "this name has more than 512 bytes");
