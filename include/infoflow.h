@@ -438,8 +438,8 @@ typedef struct iflow_ask_params {
     size_t n_score_layers;       /* 0 with NULL; 16 at most */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
-    /* Sampling. What is not neutral is done in this order: grammar, penalties, top_k, top_p, min_p, temperature, draw. E_ARG out of range.
-     */
+    /* Sampling. What is not neutral is done in this order: penalties, top_k, top_p, min_p, temperature, draw. If the grammar does not allow
+     * what is drawn, it is drawn again, in the same way, from the tokens that it allows. E_ARG: out of range. */
     double temperature;    /* 0 or more; 0: greedy, the default: the most likely token, whatever seed, top_k, top_p and min_p are */
     uint64_t seed;         /* of the draws: the same seed, the same answer; 0 */
     int top_k;             /* draw among so many most likely tokens; 0: all, the default */

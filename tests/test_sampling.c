@@ -163,6 +163,32 @@ static void test_shares(void **state) {
     free(logits);
 }
 
+/* Under a grammar: as likely as if the tokens that it allows were all. */
+static void test_shares_of_allowed(void **state) {
+    (void)state;
+    static const char letters[] = "ZbNrAxqk"; /* every second one is allowed */
+    int32_t likely[N_LIKELY], kept[N_LIKELY / 2];
+    float *logits = make_logits(likely);
+    for (int i = 0; i < N_LIKELY; i++) {
+        logits[likely[i]] = -70;
+    }
+    for (int i = 0; i < N_LIKELY; i++) {
+        logits[(int)letters[i]] = 2 - 0.3F * (float)i;
+        if (i % 2) {
+            kept[i / 2] = (unsigned char)letters[i];
+        }
+    }
+    iflow_sampling how = usual();
+    how.grammar = "root ::= [brxk]*";
+    for (how.seed = 0; how.seed < 2; how.seed++) {
+        how.temperature = how.seed ? 1.7 : 1;
+        assert_shares(&how, logits, kept, N_LIKELY / 2);
+    }
+    how.top_k = 1; /* the first choice is never allowed */
+    assert_shares(&how, logits, kept, 1);
+    free(logits);
+}
+
 /* Greedy under penalties, as they are defined, token after token. */
 static void test_penalties(void **state) {
     (void)state;
@@ -613,11 +639,17 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seed),           cmocka_unit_test(test_greedy),
-        cmocka_unit_test(test_shares),         cmocka_unit_test(test_penalties),
-        cmocka_unit_test(test_sentences),      cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_best_allowed),   cmocka_unit_test(test_bad_grammars),
-        cmocka_unit_test(test_large_grammars), cmocka_unit_test(test_changed_grammars),
+        cmocka_unit_test(test_seed),
+        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_shares),
+        cmocka_unit_test(test_shares_of_allowed),
+        cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_sentences),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_best_allowed),
+        cmocka_unit_test(test_bad_grammars),
+        cmocka_unit_test(test_large_grammars),
+        cmocka_unit_test(test_changed_grammars),
         cmocka_unit_test(test_ranges),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

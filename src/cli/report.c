@@ -155,20 +155,26 @@ static void set_other(json_t *object, const char *key, double value, double usua
     }
 }
 
+static void set_other_count(json_t *object, const char *key, int value, int usual) {
+    if (value != usual) {
+        json_object_set_new(object, key, json_integer(value));
+    }
+}
+
 void report_sampling_json(json_t *object, const ask_options *how, const iflow_answer *answer) {
     const iflow_ask_params usual = iflow_ask_default_params();
     json_t *sampling = json_object();
     set_other(sampling, "temperature", how->temperature, usual.temperature);
     if (how->temperature > 0) {
         set_count(sampling, "seed", how->seed);
-        set_other(sampling, "top_k", how->top_k, usual.top_k);
+        set_other_count(sampling, "top_k", how->top_k, usual.top_k);
         set_other(sampling, "top_p", how->top_p, usual.top_p);
         set_other(sampling, "min_p", how->min_p, usual.min_p);
     }
     set_other(sampling, "repeat_penalty", how->repeat_penalty, usual.repeat_penalty);
     set_other(sampling, "presence_penalty", how->presence_penalty, usual.presence_penalty);
     set_other(sampling, "frequency_penalty", how->frequency_penalty, usual.frequency_penalty);
-    set_other(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
+    set_other_count(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
     if (how->grammar) {
         json_object_set_new(sampling, "grammar", json_text(how->grammar));
     }

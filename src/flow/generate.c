@@ -195,9 +195,12 @@ iflow_status iflow_generate(iflow_timeline *t, const iflow_ask_params *params, f
     const size_t n_vocab = (size_t)t->model->n_vocab;
     making m = {.t = t, .params = params, .answer = answer, .n_rows = n_rows, .pending = -1};
     float *before = iflow_calloc(n_vocab, sizeof *before); /* logits of the prompt */
-    iflow_status status = before ? IFLOW_OK : iflow_fail_memory(n_vocab * sizeof *before);
+    iflow_status status = IFLOW_OK;
+    if (!before) {
+        return iflow_fail_memory(n_vocab * sizeof *before);
+    }
     answer->stopped_by = -1;
-    if (status || (!params->forced && (status = make_sampler(t, params, &m.sampler))) || (status = iflow_buffer_add(&m.text, "", 0)) ||
+    if ((!params->forced && (status = make_sampler(t, params, &m.sampler))) || (status = iflow_buffer_add(&m.text, "", 0)) ||
         (status = iflow_reserve((void **)&answer->token, &m.token_capacity, 1, sizeof *answer->token))) {
         goto cleanup;
     }

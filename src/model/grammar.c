@@ -3,6 +3,7 @@
 
 #include "model/grammar_rules.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,6 +110,7 @@ static iflow_status named_rule(parser *p, uint32_t *number) {
     }
     size_t at = (hash ^ hash >> 16) % N_SLOTS;
     for (; p->slot[at]; at = (at + 1) % N_SLOTS) {
+        assert(p->rules.rule);
         const iflow_rule *rule = &p->rules.rule[p->slot[at] - 1];
         if (rule->n_name == n && memcmp(rule->name, name, n) == 0) {
             *number = p->slot[at] - 1;
@@ -451,6 +453,7 @@ static iflow_status read_rule(parser *p) {
         return status;
     }
     const size_t n_name = (size_t)(p->at - name);
+    assert(p->rules.rule);
     if (p->rules.rule[number].defined) {
         return wrong(p, name, "this rule is there already");
     }

@@ -6,6 +6,7 @@
 #include "model/grammar.h"
 #include "model/grammar_rules.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* Limits. DEPTH: libllama's check calls itself so often, on the caller's stack. WORK: elements that it looks at; it forgets what it has
@@ -185,8 +186,13 @@ static const char begins_itself[] = "begins with itself (left recursion): let so
 /* What libllama's own check goes through: no rule begins with itself, and it comes to an end soon. */
 static iflow_status check_direct(const graph *g) {
     const size_t n = g->rules->n;
-    double *work = iflow_calloc(2 * n, sizeof *work), *depth = work ? work + n : NULL, sum = 0;
-    iflow_status status = work ? IFLOW_OK : iflow_fail_memory(2 * n * sizeof *work);
+    double *work = iflow_calloc(2 * n, sizeof *work), sum = 0;
+    iflow_status status = IFLOW_OK;
+    if (!work) {
+        return iflow_fail_memory(2 * n * sizeof *work);
+    }
+    double *depth = work + n;
+    assert(g->edge);
     for (size_t k = 0; k < n && !status; k++) {
         const size_t at = g->order[k];
         const iflow_rule *rule = &g->rules->rule[at];
@@ -231,7 +237,11 @@ static double own_beginnings(const graph *g, const iflow_rule *rule) {
 static iflow_status check_all(const graph *g) {
     const size_t n = g->rules->n;
     double *beginnings = iflow_calloc(n, sizeof *beginnings); /* of a component, by its number */
-    iflow_status status = beginnings ? IFLOW_OK : iflow_fail_memory(n * sizeof *beginnings);
+    iflow_status status = IFLOW_OK;
+    if (!beginnings) {
+        return iflow_fail_memory(n * sizeof *beginnings);
+    }
+    assert(g->edge);
     for (size_t k = 0; k < n && !status; k++) {
         const size_t at = g->order[k];
         const iflow_rule *rule = &g->rules->rule[at];

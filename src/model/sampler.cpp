@@ -51,7 +51,7 @@ void add(const owned &chain, llama_sampler *sampler) {
         throw std::bad_alloc();
     }
     llama_sampler_chain_add(chain.get(), one.get());
-    one.release(); /* the chain's now */
+    (void)one.release(); /* the chain's now */
 }
 
 } // namespace
@@ -174,14 +174,17 @@ llama_token next(iflow_sampler &s, const float *logits) {
     }
     s.banned.clear();
     for (bool all = false;;) {
-        /* The best is mostly allowed, and then the grammar need not look at the others. */
-        const bool constrained = s.grammar && (all || !s.greedy);
-        fill(s, logits);
-        if (constrained) {
+        /* What is chosen among all tokens is mostly allowed, and then the grammar need not look at the others. Among those that it allows
+         * it is as likely as if these were all that there are: p + (1 - sum of p) p / (sum of p) = p / (sum of p). */
+        const bool best = !all && s.greedy && !s.chain;
+        if (!best) {
+            fill(s, logits);
+        }
+        if (all) {
             constrain(s);
         }
-        const llama_token token = choose(s);
-        if (s.grammar && token >= 0 && !constrained && !allowed(s, token)) {
+        const llama_token token = best ? largest_of(logits, s.n_vocab) : choose(s);
+        if (s.grammar && !all && !allowed(s, token)) {
             all = true;
             continue;
         }
