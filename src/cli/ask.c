@@ -47,6 +47,7 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         OPTION_ROWS_PROFILE(a->profiling),
         OPTION_ROW_CORRECTION(a->common),
         OPTION_ROWS_VERIFY(a->checking, VERIFY_AGAIN),
+        OPTION_ROWS_SAMPLING(a->how),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &a->json, 0, 0, "print one JSON object, and nothing else"},
         {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: the score of every position as well"},
@@ -101,6 +102,7 @@ static int report(const ask *a, stream *out, const iflow_answer *answer, const v
     int result = CLI_OK;
     if (a->json) {
         json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
+        report_sampling_json(object, &a->how, answer);
         verdict_json(object, checked);
         profile_json(object, &a->found);
         const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
@@ -161,6 +163,9 @@ int cli_ask(int argc, char **argv) {
     }
     result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
+        result = ask_options_read(&usage, &a.how);
+    }
+    if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
     const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
@@ -177,6 +182,7 @@ int cli_ask(int argc, char **argv) {
         result = CLI_FAILED;
     }
     given_free(&a.by);
+    ask_options_free(&a.how);
     context_documents_free(&a.documents);
     profile_free(&a.found);
     session_close(&a.s);

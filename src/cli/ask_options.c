@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "service/input.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -22,8 +23,40 @@ ask_options ask_options_default(void) {
                          .max_ratio = params.max_ratio,
                          .staleness_share = params.staleness_share,
                          .temperature = params.temperature,
+                         .top_k = params.top_k,
+                         .top_p = params.top_p,
+                         .min_p = params.min_p,
+                         .repeat_penalty = params.repeat_penalty,
+                         .presence_penalty = params.presence_penalty,
+                         .frequency_penalty = params.frequency_penalty,
+                         .penalty_last_n = params.penalty_last_n,
                          .max_tokens = params.max_tokens,
                          .seed = params.seed};
+}
+
+int ask_options_read(const command_usage *usage, ask_options *options) {
+    input in;
+    text all = {0};
+    if (!options->grammar) {
+        return CLI_OK;
+    }
+    if (strcmp(options->grammar, "-") == 0) {
+        return options_wrong(usage, "--grammar takes a file, not standard input");
+    }
+    const bool read = input_open(&in, options->grammar) && input_all(&in, &all);
+    if (!read) {
+        cli_error("--grammar %s: %s", options->grammar, in.why);
+    } else {
+        options->grammar_text = text_format("%.*s", (int)all.n, all.n ? all.text : "");
+    }
+    input_close(&in);
+    text_free(&all);
+    return read ? CLI_OK : CLI_FAILED;
+}
+
+void ask_options_free(ask_options *options) {
+    free(options->grammar_text);
+    options->grammar_text = NULL;
 }
 
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out) {
@@ -45,6 +78,16 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
     out->score_text = strcmp(options->score_text, "prompt") == 0 ? IFLOW_SCORE_PROMPT : IFLOW_SCORE_QUESTION;
     out->max_tokens = options->max_tokens;
     out->temperature = options->temperature;
+    out->top_k = options->top_k;
+    out->top_p = options->top_p;
+    out->min_p = options->min_p;
+    out->repeat_penalty = options->repeat_penalty;
+    out->presence_penalty = options->presence_penalty;
+    out->frequency_penalty = options->frequency_penalty;
+    out->penalty_last_n = options->penalty_last_n;
+    out->grammar = options->grammar_text;
+    out->stop = options->stop.item;
+    out->n_stop = options->stop.n;
     out->seed = options->seed;
     out->reorder = options->reorder;
     out->drift = strcmp(options->drift, "on") == 0 ? IFLOW_ON : strcmp(options->drift, "off") == 0 ? IFLOW_OFF : IFLOW_AUTO;

@@ -7,15 +7,23 @@
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
-    double ratio, coverage, min_ratio, max_ratio, staleness_share, temperature;
-    int max_tokens;
+    double ratio, coverage, min_ratio, max_ratio, staleness_share;
+    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int max_tokens, top_k, penalty_last_n;
     uint64_t seed;
+    stop_list stop;
+    const char *grammar; /* a file; NULL: none */
+    char *grammar_text;  /* what is in it; NULL: none, or it was not read */
     layer_list layers;
     bool jsonl, reorder;
     const char *given; /* the file of method given; NULL: none, as where a command does not take it */
 } ask_options;
 
 ask_options ask_options_default(void);
+
+/* Reads the files that options name, before a model is loaded. CLI_OK, or the exit status after a message. Free them either way. */
+int ask_options_read(const command_usage *usage, ask_options *options);
+void ask_options_free(ask_options *options);
 
 /* How much is recomputed, besides the ratio. */
 #define OPTION_ROWS_BUDGET(o)                                                                                                              \
@@ -73,10 +81,52 @@ const char *ask_geometries(void);
         OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
         {'\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},      \
         {'\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},        \
-        {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \
-        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},                   \
-        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed of sampling (default: 0)"}, {                                              \
+        {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"}, {                \
         '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
+    }
+
+/* How the answer's tokens are drawn, with their heading. */
+#define OPTION_ROWS_SAMPLING(o)                                                                                                            \
+    {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Sampling"},                                                                                  \
+        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature; 0 is greedy: always the most likely token (default: 0)"}, \
+        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed: the same seed gives the same answer (default: 0)"},                       \
+        {'\0', "top-k", "N", OPTION_INT, &(o).top_k, 0, 1 << 30, "draw among the N most likely tokens; 0: among all (default: 0)"},        \
+        {'\0', "top-p", "P", OPTION_REAL, &(o).top_p, 0, 1, "draw among the fewest tokens with probability P together (default: 1, all)"}, \
+        {'\0', "min-p", "P", OPTION_REAL, &(o).min_p, 0, 1, "draw among tokens at least P times as likely as the best (default: 0, all)"}, \
+        {'\0',                                                                                                                             \
+         "repeat-penalty",                                                                                                                 \
+         "X",                                                                                                                              \
+         OPTION_REAL,                                                                                                                      \
+         &(o).repeat_penalty,                                                                                                              \
+         0.1,                                                                                                                              \
+         10,                                                                                                                               \
+         "make tokens that the answer has less likely: X above 1 does, below 1 the opposite (default: 1, off)"},                           \
+        {'\0',                                                                                                                             \
+         "presence-penalty",                                                                                                               \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).presence_penalty,                                                                                                            \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from the logit of tokens that the answer has (default: 0)"},                                                              \
+        {'\0',                                                                                                                             \
+         "frequency-penalty",                                                                                                              \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).frequency_penalty,                                                                                                           \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from a token's logit for each time that the answer has it (default: 0)"},                                                 \
+        {'\0',                                                                                                                             \
+         "penalty-last-n",                                                                                                                 \
+         "N",                                                                                                                              \
+         OPTION_INT,                                                                                                                       \
+         &(o).penalty_last_n,                                                                                                              \
+         0,                                                                                                                                \
+         1 << 20,                                                                                                                          \
+         "penalties look at the answer's last N tokens (default: all)"},                                                                   \
+        {'\0', "grammar", "FILE", OPTION_TEXT, &(o).grammar, 0, 0, "the answer is a sentence of this grammar, in GBNF (default: none)"}, { \
+        '\0', "stop", "TEXT", OPTION_STOPS, &(o).stop, 0, 0, "end the answer before this text; can be given 16 times (default: none)"      \
     }
 
 /* CLI_OK, or CLI_USAGE after a message on options that contradict one another or that none of these methods uses. */

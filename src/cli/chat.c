@@ -89,6 +89,7 @@ static int ask(chat *c, const char *question, bool anew) {
     c->verdict = checked;
     if (c->json) {
         json_t *object = report_json(&c->s, &c->documents, question, answer, false);
+        report_sampling_json(object, &c->how, answer);
         verdict_json(object, &checked);
         profile_json(object, &c->profile);
         int result = report_dump(object, stdout);
@@ -193,6 +194,7 @@ int cli_chat(int argc, char **argv) {
         OPTION_ROWS_PROFILE(profiling),
         OPTION_ROW_CORRECTION(c.common),
         OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
+        OPTION_ROWS_SAMPLING(c.how),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
         {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},
         OPTION_ROWS_OUTPUT(c.common),
@@ -219,7 +221,8 @@ int cli_chat(int argc, char **argv) {
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(c.how.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK) {
+        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
+        ask_options_free(&c.how);
         return result;
     }
 
@@ -240,6 +243,7 @@ int cli_chat(int argc, char **argv) {
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);
     profile_free(&c.profile);
+    ask_options_free(&c.how);
     session_close(&c.s);
     return cli_finish(result);
 }

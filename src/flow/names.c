@@ -3,10 +3,8 @@
 
 #include <string.h>
 
-static const char *const finish_name[] = {[IFLOW_FINISH_STOP] = "stop",
-                                          [IFLOW_FINISH_LENGTH] = "length",
-                                          [IFLOW_FINISH_CONTEXT] = "context",
-                                          [IFLOW_FINISH_CANCELLED] = "cancelled"};
+static const char *const finish_name[] = {
+    [IFLOW_FINISH_STOP] = "stop", [IFLOW_FINISH_LENGTH] = "length", [IFLOW_FINISH_CANCELLED] = "cancelled"};
 
 const char *iflow_finish_name(iflow_finish finish) {
     return (size_t)finish < sizeof finish_name / sizeof *finish_name ? finish_name[finish] : NULL;

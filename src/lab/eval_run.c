@@ -231,7 +231,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
-    json_object_set_new(record, "finish", json_string(iflow_finish_name(answer->finish)));
+    report_finish_json(record, answer);
     json_object_set_new(record, "f1", json_finite(f1));
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
