@@ -1,4 +1,4 @@
-# The short commands over CMake; `make help` lists them. script/demo and script/test install what is missing first.
+# The short commands over CMake; `make help` lists them. Where make itself is missing: scripts/setup.sh, scripts/demo.sh, scripts/test.sh.
 BUILD ?= build
 ASAN_BUILD ?= build-asan
 CLANG_BUILD ?= build-clang
@@ -10,7 +10,7 @@ CMAKE_ARGS ?=
 # Passed to ctest, for example CTEST_ARGS="-R score"
 CTEST_ARGS ?=
 
-.PHONY: all test bench lint format demo install clean help
+.PHONY: all setup test bench lint format demo install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## Build the command (build/infoflow) and the libraries
@@ -25,6 +25,9 @@ $(ASAN_BUILD)/build.ninja:
 $(CLANG_BUILD)/build.ninja:
 	cmake -S . -B $(CLANG_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
 	    -DINFOFLOW_TESTS=ON $(CMAKE_ARGS)
+
+setup: ## Install the Debian packages that are missing for building and testing
+	scripts/setup.sh test
 
 test: all $(ASAN_BUILD)/build.ninja ## Run all tests, under AddressSanitizer, UBSan and LeakSanitizer where our code runs
 	cmake --build $(ASAN_BUILD) --parallel $(JOBS)

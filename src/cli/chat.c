@@ -18,7 +18,7 @@ typedef struct chat {
     gate gate;
     iflow_answer *last;
     verdict verdict; /* on the last answer */
-    bool terminal, json, asked;
+    bool terminal, json, asked, no_history;
 } chat;
 
 static const char commands[] = "/again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
@@ -178,32 +178,44 @@ int cli_chat(int argc, char **argv) {
     profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",
-        "Answers questions, a line each, over documents. The first one assembles and repairs the context, as `infoflow ask`\n"
-        "does; the next ones go on after the last answer. DOC is a file, a directory, or the id of a document or chunk in\n"
-        "the store. In the chat:\n\n"
-        "  /again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+        "Answers questions over documents, one question a line. The first question\n"
+        "prepares the context, as `infoflow ask` does; later questions go on from there.\n"
+        "DOC is a file, a directory, or the id of a document or chunk in the store.\n"
+        "  /again QUESTION   prepare the context anew for this question\n"
         "  /stats            what the last answer cost\n"
-        "  /quit             end (so does the end of input)",
+        "  /quit             end (Ctrl-D, too); Ctrl-C stops an answer\n"
+        "\n"
+        "On a terminal, lines can be edited, and the arrow keys bring back earlier questions, also of earlier chats. They are in "
+        "infoflow/history in $XDG_STATE_HOME, else in ~/.local/state; only you can read that file.\n"
+        "\n"
+        "Exit status: where questions do not come from a terminal, it is 1 if a question failed, a line could not be read, or a "
+        "line began with / and is no command. The questions after it are still answered.",
         "  infoflow chat -m model.gguf --ratio 0.2 manual.txt"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(c.common),
-        OPTION_ROW_STORE(c.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_QUESTION(c.how),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_CORRECTION(c.common),
-        OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
-        {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},
-        OPTION_ROWS_OUTPUT(c.common),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
-        OPTION_ROW_CUT(c.common),
-        OPTION_ROW_KV_TYPE(c.common),
-        OPTION_ROWS_PREFILL(c.common),
-        OPTION_ROW_MAX_SIZE(c.common),
-        OPTION_ROWS_ENGINE(c.common),
-        {0}};
+    const option_spec spec[] = {OPTION_ROW_MODEL(c.common),
+                                OPTION_ROW_STORE(c.common),
+                                OPTION_ROWS_EVERY_DAY(c.how, ask_methods_of_chat()),
+                                OPTION_ROW_SYSTEM(c.how),
+                                {'\0', "no-history", NULL, OPTION_FLAG, &c.no_history, 0, 0, "do not keep the questions of this chat"},
+                                {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question"},
+                                OPTION_ROW_QUIET(c.common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
+                                OPTION_ROWS_REPAIR(c.how),
+                                OPTION_ROW_CORRECTION(c.common),
+                                OPTION_ROWS_PROFILE(profiling),
+                                OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN ". Later questions of a chat are not compared"),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
+                                OPTION_ROWS_QUESTION(c.how),
+                                OPTION_ROW_VERBOSE(c.common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+                                OPTION_ROW_JSONL(c.how),
+                                OPTION_ROW_CUT(c.common),
+                                OPTION_ROWS_PREFILL(c.common),
+                                OPTION_ROW_NO_STORE(c.common),
+                                OPTION_ROW_MAX_SIZE(c.common),
+                                OPTION_ROW_KV_TYPE(c.common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+                                OPTION_ROWS_ENGINE(c.common),
+                                {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
     if (result != OPTIONS_GO) {

@@ -24,6 +24,8 @@ int cli_ask(int argc, char **argv);
 int cli_chat(int argc, char **argv);
 int cli_ingest(int argc, char **argv);
 int cli_store(int argc, char **argv);
+/* The name of the store's i-th action; NULL after the last one. */
+const char *cli_store_action(size_t i);
 int cli_methods(int argc, char **argv);
 int cli_info(int argc, char **argv);
 
