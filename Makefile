@@ -7,6 +7,13 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Passed to every configuration, for example CMAKE_ARGS=-DCMAKE_PREFIX_PATH=/opt/ggml
 CMAKE_ARGS ?=
+# 1: builds that run on every CPU of this architecture, in directories of their own; their ggml is built once more, which takes some time
+PORTABLE ?=
+ifeq ($(PORTABLE),1)
+override BUILD := $(BUILD)-portable
+override ASAN_BUILD := $(ASAN_BUILD)-portable
+override CMAKE_ARGS += -DINFOFLOW_PORTABLE=ON
+endif
 # Passed to ctest, for example CTEST_ARGS="-R score"
 CTEST_ARGS ?=
 
@@ -45,11 +52,14 @@ format: ## Rewrite the sources as clang-format wants them
 demo: all ## Prefill the example documents, ask about them, and compare the time to first token with full prefill
 	BUILD=$(BUILD) scripts/demo.sh
 
-install: all ## Install header, libraries, pkg-config and CMake files and the command (PREFIX=/usr/local, DESTDIR=)
+install: all ## Install the command, man pages, completions, header and libraries (PREFIX=/usr/local, DESTDIR=)
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+uninstall: ## Remove what make install installed (the same PREFIX and DESTDIR)
+	scripts/uninstall.sh $(DESTDIR)$(PREFIX)
 
 clean: ## Delete the builds (models, stores and the build of ggml are kept in ~/.cache/infoflow)
 	rm -rf $(BUILD) $(ASAN_BUILD) $(CLANG_BUILD)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -22,7 +22,6 @@ unkeyed=(-DCMAKE_INSTALL_RPATH=\$ORIGIN -DGGML_ALL_WARNINGS=OFF -DLLAMA_ALL_WARN
 
 root=${INFOFLOW_DEPS:-${HOME:?}/.cache/infoflow/deps}
 flags=$(grep -m1 -E '^(flags|Features)' /proc/cpuinfo 2>/dev/null || uname -m)
-if [ "${INFOFLOW_DEPS_PORTABLE:-0}" = 1 ]; then flags=$(uname -m); fi
 key=$(printf '%s\n' "$sha256" "${options[*]}" "$flags" "$(c++ --version | head -n1)" | sha256sum | cut -c1-12)
 prefix=$root/llama-$version-$key
 

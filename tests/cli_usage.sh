@@ -123,6 +123,11 @@ run 2 eval -m m.gguf -o o.jsonl --methods full,magic d.jsonl; says "magic"
 run 0 info; prints '^devices +.*CPU'; prints '^architectures +llama, qwen2, qwen3, gemma3'
 run 0 info -m "$models/gemma3.gguf"; prints '^window +24 tokens, in all layers but 2'
 run 0 info -m "$models/qwen3.gguf" --json; json out 'd["model"]["architecture"] == "qwen3"' 'len(d["model"]["fingerprint"]) == 32' '"CPU" in d["devices"]'
+# Backends of ggml are not taken from the working directory, where anybody may have put a library.
+echo '#include <unistd.h>
+__attribute__((constructor)) static void loaded(void) { (void)!write(1, "LOADED\n", 7); }' | cc -shared -fPIC -x c - -o libggml-cuda-mine.so
+cp libggml-cuda-mine.so libggml-cpu-mine.so
+run 0 info; ! grep -q LOADED out || fail "a library of the working directory was loaded"
 # Without the laboratory: its commands are not listed, and asking for one says why.
 bin=$INFOFLOW_WITHOUT_LAB
 run 0 help; prints '^  ask '; for command in eval learn calibrate bench; do
