@@ -1,5 +1,6 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
 #include "cli/input.h"
+#include "cli/line.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -21,10 +22,10 @@ typedef struct chat {
     bool terminal, json, asked, no_history;
 } chat;
 
-static const char commands[] = "/again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+static const char commands[] = "/again QUESTION   prepare the context anew for this question\n"
                                "/stats            what the last answer cost\n"
-                               "/help             this\n"
-                               "/quit             end (so does the end of input)\n";
+                               "/help             this list\n"
+                               "/quit             end (Ctrl-D, too); Ctrl-C stops an answer\n";
 
 /* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
  * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
@@ -48,10 +49,10 @@ static int ask(chat *c, const char *question, bool anew) {
     params.on_text = stream_text;
     params.user = &out;
     anew = anew || !c->asked;
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
     }
-    cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     const double start = now_seconds();
     if (status == IFLOW_OK && anew) {
         status = prefill(c, &params);
@@ -63,7 +64,7 @@ static int ask(chat *c, const char *question, bool anew) {
     }
     progress_end();
     bool stopped = cli_take_interrupt();
-    cli_signals(CLI_SIGNAL_IMMEDIATE);
+    cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {
         stream_end(&out);
     }
@@ -139,25 +140,19 @@ static int take_line(chat *c, char *line, bool *end) {
     return CLI_OK;
 }
 
-static int talk(chat *c) {
+/* Questions of a file or a pipe, a line each. CLI_FAILED if one of them failed: a script wants to know. */
+static int talk_to_script(chat *c) {
     text line = {0};
     input in;
     int result = CLI_OK;
     input_open(&in, "-");
     for (bool end = false; !end;) {
-        if (c->terminal) {
-            fputs("> ", stdout);
-            fflush(stdout);
-        }
         const int got = input_line(&in, &line);
         if (got < 0) {
             cli_error("cannot read question %zu: %s", in.line + input_failed(&in), in.why);
             result = CLI_FAILED;
         }
         if (got == 0 || input_failed(&in)) {
-            if (c->terminal) {
-                putchar('\n');
-            }
             break;
         }
         if (got > 0 && take_line(c, line.text, &end) != CLI_OK) {
@@ -169,8 +164,42 @@ static int talk(chat *c) {
     }
     text_free(&line);
     input_close(&in);
-    /* On a terminal the user saw what failed and went on; a script wants to know. */
-    return cli_ended() ? CLI_INTERRUPTED : c->terminal ? CLI_OK : result;
+    return result;
+}
+
+/* Questions of a terminal. Its user sees what fails and goes on. */
+static int talk_to_terminal(chat *c) {
+    text line = {0};
+    line_reader *reader = line_open("> ", !c->no_history);
+    cli_signals(CLI_SIGNAL_NOTED); /* nothing is lost: the prompt hears of it at once, and an answer begins with it */
+    if (!c->common.quiet) {
+        cli_note("/quit or Ctrl-D ends the chat; Ctrl-C stops an answer; /help lists the commands.");
+    }
+    for (bool end = false; !end && !ferror(stdout) && !cli_ended();) {
+        const line_event event = line_read(reader, &line);
+        if (event == LINE_READ && !is_blank(line.text, line.n)) {
+            char *const said = must_copy(line.text, line.n); /* take_line cuts its line */
+            take_line(c, line.text, &end);
+            if (!end) {
+                line_keep(reader, said);
+            }
+            free(said);
+        } else if (event == LINE_BAD) {
+            cli_error("this line is not UTF-8: set your terminal to UTF-8");
+        } else if (event == LINE_INTERRUPTED) {
+            cli_take_interrupt();
+        }
+        end = end || event == LINE_END;
+    }
+    line_close(reader);
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
+    text_free(&line);
+    return CLI_OK;
+}
+
+static int talk(chat *c) {
+    const int result = c->terminal ? talk_to_terminal(c) : talk_to_script(c);
+    return cli_ended() ? CLI_INTERRUPTED : result;
 }
 
 int cli_chat(int argc, char **argv) {

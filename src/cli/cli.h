@@ -41,8 +41,8 @@ int cli_finish(int status);
 
 /* SIGINT, SIGTERM and SIGHUP, unless that is ignored. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and
  * a dead process's leases are void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the
- * process. */
-typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL } cli_signal_mode;
+ * process. NOTED only raises the flag, however many signals come: whoever waits by cli_wake_fd() sees it at once. */
+typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL, CLI_SIGNAL_NOTED } cli_signal_mode;
 void cli_signals(cli_signal_mode mode);
 /* A line, with its end, that is said where a signal ends the process; NULL: none (the default). The string stays. */
 void cli_last_word(const char *line);
@@ -51,5 +51,8 @@ bool cli_interrupted(void);
 bool cli_ended(void);
 /* Lowers the flag again and says whether it was up. */
 bool cli_take_interrupt(void);
+/* A descriptor that can be read from while the flag is up, for poll(); nothing else reads it. -1: there is none, which poll() passes over.
+ */
+int cli_wake_fd(void);
 
 #endif
