@@ -96,7 +96,7 @@ void cli_last_word(const char *line) {
 }
 
 void cli_signals(cli_signal_mode wanted) {
-    mode = wanted;
+    mode = (sig_atomic_t)wanted;
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read from the terminal must come back */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);

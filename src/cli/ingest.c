@@ -337,21 +337,21 @@ int cli_ingest(int argc, char **argv) {
         "What is in the store is not computed again. So you can interrupt a run and repeat the command, and several "
         "processes can work on the same documents.",
         "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(in.options),
-        OPTION_ROW_STORE(in.options),
-        OPTION_ROW_CUT(in.options),
-        OPTION_ROW_KV_TYPE(in.options),
-        OPTION_ROW_MAX_SIZE(in.options),
-        {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0, "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
-        OPTION_ROW_QUIET(in.options),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "How chunks are computed"},
-        OPTION_ROWS_PREFILL(in.options),
-        OPTION_ROWS_PROFILE(profiling),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
-        OPTION_ROWS_ENGINE(in.options),
-        OPTION_ROW_VERBOSE(in.options),
-        {0}};
+    const option_spec spec[] = {OPTION_ROW_MODEL(in.options),
+                                OPTION_ROW_STORE(in.options),
+                                OPTION_ROW_CUT(in.options),
+                                OPTION_ROW_KV_TYPE(in.options),
+                                OPTION_ROW_MAX_SIZE(in.options),
+                                {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0,
+                                 "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+                                OPTION_ROW_QUIET(in.options),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "How chunks are computed"},
+                                OPTION_ROWS_PREFILL(in.options),
+                                OPTION_ROWS_PROFILE(profiling),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+                                OPTION_ROWS_ENGINE(in.options),
+                                OPTION_ROW_VERBOSE(in.options),
+                                {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
     if (result != OPTIONS_GO) {
