@@ -77,14 +77,6 @@ IFLOW_API const char *iflow_error_message(void);
 
 IFLOW_API const char *iflow_version(void);
 
-/* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
- * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of
- * the file that it replaces, or has those that the umask leaves. A symbolic link stays, and the file that it leads to is replaced. What is
- * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. So is, unless only_owner, a file that
- * may be written to in a directory where it cannot be replaced (no permission, mounted by itself): then a failure can leave a part. On file
- * systems without locks (flock) nothing is removed that killed processes left. E_FULL, E_IO, E_MEMORY, E_ARG. */
-IFLOW_API iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_bytes, bool only_owner);
-
 /* Frees an array or a string that the library handed out. */
 IFLOW_API void iflow_free(void *memory);
 
@@ -94,6 +86,45 @@ typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *u
 /* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
 IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
+/* ---- Parameters ------------------------------------------------------------------------------------------------------------------- */
+
+/* Every struct of parameters begins with its size, by which the library knows which fields the caller's header has: a later version can add
+ * fields at the end and breaks nobody. Take one from its iflow_*_default_params(), or in C write for example
+ *     iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &ctx);
+ * Where all fields are 0 by default, a pointer to such a struct may be NULL. A size of 0, or one with fields that are set and that the
+ * library does not know, is E_ARG. */
+#define IFLOW_PARAMS(type, ...) ((type){.size = sizeof(type), __VA_ARGS__})
+
+#ifdef __cplusplus
+#define IFLOW_ZERO_PARAMS                                                                                                                  \
+    {}
+#else
+#define IFLOW_ZERO_PARAMS                                                                                                                  \
+    { 0 }
+#endif
+#define IFLOW_DEFAULT_PARAMS(type, function)                                                                                               \
+    static inline type function(void) {                                                                                                    \
+        type params = IFLOW_ZERO_PARAMS;                                                                                                   \
+        params.size = sizeof params;                                                                                                       \
+        return params;                                                                                                                     \
+    }
+
+/* ---- Cancelling --------------------------------------------------------------------------------------------------------------------- */
+
+/* Ends calls from another thread, or from a signal handler. A thread that uses a token has every call that works for long (loading,
+ * tokenising, prefill, asking, learning, verifying, waiting for another process) fail with E_CANCELLED soon after the token is raised:
+ * within 100 ms with models of some billion weights on a CPU; on a GPU after the slice at hand. Context, store and model can be used
+ * afterwards; chunks that were computed before are stored, an answer that was begun is lost, and a follow-up needs a new question. */
+typedef struct iflow_cancel iflow_cancel;
+
+IFLOW_API iflow_status iflow_cancel_new(iflow_cancel **out);
+/* No thread may use it any more. */
+IFLOW_API void iflow_cancel_free(iflow_cancel *cancel);
+/* Raises the token, which stays raised, or lowers it. From any thread and from a signal handler. */
+IFLOW_API void iflow_cancel_raise(iflow_cancel *cancel, bool raised);
+/* The token of this thread's later calls; NULL: none (the default). One token may serve several threads. */
+IFLOW_API void iflow_cancel_use(const iflow_cancel *cancel);
+
 /* ---- Model -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iflow_model iflow_model;
@@ -102,6 +133,7 @@ typedef struct iflow_model iflow_model;
 typedef bool (*iflow_on_progress)(const char *what, uint64_t done, uint64_t total, void *user);
 
 typedef struct iflow_model_params {
+    size_t size;        /* of this struct */
     const char *device; /* NULL or "auto": the first GPU, else the CPU. "cpu", or a name that iflow_device_name() gives. */
     bool no_mmap;       /* read the weights into memory instead of mapping the file */
     bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
@@ -113,6 +145,7 @@ typedef struct iflow_model_params {
     iflow_on_progress on_progress; /* of that reading, and then of looking whether weights are finite; NULL: none */
     void *progress_user;
 } iflow_model_params;
+IFLOW_DEFAULT_PARAMS(iflow_model_params, iflow_model_default_params)
 
 typedef struct iflow_model_info {
     const char *path;
@@ -175,15 +208,20 @@ IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
 
 typedef struct iflow_store iflow_store;
 
+/* What an id is of. */
+typedef enum iflow_kind { IFLOW_CHUNK, IFLOW_DOCUMENT } iflow_kind;
+
 #define IFLOW_ID_SIZE 33 /* 32 hexadecimal digits (XXH3, 128 bits) and the NUL */
 
 typedef struct iflow_store_params {
+    size_t size;        /* of this struct */
     uint64_t max_bytes; /* of chunks; 0: no limit. Old chunks go first, then least recently used ones; pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
                         /* is its owner's alone */
 } iflow_store_params;
+IFLOW_DEFAULT_PARAMS(iflow_store_params, iflow_store_default_params)
 
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
@@ -235,23 +273,26 @@ IFLOW_API void iflow_store_close(iflow_store *store);
 IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n);
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
-/* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
- * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
- * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old ones
- * too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
-IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
-/* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
-IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
+/* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite; of a document its record, not its chunks. A bad
+ * one is set aside (moved to the directory bad/): E_CORRUPT. Where a document is set aside that was pinned, its chunks stay pinned: a
+ * warning. So are all files of a chunk's name in wrong directories set aside, which readers do not see: E_FORMAT, where there is nothing to
+ * be said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old
+ * ones too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
+IFLOW_API iflow_status iflow_store_verify(iflow_store *store, iflow_kind kind, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
  * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
  * lease does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
  * this function; it fails at its end where it could not list something. */
-typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
+typedef bool (*iflow_on_verified)(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
-/* Pins keep chunks from being evicted and pruned. */
-IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
-IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
+/* Pins keep chunks from being evicted and pruned. A document's pins all of its chunks, which must be there (E_NOT_FOUND, and none is
+ * pinned); pinned false takes the pins off those that no other pinned document has. */
+IFLOW_API iflow_status iflow_store_pin(iflow_store *store, iflow_kind kind, const char *id, bool pinned);
+/* Deletes a chunk, or a document's record: its chunks stay, and its pins are taken off. Where they cannot be taken off, it fails (E_BUSY,
+ * E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more, and the
+ * log has a warning that they stay pinned. */
+IFLOW_API iflow_status iflow_store_delete(iflow_store *store, iflow_kind kind, const char *id);
 /* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead
  * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
@@ -268,17 +309,9 @@ IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_docu
 IFLOW_API iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out);
 IFLOW_API void iflow_document_free(iflow_document *document);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
-/* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
- * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,
- * and the log has a warning that they stay pinned. */
-IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
-/* Pins a document's chunks, all of which must be there (E_NOT_FOUND, and none is pinned), or takes the pins off those that no other
- * document pinned by this function has. */
-IFLOW_API iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned);
-
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.
- * *is_document says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
-IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], bool *is_document);
+ * *kind says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
+IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], iflow_kind *kind);
 
 /* ---- Context ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -289,6 +322,7 @@ enum { IFLOW_MAX_FILLERS = 4, IFLOW_DEFAULT_FILLERS = 2, IFLOW_NO_FILLERS = -1 }
 typedef struct iflow_correction iflow_correction;
 
 typedef struct iflow_context_params {
+    size_t size;         /* of this struct */
     int n_ctx;           /* rows of the cache, at most 2^30; 0: grows as needed, up to the model's training context */
     int n_ubatch;        /* tokens a slice of a forward pass, at most 65,536; 0: 512 */
     int n_threads;       /* at most 512; 0: the processors this process may use */
@@ -302,24 +336,22 @@ typedef struct iflow_context_params {
                             /* else it takes a second prefill */
     const iflow_correction *correction; /* of this model, or NULL; it must outlive the context */
 } iflow_context_params;
+IFLOW_DEFAULT_PARAMS(iflow_context_params, iflow_context_default_params)
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
- * after other texts than this version has; E_BACKEND, E_MEMORY. */
+ * with other fillers than this version's; E_BACKEND, E_MEMORY. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk, after what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
- * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
- * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
-IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
-                                             bool *was_stored);
-
-/* The same for several chunks, tokens[start[i]] to tokens[start[i + 1]] each: short ones are computed together, up to 512 tokens in one
- * pass, which is faster and gives the same files. start [n_chunks + 1], ascending; ids and was_stored [n_chunks]. E_BUSY: all are there but
- * those whose id is "", which another process is computing. On any other failure ids are void; what was computed before is stored. */
-IFLOW_API iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
-                                                     char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
+/* Computes the KV of chunks, as the context's parameters say, and stores it: tokens[start[i]] to tokens[start[i + 1]] each; start
+ * [n_chunks + 1], ascending; ids and was_stored [n_chunks]. What is there already is not computed again (was_stored). Short chunks are
+ * computed together, up to 512 tokens in one pass, which is faster and gives the same files. E_BUSY: all are there but those whose id is
+ * "", which another process is computing; from 30 seconds on, they are computed here as well. E_NOT_FINITE: the model's KV of these tokens
+ * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. On any other failure than E_BUSY ids are void;
+ * what was computed before is stored. */
+IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
+                                             char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
 
 /* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
@@ -343,7 +375,7 @@ IFLOW_API void iflow_correction_free(iflow_correction *correction);
 
 typedef struct iflow_correction_info {
     char id[IFLOW_ID_SIZE]; /* of its content */
-    int fillers;            /* the chunks that it is for: after how many texts, 0: alone. Others are left as they are */
+    int fillers;            /* of the chunks that it is for; 0: none. Other chunks are left as they are */
     size_t n_tokens;        /* that it was learned from */
 } iflow_correction_info;
 
@@ -354,8 +386,9 @@ typedef struct iflow_learner iflow_learner;
 /* Learns for chunks as ctx makes them. ctx must outlive it. It keeps 16 bytes a layer and pair of the 2 n_embd_kv numbers of K and V. */
 IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out);
 /* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
- * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_NOT_FINITE:
- * KV that is no number, and nothing of this context is learned then. */
+ * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_CANCELLED: in
+ * the middle of adding, all that was learned before is forgotten, too (iflow_learner_tokens() is 0 then); E_NOT_FINITE: KV that is no
+ * number, and nothing of this context is learned then. */
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
@@ -375,7 +408,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
     IFLOW_METHOD_STALENESS,  /* recompute the tokens whose estimated staleness is largest; ours */
-    IFLOW_METHOD_UNION,      /* recompute staleness's choice for a part of the budget and infoflow's for the rest; ours */
+    IFLOW_METHOD_UNION,      /* recompute the choice of staleness for a part of the budget, infoflow's for the rest; ours */
     IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the estimated staleness; ours */
     IFLOW_METHOD_GIVEN,      /* recompute positions, or the best by scores, that the caller gives: see given_positions */
 } iflow_method;
@@ -400,7 +433,7 @@ typedef enum iflow_geometry {
 
 /* Whether something of ours is done. */
 typedef enum iflow_switch {
-    IFLOW_AUTO, /* as iflow_method_drifts() says, where it can be done at all */
+    IFLOW_AUTO, /* as iflow_method_info.repairs says, where it can be done at all */
     IFLOW_ON,
     IFLOW_OFF,
 } iflow_switch;
@@ -415,6 +448,7 @@ typedef enum iflow_score_text {
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
 typedef struct iflow_ask_params {
+    size_t size;                 /* of this struct */
     const char *question;        /* required */
     const char *instruction;     /* stands before the question; NULL: a general one */
     const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
@@ -424,7 +458,7 @@ typedef struct iflow_ask_params {
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
-    double staleness_share;      /* union: estimated's part of the budget; 2/3 */
+    double staleness_share;      /* union: the part of the budget that goes by staleness; 2/3 */
     iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
                                  /* without one */
     iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */
@@ -502,7 +536,13 @@ typedef struct iflow_answer {
     uint64_t cache_bytes; /* of the context's cache on the device */
 } iflow_answer;
 
-IFLOW_API iflow_ask_params iflow_ask_default_params(void);
+/* Sets the defaults in a struct of that size. */
+IFLOW_API void iflow_ask_params_init(iflow_ask_params *params, size_t size);
+static inline iflow_ask_params iflow_ask_default_params(void) {
+    iflow_ask_params params = IFLOW_ZERO_PARAMS;
+    iflow_ask_params_init(&params, sizeof params);
+    return params;
+}
 
 /* Answers a question over the context's chunks. May be called again with another question or method: each call assembles anew.
  * E_ARG (no question, ratio out of range, a layer that is not there, positions or scores given that do not fit the context), E_CONTEXT (too
@@ -547,21 +587,21 @@ IFLOW_API void iflow_answer_free(iflow_answer *answer);
 IFLOW_API const char *iflow_method_name(iflow_method method);
 IFLOW_API const char *iflow_score_name(iflow_score score);
 IFLOW_API const char *iflow_geometry_name(iflow_geometry geometry);
-/* One line on what it does. Static. */
-IFLOW_API const char *iflow_method_about(iflow_method method);
 IFLOW_API const char *iflow_score_about(iflow_score score);
 IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
-/* Whether the method recomputes by ratio; the others' is fixed. Given: if it is given scores. */
-IFLOW_API bool iflow_method_has_ratio(iflow_method method);
-/* Whether it looks at the context from the question: then score, geometry, scoring layers and reordering are its settings. */
-IFLOW_API bool iflow_method_uses_question(iflow_method method);
-/* Whether it needs the staleness that chunks estimate. */
-IFLOW_API bool iflow_method_needs_staleness(iflow_method method);
-/* Whether reused KV is corrected and the drift of what is recomputed carried over to other tokens unless said otherwise: infoflow and ours.
- */
-IFLOW_API bool iflow_method_drifts(iflow_method method);
-/* Whether it gives every token a score, so that coverage can be its budget. */
-IFLOW_API bool iflow_method_scores(iflow_method method);
+
+/* What a method is, and which settings it has. */
+typedef struct iflow_method_info {
+    const char *name, *about; /* as the command takes it; one line on what it does */
+    bool by_ratio;            /* the ratio says how many tokens are recomputed; the others' number is fixed. given: with scores */
+    bool by_question;         /* the question's attention scores the tokens: score, geometry, scoring layers and reordering are settings */
+    bool by_staleness;        /* it needs the estimated staleness of chunks */
+    bool has_scores;          /* every token has a score, so that coverage can be its budget */
+    bool repairs;             /* reused KV is corrected, and drifts, unless said otherwise: infoflow and ours */
+} iflow_method_info;
+
+/* NULL past the last. Static. */
+IFLOW_API const iflow_method_info *iflow_method_get_info(iflow_method method);
 /* E_ARG, listing the names. */
 IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
 IFLOW_API iflow_status iflow_score_from_name(const char *name, iflow_score *score);

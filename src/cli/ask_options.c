@@ -107,6 +107,18 @@ const char *ask_geometries(void) {
 
 /* ---- Contradictions ----------------------------------------------------------------------------------------------------------------- */
 
+static bool goes_by_question(iflow_method method) {
+    return iflow_method_get_info(method)->by_question;
+}
+
+static bool has_scores(iflow_method method) {
+    return iflow_method_get_info(method)->has_scores;
+}
+
+static bool goes_by_ratio(iflow_method method) {
+    return iflow_method_get_info(method)->by_ratio;
+}
+
 static bool is_union(iflow_method method) {
     return method == IFLOW_METHOD_UNION;
 }
@@ -139,14 +151,14 @@ static int check_methods(const command_usage *usage, const ask_options *options,
         const char *name, *methods;
         bool (*uses)(iflow_method);
         bool matters;
-    } row[] = {{"score", "look at the context from the question", iflow_method_uses_question, true},
-               {"geometry", "look at the context from the question", iflow_method_uses_question, true},
-               {"reorder", "look at the context from the question", iflow_method_uses_question, true},
-               {"score-layers", "look at the context from the question", iflow_method_uses_question, true},
-               {"score-text", "look at the context from the question", iflow_method_uses_question, true},
-               {"coverage", "score every token", iflow_method_scores, options->coverage > 0},
-               {"ratio", "recompute by a ratio", iflow_method_has_ratio, true},
-               {"staleness-share", "take estimated's choice and infoflow's together (union)", is_union, true},
+    } row[] = {{"score", "look at the context from the question", goes_by_question, true},
+               {"geometry", "look at the context from the question", goes_by_question, true},
+               {"reorder", "look at the context from the question", goes_by_question, true},
+               {"score-layers", "look at the context from the question", goes_by_question, true},
+               {"score-text", "look at the context from the question", goes_by_question, true},
+               {"coverage", "score every token", has_scores, options->coverage > 0},
+               {"ratio", "recompute by a ratio", goes_by_ratio, true},
+               {"staleness-share", "take staleness's choice and infoflow's together (union)", is_union, true},
                {"drift", "recompute a part of the tokens", recomputes_some, drifts},
                {"correction", "reuse chunks", reuses, corrects}};
     for (size_t i = 0; i < COUNT_OF(row); i++) {
@@ -164,7 +176,7 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
                       size_t n_methods) {
     bool by_ratio = false; /* with coverage, too */
     for (size_t i = 0; i < n_methods; i++) {
-        by_ratio = by_ratio || (iflow_method_has_ratio(method[i]) && !iflow_method_scores(method[i]));
+        by_ratio = by_ratio || (iflow_method_get_info(method[i])->by_ratio && !iflow_method_get_info(method[i])->has_scores);
     }
     if (options->coverage > 0 && options_named("ratio") && !by_ratio) {
         return options_wrong(usage, "--coverage and --ratio exclude one another; --min-ratio and --max-ratio bound coverage");
@@ -251,12 +263,12 @@ static int add_stored_document(adding *a, const char *id) {
 
 static int add_stored(adding *a, const char *operand) {
     char id[IFLOW_ID_SIZE];
-    bool is_document = false;
+    iflow_kind kind = IFLOW_CHUNK;
     if (!a->s->store) {
         cli_error("%s: no such file, and without a store no id", operand);
         return CLI_FAILED;
     }
-    iflow_status status = iflow_store_resolve(a->s->store, operand, id, &is_document);
+    iflow_status status = iflow_store_resolve(a->s->store, operand, id, &kind);
     if (status == IFLOW_E_NOT_FOUND ||
         (status == IFLOW_E_ARG && (strlen(operand) < 4 || strspn(operand, "0123456789abcdefABCDEF") != strlen(operand)))) {
         cli_error("%s: no such file, and no document or chunk of the store %s has this id", operand, a->s->store_dir);
@@ -265,7 +277,7 @@ static int add_stored(adding *a, const char *operand) {
     if (status != IFLOW_OK) {
         return cli_failed(status, operand);
     }
-    if (is_document) {
+    if ((kind == IFLOW_DOCUMENT)) {
         return add_stored_document(a, id);
     }
     status = iflow_context_add_chunk(a->s->ctx, id);
@@ -328,8 +340,8 @@ static iflow_status ask_in_less(const session *s, const common_options *options,
     probe.drift = probe.correct = IFLOW_OFF;
     probe.max_tokens = 1;
     probe.on_text = NULL;
-    const iflow_context_params small = {
-        .n_ctx = (int)n_ctx, .n_ubatch = options->ubatch, .n_threads = options->threads, .fillers = IFLOW_NO_FILLERS};
+    const iflow_context_params small = IFLOW_PARAMS(iflow_context_params, .n_ctx = (int)n_ctx, .n_ubatch = options->ubatch,
+                                                    .n_threads = options->threads, .fillers = IFLOW_NO_FILLERS);
     iflow_status status = iflow_context_new(s->model, NULL, &small, &ctx);
     if (status == IFLOW_OK) {
         status = iflow_context_add_tokens(ctx, chunks->token, 1);

@@ -62,7 +62,9 @@ char *passage_text(size_t i, const char *passage) {
 
 /* Computes the KV of chunk i, unless it is stored. IFLOW_E_BUSY: another process does. */
 static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_context *ctx) {
-    return iflow_context_prefill(ctx, chunks->token + chunks->start[i], chunk_list_length(chunks, i), NULL, NULL);
+    char id[1][IFLOW_ID_SIZE];
+    bool was_stored = false;
+    return iflow_context_prefill(ctx, chunks->token, chunks->start + i, 1, id, &was_stored);
 }
 
 iflow_status document_chunks_prefill(const chunk_list *chunks, iflow_context *ctx) {

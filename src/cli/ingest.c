@@ -52,8 +52,7 @@ static iflow_status prefill(ingest *in, const chunk_list *chunks, size_t first, 
     bool *was_stored = must_alloc(end - first, sizeof *was_stored);
     const double start = now_seconds();
     const size_t n_computed = in->n_computed;
-    const iflow_status status =
-        iflow_context_prefill_several(in->s.ctx, chunks->token, chunks->start + first, end - first, id + first, was_stored);
+    const iflow_status status = iflow_context_prefill(in->s.ctx, chunks->token, chunks->start + first, end - first, id + first, was_stored);
     for (size_t i = first; i < end && (status == IFLOW_OK || status == IFLOW_E_BUSY); i++) {
         const size_t n = chunks->start[i + 1] - chunks->start[i];
         if (!id[i][0]) {

@@ -77,7 +77,7 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     if (strcmp(fingerprint, model->fingerprint) != 0) {
         return "it is of another model";
     }
-    if (iflow_method_from_name(out->method, &method) != IFLOW_OK || !iflow_method_has_ratio(method)) {
+    if (iflow_method_from_name(out->method, &method) != IFLOW_OK || !iflow_method_get_info(method)->by_ratio) {
         return "\"method\" is none that goes by a ratio";
     }
     if (iflow_score_from_name(out->score, &score) != IFLOW_OK) {
@@ -86,7 +86,7 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     out->fillers = (int)fillers;
     out->few = n_questions < CALIBRATION_MIN_QUESTIONS;
     if (fillers < 0 || fillers > IFLOW_MAX_FILLERS) {
-        snprintf(range, sizeof range, "\"after\" is not from 0 to %d", IFLOW_MAX_FILLERS);
+        snprintf(range, sizeof range, "\"fillers\" is not from 0 to %d", IFLOW_MAX_FILLERS);
         return range;
     }
     if (!(out->ratio >= 0 && out->ratio <= 1)) {
@@ -201,7 +201,7 @@ void profile_warn(const profile *p, const ask_options *how) {
     if (!p->path || iflow_method_from_name(how->method, &method) != IFLOW_OK || method == IFLOW_METHOD_FULL) {
         return;
     }
-    const double ratio = !iflow_method_has_ratio(method) ? 0 : how->coverage > 0 ? how->max_ratio : how->ratio;
+    const double ratio = !iflow_method_get_info(method)->by_ratio ? 0 : how->coverage > 0 ? how->max_ratio : how->ratio;
     if (p->trusted < 0 && !p->few) {
         cli_error("warning: by %s this model agreed well enough with full prefill at no ratio that was tried; --verify checks answers",
                   p->path);

@@ -65,7 +65,8 @@ static int open_store(const command_usage *usage, const common_options *options,
         return options_wrong(
             usage, "where is the store? Give -s STORE or set INFOFLOW_STORE; neither XDG_CACHE_HOME nor HOME is an absolute path");
     }
-    iflow_store_params params = {.max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared};
+    iflow_store_params params =
+        IFLOW_PARAMS(iflow_store_params, .max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared);
     iflow_status status = iflow_store_open(out->store_dir, &params, &out->store);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }
@@ -93,12 +94,9 @@ int session_load_model(const command_usage *usage, const common_options *options
     }
     session_log(options);
     double start = now_seconds();
-    iflow_model_params params = {.device = options->device,
-                                 .no_mmap = options->no_mmap,
-                                 .no_repack = options->no_repack,
-                                 .exact = options->exact,
-                                 .on_progress = on_reading,
-                                 .progress_user = &start};
+    iflow_model_params params =
+        IFLOW_PARAMS(iflow_model_params, .device = options->device, .no_mmap = options->no_mmap, .no_repack = options->no_repack,
+                     .exact = options->exact, .on_progress = on_reading, .progress_user = &start);
     progress_start(options->quiet);
     iflow_status status = iflow_model_load(path, &params, &out->model);
     progress_end();
@@ -140,14 +138,10 @@ static int load_correction(const common_options *options, session *s) {
 }
 
 int session_new_context(const common_options *options, const session *s, iflow_context **out) {
-    iflow_context_params params = {.n_ctx = options->ctx,
-                                   .n_ubatch = options->ubatch,
-                                   .n_threads = options->threads,
-                                   .chunk_tokens = session_chunk_tokens(options),
-                                   .kv_type = options->kv_type,
-                                   .fillers = common_fillers(options->fillers),
-                                   .estimate_staleness = options->estimate,
-                                   .correction = s->correction};
+    iflow_context_params params =
+        IFLOW_PARAMS(iflow_context_params, .n_ctx = options->ctx, .n_ubatch = options->ubatch, .n_threads = options->threads,
+                     .chunk_tokens = session_chunk_tokens(options), .kv_type = options->kv_type,
+                     .fillers = common_fillers(options->fillers), .estimate_staleness = options->estimate, .correction = s->correction);
     iflow_status status = iflow_context_new(s->model, s->store, &params, out);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }

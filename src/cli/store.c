@@ -104,8 +104,8 @@ typedef struct target {
 } target;
 
 /* Resolves an operand, and says where ids are to be found if it is none. */
-static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLOW_ID_SIZE], bool *is_document) {
-    const iflow_status status = iflow_store_resolve(f->s.store, operand, id, is_document);
+static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLOW_ID_SIZE], iflow_kind *kind) {
+    const iflow_status status = iflow_store_resolve(f->s.store, operand, id, kind);
     const size_t length = strlen(operand);
     if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length)) {
         cli_error("%s; `infoflow store list` shows them", iflow_error_message());
@@ -117,18 +117,19 @@ static iflow_status resolve_id(const shelf *f, const char *operand, char id[IFLO
 
 /* The target points into itself: it must stay where it is. */
 static int resolve(const shelf *f, const char *operand, target *out) {
-    bool is_document = false;
+    iflow_kind kind = IFLOW_CHUNK;
     *out = (target){0};
-    if (resolve_id(f, operand, out->id, &is_document) != IFLOW_OK) {
+    if (resolve_id(f, operand, out->id, &kind) != IFLOW_OK) {
         return CLI_FAILED;
     }
-    out->document = is_document ? find_document(f, out->id) : NULL;
-    if (is_document && !out->document) {
+    out->document = (kind == IFLOW_DOCUMENT) ? find_document(f, out->id) : NULL;
+    if ((kind == IFLOW_DOCUMENT) && !out->document) {
         cli_error("document %s is no longer in the store", out->id);
         return CLI_FAILED;
     }
-    out->chunk = is_document ? (const char(*)[IFLOW_ID_SIZE])out->document->chunk_id : (const char(*)[IFLOW_ID_SIZE]) & out->id;
-    out->n_chunks = is_document ? out->document->n_chunks : 1;
+    out->chunk =
+        (kind == IFLOW_DOCUMENT) ? (const char(*)[IFLOW_ID_SIZE])out->document->chunk_id : (const char(*)[IFLOW_ID_SIZE]) & out->id;
+    out->n_chunks = (kind == IFLOW_DOCUMENT) ? out->document->n_chunks : 1;
     return CLI_OK;
 }
 
@@ -369,9 +370,9 @@ typedef struct findings {
     size_t n_good, n_bad, n_bad_documents, n_unsupported;
 } findings;
 
-static bool note_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+static bool note_verified(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user) {
     findings *out = user;
-    out->n_good += status == IFLOW_OK && !is_document;
+    out->n_good += status == IFLOW_OK && kind == IFLOW_CHUNK;
     if (status == IFLOW_OK) {
         return !cli_interrupted();
     }
@@ -387,33 +388,33 @@ static bool note_verified(const char *id, bool is_document, iflow_status status,
         list = out->strays;
     } else if (status == IFLOW_E_CORRUPT || status == IFLOW_E_NOT_FOUND) {
         list = out->bad;
-        *(is_document ? &out->n_bad_documents : &out->n_bad) += 1;
+        *((kind == IFLOW_DOCUMENT) ? &out->n_bad_documents : &out->n_bad) += 1;
     }
-    json_array_append_new(list,
-                          json_pack("{s:s, s:s, s:o}", "id", id, "kind", is_document ? "document" : "chunk", "reason", json_text(message)));
+    json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "id", id, "kind", (kind == IFLOW_DOCUMENT) ? "document" : "chunk", "reason",
+                                          json_text(message)));
     return !cli_interrupted();
 }
 
 /* Verifies a document or a chunk. */
 static int verify_operand(const shelf *f, const char *operand, findings *out) {
     char id[IFLOW_ID_SIZE];
-    bool is_document = false;
-    if (resolve_id(f, operand, id, &is_document) != IFLOW_OK) {
+    iflow_kind kind = IFLOW_CHUNK;
+    if (resolve_id(f, operand, id, &kind) != IFLOW_OK) {
         return CLI_FAILED;
     }
     iflow_status status = IFLOW_OK;
-    const iflow_document *doc = is_document ? find_document(f, id) : NULL;
-    if (is_document) {
-        status = iflow_store_verify_document(f->s.store, id);
+    const iflow_document *doc = (kind == IFLOW_DOCUMENT) ? find_document(f, id) : NULL;
+    if ((kind == IFLOW_DOCUMENT)) {
+        status = iflow_store_verify(f->s.store, IFLOW_DOCUMENT, id);
         note_verified(id, true, status, iflow_error_message(), out);
     }
-    const size_t n = is_document ? doc ? doc->n_chunks : 0 : 1;
+    const size_t n = (kind == IFLOW_DOCUMENT) ? doc ? doc->n_chunks : 0 : 1;
     for (size_t c = 0; c < n; c++) {
-        const char *chunk = is_document ? doc->chunk_id[c] : id;
-        status = iflow_store_verify(f->s.store, chunk);
+        const char *chunk = (kind == IFLOW_DOCUMENT) ? doc->chunk_id[c] : id;
+        status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
         note_verified(chunk, false, status, iflow_error_message(), out);
         if (status == IFLOW_E_FORMAT) { /* files of its name in wrong directories, which are gone from there now; and the chunk itself? */
-            status = iflow_store_verify(f->s.store, chunk);
+            status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
             note_verified(chunk, false, status, iflow_error_message(), out);
         }
     }
@@ -466,7 +467,8 @@ static int run_pin(shelf *f, char **operand, size_t n, bool pinned) {
         if (result != CLI_OK) {
             return result;
         }
-        iflow_status status = t.document ? iflow_store_pin_document(f->s.store, t.id, pinned) : iflow_store_pin(f->s.store, t.id, pinned);
+        iflow_status status =
+            t.document ? iflow_store_pin(f->s.store, IFLOW_DOCUMENT, t.id, pinned) : iflow_store_pin(f->s.store, IFLOW_CHUNK, t.id, pinned);
         if (status != IFLOW_OK) {
             return cli_failed(status, NULL);
         }
@@ -519,7 +521,7 @@ static int run_delete(shelf *f, char **operand, size_t n) {
                 n_pinned += !came_before(&t, c);
                 continue;
             }
-            iflow_status status = iflow_store_delete(f->s.store, t.chunk[c]);
+            iflow_status status = iflow_store_delete(f->s.store, IFLOW_CHUNK, t.chunk[c]);
             if (status == IFLOW_OK) {
                 n_deleted++;
                 n_bytes += chunk ? chunk->n_bytes : 0;
@@ -528,7 +530,7 @@ static int run_delete(shelf *f, char **operand, size_t n) {
             }
         }
         if (t.document) {
-            iflow_status status = iflow_store_delete_document(f->s.store, t.id);
+            iflow_status status = iflow_store_delete(f->s.store, IFLOW_DOCUMENT, t.id);
             if (status != IFLOW_OK) {
                 return cli_failed(status, NULL);
             }

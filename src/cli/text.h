@@ -3,6 +3,7 @@
 #define IFLOW_CLI_TEXT_H
 
 #include "base/base.h"
+#include "base/publish.h"
 #include "cli/cli.h"
 
 #include <stdarg.h>

@@ -41,7 +41,7 @@ static bool hold_back(const char *piece, void *user) {
 
 /* Whether the method recomputes by ratio, and not the positions that it is given. */
 static bool goes_by_ratio(const iflow_ask_params *params) {
-    return iflow_method_has_ratio(params->method) && !(params->method == IFLOW_METHOD_GIVEN && params->given_positions);
+    return iflow_method_get_info(params->method)->by_ratio && !(params->method == IFLOW_METHOD_GIVEN && params->given_positions);
 }
 
 /* What is tried next: twice what was recomputed, by the method if it goes by a ratio. */
@@ -148,7 +148,7 @@ void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer) {
     } else {
         fprintf(to, ", %s", iflow_method_name(answer->method));
     }
-    if (iflow_method_has_ratio(answer->method)) {
+    if (iflow_method_get_info(answer->method)->by_ratio) {
         fprintf(to, " at ratio %.2f", answer->ratio);
     }
     fprintf(to, "; asked %d time%s, %.1f ms more\n", v->n_asked, plural((uint64_t)v->n_asked), v->ms);

@@ -22,8 +22,8 @@ iflow_status iflow_context_check_params(const iflow_model *model, const iflow_co
         return iflow_fail(IFLOW_E_ARG, "the correction is of another model (fingerprint %.8s, this one is %.8s)",
                           params->correction->model->fingerprint, model->fingerprint);
     }
-    if (params->fillers < 0 || params->fillers > IFLOW_MAX_FILLERS) {
-        return iflow_fail(IFLOW_E_ARG, "chunks after %d texts; there are %d", params->fillers, IFLOW_MAX_FILLERS);
+    if (params->fillers < IFLOW_NO_FILLERS || params->fillers > IFLOW_MAX_FILLERS) {
+        return iflow_fail(IFLOW_E_ARG, "%d fillers; there are %d", params->fillers, IFLOW_MAX_FILLERS);
     }
     return IFLOW_OK;
 }
@@ -50,7 +50,7 @@ iflow_status iflow_check_tokens(const iflow_model *model, const char *what, cons
 }
 
 iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens) {
-    const bool text = n_before > b->texts.end[0]; /* one stands before it, for what it is there or for what it estimates */
+    const bool text = n_before > b->texts.end[0]; /* a filler stands before it, which the chunk has or which estimates its staleness */
     if (n_before >= (size_t)b->n_ctx) {
         return iflow_fail(
             IFLOW_E_CONTEXT,

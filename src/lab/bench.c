@@ -32,7 +32,7 @@ enum { LEAST_LENGTH = 64, MOST_LENGTH = 1 << 24 };
 /* What a process is to do. This one loads no model and starts no thread, so that each begins afresh: its peak memory is what it used
  * itself, no earlier measurement's heap or threads are in its way, and if it is killed the run can say so. */
 typedef struct job {
-    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_ONCE } kind;
+    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_BUSY, JOB_ONCE } kind;
     size_t n_tokens;
     bench_side side;
     bool flash_attention;
@@ -48,6 +48,8 @@ static int do_job(const bench *b, const job *j, json_t *out) {
         return bench_ingest(b, out);
     case JOB_LOAD:
         return bench_load(b, out);
+    case JOB_BUSY:
+        return bench_busy(b, out);
     case JOB_ONCE:
         return bench_once(b, j->n_tokens, j->side, j->flash_attention);
     }
@@ -171,6 +173,9 @@ static int parse_lengths(const command_usage *usage, const char *string, bench *
 }
 
 static int parse_parts(const command_usage *usage, const char *string, int *parts) {
+    if (strcmp(string, "none") == 0) {
+        return CLI_OK;
+    }
     for (const char *at = string;;) {
         const size_t n = strcspn(at, ",");
         size_t i = 0;
@@ -223,14 +228,14 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
     json_object_del(facts, "token");
     json_object_del(facts, "n_around");
 
-    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), fillers = b->n_around + BENCH_DECODED + 1;
-    while (default_lengths && b->n_lengths > 1 && longest(b) + fillers > n_ctx) {
+    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), n_more = b->n_around + BENCH_DECODED + 1;
+    while (default_lengths && b->n_lengths > 1 && longest(b) + n_more > n_ctx) {
         b->n_lengths--; /* the defaults ascend */
     }
-    if (longest(b) + fillers > n_ctx) {
+    if (longest(b) + n_more > n_ctx) {
         cli_error("%s tokens, with %s of question and answer, do not fit %s, whose context is %s; ask for at most %s",
-                  human_count(longest(b)), human_count(fillers), b->model, human_count(n_ctx),
-                  human_count(n_ctx > fillers ? n_ctx - fillers : 0));
+                  human_count(longest(b)), human_count(n_more), b->model, human_count(n_ctx),
+                  human_count(n_ctx > n_more ? n_ctx - n_more : 0));
         return CLI_FAILED;
     }
     if (b->n_tokens < longest(b)) {
@@ -239,7 +244,7 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
         return CLI_FAILED;
     }
     const uint64_t row = (uint64_t)json_integer_value(json_object_get(model, "kv_bytes_a_token"));
-    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + fillers));
+    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + n_more));
     const uint64_t have = available_memory();
     if (have && need > have) {
         cli_error(
@@ -294,6 +299,9 @@ static int measure(const bench *b, json_t *out) {
     }
     if (result == CLI_OK && b->parts & BENCH_LOAD) {
         result = in_process(b, &(job){.kind = JOB_LOAD}, out, NULL);
+    }
+    if (result == CLI_OK && b->busy) {
+        result = in_process(b, &(job){.kind = JOB_BUSY}, out, NULL);
     }
     return result;
 }
@@ -356,7 +364,7 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
          "tokens of the documents\nDefault: those of 2048,4096,8192,16384 that the model's context holds"},
         {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens to recompute (default: 0.15)"},
         {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "number of turns (default: 3)"},
-        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
+        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory, or none\nDefault: all of them"},
         {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
          "threads of both\nDefault: the processors that this process can use"},
         {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},
@@ -367,6 +375,8 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
         OPTION_ROWS_FILLERS(o->common),
         {'\0', "correction", "FILE|none", OPTION_TEXT, &b->correction, 0, 0,
          "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
+        {'\0', "busy", "N", OPTION_INT, &b->busy, 1, 1024,
+         "also measure the first length while N other processes keep the processors busy, in turns with the idle machine"},
         {'\0', "text", "FILE", OPTION_TEXT, &b->text, 0, 0, "text of the documents (default: a made-up text, the same every time)"},
         {'s', "store", "DIR", OPTION_TEXT, &o->common.store, 0, 0,
          "directory for a temporary store, on the disk that you want to measure (default: $TMPDIR, else /tmp)"},
@@ -394,7 +404,7 @@ static int settle_options(bench *b, const bench_options *o) {
     if (o->svg && (result = output_check("--svg", o->svg, OUTPUT_CHART)) != CLI_OK) {
         return result;
     }
-    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY)) && !b->busy) {
         if (o->lengths) {
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
         }

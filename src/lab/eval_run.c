@@ -25,7 +25,7 @@ int eval_default_tokens(const eval *e) {
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
     const ask_options *how = &e->how;
-    const bool looks = iflow_method_uses_question(v->method);
+    const bool looks = iflow_method_get_info(v->method)->by_question;
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = session_chunk_tokens(&e->common);
     text out = {0};
@@ -74,7 +74,7 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (v->correct) {
         text_printf(&out, " corrected=%.8s", e->s.corrected.id);
     }
-    if (iflow_method_scores(v->method) && how->coverage > 0) {
+    if (iflow_method_get_info(v->method)->has_scores && how->coverage > 0) {
         text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", how->coverage, how->min_ratio, how->max_ratio);
     }
     if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_options_default().staleness_share) > 5e-7) {
@@ -98,7 +98,7 @@ static bool is_verified(const eval *e, const eval_question *question, const eval
 }
 
 const json_t *eval_record_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const bool looks = iflow_method_uses_question(v->method);
+    const bool looks = iflow_method_get_info(v->method)->by_question;
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
@@ -139,13 +139,13 @@ static iflow_context *context_of(const eval *e, const eval_variant *v) {
     return e->ctx[v->fillers];
 }
 
-/* Opens the contexts that the variants need; their chunks estimate where one of them wants that, so that no method pays for it. */
+/* Opens the contexts that the variants need. Chunks get their staleness where one of these wants it, so that no method pays for it. */
 int eval_open_contexts(eval *e) {
     for (int fillers = 0; fillers <= IFLOW_MAX_FILLERS; fillers++) {
         bool needed = false, estimate = e->common.estimate;
         for (size_t v = 0; v < e->n_variants; v++) {
             needed = needed || e->variant[v].fillers == fillers;
-            estimate = estimate || (e->variant[v].fillers == fillers && iflow_method_needs_staleness(e->variant[v].method));
+            estimate = estimate || (e->variant[v].fillers == fillers && iflow_method_get_info(e->variant[v].method)->by_staleness);
         }
         common_options options = e->common;
         options.fillers = fillers;
@@ -210,7 +210,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (iflow_method_uses_question(v->method)) {
+    if (iflow_method_get_info(v->method)->by_question) {
         json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
@@ -259,8 +259,8 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
 static void show_progress(const eval *e, const eval_question *question, const eval_variant *v) {
     double left = e->n_asked ? e->asking_seconds / (double)e->n_asked * (double)(e->n_to_ask - e->n_asked) : -1;
     char *rate = text_format("%zu of %zu", e->n_asked, e->n_to_ask);
-    char *what =
-        text_format(iflow_method_has_ratio(v->method) ? "%s, %s at %.2f" : "%s, %s", question->id, iflow_method_name(v->method), v->ratio);
+    char *what = text_format(iflow_method_get_info(v->method)->by_ratio ? "%s, %s at %.2f" : "%s, %s", question->id,
+                             iflow_method_name(v->method), v->ratio);
     progress_show(e->n_to_ask ? (double)e->n_asked / (double)e->n_to_ask : 1, left, rate, what);
     free(what);
     free(rate);
@@ -280,7 +280,7 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.reorder = v->reorder;
     params.drift = v->drift ? IFLOW_ON : IFLOW_OFF;
     params.correct = v->correct ? IFLOW_ON : IFLOW_OFF;
-    params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
+    params.ratio = iflow_method_get_info(v->method)->by_ratio ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
     params.on_text = watch_interrupt;

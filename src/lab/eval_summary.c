@@ -113,7 +113,7 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     }
     iflow_method method = IFLOW_METHOD_FULL;
     iflow_method_from_name(series->method, &method);
-    if (drift != iflow_method_drifts(method)) {
+    if (drift != iflow_method_get_info(method)->repairs) {
         text_puts(&out, drift ? "/drift" : "/nodrift");
     }
     if (corrected) {
@@ -165,7 +165,7 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
         iflow_method method;
         eval_row *row = &out.row[s];
         row->name = name_of(&series[s], n_questions);
-        row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_has_ratio(method);
+        row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_get_info(method)->by_ratio;
         row->label = row->has_ratio ? text_format("%s %.4g", row->name, series[s].ratio) : text_format("%s", row->name);
         row->n_records = count_records(&series[s], NULL, n_questions);
         for (size_t q = 0; q < n_questions; q++) {

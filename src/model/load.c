@@ -1,6 +1,8 @@
 /* load.c - opens a GGUF model: metadata, then weights, tokenizer and identity. */
 #include "model/calls.h"
 #include "model/identity.h"
+
+#include "base/params.h"
 #include "model/model.h"
 
 #include <llama.h>
@@ -94,12 +96,12 @@ iflow_status iflow_model_unchanged(const iflow_model *model) {
 }
 
 iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out) {
-    static const iflow_model_params defaults = {0};
-    if (IFLOW_MISSING(path) || IFLOW_MISSING(out)) {
+    iflow_model_params own = iflow_model_default_params();
+    if (IFLOW_MISSING(path) || IFLOW_MISSING(out) || iflow_params_take(&own, sizeof own, params, "iflow_model_params")) {
         return IFLOW_E_ARG;
     }
+    params = &own;
     pthread_once(&started, start_backends);
-    params = params ? params : &defaults;
 
     iflow_status status = IFLOW_OK;
     iflow_parts parts = {0};
