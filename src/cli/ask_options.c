@@ -126,6 +126,17 @@ const char *ask_methods(void) {
     return join(names, sizeof names, method_name);
 }
 
+const char *ask_methods_of_chat(void) {
+    static char names[512];
+    size_t n = 0;
+    for (int i = 0; method_name(i) && n < sizeof names; i++) {
+        if (i != IFLOW_METHOD_GIVEN) {
+            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? "|" : "", method_name(i));
+        }
+    }
+    return names;
+}
+
 const char *ask_scores(void) {
     static char names[512];
     return join(names, sizeof names, score_name);

@@ -28,28 +28,38 @@ void ask_options_free(ask_options *options);
 /* How much is recomputed, besides the ratio. */
 #define OPTION_ROWS_BUDGET(o)                                                                                                              \
     {'\0',          "coverage", "C", OPTION_REAL,                                                                                          \
-     &(o).coverage, 0,          1,   "instead of a fixed ratio, recompute the best tokens that hold this share of the whole score"},       \
-        {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage, recompute at least this (default: 0.05)"},           \
-        {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage, recompute at most this (default: 0.3)"}, {           \
+     &(o).coverage, 0,          1,   "instead of a ratio: recompute the best tokens until they have this share of the sum of all scores"}, \
+        {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage: recompute at least this share (default: 0.05)"},     \
+        {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage: recompute at most this share (default: 0.3)"}, {     \
         '\0', "staleness-share", "F", OPTION_REAL, &(o).staleness_share, 0, 1,                                                             \
-            "method union: part of the budget that goes by estimated staleness (default: 0.667)"                                           \
+            "method union: the part of the recomputed tokens that estimated staleness chooses (default: 0.667)"                            \
     }
 
 /* What becomes of the tokens that are not recomputed. */
 #define OPTION_ROWS_DRIFT(o)                                                                                                               \
     {                                                                                                                                      \
         '\0', "drift", "auto|on|off", OPTION_CHOICE, &(o).drift, 0, 0,                                                                     \
-            "shift the keys of a chunk's other tokens as its recomputed ones' moved (default: auto, as `infoflow methods` says)"           \
+            "add the drift of a chunk, which its recomputed tokens show, to the keys of its other tokens (default: auto: `infoflow "       \
+            "methods` tells the methods that do)"                                                                                          \
     }
 
 /* The names of all methods, scores and geometries, "a|b|c". They stay. */
 const char *ask_methods(void);
 const char *ask_scores(void);
 const char *ask_geometries(void);
+/* The methods of a command that takes no --given. */
+const char *ask_methods_of_chat(void);
 
 /* How a method looks at the context from the question. */
 #define OPTION_ROWS_SCORING(o)                                                                                                             \
-    {'\0', "score", ask_scores(), OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},                              \
+    {'\0',                                                                                                                                 \
+     "score",                                                                                                                              \
+     ask_scores(),                                                                                                                         \
+     OPTION_CHOICE,                                                                                                                        \
+     &(o).score,                                                                                                                           \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "how the score of a token is computed; `infoflow methods` explains each (default: norm)"},                                            \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \
          ask_geometries(),                                                                                                                 \
@@ -57,32 +67,51 @@ const char *ask_geometries(void);
          &(o).geometry,                                                                                                                    \
          0,                                                                                                                                \
          0,                                                                                                                                \
-         "where keys and text stand while scoring (default: global)"},                                                                     \
-        {'\0', "reorder", NULL, OPTION_FLAG, &(o).reorder, 0, 0, "first put the most informative chunks last, next to the prompt"},        \
-        {'\0',        "score-layers",                                                                                                      \
-         "LIST",      OPTION_LAYERS,                                                                                                       \
-         &(o).layers, 0,                                                                                                                   \
-         0,           "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},         \
+         "positions of keys and text while tokens are scored; `infoflow methods` explains each (default: global)"},                        \
+        {'\0',                                                                                                                             \
+         "reorder",                                                                                                                        \
+         NULL,                                                                                                                             \
+         OPTION_FLAG,                                                                                                                      \
+         &(o).reorder,                                                                                                                     \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "move the chunks with the best scores to the end, next to the question, before tokens are recomputed"},                           \
+        {'\0',                                                                                                                             \
+         "score-layers",                                                                                                                   \
+         "LIST",                                                                                                                           \
+         OPTION_LAYERS,                                                                                                                    \
+         &(o).layers,                                                                                                                      \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "layers that give the scores, separated by commas: a number from 0, like 13; from the end, like -9; or a part of the depth, "     \
+         "like 0.55 (default: 0.55,0.575,0.6,0.625)"},                                                                                     \
     {                                                                                                                                      \
         '\0', "score-text", "question|prompt", OPTION_CHOICE, &(o).score_text, 0, 0,                                                       \
-            "what looks at the context to score it (default: question)"                                                                    \
+            "the text whose attention gives the scores (default: question)"                                                                \
     }
 
+/* What is asked every day. methods: "a|b|c". */
+#define OPTION_ROWS_EVERY_DAY(o, methods)                                                                                                  \
+    {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the tokens to recompute (default: 0.15)"},                                \
+        {'\0',        "method", methods, OPTION_CHOICE,                                                                                    \
+         &(o).method, 0,        0,       "how these tokens are chosen (default: infoflow)\n`infoflow methods` explains each"},             \
+    {                                                                                                                                      \
+        'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "most tokens of the answer (default: 256)"                        \
+    }
+/* Which tokens are recomputed, and what becomes of the others. */
+#define OPTION_ROWS_REPAIR(o) OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o), OPTION_ROWS_DRIFT(o)
+#define OPTION_ROW_SYSTEM(o)                                                                                                               \
+    {                                                                                                                                      \
+        '\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0,                                                                           \
+            "system message; \"\" is none\nDefault: that of the model's chat template, if it has one"                                      \
+    }
+/* How the answer is generated. */
 #define OPTION_ROWS_QUESTION(o)                                                                                                            \
-    {'\0',                                                                                                                                 \
-     "method",                                                                                                                             \
-     ask_methods(),                                                                                                                        \
-     OPTION_CHOICE,                                                                                                                        \
-     &(o).method,                                                                                                                          \
-     0,                                                                                                                                    \
-     0,                                                                                                                                    \
-     "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
-        {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
-        OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
-        {'\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},      \
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},        \
-        {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"}, {                \
-        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
+    { '\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "text before the question (default: a general instruction)" }
+#define OPTION_ROW_JSONL(o)                                                                                                                \
+    {                                                                                                                                      \
+        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0,                                                                                \
+            "read all files as JSON, one object a line\nFiles named .jsonl are always read so"                                             \
     }
 
 /* How the answer's tokens are drawn, with their heading. */

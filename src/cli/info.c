@@ -84,14 +84,14 @@ int cli_info(int argc, char **argv) {
     common_options options = {0};
     bool json = false;
     const command_usage usage = {"info", "[-m MODEL] [OPTION]...",
-                                 "Prints the compute devices, the supported architectures and, with -m, a model's facts.",
+                                 "Prints the compute devices and the supported architectures, and the facts of a\nmodel with -m.",
                                  "  infoflow info -m model.gguf"};
     const option_spec spec[] = {
-        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL, else none)"},
+        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "the model, a GGUF file (default: $INFOFLOW_MODEL)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "device", "NAME", OPTION_DEVICE, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
-        {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
-        {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "leave out repacked weights"},
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the model into memory; do not map the file"},
+        {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "do not repack the weights"},
         OPTION_ROWS_OUTPUT(options),
         {0}};
     int first = 0;

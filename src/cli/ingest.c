@@ -136,26 +136,33 @@ int cli_ingest(int argc, char **argv) {
     bool jsonl = false;
     const command_usage usage = {
         "ingest", "-m MODEL [OPTION]... PATH...",
-        "Computes the KV caches of documents, once, and keeps them in the store. PATH is a file, a directory (its text\n"
-        "files, recursively) or - for standard input. A .jsonl file has a document a line: {\"text\": ...}, {\"context\": ...}\n"
-        "or {\"passages\": [...]} (each passage a chunk, as `infoflow eval` wants them), with an optional \"title\" or \"id\".\n"
-        "Prints each document's id and name. A file is recorded by its path, a line by PATH/TITLE or PATH/LINE; what comes from\n"
-        "standard input or a pipe by what it says, so that none replaces another. What is stored already is not\n"
-        "computed again, so that an interrupted run goes on where it stopped, and several processes may work on the same\n"
-        "documents.",
+        "Computes the KV caches of documents, once, and keeps them in the store. PATH is\n"
+        "a file, a directory (with all text files in it) or - for standard input.\n"
+        "\n"
+        "A .jsonl file has one document a line: {\"text\": ...}, {\"context\": ...} or {\"passages\": [...]}, where each passage is a "
+        "chunk, as `infoflow eval` wants them; \"title\" or \"id\" can name it.\n"
+        "\n"
+        "Prints the id and name of each document. A file is recorded by its path, and a line by PATH/TITLE or PATH/LINE. A "
+        "document from standard input or a pipe is recorded by its text, so that it never replaces another one.\n"
+        "\n"
+        "What is in the store is not computed again. So you can interrupt a run and repeat the command, and several "
+        "processes can work on the same documents.",
         "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(in.options),
-        OPTION_ROW_STORE(in.options),
-        OPTION_ROW_CUT(in.options),
-        OPTION_ROW_KV_TYPE(in.options),
-        OPTION_ROWS_PREFILL(in.options),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_MAX_SIZE(in.options),
-        {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0, "all inputs hold a JSON object a line, whatever their names"},
-        OPTION_ROWS_ENGINE(in.options),
-        OPTION_ROWS_OUTPUT(in.options),
-        {0}};
+    const option_spec spec[] = {OPTION_ROW_MODEL(in.options),
+                                OPTION_ROW_STORE(in.options),
+                                OPTION_ROW_CUT(in.options),
+                                OPTION_ROW_KV_TYPE(in.options),
+                                OPTION_ROW_MAX_SIZE(in.options),
+                                {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0,
+                                 "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+                                OPTION_ROW_QUIET(in.options),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "How chunks are computed"},
+                                OPTION_ROWS_PREFILL(in.options),
+                                OPTION_ROWS_PROFILE(profiling),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+                                OPTION_ROWS_ENGINE(in.options),
+                                OPTION_ROW_VERBOSE(in.options),
+                                {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
     if (result != OPTIONS_GO) {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 int cli_methods(int argc, char **argv) {
-    const command_usage usage = {"methods", "", "Lists what --method (in eval: --methods), --score and --geometry can be.",
+    const command_usage usage = {"methods", "", "Lists the values of --method (of eval: --methods), --score and --geometry.",
                                  "  infoflow methods"};
     const option_spec spec[] = {{0}};
     int first = 0;

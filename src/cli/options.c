@@ -1,6 +1,7 @@
-/* options.c - parses command lines by table, says what is wrong with them, and prints --help from the same table. */
+/* options.c - parses command lines by table and says what is wrong with them; help.c prints the same table. */
 #include "cli/options.h"
 
+#include "cli/help.h"
 #include "cli/text.h"
 
 #include <assert.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256, RENAMED_BASE = 1024 };
+enum { MAX_OPTIONS = 96, LONG_BASE = 256, RENAMED_BASE = 1024 };
 
 /* The options of the command line that was parsed last. */
 static struct {
@@ -27,61 +28,6 @@ static size_t count_rows(const option_spec *spec) {
         n++;
     }
     return n;
-}
-
-/* Prints words from `column` on, wrapped and indented to HELP_COLUMN. */
-static void print_wrapped(const char *words, size_t column) {
-    for (bool first = true; *words; first = false) {
-        size_t length = strcspn(words, " ");
-        if (!first && column + length + 1 > HELP_WIDTH) {
-            printf("\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
-            first = true;
-        }
-        printf("%s%.*s", first ? "" : " ", (int)length, words);
-        column += length + 1;
-        words += length + (words[length] == ' ');
-    }
-    putchar('\n');
-}
-
-static void print_option(const option_spec *row) {
-    char left[640]; /* the names of all methods are a value */
-    if (row->letter) {
-        snprintf(left, sizeof left, "  -%c, --%s%s%s", row->letter, row->name, row->value ? " " : "", row->value ? row->value : "");
-    } else {
-        snprintf(left, sizeof left, "      --%s%s%s", row->name, row->value ? " " : "", row->value ? row->value : "");
-    }
-    size_t n = strlen(left);
-    if (n + 2 > HELP_COLUMN) {
-        printf("%s\n%*s", left, HELP_COLUMN, "");
-    } else {
-        printf("%-*s", HELP_COLUMN, left);
-    }
-    print_wrapped(row->help, HELP_COLUMN);
-}
-
-static int print_help(const command_usage *usage, const option_spec *spec) {
-    printf("Usage: infoflow %s %s\n\n%s\n", usage->name, usage->operands, usage->about);
-    bool heading = false;
-    for (size_t i = 0; i < count_rows(spec); i++) {
-        if (!spec[i].name) {
-            printf("\n%s:\n", spec[i].help);
-            heading = true;
-            continue;
-        }
-        if (!heading) {
-            printf("\nOptions:\n");
-        }
-        heading = true;
-        print_option(&spec[i]);
-    }
-    if (!heading) {
-        printf("\nOptions:\n");
-    }
-    print_option(&(option_spec){'h', "help", NULL, OPTION_FLAG, NULL, 0, 0, "show this and exit"});
-    printf("\nExample:\n%s\n", usage->example);
-    return cli_finish(CLI_OK);
 }
 
 int options_wrong(const command_usage *usage, const char *format, ...) {
@@ -479,6 +425,15 @@ static const option_spec *row_of(const option_spec *spec, size_t n, int wanted, 
     return row;
 }
 
+/* value: of --help=VALUE, or NULL; next: the argument after --help, or NULL. */
+static int print_help(const command_usage *usage, const option_spec *spec, const char *value, const char *next) {
+    const char *wanted = value ? value : next && strcmp(next, "all") == 0 ? next : NULL;
+    if (wanted && strcmp(wanted, "all") != 0) {
+        return options_wrong(usage, "--help takes nothing, or all, not '%s'", wanted);
+    }
+    return help_print(usage, spec, wanted ? HELP_WHOLE : HELP_SHORT);
+}
+
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
     size_t n = count_rows(spec);
     assert(n <= MAX_OPTIONS);
@@ -499,7 +454,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
         }
     }
     n_longs = add_renamed(spec, n, longs, n_longs);
-    longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
+    longs[n_longs] = (struct option){"help", optional_argument, NULL, 'h'};
 
     n_seen = 0;
     optind = 0; /* glibc: begin afresh, whatever an earlier parse left */
@@ -510,7 +465,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
             break;
         }
         if (got == 'h') {
-            return print_help(usage, spec);
+            return print_help(usage, spec, optarg, argv[optind]);
         }
         if (got == '?') {
             return unknown_option(usage, spec, n, argv[optind - 1]);

@@ -18,10 +18,10 @@ typedef struct profile_options {
      &(o).path,                                                                                                                            \
      0,                                                                                                                                    \
      0,                                                                                                                                    \
-     "take options that are not given from this profile of `infoflow calibrate` (default: that of the model, if there is one, in "         \
-     "infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},                                                                         \
+     "take options that you do not give from this file, which `infoflow calibrate` made (default: the file of the model in "               \
+     "infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config, if it is there)"},                                                         \
     {                                                                                                                                      \
-        '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "take nothing from a profile, and no correction that is not named"       \
+        '\0', "no-profile", NULL, OPTION_FLAG, &(o).ignore, 0, 0, "use no profile, and no correction but that of --correction"             \
     }
 
 /* Reads the profile that the options mean; none at the default place is no failure. CLI_OK, or CLI_FAILED after a message that names the

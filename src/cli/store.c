@@ -23,31 +23,33 @@ int store_pin(shelf *f, char **operand, size_t n, bool pinned) {
 
 /* ---- Dispatch ----------------------------------------------------------------------------------------------------------------------- */
 
+/* The first line of what an action is about stands in the list of actions. */
 static const command_usage action[] = {
-    {"store list", "[OPTION]...", "Lists documents with the size of their chunks, and the total.", "  infoflow store list -s ~/kv"},
-    {"store show", "[OPTION]... ID...", "Shows a document or a chunk. An id's first 4 digits or more are enough.",
+    {"store list", "[OPTION]...", "Lists the documents, the size of their chunks, and the total.", "  infoflow store list -s ~/kv"},
+    {"store show", "[OPTION]... ID...", "Shows documents or chunks.\nOf an id the first 4 digits are enough.",
      "  infoflow store show 3fa94c --tokens -m model.gguf"},
     {"store verify", "[OPTION]... [ID]...",
-     "Reads chunks whole and checks their checksums and numbers, and the records of documents.\n"
-     "Without an ID: all files that are there. A bad one is reported and set aside, so that it is computed again, and so is one in a wrong "
-     "directory. One that cannot be read is\n"
-     "reported and left. Exit status 1 in all these cases.",
+     "Checks that chunks and records of documents are intact.\n"
+     "Without an ID it checks all files of the store. A damaged file, or a file in a wrong directory, is named and moved to the store's "
+     "directory `bad`, so that it is computed again. A file that cannot be read is named and stays. The exit status is 1 in these cases.",
      "  infoflow store verify"},
-    {"store pin", "[OPTION]... ID...", "Keeps documents or chunks from being evicted or pruned.", "  infoflow store pin 3fa94c"},
-    {"store unpin", "[OPTION]... ID...", "Takes pins off again, but for chunks that another pinned document has.",
-     "  infoflow store unpin 3fa94c"},
+    {"store pin", "[OPTION]... ID...", "Keeps documents or chunks when others are deleted to make room.", "  infoflow store pin 3fa94c"},
+    {"store unpin", "[OPTION]... ID...", "Ends a pin.\nA chunk of another pinned document stays pinned.", "  infoflow store unpin 3fa94c"},
     {"store delete", "[OPTION]... ID...",
-     "Deletes chunks, or documents with those of their chunks that no other document has and that were not pinned by themselves.",
+     "Deletes documents or chunks.\n"
+     "Of a document, the chunks that another document has or that were pinned by their own ids stay.",
      "  infoflow store delete 3fa94c"},
     {"store prune", "[OPTION]...",
-     "Deletes old and then least recently used, unpinned chunks until the rest fits --max-size, and files that dead processes left.",
+     "Deletes chunks until the store is not larger than --max-size.\n"
+     "Chunks of older formats go first, then those that were not used for the longest time; pinned ones stay. Files that killed "
+     "processes left are deleted, too.",
      "  infoflow store prune --max-size 10G"},
 };
 
 enum { LIST, SHOW, VERIFY, PIN, UNPIN, DELETE, PRUNE };
 
 static void print_store_usage(FILE *to) {
-    fputs("Usage: infoflow store ACTION [-s STORE] [OPTION]... [ID]...\n\nLooks after the store of KV caches.\n\nActions:\n", to);
+    fputs("Usage: infoflow store ACTION [OPTION]... [ID]...\n\nShows, checks and cleans the store of KV caches.\n\nActions:\n", to);
     for (size_t i = 0; i < COUNT_OF(action); i++) {
         fprintf(to, "  %-8s%.*s\n", strchr(action[i].name, ' ') + 1, (int)strcspn(action[i].about, "\n"), action[i].about);
     }
@@ -64,20 +66,13 @@ static int run_action(size_t which, int argc, char **argv) {
         spec[n++] = (option_spec){'\0', "json", NULL, OPTION_FLAG, &f.json, 0, 0, "print one JSON object"};
     }
     if (which == SHOW) {
-        spec[n++] =
-            (option_spec){'\0', "tokens", NULL, OPTION_FLAG, &tokens, 0, 0, "print the tokens: their text with -m, else their numbers"};
-        spec[n++] = (option_spec){'m', "model", "MODEL", OPTION_TEXT, &f.options.model, 0, 0, "GGUF file of the model (default: none)"};
+        spec[n++] = (option_spec){'\0', "tokens", NULL, OPTION_FLAG, &tokens, 0, 0, "print the tokens: with -m their text, else numbers"};
+        spec[n++] = (option_spec){'m', "model", "MODEL", OPTION_TEXT, &f.options.model, 0, 0, "the model, a GGUF file (default: none)"};
     }
     if (which == PRUNE) {
-        spec[n++] = (option_spec){'\0', "old", NULL, OPTION_FLAG, &old, 0, 0, "delete all chunks of older formats, which nothing uses"};
-        spec[n++] = (option_spec){'\0',
-                                  "max-size",
-                                  "BYTES",
-                                  OPTION_BYTES,
-                                  &f.options.max_bytes,
-                                  0,
-                                  0,
-                                  "what may remain, as in 20G (default: no limit, only leftovers go)"};
+        spec[n++] = (option_spec){'\0', "old", NULL, OPTION_FLAG, &old, 0, 0, "delete all chunks of older formats; nothing uses them"};
+        spec[n++] = (option_spec){
+            '\0', "max-size", "BYTES", OPTION_BYTES, &f.options.max_bytes, 0, 0, "size that may remain, like 20G (default: no limit)"};
     }
     int first = 0;
     int result = options_parse(usage, spec, argc, argv, &first);
@@ -129,6 +124,10 @@ static int run_action(size_t which, int argc, char **argv) {
 cleanup:
     shelf_close(&f);
     return cli_finish(result);
+}
+
+const char *cli_store_action(size_t i) {
+    return i < COUNT_OF(action) ? strchr(action[i].name, ' ') + 1 : NULL;
 }
 
 int cli_store(int argc, char **argv) {

@@ -6,14 +6,14 @@
 #include "service/verification.h"
 
 #define OPTION_ROWS_VERIFY(g, then)                                                                                                        \
-    {'\0', "verify", "P", OPTION_REAL, &(g).share, 0, 1, "check this share of the answers against full prefill" then " (default: 0)"}, {   \
+    {'\0', "verify", "P", OPTION_REAL, &(g).share, 0, 1, "compare this share of the answers with full prefill" then " (default: 0)"}, {    \
         '\0', "verify-min", "A", OPTION_REAL, &(g).least, 0, 1,                                                                            \
-            "share of an answer's tokens that full prefill must say, too, for it to pass (default: 0.8)"                                   \
+            "an answer passes if full prefill gives at least this share of its tokens, too (default: 0.8)"                                 \
     }
 /* Of `ask` and `chat`. */
 #define VERIFY_AGAIN                                                                                                                       \
-    ", and ask again at twice the ratio, up to 0.6 and then in full, until one passes. Which ones: drawn by the question, the same every " \
-    "time; 1: all. A checked answer is printed when it has passed, not as it comes"
+    ". If an answer does not pass, ask again with twice the ratio, up to 0.6, and then with full prefill. The question decides whether "   \
+    "an answer is compared; 1: all are. Such an answer is printed when it has passed"
 
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. method: NULL where there are several. */
 int gate_check(const command_usage *usage, const gate *g, const char *method);

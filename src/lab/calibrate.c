@@ -181,33 +181,42 @@ int lab_calibrate(int argc, char **argv) {
     c.common = common_options_for_questions();
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
-        "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"
-        "writes a profile that `ask`, `chat`, `eval` and `ingest` then take what is not given from. Questions come from a data set\n"
-        "as `infoflow eval` reads, or the model writes them itself over pieces of the documents.\n"
+        "Measures which settings bring a model nearest to full prefill, and the least\n"
+        "ratio that can be trusted. `ask`, `chat`, `eval` and `ingest` then use them.\n"
         "\n"
-        "Full prefill answers each question; then each setting is measured by what it would have said at each of these tokens\n"
-        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks without or with fillers,\n"
-        "the correction of `infoflow learn` or none, drift or none, scoring layers, score, method, at the default ratio; a choice\n"
-        "replaces the default only where the 95% interval of the difference in KL, paired by question, is below zero. The best is\n"
-        "then measured at ratios 0.05 to 0.5; trusted is the least of them from which on all agree by at least 0.9. The profile's\n"
-        "ratio is that one or the default, whichever is more; 0.5 if none is trusted. Fewer than 6 questions change no default, and\n"
-        "replace a profile of more only where --output names it.",
-        "  infoflow calibrate -m model.gguf --questions hotpot.jsonl\n  infoflow calibrate -m model.gguf reports/"};
+        "Writes a profile. The commands take from it every option that you do not give. Questions come from a data set as `infoflow "
+        "eval` reads it, or the model writes them itself about pieces of the documents.\n"
+        "\n"
+        "Full prefill answers each question. Then each setting is measured on each token of these answers: mean KL divergence, "
+        "and agreement on the most likely token. The choices are made one after another: chunks without or with fillers, the "
+        "correction of `infoflow learn` or none, drift or none, layers that give scores, score, method, all at the default "
+        "ratio. A choice replaces the default only if it is better with 95% certainty: the interval of the difference in KL, "
+        "paired by question, is below zero.\n"
+        "\n"
+        "The best settings are then measured at ratios from 0.05 to 0.5. A ratio is trusted if it and all larger ones agree with "
+        "full prefill on 0.9 of the tokens. The profile has the least trusted ratio, or the default if that is larger; 0.5 if "
+        "no ratio is trusted. With fewer than 6 questions no default changes, and a profile of more questions is replaced only if "
+        "--output names it.",
+        "  infoflow calibrate -m model.gguf reports/"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(c.common),
         OPTION_ROW_STORE(c.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep the chunks in memory only"},
-        {'\0', "questions", "FILE", OPTION_TEXT, &c.questions, 0, 0, "questions and passages, a JSON object a line, instead of documents"},
-        {'\0', "limit", "N", OPTION_INT, &c.limit, 1, 1000, "questions at most (default: 12)"},
+        {'\0', "questions", "FILE", OPTION_TEXT, &c.questions, 0, 0, "a data set, a JSON object a line, instead of documents"},
+        {'\0', "limit", "N", OPTION_INT, &c.limit, 1, 1000, "most questions (default: 12)"},
         {'o', "output", "PROFILE", OPTION_TEXT, &c.output, 0, 0,
-         "where the profile goes (default: where the other commands look: infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0, "documents hold a JSON object a line, whatever their names"},
+         "file of the profile (default: where it is found)\nThat is infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config"},
+        {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0,
+         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_QUIET(c.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_CUT(c.common),
         OPTION_ROW_CORRECTION(c.common),
-        OPTION_ROW_KV_TYPE(c.common),
+        OPTION_ROW_NO_STORE(c.common),
         OPTION_ROW_MAX_SIZE(c.common),
+        OPTION_ROW_KV_TYPE(c.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
         OPTION_ROWS_ENGINE(c.common),
-        OPTION_ROWS_OUTPUT(c.common),
+        OPTION_ROW_VERBOSE(c.common),
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);

@@ -3,13 +3,30 @@
 
 #include "model/guarded.h"
 
+#include <dlfcn.h>
+#include <ggml-backend.h>
 #include <gguf.h>
 #include <llama.h>
+#include <string>
 
 namespace {
 
 template <typename Call> iflow_status guarded(const char *what, Call call) noexcept {
     return iflow::guarded(what, IFLOW_E_FORMAT, call);
+}
+
+/* The directory of the library that a function is in; "" if that cannot be told, as of a program without shared libraries. The function by
+ * its name: its address in a program may be one of the program itself. */
+std::string directory_of(const char *function) {
+    Dl_info where{};
+    void *const address = dlsym(RTLD_DEFAULT, function);
+    const std::string path = address && dladdr(address, &where) && where.dli_fname ? where.dli_fname : "";
+    const size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+bool has_cpu() {
+    return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) != nullptr;
 }
 
 } // namespace
@@ -47,4 +64,21 @@ iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, ch
 iflow_status iflow_call_template(const char *text, const struct llama_chat_message *message, size_t n_messages, char *out, int32_t room,
                                  int32_t *n) {
     return guarded("the chat template", [&] { *n = llama_chat_apply_template(text, message, n_messages, true, out, room); });
+}
+
+iflow_status iflow_call_load_backends(void) {
+    return guarded("the backends of ggml", [] {
+        const std::string beside = directory_of("ggml_backend_load_all_from_path");
+        if (!beside.empty()) {
+            ggml_backend_load_all_from_path(beside.c_str());
+        }
+#ifdef INFOFLOW_GGML_BACKEND_DIR
+        if (!has_cpu()) {
+            ggml_backend_load_all_from_path(INFOFLOW_GGML_BACKEND_DIR);
+        }
+#endif
+        if (!has_cpu()) {
+            ggml_backend_load_all();
+        }
+    });
 }

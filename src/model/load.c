@@ -1,4 +1,5 @@
 /* load.c - opens a GGUF model: metadata, then weights, tokenizer and identity. */
+#include "model/calls.h"
 #include "model/identity.h"
 
 #include "base/params.h"
@@ -25,7 +26,9 @@ static void forward_log(enum ggml_log_level level, const char *text, void *user)
 static void start_backends(void) {
     llama_log_set(forward_log, NULL);
     ggml_log_set(forward_log, NULL);
-    ggml_backend_load_all();
+    if (iflow_call_load_backends()) {
+        iflow_log(IFLOW_LOG_WARN, "%s", iflow_error_message());
+    }
     llama_backend_init();
 }
 
