@@ -4,10 +4,10 @@
 #include "cli/progress.h"
 #include "cli/text.h"
 
-#include <ggml-cpu.h>
 #include <llama.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { UBATCH = 512, PADDING = 256, WARM_UP = 32 };
 
@@ -46,6 +46,18 @@ peer *peer_load(const char *path, const char *device) {
     return p;
 }
 
+/* A function of the CPU's backend, which may be a module that is loaded at run time. */
+static void *cpu_function(const char *name) {
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    return cpu ? ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu), name) : NULL;
+}
+
+/* Threads of a pool spin for a while after a graph. They are left to fall asleep before the other side is measured. */
+static void settle(void) {
+    enum { SPIN_MS = 400 };
+    nanosleep(&(struct timespec){.tv_nsec = SPIN_MS * 1000000L}, NULL);
+}
+
 static void close_context(peer *p) {
     if (!p->ctx) {
         return;
@@ -53,10 +65,12 @@ static void close_context(peer *p) {
     llama_free(p->ctx);
     llama_batch_free(p->batch);
     p->ctx = NULL;
-    if (p->pool) {
-        ggml_threadpool_free(p->pool);
-        p->pool = NULL;
+    void (*release)(struct ggml_threadpool *) = NULL;
+    *(void **)&release = cpu_function("ggml_threadpool_free"); /* POSIX gives functions as void * */
+    if (p->pool && release) {
+        release(p->pool);
     }
+    p->pool = NULL;
 }
 
 void peer_free(peer *p) {
@@ -86,10 +100,13 @@ bool peer_open(peer *p, size_t n_ctx, int n_threads, bool flash_attention) {
         return false;
     }
     p->batch = llama_batch_init((int32_t)params.n_batch, 0, 1);
+    struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
+    *(void **)&make = cpu_function("ggml_threadpool_new");
     struct ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads);
-    threads.paused = true;
-    p->pool = ggml_threadpool_new(&threads);
-    llama_attach_threadpool(p->ctx, p->pool, p->pool);
+    p->pool = make ? make(&threads) : NULL;
+    if (p->pool) {
+        llama_attach_threadpool(p->ctx, p->pool, p->pool);
+    }
     return true;
 }
 
@@ -132,7 +149,7 @@ bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t
         *first = most_probable(p);
     }
     *ms = (now_seconds() - since) * 1e3;
-    ggml_threadpool_pause(p->pool);
+    settle();
     return true;
 }
 
@@ -145,7 +162,7 @@ bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms) {
         }
     }
     *ms = (now_seconds() - since) * 1e3;
-    ggml_threadpool_pause(p->pool);
+    settle();
     return true;
 }
 
