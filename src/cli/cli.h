@@ -51,6 +51,12 @@ bool cli_interrupted(void);
 bool cli_ended(void);
 /* Lowers the flag again and says whether it was up. */
 bool cli_take_interrupt(void);
+/* Between these two, a signal that raises the flag has this thread's calls of the library fail with E_CANCELLED at once; taking the
+ * interrupt lets them work again. Where there is no memory for that, calls notice the flag by their callbacks alone. */
+void cli_cancel_begin(void);
+void cli_cancel_end(void);
+/* From here to the end, calls go on until a callback sees the flag: an answer that is being said stays, as far as it came. */
+void cli_cancel_spare(void);
 /* A descriptor that can be read from while the flag is up, for poll(); nothing else reads it. -1: there is none, which poll() passes over.
  */
 int cli_wake_fd(void);
