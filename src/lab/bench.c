@@ -24,7 +24,8 @@ static const size_t default_length[] = {2048, 4096, 8192, 16384};
 static const struct {
     const char *name;
     int part;
-} part[] = {{"ttft", BENCH_TTFT}, {"ingest", BENCH_INGEST}, {"decode", BENCH_DECODE}, {"load", BENCH_LOAD}, {"memory", BENCH_MEMORY}};
+} part[] = {{"ttft", BENCH_TTFT}, {"ingest", BENCH_INGEST}, {"decode", BENCH_DECODE},
+            {"load", BENCH_LOAD}, {"memory", BENCH_MEMORY}, {"cancel", BENCH_CANCEL}};
 enum { LEAST_LENGTH = 64, MOST_LENGTH = 1 << 24 };
 
 /* ---- A process for each measurement ------------------------------------------------------------------------------------------------- */
@@ -32,7 +33,7 @@ enum { LEAST_LENGTH = 64, MOST_LENGTH = 1 << 24 };
 /* What a process is to do. This one loads no model and starts no thread, so that each begins afresh: its peak memory is what it used
  * itself, no earlier measurement's heap or threads are in its way, and if it is killed the run can say so. */
 typedef struct job {
-    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_BUSY, JOB_ONCE } kind;
+    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_BUSY, JOB_CANCEL, JOB_ONCE } kind;
     size_t n_tokens;
     bench_side side;
     bool flash_attention;
@@ -50,6 +51,8 @@ static int do_job(const bench *b, const job *j, json_t *out) {
         return bench_load(b, out);
     case JOB_BUSY:
         return bench_busy(b, out);
+    case JOB_CANCEL:
+        return bench_cancel(b, out);
     case JOB_ONCE:
         return bench_once(b, j->n_tokens, j->side, j->flash_attention);
     }
@@ -183,7 +186,7 @@ static int parse_parts(const command_usage *usage, const char *string, int *part
             i++;
         }
         if (i == COUNT_OF(part)) {
-            return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory, not '%s'", string);
+            return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory,cancel, not '%s'", string);
         }
         *parts |= part[i].part;
         if (!at[n]) {
@@ -303,6 +306,9 @@ static int measure(const bench *b, json_t *out) {
     if (result == CLI_OK && b->busy) {
         result = in_process(b, &(job){.kind = JOB_BUSY}, out, NULL);
     }
+    if (result == CLI_OK && b->parts & BENCH_CANCEL) {
+        result = in_process(b, &(job){.kind = JOB_CANCEL}, out, NULL);
+    }
     return result;
 }
 
@@ -404,7 +410,7 @@ static int settle_options(bench *b, const bench_options *o) {
     if (o->svg && (result = output_check("--svg", o->svg, OUTPUT_CHART)) != CLI_OK) {
         return result;
     }
-    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY)) && !b->busy) {
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY | BENCH_CANCEL)) && !b->busy) {
         if (o->lengths) {
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
         }

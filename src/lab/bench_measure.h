@@ -11,7 +11,7 @@ typedef enum bench_side { SIDE_LIBLLAMA, SIDE_FULL, SIDE_INFOFLOW, SIDE_COLD, SI
 extern const char *const bench_side_key[N_SIDES];
 extern const char bench_question[];
 
-enum { BENCH_TTFT = 1, BENCH_INGEST = 2, BENCH_DECODE = 4, BENCH_LOAD = 8, BENCH_MEMORY = 16 };
+enum { BENCH_TTFT = 1, BENCH_INGEST = 2, BENCH_DECODE = 4, BENCH_LOAD = 8, BENCH_MEMORY = 16, BENCH_CANCEL = 32 };
 enum { BENCH_MAX_TURNS = 100, BENCH_MAX_LENGTHS = 16, BENCH_DECODED = 32, BENCH_INGESTED = 2048 };
 
 typedef struct bench {
@@ -37,6 +37,8 @@ int bench_ingest(const bench *b, json_t *out);
 int bench_load(const bench *b, json_t *out);
 /* Infoflow from a warm store and decoding, in turns on the machine as it is and beside b->busy processes that only spin. */
 int bench_busy(const bench *b, json_t *out);
+/* bench_cancel.c: how soon calls end that are cancelled, of the first length. */
+int bench_cancel(const bench *b, json_t *out);
 /* One side once, in a process that did nothing else; its peak memory is the caller's to look up. */
 int bench_once(const bench *b, size_t n_tokens, bench_side side, bool flash_attention);
 

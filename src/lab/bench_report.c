@@ -165,6 +165,15 @@ void bench_print(const json_t *result) {
     if (load) {
         print_rates("model load", load, "ms");
     }
+    const char *name = NULL;
+    json_t *cancel = json_object_get(result, "cancel"), *stage = NULL;
+    if (cancel) {
+        printf("\nCancelled calls end after, ms\n  %-28s%-16s%-16s%-16s%s\n", "", "median", "most", "the call takes", "cancelled");
+    }
+    json_object_foreach(cancel, name, stage) {
+        printf("  %-28s%-16.1f%-16.1f%-16.0f%.0f\n", name, number(stage, "median_ms", NULL, NULL), number(stage, "max_ms", NULL, NULL),
+               number(stage, "lasts_ms", NULL, NULL), number(stage, "cancelled", NULL, NULL));
+    }
     const json_t *busy = json_object_get(result, "busy");
     if (busy) {
         printf("\nBeside %.0f processes that spin, %s tokens of documents\n  %-28s%-26s%-26s%s\n", number(busy, "processes", NULL, NULL),
