@@ -443,7 +443,8 @@ typedef enum iflow_score_text {
     IFLOW_SCORE_PROMPT,   /* the whole prompt does */
 } iflow_score_text;
 
-/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end). Return false to stop.
+/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end); what a stop string can
+ * begin with comes once it is known that it does not. Return false to stop.
  * The context that answers cannot be used meanwhile: E_ARG; iflow_context_clear() does nothing then, and it must not be freed. */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
@@ -471,12 +472,28 @@ typedef struct iflow_ask_params {
     size_t n_score_layers;       /* 0 with NULL; 16 at most */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
-    double temperature;          /* 0: greedy, the default */
-    uint64_t seed;               /* for temperature > 0; 0 */
-    const int32_t *forced; /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another */
-    size_t n_forced;       /* at most max_tokens */
-    bool keep_logits;      /* fill the answer's logits */
-    iflow_on_text on_text; /* NULL: none */
+    /* Sampling. What is not neutral is done in this order: penalties, top_k, top_p, min_p, temperature, draw. If the grammar does not allow
+     * what is drawn, it is drawn again, in the same way, from the tokens that it allows. E_ARG: out of range. */
+    double temperature;    /* 0 or more; 0: greedy, the default: the most likely token, whatever seed, top_k, top_p and min_p are */
+    uint64_t seed;         /* of the draws: the same seed, the same answer; 0 */
+    int top_k;             /* draw among so many most likely tokens; 0: all, the default */
+    double top_p;          /* draw among the fewest most likely tokens that have this probability together, 0 to 1; 1: all, the default */
+    double min_p;          /* draw among the tokens that are at least this part as likely as the most likely one, 0 to 1; 0: all, the */
+                           /* default */
+    double repeat_penalty; /* logits of tokens that the answer has: divided by this if they are positive, else multiplied; 0.1 to 10; */
+                           /* 1: none, the default */
+    double frequency_penalty; /* taken from a token's logit, times how often the answer has it; -2 to 2; 0 */
+    double presence_penalty;  /* taken from a token's logit if the answer has it; -2 to 2; 0 */
+    int penalty_last_n;       /* the penalties look at so many last tokens of the answer: -1: all, the default; 0: none; 2^20 at most */
+    const char *grammar; /* NULL: none. GBNF, of which the answer's text is a sentence of `root`, or the beginning of one if the answer */
+                         /* was cut. The answer ends where the grammar allows no more. E_ARG says where the grammar is wrong */
+    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to 256 bytes each */
+    size_t n_stop;           /* 16 at most; 0 */
+    const int32_t *forced;   /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another; */
+                             /* grammar and stop do nothing */
+    size_t n_forced;         /* at most max_tokens */
+    bool keep_logits;        /* fill the answer's logits */
+    iflow_on_text on_text;   /* NULL: none */
     void *user;
     /* Method given takes one of these two; the others look at neither. Positions are those of the context as answers tell them (chunk,
      * context_token, selected): the head's come first and cannot be recomputed. */
@@ -507,18 +524,17 @@ typedef struct iflow_timings {
 
 /* Why an answer ended. */
 typedef enum iflow_finish {
-    IFLOW_FINISH_STOP,      /* the model ended it, or the forced tokens ran out */
-    IFLOW_FINISH_LENGTH,    /* it has max_tokens: cut */
-    IFLOW_FINISH_CONTEXT,   /* the context is full: cut */
-    IFLOW_FINISH_CANCELLED, /* on_text said stop: cut */
+    IFLOW_FINISH_STOP,      /* the model or the grammar ended it, a stop string came, or the forced tokens ran out */
+    IFLOW_FINISH_LENGTH,    /* it has max_tokens, or the context is full (context_full): cut */
+    IFLOW_FINISH_CANCELLED, /* on_text said stop, or the token was raised after the first token: cut */
 } iflow_finish;
 
-/* "stop", "length", "context", "cancelled". Static; NULL past the last. */
+/* "stop", "length", "cancelled". Static; NULL past the last. */
 IFLOW_API const char *iflow_finish_name(iflow_finish finish);
 
 typedef struct iflow_answer {
-    char *text;              /* whole UTF-8 characters at its end: what the answer began and did not finish is left out */
-    int32_t *token;          /* generated, without the end-of-generation token */
+    char *text;     /* whole UTF-8 characters at its end: what the answer began and did not finish is left out; up to a stop string */
+    int32_t *token; /* generated, without the end-of-generation token, with those of a stop string */
     int32_t *context_token;  /* [n_context]; method full: after them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product; */
                              /* given: those given */
@@ -530,6 +546,8 @@ typedef struct iflow_answer {
                              /* that part */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_finish finish;
+    bool context_full; /* LENGTH: the context was full before there were max_tokens */
+    int stopped_by;    /* STOP: which of the stop strings ended it, from 0; -1: none */
     iflow_method method;
     double ratio; /* what was asked for, 0 where positions were given; the share recomputed is n_recomputed / n_context */
     iflow_timings ms;
@@ -551,8 +569,8 @@ static inline iflow_ask_params iflow_ask_default_params(void) {
  * is no failure: see finish. A warning goes to the log, once a context, where positions go beyond what the model was trained for. */
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
-/* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed, forced, keep_logits
- * and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
+/* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, what is of sampling, stop, forced,
+ * keep_logits and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:

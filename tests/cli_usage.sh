@@ -121,7 +121,8 @@ run 2 eval -m m.gguf -o o.jsonl --methods full,magic d.jsonl; says "magic"
 [ ! -e "$tmp/.cache" ] || fail "a wrong command line made a store"
 
 run 0 info; prints '^devices +.*CPU'; prints '^architectures +llama, qwen2, qwen3, gemma3'
-run 0 info -m "$models/gemma3.gguf"; prints '^window +24 tokens, in all layers but 2'
+run 0 info -m "$models/gemma3.gguf"; prints '^window +24 tokens, in all layers but 2'; prints '^scoring layers +[0-9]+, [0-9]+$'
+run 0 info -m "$models/gemma3.gguf" --json; json out 'len(d["model"]["score_layers"]) == 2'; run 0 info -m "$models/qwen3.gguf" --json; json out 'd["model"]["score_layers"] is None'
 run 0 info -m "$models/qwen3.gguf" --json; json out 'd["model"]["architecture"] == "qwen3"' 'len(d["model"]["fingerprint"]) == 32' '"CPU" in d["devices"]'
 # Backends of ggml are not taken from the working directory, where anybody may have put a library.
 echo '#include <unistd.h>

@@ -75,7 +75,8 @@ static void test_question(void **state) {
             } else {
                 assert_ok(status);
                 assert_int_equal(answer->n_generated, more < N_SAID ? more : N_SAID);
-                assert_int_equal(answer->finish, more < N_SAID ? IFLOW_FINISH_CONTEXT : IFLOW_FINISH_STOP);
+                assert_int_equal(answer->finish, more < N_SAID ? IFLOW_FINISH_LENGTH : IFLOW_FINISH_STOP);
+                assert_true(answer->context_full == (more < N_SAID));
                 assert_int_equal(strncmp(answer->text, "Eleven!!", more), 0);
             }
             iflow_answer_free(answer);
@@ -128,7 +129,8 @@ static void test_follow_up(void **state) {
         } else {
             assert_ok(status);
             assert_int_equal(next->n_generated, i);
-            assert_int_equal(next->finish, IFLOW_FINISH_CONTEXT);
+            assert_int_equal(next->finish, IFLOW_FINISH_LENGTH);
+            assert_true(next->context_full);
         }
         iflow_answer_free(answer), iflow_answer_free(next);
         iflow_context_free(ctx);
@@ -244,13 +246,15 @@ static void test_finish(void **state) {
         assert_ok(iflow_context_ask(ctx, &params, &answer));
         assert_true(answer->finish == IFLOW_FINISH_STOP || answer->finish == IFLOW_FINISH_LENGTH);
         assert_true((answer->finish == IFLOW_FINISH_LENGTH) == (answer->n_generated == (size_t)params.max_tokens));
+        assert_false(answer->context_full);
+        assert_int_equal(answer->stopped_by, -1);
         n_stopped += answer->finish == IFLOW_FINISH_STOP;
         n_cut += answer->finish == IFLOW_FINISH_LENGTH;
         iflow_answer_free(answer), answer = NULL;
     }
     assert_true(n_stopped > 0 && n_cut > 0);
-    static const char *const name[] = {"stop", "length", "context", "cancelled"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const name[] = {"stop", "length", "cancelled"};
+    for (int i = 0; i < 3; i++) {
         assert_string_equal(iflow_finish_name((iflow_finish)i), name[i]);
     }
     iflow_context_free(ctx);

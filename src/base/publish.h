@@ -24,6 +24,8 @@ int iflow_create(int dir, const char *name, bool only_owner);
 int iflow_make_dir(int dir, const char *name, bool only_owner);
 /* mkdir -p: a directory and those above it, as far as they are not there. */
 int iflow_make_dirs(const char *path, bool only_owner);
+/* Makes the directories of a path that are missing, for their owner alone; what goes wrong shows when the path is used. */
+void iflow_make_parents(const char *path);
 
 /* Locks against all other descriptors, in this process or another, or fails with EWOULDBLOCK. A process's death unlocks. */
 int iflow_try_lock(int fd);

@@ -1,12 +1,13 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "cli/given.h"
 #include "cli/html.h"
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <string.h>
 
@@ -16,7 +17,8 @@ static const command_usage usage = {
     "document or chunk in the store, or - for standard input.\n"
     "\n"
     "Documents are read in the order given. Of an id the first 4 digits are enough. KV caches that the store does not have "
-    "are computed and kept there. Files of a directory that are not text are skipped with a note. The answer goes to "
+    "are computed and kept there. Files in a directory that are empty or not text are skipped with a note. A file in a directory that "
+    "cannot be used otherwise is left out with a warning: the exit status is 1 then, though there is an answer. The answer goes to "
     "standard output as it is generated; the report goes to standard error.",
     "  infoflow ask -m model.gguf -q \"When was it signed?\" treaty.txt"};
 
@@ -53,9 +55,11 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         OPTION_ROWS_VERIFY(a->checking, VERIFY_AGAIN),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
         OPTION_ROWS_QUESTION(a->how),
+
         {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: also print the score of each position"},
         {'\0', "positions", NULL, OPTION_FLAG, &a->positions, 0, 0, "with --json: also print the token and text of each position"},
         OPTION_ROW_VERBOSE(a->common),
+        OPTION_ROWS_SAMPLING(a->how),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_JSONL(a->how),
         OPTION_ROW_CUT(a->common),
@@ -83,7 +87,7 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
     if (a->positions && !a->json) {
         return options_wrong(&usage, "--positions goes with --json");
     }
-    if ((result = sources_check(&usage, operands, n_operands)) != CLI_OK) {
+    if ((result = operands_check(&usage, operands, n_operands)) != CLI_OK) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
@@ -107,6 +111,7 @@ static int report(const ask *a, stream *out, const iflow_answer *answer, const v
     int result = CLI_OK;
     if (a->json) {
         json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
+        report_sampling_json(object, &a->how, answer);
         verdict_json(object, checked);
         profile_json(object, &a->found);
         const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
@@ -167,6 +172,9 @@ int cli_ask(int argc, char **argv) {
     }
     result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
+        result = ask_options_read(&usage, &a.how);
+    }
+    if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
     const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
@@ -179,7 +187,11 @@ int cli_ask(int argc, char **argv) {
     if (result == CLI_OK) {
         result = answer_question(&a, &params);
     }
+    if (result == CLI_OK && a.documents.n_left_out) { /* the warnings name them */
+        result = CLI_FAILED;
+    }
     given_free(&a.by);
+    ask_options_free(&a.how);
     context_documents_free(&a.documents);
     profile_free(&a.found);
     session_close(&a.s);

@@ -1,21 +1,29 @@
-/* ask_options.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+/* ask_options.h - what `ask` and `chat` share: their options, and the answer as it comes. */
 #ifndef IFLOW_CLI_ASK_OPTIONS_H
 #define IFLOW_CLI_ASK_OPTIONS_H
 
-#include "cli/documents.h"
 #include "cli/session.h"
+#include "service/gathering.h"
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
-    double ratio, coverage, min_ratio, max_ratio, staleness_share, temperature;
-    int max_tokens;
+    double ratio, coverage, min_ratio, max_ratio, staleness_share;
+    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int max_tokens, top_k, penalty_last_n;
     uint64_t seed;
+    stop_list stop;
+    const char *grammar; /* a file; NULL: none */
+    char *grammar_text;  /* what is in it; NULL: none, or it was not read */
     layer_list layers;
     bool jsonl, reorder;
     const char *given; /* the file of method given; NULL: none, as where a command does not take it */
 } ask_options;
 
 ask_options ask_options_default(void);
+
+/* Reads the files that options name, before a model is loaded. CLI_OK, or the exit status after a message. Free them either way. */
+int ask_options_read(const command_usage *usage, ask_options *options);
+void ask_options_free(ask_options *options);
 
 /* How much is recomputed, besides the ratio. */
 #define OPTION_ROWS_BUDGET(o)                                                                                                              \
@@ -99,22 +107,55 @@ const char *ask_methods_of_chat(void);
     }
 /* How the answer is generated. */
 #define OPTION_ROWS_QUESTION(o)                                                                                                            \
-    {'\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "text before the question (default: a general instruction)"},      \
-        {'\0',                                                                                                                             \
-         "temp",                                                                                                                           \
-         "T",                                                                                                                              \
-         OPTION_REAL,                                                                                                                      \
-         &(o).temperature,                                                                                                                 \
-         0,                                                                                                                                \
-         100,                                                                                                                              \
-         "temperature of sampling; 0 always takes the most likely token (default: 0)"},                                                    \
-    {                                                                                                                                      \
-        '\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed of sampling: the same seed gives the same answer (default: 0)"              \
-    }
+    { '\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "text before the question (default: a general instruction)" }
 #define OPTION_ROW_JSONL(o)                                                                                                                \
     {                                                                                                                                      \
         '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0,                                                                                \
             "read all files as JSON, one object a line\nFiles named .jsonl are always read so"                                             \
+    }
+
+/* How the answer's tokens are drawn, with their heading. */
+#define OPTION_ROWS_SAMPLING(o)                                                                                                            \
+    {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Sampling"},                                                                                  \
+        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature; 0 is greedy: always the most likely token (default: 0)"}, \
+        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed: the same seed gives the same answer (default: 0)"},                       \
+        {'\0', "top-k", "N", OPTION_INT, &(o).top_k, 0, 1 << 30, "draw among the N most likely tokens; 0: among all (default: 0)"},        \
+        {'\0', "top-p", "P", OPTION_REAL, &(o).top_p, 0, 1, "draw among the fewest tokens with probability P together (default: 1, all)"}, \
+        {'\0', "min-p", "P", OPTION_REAL, &(o).min_p, 0, 1, "draw among tokens at least P times as likely as the best (default: 0, all)"}, \
+        {'\0',                                                                                                                             \
+         "repeat-penalty",                                                                                                                 \
+         "X",                                                                                                                              \
+         OPTION_REAL,                                                                                                                      \
+         &(o).repeat_penalty,                                                                                                              \
+         0.1,                                                                                                                              \
+         10,                                                                                                                               \
+         "make tokens that the answer has less likely: X above 1 does, below 1 the opposite (default: 1, off)"},                           \
+        {'\0',                                                                                                                             \
+         "presence-penalty",                                                                                                               \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).presence_penalty,                                                                                                            \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from the logit of tokens that the answer has (default: 0)"},                                                              \
+        {'\0',                                                                                                                             \
+         "frequency-penalty",                                                                                                              \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).frequency_penalty,                                                                                                           \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from a token's logit for each time that the answer has it (default: 0)"},                                                 \
+        {'\0',                                                                                                                             \
+         "penalty-last-n",                                                                                                                 \
+         "N",                                                                                                                              \
+         OPTION_INT,                                                                                                                       \
+         &(o).penalty_last_n,                                                                                                              \
+         0,                                                                                                                                \
+         1 << 20,                                                                                                                          \
+         "penalties look at the answer's last N tokens (default: all)"},                                                                   \
+        {'\0', "grammar", "FILE", OPTION_TEXT, &(o).grammar, 0, 0, "the answer is a sentence of this grammar, in GBNF (default: none)"}, { \
+        '\0', "stop", "TEXT", OPTION_STOPS, &(o).stop, 0, 0, "end the answer before this text; can be given 16 times (default: none)"      \
     }
 
 /* CLI_OK, or CLI_USAGE after a message on options that contradict one another or that none of these methods uses. */
@@ -123,32 +164,6 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
 
 /* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
-
-/* The documents of a context: n_chunks chunks each, in order, after the head. */
-typedef struct context_document {
-    char *name;
-    size_t n_chunks;
-} context_document;
-
-typedef struct context_documents {
-    context_document *document;
-    size_t n;
-    chunk_list chunks; /* of files: those that may have to be computed */
-} context_documents;
-
-/* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
- * CLI_OK, or the exit status after a message. */
-int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
-void context_documents_free(context_documents *documents);
-
-/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
- * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
-iflow_status context_fits(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
-                          char **why);
-
-/* Whether the store's limit (--max-size) has room for the KV of these chunks in so many contexts that prefill them differently. Where it
- * has not, to compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
-bool context_is_kept(const session *s, const common_options *options, const chunk_list *chunks, size_t n_contexts);
 
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);

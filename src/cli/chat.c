@@ -1,10 +1,11 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
-#include "cli/input.h"
 #include "cli/line.h"
+#include "cli/operands.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,12 +31,10 @@ static const char commands[] = "/again QUESTION   prepare the context anew for t
 /* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
  * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
 static iflow_status prefill(chat *c, const iflow_ask_params *params) {
-    char *why = NULL;
-    const bool fits =
-        params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
-    free(why);
-    return fits && context_is_kept(&c->s, &c->common, &c->documents.chunks, 1) ? document_chunks_prefill(&c->documents.chunks, c->s.ctx)
-                                                                               : IFLOW_OK;
+    const chunk_list *chunks = &c->documents.chunks;
+    const chunks_room room = cli_session_room(&c->common, &c->s);
+    const bool fits = params->method != IFLOW_METHOD_FULL && chunks_fit(&room, chunks, params) == IFLOW_OK;
+    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
 }
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
@@ -50,10 +49,10 @@ static int ask(chat *c, const char *question, bool anew) {
     params.user = &out;
     anew = anew || !c->asked;
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
+    cli_cancel_by_signals(true);
     if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
     }
-    cli_cancel_begin();
     const double start = now_seconds();
     if (status == IFLOW_OK && anew) {
         status = prefill(c, &params);
@@ -64,7 +63,7 @@ static int ask(chat *c, const char *question, bool anew) {
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
     }
     progress_end();
-    cli_cancel_end();
+    cli_cancel_by_signals(false);
     bool stopped = cli_take_interrupt();
     cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {
@@ -93,6 +92,7 @@ static int ask(chat *c, const char *question, bool anew) {
     c->verdict = checked;
     if (c->json) {
         json_t *object = report_json(&c->s, &c->documents, question, answer, false);
+        report_sampling_json(object, &c->how, answer);
         verdict_json(object, &checked);
         profile_json(object, &c->profile);
         int result = report_dump(object, stdout);
@@ -237,6 +237,7 @@ int cli_chat(int argc, char **argv) {
                                 {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
                                 OPTION_ROWS_QUESTION(c.how),
                                 OPTION_ROW_VERBOSE(c.common),
+                                OPTION_ROWS_SAMPLING(c.how),
                                 {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
                                 OPTION_ROW_JSONL(c.how),
                                 OPTION_ROW_CUT(c.common),
@@ -263,7 +264,8 @@ int cli_chat(int argc, char **argv) {
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(c.how.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK) {
+        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
+        ask_options_free(&c.how);
         return result;
     }
 
@@ -278,9 +280,13 @@ int cli_chat(int argc, char **argv) {
     if (result == CLI_OK) {
         result = talk(&c);
     }
+    if (result == CLI_OK && c.documents.n_left_out) { /* it was said before the first question */
+        result = CLI_FAILED;
+    }
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);
     profile_free(&c.profile);
+    ask_options_free(&c.how);
     session_close(&c.s);
     return cli_finish(result);
 }

@@ -52,7 +52,7 @@ static ssize_t read_some(void *bytes, size_t n_bytes) {
 
 /* NULL where nothing says where. */
 static char *history_path(void) {
-    const char *state = environment("XDG_STATE_HOME"), *home = environment("HOME");
+    const char *state = iflow_environment("XDG_STATE_HOME"), *home = iflow_environment("HOME");
     if (state && state[0] == '/') {
         return text_format("%s/infoflow/history", state);
     }
@@ -112,7 +112,7 @@ static void keep_in_file(line_reader *reader, const char *line) {
         text_printf(&all, "%s\n", kept.line[i]);
         free(kept.line[i]);
     }
-    make_parents(reader->path);
+    iflow_make_parents(reader->path);
     if (write_file(reader->path, all.text, all.n, true) != CLI_OK) {
         free(reader->path);
         reader->path = NULL;
@@ -185,7 +185,7 @@ static void enter(const char *line, void *user) {
 }
 
 static void open_editing(line_reader *reader) {
-    const char *kind = environment("TERM");
+    const char *kind = iflow_environment("TERM");
     HistEvent event;
     reader->utf8 = kind && strcmp(kind, "dumb") != 0 ? utf8_locale() : (locale_t)0;
     reader->history = reader->utf8 ? history_init() : NULL;

@@ -153,6 +153,27 @@ static bool parse_layers(const char *string, layer_list *out, const char **wrong
     }
 }
 
+static bool parse_signed(const char *string, double low, double high, double *out) {
+    double value = 0;
+    const bool minus = string[0] == '-', found = parse_number(string + minus, strlen(string + minus), 0, fmax(-low, high), &value);
+    value = minus ? -value : value;
+    if (!found || value < low || value > high) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool add_stop(const char *string, stop_list *out) {
+    enum { MOST_BYTES = 256 };
+    const size_t n = strlen(string);
+    if (n < 1 || n > MOST_BYTES || iflow_utf8_check(string, n) != n || out->n == COUNT_OF(out->item)) {
+        return false;
+    }
+    out->item[out->n++] = string;
+    return true;
+}
+
 static bool is_choice(const char *string, const char *choices) {
     size_t n = strlen(string);
     for (const char *c = choices; c && *c; c += strcspn(c, "|"), c += *c == '|') {
@@ -180,7 +201,11 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     switch (row->kind) {
     case OPTION_INT:
         return options_wrong(usage, "--%s takes a whole number from %.0f to %.0f, not '%s'", row->name, row->low, row->high, given);
+    case OPTION_STOPS:
+        return options_wrong(usage, "--%s takes UTF-8 text of 1 to 256 bytes, and can be given %zu times, not '%s'", row->name,
+                             COUNT_OF(((stop_list *)NULL)->item), given);
     case OPTION_REAL:
+    case OPTION_SIGNED:
         return options_wrong(usage, "--%s takes a number from %g to %g, not '%s'", row->name, row->low, row->high, given);
     case OPTION_SEED:
         return options_wrong(usage, "--%s takes a whole number from 0 on, below 2^64, not '%s'", row->name, given);
@@ -244,6 +269,10 @@ static bool store_value(const option_spec *row, const char *given) {
         return parse_whole(given, strlen(given), row->low, row->high, row->target);
     case OPTION_REAL:
         return parse_number(given, strlen(given), row->low, row->high, row->target);
+    case OPTION_SIGNED:
+        return parse_signed(given, row->low, row->high, row->target);
+    case OPTION_STOPS:
+        return add_stop(given, row->target);
     case OPTION_SEED:
         return parse_seed(given, row->target);
     case OPTION_BYTES:

@@ -12,9 +12,11 @@ typedef enum option_kind {
     OPTION_DEVICE, /* const char *, the name of a compute device, or auto */
     OPTION_INT,    /* int, low..high */
     OPTION_SEED,   /* uint64_t */
-    OPTION_REAL,   /* double, low..high */
+    OPTION_REAL,   /* double, low..high, which are 0 or more */
+    OPTION_SIGNED, /* double, low..high */
     OPTION_BYTES,  /* uint64_t: a number with K, M, G or T, from low on */
     OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
+    OPTION_STOPS,  /* stop_list: one more each time */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
 
@@ -23,6 +25,12 @@ typedef struct layer_list {
     double fraction[64]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
     size_t n;
 } layer_list;
+
+/* Texts that an answer ends at: not empty, UTF-8, as long and as many as the library takes. */
+typedef struct stop_list {
+    const char *item[16];
+    size_t n;
+} stop_list;
 
 typedef struct option_spec {
     char letter;      /* '\0': none */

@@ -1,19 +1,9 @@
-/* verify.h - the gate: a share of the answers is checked against full prefill, and asked for again at a higher ratio until they agree. */
+/* verify.h - verification on the command line: its options, what is said of a try that does not pass, and the verdict in reports. */
 #ifndef IFLOW_CLI_VERIFY_H
 #define IFLOW_CLI_VERIFY_H
 
 #include "cli/report.h"
-
-typedef struct gate {
-    double share; /* of the questions whose answers are checked */
-    double least; /* agreement that passes */
-    /* How later questions are asked, once an answer did not pass. */
-    bool raised;
-    iflow_method method;
-    double ratio;
-} gate;
-
-gate gate_default(void);
+#include "service/verification.h"
 
 #define OPTION_ROWS_VERIFY(g, then)                                                                                                        \
     {'\0', "verify", "P", OPTION_REAL, &(g).share, 0, 1, "compare this share of the answers with full prefill" then " (default: 0)"}, {    \
@@ -28,18 +18,7 @@ gate gate_default(void);
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. method: NULL where there are several. */
 int gate_check(const command_usage *usage, const gate *g, const char *method);
 
-/* Whether the answer to a question is checked. */
-bool gate_draws(const gate *g, const char *question);
-
-/* What became of an answer. */
-typedef struct verdict {
-    bool verified;
-    double agreement, kl; /* kl: not a number if the answer has no token or may be very long */
-    int n_asked;          /* how often, until it passed */
-    double ms;            /* spent on checks and on answers that did not pass */
-} verdict;
-
-/* iflow_context_ask through the gate. Tries that do not pass are said, unless quiet. */
+/* gate_run() until an interrupt. Tries that do not pass are said, unless quiet. */
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out);
 
 /* For reports: lines for people, and the members "verified", "agreement" and "agreement_kl" of an object. */

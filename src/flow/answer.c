@@ -11,7 +11,10 @@ void iflow_ask_params_init(iflow_ask_params *params, size_t size) {
                                        .min_ratio = 0.05,
                                        .max_ratio = 0.3,
                                        .staleness_share = 2.0 / 3,
-                                       .max_tokens = 256};
+                                       .max_tokens = 256,
+                                       .top_p = 1,
+                                       .repeat_penalty = 1,
+                                       .penalty_last_n = -1};
     if (params) {
         memcpy(params, &defaults, size < sizeof defaults ? size : sizeof defaults);
     }

@@ -93,6 +93,10 @@ iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *pa
     all.method = IFLOW_METHOD_FULL;
     all.max_tokens = 1;
     all.temperature = 0;
+    all.repeat_penalty = 1; /* full prefill says what is most likely, and nothing keeps it from that */
+    all.frequency_penalty = all.presence_penalty = 0;
+    all.grammar = NULL;
+    all.n_stop = 0;
     all.forced = NULL;
     all.n_forced = 0;
     all.keep_logits = false;

@@ -410,14 +410,14 @@ static int settle_options(bench *b, const bench_options *o) {
         }
         b->n_lengths = 0;
     }
-    b->model = o->common.model ? o->common.model : environment("INFOFLOW_MODEL");
+    b->model = o->common.model ? o->common.model : iflow_environment("INFOFLOW_MODEL");
     if (!b->model) {
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     }
     if (b->correction && strcmp(b->correction, "none") == 0) {
         b->correction = NULL;
     }
-    const char *temporary = environment("TMPDIR");
+    const char *temporary = iflow_environment("TMPDIR");
     b->place = o->common.store ? o->common.store : temporary ? temporary : "/tmp";
     b->quiet = o->common.quiet;
     b->fillers = o->common.fillers;
@@ -439,7 +439,7 @@ int lab_bench(int argc, char **argv) {
     if ((result = settle_options(&b, &o)) != CLI_OK) {
         return result;
     }
-    session_log(&o.common);
+    cli_session_log(&o.common);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* the directory is removed whatever happens */
     signal(SIGPIPE, SIG_IGN);         /* an output that nobody reads is a write that fails */
     json_t *out = json_object();

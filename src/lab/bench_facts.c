@@ -1,10 +1,10 @@
 /* bench_facts.c - what a run of `infoflow bench` stands on: the machine, the model, and the tokens of the documents. */
-#include "cli/input.h"
 #include "cli/page.h"
 #include "cli/report.h"
 #include "cli/text.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_peer.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, and writes it down as its profile. */
 #include "lab/lab.h"
 
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -9,6 +9,7 @@
 #include "cli/text.h"
 #include "lab/calibrate_items.h"
 #include "lab/calibrate_report.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 
@@ -80,7 +81,9 @@ static int finish(const calibrate *c, const char *path) {
     json_t *root = calibrate_profile(&c->found, &c->s);
     calibrate_print(&c->found);
     cli_last_word(NULL);
-    const int result = profile_write(path, root);
+    fflush(stdout); /* it may be the same file */
+    const iflow_status status = profile_write(path, root);
+    const int result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
     if (result == CLI_OK) {
         printf("Written to %s\n", visible(path));
     }
@@ -120,13 +123,13 @@ static int run(calibrate *c, const char *path) {
 static int open_contexts(const command_usage *usage, calibrate *c) {
     c->common.estimate = true;
     c->common.fillers = 0;
-    int result = session_open(usage, &c->common, &c->s);
+    int result = cli_session_open(usage, &c->common, &c->s);
     if (result != CLI_OK) {
         return result;
     }
     common_options fillers = c->common;
     fillers.fillers = common_options_default().fillers;
-    result = session_new_context(&fillers, &c->s, &c->found.filled);
+    result = cli_session_new_context(&fillers, &c->s, &c->found.filled);
     c->found.bare = c->s.ctx;
     c->found.n_fillers = fillers.fillers;
     c->found.corrects = c->s.correction ? c->s.corrected.fillers : -1;
@@ -140,7 +143,11 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
 
 /* Where the profile goes: *path, a new string. */
 static int choose_place(const command_usage *usage, const calibrate *c, char **path) {
-    *path = c->output ? text_format("%s", c->output) : profile_place(c->s.info.fingerprint);
+    if (c->output) {
+        *path = text_format("%s", c->output);
+    } else {
+        must(profile_place(c->s.info.fingerprint, path));
+    }
     if (!*path) {
         return options_wrong(usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
@@ -149,7 +156,7 @@ static int choose_place(const command_usage *usage, const calibrate *c, char **p
 
 /* The model is loaded; reads or writes the questions, and measures. */
 static int calibrate_model(const command_usage *usage, calibrate *c, char **operands, size_t n_operands) {
-    const size_t limit = (size_t)c->limit, chunk_tokens = session_chunk_tokens(&c->common);
+    const size_t limit = (size_t)c->limit, chunk_tokens = cli_session_chunk_tokens(&c->common);
     char *path = NULL;
     int result = choose_place(usage, c, &path);
     cli_last_word("interrupted; nothing was written\n");
@@ -221,13 +228,13 @@ int lab_calibrate(int argc, char **argv) {
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
     }
-    if ((result = sources_check(&usage, argv + first, n_operands)) != CLI_OK) {
+    if ((result = operands_check(&usage, argv + first, n_operands)) != CLI_OK) {
         return result;
     }
     if (c.output && (result = output_check("--output", c.output, OUTPUT_PROFILE)) != CLI_OK) {
         return result;
     }
-    result = session_load_model(&usage, &c.common, &c.s);
+    result = cli_session_load_model(&usage, &c.common, &c.s);
     if (result == CLI_OK) {
         result = calibrate_model(&usage, &c, argv + first, n_operands);
     }

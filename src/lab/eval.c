@@ -113,7 +113,7 @@ static int summarise(const eval *e, int argc, char *const *argv) {
                                                   .argv = argv,
                                                   .s = &e->s,
                                                   .question = e->question,
-                                                  .chunk_tokens = session_chunk_tokens(&e->common)},
+                                                  .chunk_tokens = cli_session_chunk_tokens(&e->common)},
                                    &summary);
     }
     eval_summary_free(&summary);
@@ -151,7 +151,7 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
     if (!e->common.quiet) {
         cli_note("using the profile %s", e->profile.path);
     }
-    *methods = text_format("full,none,%s", e->profile.method);
+    *methods = text_format("full,none,%s", iflow_method_name(e->profile.method));
     *ratios = text_format("%g", e->profile.ratio);
     e->methods = options_given(&e->methods) ? e->methods : *methods;
     e->ratios = options_given(&e->ratios) ? e->ratios : *ratios;
@@ -287,12 +287,12 @@ static int read_files(eval *e, const char *data_path, size_t shard, size_t n_sha
 
 /* Loads the model, takes from its profile what was not given, and opens contexts. methods, ratios: what the profile gave, for free(). */
 static int open_model(eval *e, const profile_options *profiling, char **methods, char **ratios) {
-    int result = session_load_model(&usage, &e->common, &e->s);
+    int result = cli_session_load_model(&usage, &e->common, &e->s);
     if (result == CLI_OK) {
         result = use_profile(e, profiling, methods, ratios);
     }
     if (result == CLI_OK) {
-        result = session_open_without_context(&usage, &e->common, &e->s);
+        result = cli_session_open_without_context(&usage, &e->common, &e->s);
     }
     if (result == CLI_OK && !e->common.quiet) {
         profile_warn_correction(&e->profile, &e->s);

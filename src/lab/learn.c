@@ -1,7 +1,8 @@
 /* learn.c - `infoflow learn`: learns from documents what reuse does to KV, shows how far it is, and says where the correction is. */
 #include "lab/lab.h"
 
-#include "cli/documents.h"
+#include "base/publish.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -29,8 +30,9 @@ typedef struct learning {
 /* Computes chunks ahead, where the store keeps them. */
 static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
     const learning *l = user;
-    const bool ahead = (l->s.store || !all) && context_is_kept(&l->s, &l->common, chunks, 1);
-    return ahead ? document_chunks_prefill(chunks, l->s.ctx) : IFLOW_OK;
+    const chunks_room room = cli_session_room(&l->common, &l->s);
+    const bool ahead = (l->s.store || !all) && chunks_are_kept(&room, chunks, 1);
+    return ahead ? chunks_prefill(chunks, l->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
 }
 
 static bool show_progress(size_t n, void *user) {
@@ -71,7 +73,7 @@ static int learn(learning *l, const char *path) {
         return CLI_INTERRUPTED;
     }
     progress_show(1, -1, "solving", "");
-    make_parents(path); /* what goes wrong there shows when the file is written */
+    iflow_make_parents(path); /* what goes wrong there shows when the file is written */
     if (status == IFLOW_OK) {
         status = iflow_learner_write(learned.learner, path);
     }
@@ -126,16 +128,20 @@ int lab_learn(int argc, char **argv) {
     if (first == argc) {
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
     }
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
+    if ((result = operands_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
         return result;
     }
     if (l.output && (result = output_check("--output", l.output, OUTPUT_CORRECTION)) != CLI_OK) {
         return result;
     }
     char *path = NULL;
-    result = session_load_model(&usage, &l.common, &l.s);
+    result = cli_session_load_model(&usage, &l.common, &l.s);
     if (result == CLI_OK) {
-        path = l.output ? text_format("%s", l.output) : session_config_path("corrections", l.s.info.fingerprint, "gguf");
+        if (l.output) {
+            path = text_format("%s", l.output);
+        } else {
+            must(session_config_path("corrections", l.s.info.fingerprint, "gguf", &path));
+        }
         if (!path) {
             result =
                 options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
@@ -148,7 +154,7 @@ int lab_learn(int argc, char **argv) {
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     }
     if (result == CLI_OK) {
-        result = document_chunks_read(l.s.model, session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
+        result = operands_chunks(l.s.model, cli_session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
     }
     if (result == CLI_OK) {
         progress_start(l.common.quiet);

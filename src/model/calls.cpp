@@ -1,40 +1,18 @@
 /* calls.cpp - the functions of ggml and libllama that can throw, called so that no C++ exception reaches C. */
 #include "model/calls.h"
 
-#include <cstdio>
+#include "model/guarded.h"
+
 #include <dlfcn.h>
-#include <exception>
 #include <ggml-backend.h>
 #include <gguf.h>
 #include <llama.h>
-#include <new>
 #include <string>
 
 namespace {
 
-void note(iflow_call_error *error, iflow_status status, const char *why) noexcept {
-    error->status = status;
-    std::snprintf(error->why, sizeof error->why, "%s", why);
-}
-
-/* Runs a call; what it throws becomes a status and a message. */
-template <typename Call> void guard(iflow_call_error *error, Call call) noexcept {
-    error->status = IFLOW_OK;
-    try {
-        call();
-    } catch (const std::bad_alloc &) {
-        note(error, IFLOW_E_MEMORY, "out of memory");
-    } catch (const std::exception &e) {
-        note(error, IFLOW_E_FORMAT, e.what());
-    } catch (...) {
-        note(error, IFLOW_E_FORMAT, "an exception of no known type");
-    }
-}
-
 template <typename Call> iflow_status guarded(const char *what, Call call) noexcept {
-    iflow_call_error error;
-    guard(&error, call);
-    return error.status ? iflow_call_failed(&error, what) : IFLOW_OK;
+    return iflow::guarded(what, IFLOW_E_FORMAT, call);
 }
 
 /* The directory of the library that a function is in; "" if that cannot be told, as of a program without shared libraries. The function by
@@ -76,7 +54,7 @@ iflow_status iflow_call_load_vocab(const char *path, struct llama_model **model)
 
 void iflow_call_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_bytes, int32_t *out, int32_t room, bool parse_special,
                          int32_t *n, iflow_call_error *error) {
-    guard(error, [&] { *n = llama_tokenize(vocab, text, n_bytes, out, room, false, parse_special); });
+    iflow::guard(error, IFLOW_E_FORMAT, [&] { *n = llama_tokenize(vocab, text, n_bytes, out, room, false, parse_special); });
 }
 
 iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, char *out, int32_t room, int32_t *n) {

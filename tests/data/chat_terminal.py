@@ -178,6 +178,13 @@ for terminal in ("xterm", "dumb"):
     chat.type("\x03")
     chat.until(r"\[stopped\]")
     chat.prompt()
+    # What came of it stays: the next question goes on from there.
+    chat.type("And who?\r")
+    chat.until(r"who\?[^>]*\n[^>\[]")
+    chat.type("\x03")
+    chat.until(r"\[stopped\]")
+    chat.until(r"\[follow-up")
+    chat.prompt()
     chat.type("/help\r")
     chat.until(r"prepare the context anew")
     chat.leave()

@@ -17,12 +17,12 @@ whole = numbers + ["1.5", "1.0", "1e2", "1.", "18446744073709551617"]
 lists = [v for v in numbers if "," not in v and v != "-1"] + [",", "0.5,", ",0.5", "0.5,,0.6", "0.5;0.6", "0.5, 0.6"]
 sizes = [v for v in numbers if not re.fullmatch("9+", v)] + ["1e3", "1e3K", "0.5", "5.", ".5G", "1X", "1KiBs", "K", "1 K", "1K ", "99999999T", "1.5.5G"]
 kinds = {
-    "N": whole, "R": numbers, "C": numbers, "F": numbers, "P": numbers, "A": numbers, "T": numbers, "BYTES": sizes, "I/N": numbers + ["0/4", "5/4", "1/0", "1/", "/4", "-1/4", "1/4x", "1/4 ", "0x1/4"],
+    "N": whole, "R": numbers, "C": numbers, "F": numbers, "P": numbers, "A": numbers, "T": numbers, "X": [v for v in numbers if v not in ("-0.5", "-1")] + ["-99", "--1", "- 1", "-", "0.5-"], "BYTES": sizes, "I/N": numbers + ["0/4", "5/4", "1/0", "1/", "/4", "-1/4", "1/4x", "1/4 ", "0x1/4"],
     "N,...": lists + ["512,", "63", "99999999", "512.5", "1e3"], "LENGTHS": lists + ["300,", "31", "99999999", "300.5", "3e2"], "PART,...": nothing + [",", "ttft,", ",ttft", "ttft ", "TTFT", "all"],
     "NAME": nothing + ["cpu ", "cpux", "gpu99", "0"],
     "FILE": [""], "FILE|none": [""], "MODEL": [""], "STORE": [""], "DIR": [""], "QUESTION": nothing, "PROFILE": [""], "TEXT": [],
 }
-of_option = {"methods": ["", " ", ",", "full,", ",full", "full,,none", "magic", "full ", "infoflow:", "infoflow:vatp+", "infoflow:fast", "infoflow:fillers=9", "infoflow:fillers=", "infoflow:fillers=0x1"]}
+of_option = {"stop": ["", "x" * 257], "methods": ["", " ", ",", "full,", ",full", "full,,none", "magic", "full ", "infoflow:", "infoflow:vatp+", "infoflow:fast", "infoflow:fillers=9", "infoflow:fillers=", "infoflow:fillers=0x1"]}
 takes_no = ("", "1", "yes")
 
 
