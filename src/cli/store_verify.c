@@ -46,7 +46,7 @@ static int verify_operand(const shelf *f, const char *operand, findings *out) {
     }
     iflow_status status = IFLOW_OK;
     const iflow_document *doc = (kind == IFLOW_DOCUMENT) ? shelf_find_document(f, id) : NULL;
-    if ((kind == IFLOW_DOCUMENT)) {
+    if (kind == IFLOW_DOCUMENT) {
         status = iflow_store_verify(f->s.store, IFLOW_DOCUMENT, id);
         note_verified(id, true, status, iflow_error_message(), out);
     }

@@ -4,10 +4,10 @@
 #include "cli/progress.h"
 #include "cli/text.h"
 
-#include <ggml-cpu.h>
 #include <llama.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { UBATCH = 512, PADDING = 256, WARM_UP = 32 };
 
@@ -16,38 +16,10 @@ struct peer {
     const struct llama_vocab *vocab;
     struct llama_context *ctx;
     struct llama_batch batch;
-    struct ggml_threadpool *pool; /* as llama.cpp's own programs give it; only while it is measured, so that it does not spin else */
-    int n_threads;
+    struct ggml_threadpool
+        *pool; /* as llama.cpp's own programs give it; paused while it does nothing, so that it does not spin meanwhile */
     bool cpu;
 };
-
-/* A function of the CPU's backend by its name: where backends are loaded at run time, it cannot be linked. */
-static void *cpu_function(const char *name) {
-    return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)), name);
-}
-
-/* Before the clock runs. */
-static void take_pool(peer *p) {
-    struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
-    *(void **)&make = cpu_function("ggml_threadpool_new"); /* POSIX gives functions as void * */
-    struct ggml_threadpool_params params = ggml_threadpool_params_default(p->n_threads);
-    params.paused = true; /* until the first graph */
-    p->pool = make ? make(&params) : NULL;
-    if (p->pool) {
-        llama_attach_threadpool(p->ctx, p->pool, p->pool);
-    }
-}
-
-/* After it. */
-static void drop_pool(peer *p) {
-    void (*release)(struct ggml_threadpool *) = NULL;
-    *(void **)&release = cpu_function("ggml_threadpool_free");
-    if (p->pool) {
-        llama_detach_threadpool(p->ctx);
-        release(p->pool);
-        p->pool = NULL;
-    }
-}
 
 /* Starts the backends and sends libllama's messages where the library's go. */
 static void start(void) {
@@ -74,6 +46,18 @@ peer *peer_load(const char *path, const char *device) {
     return p;
 }
 
+/* A function of the CPU's backend, which may be a module that is loaded at run time. */
+static void *cpu_function(const char *name) {
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    return cpu ? ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(cpu), name) : NULL;
+}
+
+/* Threads of a pool spin for a while after a graph. They are left to fall asleep before the other side is measured. */
+static void settle(void) {
+    enum { SPIN_MS = 400 };
+    nanosleep(&(struct timespec){.tv_nsec = SPIN_MS * 1000000L}, NULL);
+}
+
 static void close_context(peer *p) {
     if (!p->ctx) {
         return;
@@ -81,6 +65,12 @@ static void close_context(peer *p) {
     llama_free(p->ctx);
     llama_batch_free(p->batch);
     p->ctx = NULL;
+    void (*release)(struct ggml_threadpool *) = NULL;
+    *(void **)&release = cpu_function("ggml_threadpool_free"); /* POSIX gives functions as void * */
+    if (p->pool && release) {
+        release(p->pool);
+    }
+    p->pool = NULL;
 }
 
 void peer_free(peer *p) {
@@ -110,7 +100,13 @@ bool peer_open(peer *p, size_t n_ctx, int n_threads, bool flash_attention) {
         return false;
     }
     p->batch = llama_batch_init((int32_t)params.n_batch, 0, 1);
-    p->n_threads = n_threads;
+    struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
+    *(void **)&make = cpu_function("ggml_threadpool_new");
+    struct ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads);
+    p->pool = make ? make(&threads) : NULL;
+    if (p->pool) {
+        llama_attach_threadpool(p->ctx, p->pool, p->pool);
+    }
     return true;
 }
 
@@ -141,33 +137,33 @@ static int32_t most_probable(const peer *p) {
 }
 
 bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t *first, double *ms) {
-    bool ok = true;
-    take_pool(p);
     const double since = now_seconds();
-    for (size_t at = 0; at < n && ok; at += piece) {
+    for (size_t at = 0; at < n; at += piece) {
         const size_t n_piece = n - at < piece ? n - at : piece;
         llama_memory_clear(llama_get_memory(p->ctx), false);
-        ok = run_batch(p, token + at, n_piece, 0, first && at + n_piece == n);
+        if (!run_batch(p, token + at, n_piece, 0, first && at + n_piece == n)) {
+            return false;
+        }
     }
-    if (first && ok) {
+    if (first) {
         *first = most_probable(p);
     }
     *ms = (now_seconds() - since) * 1e3;
-    drop_pool(p);
-    return ok;
+    settle();
+    return true;
 }
 
 bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms) {
     const size_t at = (size_t)(llama_memory_seq_pos_max(llama_get_memory(p->ctx), 0) + 1);
-    bool ok = true;
-    take_pool(p);
     const double since = now_seconds();
-    for (size_t i = 0; i < n && ok; i++) {
-        ok = run_batch(p, token + i, 1, at + i, true);
+    for (size_t i = 0; i < n; i++) {
+        if (!run_batch(p, token + i, 1, at + i, true)) {
+            return false;
+        }
     }
     *ms = (now_seconds() - since) * 1e3;
-    drop_pool(p);
-    return ok;
+    settle();
+    return true;
 }
 
 bool peer_choose_attention(peer *p, const int32_t *token, size_t n, size_t piece, size_t n_ctx, int n_threads, bool *flash_attention,

@@ -174,9 +174,16 @@ for terminal in ("xterm", "dumb"):
     chat.until(r"prepare the context anew" if terminal == "xterm" and edits else r"not UTF-8")
     chat.prompt()
     chat.type("Where is the ship?\r")
-    chat.until(r"ship\?[^>]*\n[^>\[]")  # the answer has begun
+    chat.until(r"reading 1 chunk *\r\x1b\[K[^\r\x1br]")  # the answer has begun
     chat.type("\x03")
     chat.until(r"\[stopped\]")
+    chat.prompt()
+    # What came of it stays: the next question goes on from there.
+    chat.type("And who?\r")
+    chat.until(r"who\?\r\n[^\r\x1b>]")
+    chat.type("\x03")
+    chat.until(r"\[stopped\]")
+    chat.until(r"\[follow-up")
     chat.prompt()
     chat.type("/help\r")
     chat.until(r"prepare the context anew")
