@@ -414,6 +414,12 @@ typedef enum iflow_score_text {
  * The context that answers cannot be used meanwhile: E_ARG; iflow_context_clear() does nothing then, and it must not be freed. */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
+/* One message of a conversation. Contents are never parsed for control tokens. */
+typedef struct iflow_message {
+    const char *role;    /* "system", "user", "assistant" or "tool" */
+    const char *content; /* UTF-8 */
+} iflow_message;
+
 typedef struct iflow_ask_params {
     const char *question;        /* required */
     const char *instruction;     /* stands before the question; NULL: a general one */
