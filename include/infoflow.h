@@ -421,10 +421,16 @@ typedef struct iflow_message {
 } iflow_message;
 
 typedef struct iflow_ask_params {
-    const char *question;        /* required */
-    const char *instruction;     /* stands before the question; NULL: a general one */
-    const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
-                                 /* Like the other texts it is never parsed for control tokens */
+    const char *question;    /* required, but for messages */
+    const char *instruction; /* stands before the question; NULL: a general one */
+    const char *system;      /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
+                             /* Like the other texts it is never parsed for control tokens */
+    /* A conversation instead of question, instruction and system: n_messages of them (0: none), the last usually a user's. The documents
+     * stand at the beginning of the first user's message, system messages before it, all else after them. question is then the text that
+     * scores the context; NULL: the last user's message. E_ARG: a role that is none of the four, or no message of a user; E_UNSUPPORTED:
+     * the model's chat template refuses them, or has no place for a tool's message. A follow-up takes a question alone. */
+    const iflow_message *messages;
+    size_t n_messages;
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */

@@ -97,13 +97,36 @@ static iflow_status check_first(const iflow_timeline *t, const iflow_ask_params 
     return IFLOW_OK;
 }
 
+/* Messages instead of a question; roles are seen to by the chat template. */
+static iflow_status check_messages(const iflow_ask_params *p) {
+    if (!p->messages) {
+        return iflow_fail(IFLOW_E_ARG, "messages is NULL, with %zu of them", p->n_messages);
+    }
+    if (p->instruction || p->system) {
+        return iflow_fail(IFLOW_E_ARG, "with messages, instruction and system must be NULL");
+    }
+    for (size_t i = 0; i < p->n_messages; i++) {
+        const iflow_message *message = &p->messages[i];
+        if (!message->role || !message->content) {
+            return iflow_fail(IFLOW_E_ARG, "message %zu has no %s", i, message->role ? "content" : "role");
+        }
+        const iflow_status status = iflow_utf8_require("a message is ", message->content, strlen(message->content));
+        if (status) {
+            return status;
+        }
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params *p, bool first) {
-    if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
+    const bool has_messages = first && p->n_messages;
+    if ((!has_messages || p->question) && (!p->question || !p->question[strspn(p->question, " \t\r\n")])) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
-    iflow_status status = check_text("the question is ", p->question);
-    if (status || (first && ((status = check_text("the instruction is ", p->instruction)) ||
-                             (status = check_text("the system message is ", p->system))))) {
+    iflow_status status = has_messages ? check_messages(p) : IFLOW_OK;
+    if (status || (status = check_text("the question is ", p->question)) ||
+        (first &&
+         ((status = check_text("the instruction is ", p->instruction)) || (status = check_text("the system message is ", p->system))))) {
         return status;
     }
     if (p->max_tokens < 1) {
