@@ -94,6 +94,22 @@ typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *u
 /* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
 IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
+/* ---- Cancelling --------------------------------------------------------------------------------------------------------------------- */
+
+/* Ends calls from another thread, or from a signal handler. A thread that uses a token has every call that works for long (loading,
+ * tokenising, prefill, asking, learning, verifying, waiting for another process) fail with E_CANCELLED soon after the token is raised:
+ * within 100 ms with models of some billion weights on a CPU; on a GPU after the slice at hand. Context, store and model can be used
+ * afterwards; chunks that were computed before are stored, an answer that was begun is lost, and a follow-up needs a new question. */
+typedef struct iflow_cancel iflow_cancel;
+
+IFLOW_API iflow_status iflow_cancel_new(iflow_cancel **out);
+/* No thread may use it any more. */
+IFLOW_API void iflow_cancel_free(iflow_cancel *cancel);
+/* Raises the token, which stays raised, or lowers it. From any thread and from a signal handler. */
+IFLOW_API void iflow_cancel_raise(iflow_cancel *cancel, bool raised);
+/* The token of this thread's later calls; NULL: none (the default). One token may serve several threads. */
+IFLOW_API void iflow_cancel_use(const iflow_cancel *cancel);
+
 /* ---- Model -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iflow_model iflow_model;
@@ -304,12 +320,12 @@ typedef struct iflow_context_params {
 } iflow_context_params;
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
- * after other texts than this version has; E_BACKEND, E_MEMORY. */
+ * with other fillers than this version's; E_BACKEND, E_MEMORY. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk, after what the context's parameters say, and stores it; does nothing if it is there already (*was_stored).
+/* Computes the KV of a chunk, with the context's fillers before it, and stores it; does nothing if it is there already (*was_stored).
  * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
  * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
@@ -343,7 +359,7 @@ IFLOW_API void iflow_correction_free(iflow_correction *correction);
 
 typedef struct iflow_correction_info {
     char id[IFLOW_ID_SIZE]; /* of its content */
-    int fillers;            /* the chunks that it is for: after how many texts, 0: alone. Others are left as they are */
+    int fillers;            /* of the chunks that it is for; 0: none. Other chunks are left as they are */
     size_t n_tokens;        /* that it was learned from */
 } iflow_correction_info;
 
@@ -354,8 +370,9 @@ typedef struct iflow_learner iflow_learner;
 /* Learns for chunks as ctx makes them. ctx must outlive it. It keeps 16 bytes a layer and pair of the 2 n_embd_kv numbers of K and V. */
 IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out);
 /* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
- * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_NOT_FINITE:
- * KV that is no number, and nothing of this context is learned then. */
+ * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_CANCELLED: in
+ * the middle of adding, all that was learned before is forgotten, too (iflow_learner_tokens() is 0 then); E_NOT_FINITE: KV that is no
+ * number, and nothing of this context is learned then. */
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
@@ -375,7 +392,7 @@ typedef enum iflow_method {
     IFLOW_METHOD_CACHEBLEND, /* recompute ratio of the tokens: those whose V changes most at layer 1 (CacheBlend) */
     IFLOW_METHOD_RANDOM,     /* recompute ratio of the tokens, drawn from seed: the floor that a score must beat */
     IFLOW_METHOD_STALENESS,  /* recompute the tokens whose estimated staleness is largest; ours */
-    IFLOW_METHOD_UNION,      /* recompute staleness's choice for a part of the budget and infoflow's for the rest; ours */
+    IFLOW_METHOD_UNION,      /* recompute the choice of staleness for a part of the budget, infoflow's for the rest; ours */
     IFLOW_METHOD_PRODUCT,    /* as infoflow, by the score times the root of the estimated staleness; ours */
     IFLOW_METHOD_GIVEN,      /* recompute positions, or the best by scores, that the caller gives: see given_positions */
 } iflow_method;
@@ -436,7 +453,7 @@ typedef struct iflow_ask_params {
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
-    double staleness_share;      /* union: estimated's part of the budget; 2/3 */
+    double staleness_share;      /* union: the part of the budget that goes by staleness; 2/3 */
     iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
                                  /* without one */
     iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */

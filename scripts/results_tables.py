@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Rebuilds the tables of docs/RESULTS.md from the records in docs/results.
+"""Rebuilds the tables of docs/RESULTS.md and its appendix (docs/results/APPENDIX.md) from the records in docs/results.
 
 Usage: scripts/results_tables.py [--check] [WORD]
 
-Prints the tables whose title has WORD (all without it). --check prints what RESULTS.md has otherwise, and fails if there is anything.
+Prints the tables whose title has WORD (all without it). --check prints what the pages have otherwise, and fails if there is anything.
 Needs numpy. Tables without records are named at the end.
 
 A file of records has a part for each series: a line `#`, method, ratio, score, geometry, reorder, distractors, settings; then a line for each
@@ -17,6 +17,7 @@ import sys
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ("docs/RESULTS.md", "docs/results/APPENDIX.md")
 RESAMPLES, SEED = 10000, 2603  # of src/service/stats.c
 # What the corrections of "A learned correction" were called; others are of "From another kind of text" and of single remarks.
 LEARNED = {"7cdd6cea", "bd69b063", "189bc6a8", "8bd49afb", "88f1022f", "e4f994af"}
@@ -152,7 +153,7 @@ def differences(pairs, measure="kl"):
     return [sum(d) / len(d) for d in out.values()]
 
 
-# ---- Numbers as RESULTS.md has them -----------------------------------------------------------------------------------------------------
+# ---- Numbers as the pages have them -----------------------------------------------------------------------------------------------------
 
 
 def short(x, digits=3):
@@ -236,11 +237,12 @@ def without_drift(name):
 def long_short(file, names):
     """The columns of a table of `infoflow eval` that ten questions say something of."""
     rows = eval_rows(file, names, without_drift)
-    lines = [f"{'METHOD':16}   RATIO QUESTIONS       F1       KL    TOP-1"]
-    return lines + [f"{n:16}   {r:5.2f} {len(s):9}  {mean(s, 'f1'):7.4f}  {mean(s):7.4f}  {mean(s, 'top1'):7.4f}" for n, r, s in rows]
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"{'METHOD':{width}}  RATIO QUESTIONS       F1       KL    TOP-1"]
+    return lines + [f"{n:{width}}  {r:5.2f} {len(s):9}  {mean(s, 'f1'):7.4f}  {mean(s):7.4f}  {mean(s, 'top1'):7.4f}" for n, r, s in rows]
 
 
-# ---- Tables of the page -----------------------------------------------------------------------------------------------------------------
+# ---- Tables of the pages ----------------------------------------------------------------------------------------------------------------
 
 
 def row(*cells):
@@ -269,12 +271,12 @@ def in_short():
     return [full, " | ".join(cells),
             line("**infoflow**", "infoflow", [(f, "infoflow") for f in long], True),
             line("the same without drift", "infoflow/nodrift", [(f, "infoflow/nodrift") for f in long]),
-            line("no repair", "none", [(f, "none") for f in long]),
+            line("no recompute", "none", [(f, "none") for f in long]),
             line("the paper's infoflow (`infoflow/fillers=0/nodrift`)", "infoflow/fillers=0/nodrift", [(f, "infoflow/fillers=0/nodrift") for f in long]),
             line("CacheBlend/fillers=0", "cacheblend/fillers=0", [(f, "cacheblend/fillers=0") for f in long]),
             line("EPIC/fillers=0, 15 %", "epic-ratio/fillers=0", []),
             line("random/fillers=0", "random/fillers=0", [(f, "random/fillers=0") for f in long]),
-            line("no repair/fillers=0", "none/fillers=0", [(f, "none/fillers=0") for f in long])]
+            line("no recompute/fillers=0", "none/fillers=0", [(f, "none/fillers=0") for f in long])]
 
 
 def ratios():
@@ -285,7 +287,7 @@ def ratios():
     return lines
 
 
-def long_behind_one():
+def long_with_one_filler():
     file, base = "hotpot10-long-0.5b", records("hotpot10-long-0.5b", "infoflow/fillers=1/nodrift")
     lines = [row("infoflow/fillers=1", short(mean(base)), short(mean(base, "f1")), "")]
     for title, name in (("infoflow/vatp/fillers=1", "infoflow/vatp/fillers=1/nodrift"), ("none/fillers=1", "none/fillers=1"),
@@ -325,7 +327,7 @@ def learned():
 
 def long_corrected():
     files = ("hotpot10-corrected-0.5b", "hotpot10-corrected-smollm2", "hotpot10-corrected-1.5b")
-    first, second, third = ["**corrected**"], ["drift only"], ["no repair"]
+    first, second, third = ["**corrected**"], ["drift only"], ["no recompute"]
     for i, file in enumerate(files):
         corrected, alone = records(file, "infoflow/corrected"), records(file, "infoflow")
         nearer, n = n_nearer([(corrected, alone)])
@@ -423,7 +425,7 @@ def elsewhere():
 NEEDLES = ["infoflow/nodrift", "full", "none", "none/fillers=0", "infoflow/fillers=0/nodrift", "cacheblend/fillers=0", "random/fillers=0"]
 IN_ORDERS = [("full prefill", "full"), ("infoflow, corrected", "infoflow/corrected"), ("the same without drift", "infoflow/nodrift/corrected")]
 
-# The section of RESULTS.md that begins so, which of its tables it is, and what makes the lines (of tables in Markdown without their heads).
+# The section of a page that begins so, which of its tables it is, and what makes the lines (of tables in Markdown without their heads).
 TABLES = [
     ("In short", 0, in_short),
     ("Qwen2.5-Coder-1.5B, 100 questions", 0, lambda: hotpot("1.5b", ["union/nodrift"])[0]),
@@ -434,7 +436,7 @@ TABLES = [
     ("SmolLM2-135M, 100 questions", 1, lambda: hotpot("smollm2", ["staleness/nodrift", "union/nodrift", "cacheblend", "product/nodrift"])[1]),
     ("Ratios of 0.05, 0.15 and 0.3", 0, ratios),
     ("Long contexts: Qwen2.5-Coder-0.5B", 0, lambda: eval_means(eval_rows("hotpot10-long-0.5b", ["infoflow/nodrift", "full", "none"], without_drift))),
-    ("Long contexts: Qwen2.5-Coder-0.5B", 1, long_behind_one),
+    ("Long contexts: Qwen2.5-Coder-0.5B", 1, long_with_one_filler),
     ("Long contexts: SmolLM2", 0, lambda: long_short("hotpot10-long-smollm2", NEEDLES)),
     ("Long contexts: Qwen2.5-Coder-1.5B", 0,
      lambda: long_short("hotpot10-long-1.5b", ["infoflow/nodrift", "full", "infoflow/fillers=0/nodrift", "cacheblend/fillers=0", "none"])),
@@ -455,9 +457,10 @@ TABLES = [
 
 
 def blocks(section):
-    """The tables of a section of RESULTS.md: rows of Markdown without the head, or what `infoflow eval` printed up to an empty line."""
+    """The tables of a section of a page: rows of Markdown without the head, or what `infoflow eval` printed up to an empty line."""
     found, block = [], None
-    for line in (ROOT / "docs" / "RESULTS.md").read_text(encoding="utf-8").split(f"# {section}", 1)[1].splitlines()[1:]:
+    text, = (page for page in map(lambda path: (ROOT / path).read_text(encoding="utf-8"), PAGES) if f"\n## {section}" in page or f"\n### {section}" in page)
+    for line in text.split(f"# {section}", 1)[1].splitlines()[1:]:
         if line.startswith(("## ", "### ")):
             break
         if block is None and line.startswith(("| ", "METHOD ", "Difference to ")):
@@ -485,7 +488,7 @@ def main(arguments):
         for mine, theirs in zip(lines + [None] * len(there), there + [None] * len(lines)):
             if mine != theirs:
                 n_wrong += 1
-                print(f"{section}, table {at + 1}:\n  records     {mine}\n  RESULTS.md  {theirs}")
+                print(f"{section}, table {at + 1}:\n  records     {mine}\n  page        {theirs}")
     print("No records are kept of:", *NOT_REBUILT, sep="\n  ")
     if check:
         print(f"{len(TABLES)} tables, {n_wrong} lines that differ")

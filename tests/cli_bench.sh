@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bench at its smallest: every part is measured and hangs together, nothing is left after, and what cannot be measured is refused. No times.
+# Bench at its smallest: every part is measured and hangs together, no file is left, and what cannot be measured is refused. No times.
 . "$(dirname "$0")/data/cli.bash"
 export INFOFLOW_MODEL=$models/llama.gguf TMPDIR=$tmp/temporary
 mkdir "$TMPDIR" here

@@ -11,7 +11,7 @@ over() { # FILE EXPRESSION: over d (out) and e (FILE)
 
 run 0 methods; prints '^  random +.*; by --ratio$'; for ours in infoflow staleness union product; do prints "^  $ours +.*; by --ratio; corrected, with drift\$"; done
 
-# Chunks after fillers are other chunks, and stand beside the plain ones; what they stand after is shown.
+# Chunks with fillers are other chunks, and are kept beside those without; how many tokens stood before them is shown.
 mkdir plain; cp a.txt b.txt plain # a document goes by its name: these are others
 run 0 ingest --chunk 100 --fillers 0 plain/a.txt plain/b.txt; ! grep -q ' 0 chunks computed' err || fail "--fillers 0 computes nothing"
 run 0 ingest --chunk 100 --fillers 2 a.txt b.txt; filled=$(sed -n 's/  a.txt//p' out); ! grep -q ' 0 chunks computed' err || fail "--fillers computes nothing"

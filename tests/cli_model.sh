@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A model as people have it: in parts, as a pointer, changed after one's back; and its identity, which is computed once.
+# A model as people have it: in parts, as a pointer, changed without notice; and its identity, which is computed once.
 . "$(dirname "$0")/data/cli.bash"
 
 # In two parts, written by gguf's own library: part 1 is loaded, part 2 says which to give.

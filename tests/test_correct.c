@@ -205,7 +205,7 @@ static float draw(uint64_t *state) {
     return (float)(*state >> 40) / (float)(1 << 23) - 1;
 }
 
-/* What chunks of the model stand after. */
+/* The hash of what the model's chunks are prefilled after. */
 static const char *lead_of(int fillers) {
     static char lead[IFLOW_ID_SIZE];
     iflow_context *ctx = NULL;

@@ -162,7 +162,7 @@ static void test_chunks(void **state) {
             const iflow_ask_params params = ask_params((iflow_method)method);
             iflow_context *ctx = make_context(model);
             iflow_answer *answer = NULL;
-            assert_ok(iflow_context_ask(ctx, &params, &answer)); /* all chunks are there, estimated where that is wanted */
+            assert_ok(iflow_context_ask(ctx, &params, &answer)); /* all chunks are there, with staleness where that is wanted */
             iflow_answer_free(answer), answer = NULL;
             if (params.method == IFLOW_METHOD_FULL) {
                 iflow_context_free(ctx);

@@ -282,7 +282,7 @@ static const struct {
     {"inside-staleness", "staleness", IFLOW_METHOD_STALENESS, 0, false, 0, 0.4, 0.05, 0.9, IFLOW_AUTO, 0},
     {"none-three", NULL, IFLOW_METHOD_NONE, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"infoflow-three", "score_norm_infoflow-three", IFLOW_METHOD_INFOFLOW, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
-    {"staleness-three", "foreseen_three", IFLOW_METHOD_STALENESS, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
+    {"staleness-three", "staleness_three", IFLOW_METHOD_STALENESS, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"union-three", "score_norm_infoflow-three", IFLOW_METHOD_UNION, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"product-three", "score_product-three", IFLOW_METHOD_PRODUCT, 3, true, 0, 0, 0, 0, IFLOW_AUTO, 0},
     {"drift", NULL, IFLOW_METHOD_INFOFLOW, 2, true, 0, 0, 0, 0, IFLOW_ON, 0},

@@ -1,5 +1,5 @@
 /* test_ours.c - identities of what is not in the paper: a chunk after a text is a part of one pass, after several it is the mean of such
- * parts, what is estimated is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
+ * parts, staleness is computed when it is missing and kept, a union of one part is that part, a coverage between equal bounds is a
  * ratio, drift shifts the keys of a chunk's other tokens all alike. */
 #include "identity_fixture.h"
 
@@ -96,7 +96,7 @@ static void test_behind_is_mean_of_passes(void **state) {
     iflow_context_free(fewer);
 }
 
-/* Ratio 1 repairs whatever the chunks were prefilled after: here the sink alone, in test_identities.c texts. */
+/* Ratio 1 repairs chunks whatever stood before them: here the sink alone, in test_identities.c texts. */
 static void test_alone_ratio_1_is_full(void **state) {
     (void)state;
     iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = IFLOW_NO_FILLERS}, NULL);
@@ -298,7 +298,7 @@ static void test_union_of_one(void **state) {
     iflow_context_free(ctx);
 }
 
-/* The product's score is infoflow's times the root of estimated's, and it selects as many, but others than either. */
+/* The product's score is infoflow's times the root of the staleness, and it selects as many, but others than either. */
 static void test_product_of_both(void **state) {
     (void)state;
     iflow_context *ctx = make_context(NULL, 0, 0, NULL);

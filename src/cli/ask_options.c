@@ -135,7 +135,7 @@ static int check_methods(const command_usage *usage, const ask_options *options,
                {"score-text", "look at the context from the question", iflow_method_uses_question, true},
                {"coverage", "score every token", iflow_method_scores, options->coverage > 0},
                {"ratio", "recompute by a ratio", iflow_method_has_ratio, true},
-               {"staleness-share", "take estimated's choice and infoflow's together (union)", is_union, true},
+               {"staleness-share", "take staleness's choice and infoflow's together (union)", is_union, true},
                {"drift", "recompute a part of the tokens", recomputes_some, drifts},
                {"correction", "reuse chunks", reuses, corrects}};
     for (size_t i = 0; i < COUNT_OF(row); i++) {

@@ -28,7 +28,7 @@ static bool is_correction(const char *bytes, size_t n) {
 }
 
 static bool is_profile(const char *path) {
-    static const char *const member[] = {"version", "fingerprint", "method", "score", "score_layers", "fillers", "ratio", "trusted_ratio"};
+    static const char *const member[] = {"version", "fingerprint", "method", "score", "score_layers", "ratio", "trusted_ratio"};
     json_t *root = json_load_file(path, 0, NULL);
     bool all = json_is_object(root);
     for (size_t i = 0; i < COUNT_OF(member); i++) {

@@ -86,7 +86,7 @@ static const char *read_root(const iflow_model_info *model, profile *out) {
     out->fillers = (int)fillers;
     out->few = n_questions < CALIBRATION_MIN_QUESTIONS;
     if (fillers < 0 || fillers > IFLOW_MAX_FILLERS) {
-        snprintf(range, sizeof range, "\"after\" is not from 0 to %d", IFLOW_MAX_FILLERS);
+        snprintf(range, sizeof range, "\"fillers\" is not from 0 to %d", IFLOW_MAX_FILLERS);
         return range;
     }
     if (!(out->ratio >= 0 && out->ratio <= 1)) {

@@ -3,31 +3,14 @@
 #include "model/guard.h"
 
 #include <assert.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ggml's attention works on blocks of keys; the same graph then serves 256 decoding steps. libllama pads its cache the same way. */
 enum { KV_PAD = 256 };
 
 /* A scoring slice holds the softmax of every head: [n_head, n, n_kv] floats. This bounds it. */
 enum { OBSERVE_BYTES = 128 << 20 };
-
-static int usable_processors(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-}
-
-static void set_threads(ggml_backend_t backend, int n_threads) {
-    ggml_backend_reg_t reg = ggml_backend_dev_backend_reg(ggml_backend_get_device(backend));
-    ggml_backend_set_n_threads_t set = NULL;
-    *(void **)&set = ggml_backend_reg_get_proc_address(reg, "ggml_backend_set_n_threads"); /* POSIX gives functions as void * */
-    if (set) {
-        set(backend, n_threads);
-    }
-}
 
 iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_threads, iflow_engine **out) {
     iflow_status status = IFLOW_OK;
@@ -45,26 +28,16 @@ iflow_status iflow_engine_new(const iflow_model *model, int n_ubatch, int n_thre
         status = iflow_fail_memory(max_slice * sizeof *e->row);
         goto cleanup;
     }
-    e->n_threads = n_threads ? n_threads : usable_processors();
-    if ((status = iflow_guard_threads(e->n_threads))) {
+    e->n_threads = n_threads ? n_threads : iflow_load_processors();
+    if ((status = iflow_worker_get(model->device, model->cpu, e->n_threads, &e->worker))) {
         goto cleanup;
-    }
-    const ggml_backend_dev_t devs[2] = {model->device, model->cpu};
-    for (int i = model->device == model->cpu; i < 2; i++) {
-        ggml_backend_t backend = ggml_backend_dev_init(devs[i], NULL);
-        if (!backend) {
-            status = iflow_fail(IFLOW_E_BACKEND, "device %s cannot be started", ggml_backend_dev_name(devs[i]));
-            goto cleanup;
-        }
-        e->backend[e->n_backends++] = backend;
-        set_threads(backend, e->n_threads);
     }
     const size_t max_nodes =
         2 * (64 + (size_t)model->h.n_layer * 64 + IFLOW_MAX_OBSERVED * ((size_t)model->h.n_head * 8 + 64)); /* and leaves */
     if ((status = iflow_guard_scheduler(max_nodes))) {
         goto cleanup;
     }
-    e->sched = ggml_backend_sched_new(e->backend, NULL, e->n_backends, max_nodes, false, true);
+    e->sched = ggml_backend_sched_new(e->worker->backend, NULL, e->worker->n_backends, max_nodes, false, true);
     if (!e->sched) {
         status = iflow_fail(IFLOW_E_BACKEND, "ggml's scheduler cannot be started");
     }
@@ -86,9 +59,7 @@ void iflow_engine_free(iflow_engine *e) {
     if (e->sched) {
         ggml_backend_sched_free(e->sched);
     }
-    for (int i = 0; i < e->n_backends; i++) {
-        ggml_backend_free(e->backend[i]);
-    }
+    iflow_worker_put(e->worker);
     free(e->mask);
     free(e->seen);
     free(e->row);
@@ -111,35 +82,10 @@ void iflow_engine_fill(struct ggml_tensor *input, const void *values) {
     ggml_backend_tensor_set(input, values, 0, ggml_nbytes(input));
 }
 
-/* The threads of a process are not there in one that is forked from it, which would wait for them for ever. */
-static iflow_status check_process(const iflow_engine *e) {
-    static _Atomic(pid_t) owner; /* the process that computed with several threads first; 0: none */
-    const pid_t own = getpid();
-    pid_t expected = 0;
-    if (e->n_threads > 1 && !atomic_compare_exchange_strong(&owner, &expected, own) && expected != own) {
-        return iflow_fail(
-            IFLOW_E_BACKEND,
-            "this process was forked from one that had computed with several threads, which are not here: start a new program, "
-            "or give 1 thread");
-    }
-    return IFLOW_OK;
-}
-
 iflow_status iflow_engine_compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
-    const iflow_status status = check_process(e);
-    if (status) {
-        return status;
-    }
-    switch (ggml_backend_sched_graph_compute(e->sched, cgraph)) {
-    case GGML_STATUS_SUCCESS:
-        return IFLOW_OK;
-    case GGML_STATUS_ABORTED:
-        return iflow_fail(IFLOW_E_CANCELLED, "the computation was cancelled");
-    case GGML_STATUS_ALLOC_FAILED:
-        return iflow_fail(IFLOW_E_MEMORY, "no memory for the computation on device %s", ggml_backend_dev_name(e->model->device));
-    default:
-        return iflow_fail(IFLOW_E_BACKEND, "the computation failed on device %s", ggml_backend_dev_name(e->model->device));
-    }
+    e->graph.cancel.token = iflow_cancel_current();
+    atomic_store(&e->graph.cancel.seen, false);
+    return iflow_worker_compute(e->worker, e->sched, cgraph, e->n_threads, &e->graph.cancel);
 }
 
 iflow_status iflow_engine_allocate(iflow_engine *e, struct ggml_cgraph *cgraph) {

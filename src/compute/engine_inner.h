@@ -4,12 +4,12 @@
 
 #include "compute/engine.h"
 #include "compute/graph.h"
+#include "compute/worker.h"
 
 struct iflow_engine {
     const iflow_model *model;
     int n_ubatch;
-    ggml_backend_t backend[2]; /* the device's, then the CPU's; the CPU's alone where that is the device */
-    int n_backends;
+    iflow_worker *worker;
     ggml_backend_sched_t sched;
     iflow_graph graph;
     bool allocated; /* graph is allocated in sched: usable again as it is */

@@ -66,6 +66,7 @@ static struct ggml_tensor *linear(builder *b, struct ggml_tensor *weight, struct
         iflow_product *product = &b->graph->product[b->graph->n_products++];
         product->weight = weight;
         product->layout = layout;
+        product->work.cancel = &b->graph->cancel;
         y = iflow_matmul_multiply(b->ctx, product, b->quantised, x->ne[1]);
     }
     return bias ? ggml_add(b->ctx, y, bias) : y;
@@ -209,6 +210,7 @@ static struct ggml_tensor *attention(builder *b, int il, struct ggml_tensor *x, 
         iflow_attention *a = &g->attention[il];
         a->scale = s->attention_scale;
         a->window = s->window;
+        a->work.cancel = &b->graph->cancel;
         out = iflow_attention_op(b->ctx, a, q, b->rows->k[il], b->rows->v[il], s->window ? g->pos : g->order,
                                  s->window ? g->at_kv : g->order_kv, g->seq);
     } else {

@@ -39,6 +39,7 @@ typedef struct iflow_graph {
     struct ggml_tensor *mask_window; /* likewise, for layers with a window; NULL: the model has none */
     struct ggml_tensor *logits;      /* f32 [n_vocab, n_out], or NULL */
     iflow_attention *attention;      /* [n_layer], or NULL: ggml's is used */
+    iflow_cancel_latch cancel;       /* of the computation at hand */
     iflow_product *product;          /* what the products in the graph point to */
     int n_products;
     struct ggml_tensor *observed[IFLOW_MAX_OBSERVED][IFLOW_N_OBSERVATIONS]; /* f32 [1, n_kv] each; the flags that are set come first */

@@ -1,6 +1,7 @@
 /* chunk_builder.c - finds chunks in the store, or has them computed, once each, and keeps them. */
 #include "flow/chunk_builder.h"
 
+#include "base/cancel.h"
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -119,29 +120,37 @@ static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chu
 }
 
 /* Waits for who has the lease of a chunk, or takes it. *leased: it has to be released. *out: the chunk, if somebody made it meanwhile.
- * Where the store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. */
-static void lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, bool *leased, iflow_chunk **out) {
+ * Where the store gives no lease (a full disk, or the wait was long enough), the chunk is computed without. E_CANCELLED. */
+static iflow_status lease_or_find(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, bool *leased,
+                                  iflow_chunk **out) {
     bool wanted = true;
     iflow_status status;
     while ((status = lease(b, chunk, estimate, &wanted, leased)) == IFLOW_E_BUSY) {
         nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+        if ((status = iflow_cancel_check())) {
+            return status;
+        }
     }
     *out = status || wanted ? NULL : find(b, chunk, estimate);
+    return IFLOW_OK;
 }
 
 iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, iflow_chunk **out,
                                iflow_timings *ms) {
     const double start = iflow_now_ms();
     bool leased = false;
+    iflow_status status = iflow_cancel_check();
+    if (status) {
+        return status;
+    }
     estimate = estimate && chunk->fillers != IFLOW_ROOT_NONE;
     *out = find(b, chunk, estimate);
     if (*out) {
         ms->load += iflow_now_ms() - start;
         return IFLOW_OK;
     }
-    lease_or_find(b, chunk, estimate, &leased, out);
-    iflow_status status = IFLOW_OK;
-    if (!*out && !(status = iflow_builder_compute(b, chunk, 1, estimate, out)) && keep(b, *out)) {
+    status = lease_or_find(b, chunk, estimate, &leased, out);
+    if (!status && !*out && !(status = iflow_builder_compute(b, chunk, 1, estimate, out)) && keep(b, *out)) {
         iflow_log(IFLOW_LOG_WARN, "a chunk could not be kept: %s", iflow_error_message());
     }
     if (leased) {
@@ -198,6 +207,9 @@ iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chun
     batch t = {.n = 0};
     for (size_t i = 0; !status && i < n; i++) {
         bool wanted = false, leased = false;
+        if ((status = iflow_cancel_check())) {
+            break;
+        }
         if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, estimate, IFLOW_OK))) {
             break;
         }

@@ -23,24 +23,24 @@ typedef struct iflow_chunk_builder {
     const iflow_model *model;
     iflow_store *store;
     iflow_engine *engine;
-    int n_ctx;         /* most tokens of a chunk and what it is prefilled after */
-    int fillers;       /* texts, of chunks that are made; here for messages alone */
+    int n_ctx;         /* most tokens of a chunk and of what it is prefilled after */
+    int fillers;       /* of chunks that are made; here for messages alone */
     unsigned warned;   /* what was warned of, once: bits of iflow_warning */
     size_t n_computed; /* chunks, so far */
     iflow_texts texts;
     iflow_kv_layer *layer;                              /* [n_layer]: what chunks store */
-    char lead_id[IFLOW_MAX_FILLERS + 1][IFLOW_ID_SIZE]; /* hash of the tokens that chunks after so many texts stand after */
+    char lead_id[IFLOW_MAX_FILLERS + 1][IFLOW_ID_SIZE]; /* hash of the tokens that stand before a chunk with so many fillers */
     iflow_busy busy;                                    /* chunks that others compute */
-    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. By text, after that of no text at all.
-     */
+    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. [0]: for heads, which have no lead; [1]:
+     * the sink; [1 + i]: the sink and text i. */
     struct {
         iflow_cache cache;
         int n; /* rows of the lead that are there */
     } lead[IFLOW_MAX_FILLERS + 2];
 } iflow_chunk_builder;
 
-/* Model, store and engine stay the caller's and must outlive the builder. n_ctx, after: as above. E_MEMORY, and what tokenising fails
- * with; free it all the same. */
+/* Model, store and engine stay the caller's and must outlive the builder. n_ctx, fillers: as above. E_MEMORY, and what tokenising
+ * fails with; free it all the same. */
 iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
                                 int fillers);
 void iflow_builder_free(iflow_chunk_builder *b);
@@ -71,7 +71,7 @@ iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const 
 /* limits.c: warns where n_rows are more than the model was trained for, unless *warned has it. */
 void iflow_warn_beyond(const iflow_model *model, size_t n_rows, unsigned *warned);
 
-/* limits.c: the failure of a chunk that does not fit after what it is prefilled after. E_CONTEXT. */
+/* limits.c: the failure of a chunk that does not fit together with what it is prefilled after. E_CONTEXT. */
 iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens);
 
 #endif

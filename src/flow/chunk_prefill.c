@@ -111,8 +111,7 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
     return status;
 }
 
-/* Prefills chunks after each of their texts: values, the mean. One prefill does not tell the staleness, so that there is another then.
- */
+/* Prefills chunks after each of their fillers; values: the mean. One prefill tells no staleness, so that there is another then. */
 static iflow_status prefill_after_fillers(iflow_chunk_builder *b, making *m, size_t n_chunks) {
     const int fillers = m->chunk->fillers;
     iflow_status status = IFLOW_OK;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* That a correction is for chunks after the texts that there are now. */
+/* That a correction is for chunks with this version's fillers. */
 static iflow_status check_correction(const iflow_context *ctx, const iflow_correction *c) {
     if (c && strcmp(c->lead, ctx->builder.lead_id[c->info.fillers]) != 0) {
         return iflow_fail(IFLOW_E_ARG, "the correction %s was learned from chunks after other texts than this version's: learn it again",

@@ -1,6 +1,7 @@
 /* cut.c - cuts a document into pieces of a given number of tokens, at natural boundaries. */
 #include "base/base.h"
 
+#include "base/cancel.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +161,7 @@ iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_byte
     }
     for (size_t start = 0; start < n_bytes;) {
         size_t limit = 0, cut = 0, n = 0;
-        if ((status = fitting_prefix(model, text, start, n_bytes, max_tokens, &limit))) {
+        if ((status = iflow_cancel_check()) || (status = fitting_prefix(model, text, start, n_bytes, max_tokens, &limit))) {
             goto cleanup;
         }
         for (;; limit = start + (limit - start) / 2) { /* a shorter text has more tokens now and then */

@@ -6,8 +6,9 @@
 
 enum { N_TEXT = 160 }; /* tokens of each that are used, if it has them */
 
-/* Short articles about nothing that is, which measured better than a text about itself or other kinds of text (docs/RESULTS.md). Part of
- * the identity of all chunks prefilled after them: a changed word is another text, and its chunks have to be computed again. */
+/* Short articles about things that do not exist, which measured better than a text about itself or other kinds of text
+ * (docs/results/APPENDIX.md). Part of the identity of all chunks prefilled after them: a changed word is another text, and its chunks have
+ * to be computed again. */
 static const char *const texts[IFLOW_MAX_FILLERS] = {
     "Tallow Bridge\n"
     "Tallow Bridge is a stone road bridge of three arches over the river Orne, built between 1764 and 1771 by the mason Peter "

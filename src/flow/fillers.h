@@ -4,10 +4,10 @@
 
 #include "flow/prompt.h"
 
-/* A chunk stands after the sink, and after so many texts or this: it is a head then, which holds its sink. */
+/* In place of a number of fillers: nothing stands before the chunk, which is a head and has the sink in it. */
 enum { IFLOW_ROOT_NONE = -1 };
 
-/* The sink tokens under a model, and after them every text's, one after the other. */
+/* The sink's tokens under a model, then those of every text, one text after the other. */
 typedef struct iflow_texts {
     int32_t *token;
     size_t end[IFLOW_MAX_FILLERS + 1]; /* of the sink, of the first text, of the second, ... */

@@ -152,7 +152,13 @@ iflow_status iflow_generate(iflow_timeline *t, const iflow_ask_params *params, f
                                                            : IFLOW_FINISH_LENGTH;
             break;
         }
-        if ((status = run_token(t, token, n_rows, logits))) {
+        status = run_token(t, token, n_rows, logits);
+        if (status == IFLOW_E_CANCELLED) { /* the answer as far as it came; the token at hand has no row */
+            status = IFLOW_OK;
+            answer->finish = IFLOW_FINISH_CANCELLED;
+            break;
+        }
+        if (status) {
             goto cleanup;
         }
         n_rows++;

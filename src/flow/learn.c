@@ -1,5 +1,7 @@
 /* learn.c - learns a correction: ridge regression of what KV changes by, a layer at a time, on KV as it is reused. */
 #include "flow/context.h"
+
+#include "base/cancel.h"
 #include "flow/finite.h"
 #include "flow/prompt.h"
 #include "flow/repair/correct.h"
@@ -10,11 +12,11 @@
 #include <string.h>
 
 /* How strongly the map is held to 0, in shares of the variance of what goes in: of K and V, and of a place. Fidelity hardly depends on
- * them (docs/RESULTS.md). */
+ * them (docs/results/APPENDIX.md). */
 static const double HOLD = 1e-2, HOLD_PLACE = 1e-4;
 
 /* How much of what is foretold is done. A regression foretells the mean of what may happen, and tokens that matter are not like the mean:
- * all of it is nearer to full prefill for most questions, and much farther for some (docs/RESULTS.md). */
+ * all of it is nearer to full prefill for most questions, and much farther for some (docs/results/APPENDIX.md). */
 static const double SHARE = 0.75;
 
 enum {
@@ -234,7 +236,7 @@ static iflow_status check_finite(const iflow_learner *l, const lesson *s, int la
                               : IFLOW_OK;
 }
 
-static void add(iflow_learner *l, lesson *s, moments *m) {
+static iflow_status add(iflow_learner *l, lesson *s, moments *m) {
     const size_t n_in = l->n_in, n = s->n - s->n_head;
     if (!l->n_tokens) {
         for (size_t a = 0; a < n_in; a++) {
@@ -250,9 +252,26 @@ static void add(iflow_learner *l, lesson *s, moments *m) {
             s->x[t * n_in + a] -= m->reference[a];
         }
     }
-    for (size_t t = 0; t < n; t += SLICE) {
-        add_slice(l, s->x + t * n_in, s->y + t * l->n_out, n - t < SLICE ? n - t : SLICE, s->line, m);
+    iflow_status status = IFLOW_OK;
+    for (size_t t = 0; !status && t < n; t += SLICE) {
+        status = iflow_cancel_check();
+        if (!status) {
+            add_slice(l, s->x + t * n_in, s->y + t * l->n_out, n - t < SLICE ? n - t : SLICE, s->line, m);
+        }
     }
+    return status;
+}
+
+/* Forgets what was learned: of a part of the layers only, it would be wrong. */
+static void forget(iflow_learner *l) {
+    for (int i = 0; i + 1 < l->ctx->model->h.n_layer; i++) {
+        const moments *m = &l->layer[i];
+        memset(m->x, 0, l->n_in * sizeof *m->x);
+        memset(m->y, 0, l->n_out * sizeof *m->y);
+        memset(m->xx, 0, l->n_in * l->n_in * sizeof *m->xx);
+        memset(m->xy, 0, l->n_in * l->n_out * sizeof *m->xy);
+    }
+    l->n_tokens = 0;
 }
 
 iflow_status iflow_learner_add(iflow_learner *learner) {
@@ -280,14 +299,22 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     const iflow_pass pass = {.token = s.token, .order = s.pos, .row = s.pos, .n = (int)s.n};
     status = iflow_engine_forward(ctx->engine, &s.cache.rows, &pass);
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) { /* all layers or none are learned from */
-        look(l, &s, layer);
-        status = check_finite(l, &s, layer);
+        status = iflow_cancel_check();
+        if (!status) {
+            look(l, &s, layer);
+            status = check_finite(l, &s, layer);
+        }
+    }
+    if (status) {
+        goto cleanup;
     }
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) {
         look(l, &s, layer);
-        add(l, &s, &l->layer[layer - 1]);
+        status = add(l, &s, &l->layer[layer - 1]);
     }
-    if (!status) {
+    if (status) {
+        forget(l);
+    } else {
         l->n_tokens += s.n - s.n_head;
     }
 
@@ -302,9 +329,13 @@ cleanup:
 /* ---- Solving ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Solves a u = b for the columns of b [n, n_columns], in place, by Cholesky's factors. a [n, n], positive definite, columns from the row's
- * on; overwritten. */
-static void solve(double *a, double *b, size_t n, size_t n_columns) {
+ * on; overwritten. E_CANCELLED. */
+static iflow_status solve(double *a, double *b, size_t n, size_t n_columns) {
     for (size_t i = 0; i < n; i++) { /* a = u' u, and b becomes u'^-1 b */
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
+        }
         double *row = a + i * n;
         const double root = sqrt(row[i]);
         for (size_t j = i; j < n; j++) {
@@ -324,6 +355,10 @@ static void solve(double *a, double *b, size_t n, size_t n_columns) {
         }
     }
     for (size_t i = n; i-- > 0;) {
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
+        }
         for (size_t k = i + 1; k < n; k++) {
             for (size_t c = 0; c < n_columns; c++) {
                 b[i * n_columns + c] -= a[i * n + k] * b[k * n_columns + c];
@@ -333,10 +368,11 @@ static void solve(double *a, double *b, size_t n, size_t n_columns) {
             b[i * n_columns + c] /= a[i * n + i];
         }
     }
+    return IFLOW_OK;
 }
 
-/* The regression of a layer, from copies a [n_in, n_in] and b [n_in, n_out] of its sums, which are overwritten. */
-static void regress(const iflow_learner *l, const moments *m, double *a, double *b, float *mean, uint16_t *map, float *position) {
+/* The regression of a layer, from copies a [n_in, n_in] and b [n_in, n_out] of its sums, which are overwritten. E_CANCELLED. */
+static iflow_status regress(const iflow_learner *l, const moments *m, double *a, double *b, float *mean, uint16_t *map, float *position) {
     const size_t n_in = l->n_in, n_out = l->n_out;
     const double n = (double)l->n_tokens;
     double variance = 0; /* of K and V, the mean of all their elements; times n */
@@ -352,7 +388,10 @@ static void regress(const iflow_learner *l, const moments *m, double *a, double 
     for (size_t i = 0; i < n_in; i++) {
         a[i * n_in + i] += (i < n_out ? HOLD * variance : HOLD_PLACE * a[i * n_in + i]) + 1e-9 * n;
     }
-    solve(a, b, n_in, n_out);
+    const iflow_status status = solve(a, b, n_in, n_out);
+    if (status) {
+        return status;
+    }
     for (size_t i = 0; i < n_out; i++) {
         mean[i] = (float)((double)m->reference[i] + m->x[i] / n);
         for (size_t o = 0; o < n_out; o++) {
@@ -367,6 +406,7 @@ static void regress(const iflow_learner *l, const moments *m, double *a, double 
         }
         position[o * IFLOW_CORRECTION_FEATURES] = (float)(SHARE * constant);
     }
+    return IFLOW_OK;
 }
 
 iflow_status iflow_learner_write(const iflow_learner *learner, const char *path) {
@@ -395,11 +435,11 @@ iflow_status iflow_learner_write(const iflow_learner *learner, const char *path)
         status = iflow_fail_memory(n_layer * n_out * n_out * sizeof *values.map + n_in * (n_in + n_out) * sizeof *a);
         goto cleanup;
     }
-    for (size_t i = 0; i + 1 < n_layer; i++) {
-        regress(l, &l->layer[i], a, b, values.mean + i * n_out, values.map + i * n_out * n_out,
-                values.position + i * n_out * IFLOW_CORRECTION_FEATURES);
+    for (size_t i = 0; !status && i + 1 < n_layer; i++) {
+        status = regress(l, &l->layer[i], a, b, values.mean + i * n_out, values.map + i * n_out * n_out,
+                         values.position + i * n_out * IFLOW_CORRECTION_FEATURES);
     }
-    status = iflow_correction_write(path, &values); /* which says so where a number is not finite */
+    status = status ? status : iflow_correction_write(path, &values); /* which says so where a number is not finite */
 
 cleanup:
     free(values.mean), free(values.map), free(values.position);

@@ -50,7 +50,7 @@ iflow_status iflow_check_tokens(const iflow_model *model, const char *what, cons
 }
 
 iflow_status iflow_builder_too_long(const iflow_chunk_builder *b, size_t n_before, size_t n_tokens) {
-    const bool text = n_before > b->texts.end[0]; /* one stands before it, for what it is there or for what it estimates */
+    const bool text = n_before > b->texts.end[0]; /* a filler stands before it, which the chunk has or which estimates its staleness */
     if (n_before >= (size_t)b->n_ctx) {
         return iflow_fail(
             IFLOW_E_CONTEXT,

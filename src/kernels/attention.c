@@ -88,8 +88,8 @@ static void tile_finish(tile *t, int d, bool whole) {
     }
 }
 
-/* Asks for rows of one head that will be unpacked next: they stand apart, which the processor does not estimate. Always inline: gcc drops
- * calls of functions that do nothing but this. */
+/* Prefetches rows of one head that will be unpacked next: they stand apart, which the processor does not predict. Always inline: gcc
+ * drops calls of functions that do nothing but this. */
 static inline __attribute__((always_inline)) void prefetch(const ggml_fp16_t *head, size_t stride, int d, int64_t first, int64_t end) {
     enum { LINE = 64 / sizeof *head, SECOND_CACHE = 2 };
     for (int64_t row = first; row < end; row++) {
@@ -176,7 +176,7 @@ static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
         n_tiles++;
     }
     const int64_t n_items = n_tiles * n_head_kv * dst->ne[2];
-    for (int64_t i; iflow_work_take(&attention->next, n_items, nth, &i);) {
+    for (int64_t i; iflow_work_take(&attention->work, n_items, nth, &i);) {
         /* The last queries see the most: they go first. */
         item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
         for (int64_t before = n_tiles - 1 - i / n_head_kv / dst->ne[2]; before > 0; before--) {

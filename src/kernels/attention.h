@@ -2,6 +2,8 @@
 #ifndef IFLOW_KERNELS_ATTENTION_H
 #define IFLOW_KERNELS_ATTENTION_H
 
+#include "kernels/work.h"
+
 #include <ggml.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -27,7 +29,7 @@ typedef struct iflow_attention {
     float scale;                                   /* of q times k */
     int window;                                    /* rows that far before a query and farther are not visible to it; 0: no such limit */
     const struct iflow_attention_kernels *kernels; /* NULL: the processor's best */
-    atomic_int next;                               /* the item of work to take; 0 between computations */
+    iflow_work work;
 } iflow_attention;
 
 /* f32 [n_embd_head * n_head, n]: what q f32 [n_embd_head, n_head, n] at order i32 [n] makes of the first n_kv rows of k and v, f16

@@ -122,7 +122,7 @@ static void multiply(struct ggml_tensor *dst, int ith, int nth, void *user) {
     int64_t n_cuts = (4 * (int64_t)nth + n_tiles - 1) / n_tiles;
     n_cuts = nth == 1 ? 1 : n_cuts < panels ? n_cuts : panels;
     const int64_t per_cut = (panels + n_cuts - 1) / n_cuts, n_items = n_tiles * n_cuts;
-    for (int64_t i; iflow_work_take(&product->next, n_items, nth, &i);) {
+    for (int64_t i; iflow_work_take(&product->work, n_items, nth, &i);) {
         const int64_t first = i % n_cuts * per_cut, end = first + per_cut < panels ? first + per_cut : panels;
         const int64_t row = i / n_cuts * IFLOW_TILE_ROWS, next = (i + nth) / n_cuts * IFLOW_TILE_ROWS; /* most likely */
         if (first < end) {

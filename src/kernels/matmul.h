@@ -2,8 +2,9 @@
 #ifndef IFLOW_KERNELS_MATMUL_H
 #define IFLOW_KERNELS_MATMUL_H
 
+#include "kernels/work.h"
+
 #include <ggml.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 /* The products here use the weights as they are stored, as ggml's do, and activations in 8 bits with a scale every 32. Each row's result is
@@ -32,7 +33,7 @@ typedef struct iflow_product {
     const struct ggml_tensor *weight; /* [n_in, n_out] */
     iflow_layout layout;
     const struct iflow_kernels *kernels; /* NULL: the processor's best */
-    atomic_int next;                     /* the item of work to take; 0 between computations */
+    iflow_work work;
 } iflow_product;
 
 /* x f32 [n_in, n] in 8 bits, for iflow_matmul_multiply; several weights can share it. */

@@ -65,7 +65,7 @@ typedef struct iflow_chunk {
     iflow_chunk_identity identity;
     iflow_kv_layer *layer;  /* identity.layer */
     const void **k, **v;    /* [n_layer]; NULL where the width is 0 */
-    const float *staleness; /* [n_tokens]: estimated staleness of each token among others (flow/samples.h); NULL: not known */
+    const float *staleness; /* [n_tokens]: each token's estimated staleness (flow/samples.h); NULL: not known */
     iflow_blob blob;
     struct gguf_context *gguf; /* keeps the token arrays */
 } iflow_chunk;

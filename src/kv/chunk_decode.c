@@ -423,7 +423,7 @@ static iflow_status check_data(const iflow_chunk *chunk, const unsigned char *da
     return IFLOW_OK;
 }
 
-/* Points k, v and estimated into the data. */
+/* Points k, v and staleness into the data. */
 static iflow_status point(iflow_chunk *chunk, const unsigned char *data, const char *name) {
     const iflow_chunk_identity *identity = &chunk->identity;
     const size_t n_layer = (size_t)identity->n_layer;

@@ -18,7 +18,7 @@
 #define KEY_ARCHITECTURE "general.architecture"
 #define KEY_VERSION      "infoflow.version"
 #define KEY_FINGERPRINT  "infoflow.fingerprint"
-#define KEY_FILLERS      "infoflow.after"
+#define KEY_FILLERS      "infoflow.behind" /* as files have it since version 2 */
 #define KEY_LEAD         "infoflow.lead"
 #define KEY_N_TOKENS     "infoflow.learned_tokens"
 

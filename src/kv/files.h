@@ -49,7 +49,7 @@ bool iflow_files_make_empty(const iflow_files *files, const char *path);
 /* Makes what was created and renamed in a directory last. */
 iflow_status iflow_files_sync_dir(const iflow_files *files, const char *path);
 
-/* A file in tmp/, written, synced and locked. On failure nothing is left after. tag: the beginning of its name. */
+/* A file in tmp/, written, synced and locked. On failure nothing is left. tag: the beginning of its name. */
 iflow_status iflow_files_write_temp(const iflow_files *files, const char *tag, const void *bytes, size_t n_bytes, iflow_temp *temp);
 /* Renames to dir/name, replacing what is there, and syncs dir. The temporary file is gone afterwards, however it ends. */
 iflow_status iflow_files_publish(const iflow_files *files, iflow_temp *temp, const char *dir, const char *name);

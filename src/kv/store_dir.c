@@ -22,8 +22,8 @@
  *
  * store_dir_scan.c finds out what is there, evicts, and checks the invariants.
  *
- * Readers take no lock: unlinking a file leaves it to those who have mapped it. The kernel drops a dead process's locks, so there is no
- * state that a crash could leave after but garbage in tmp/. */
+ * Readers take no lock: unlinking a file leaves it to those who have mapped it. The kernel drops a dead process's locks, so a
+ * crash can leave nothing but garbage in tmp/. */
 #include "kv/store_dir.h"
 
 #include <errno.h>

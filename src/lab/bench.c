@@ -223,14 +223,14 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
     json_object_del(facts, "token");
     json_object_del(facts, "n_around");
 
-    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), fillers = b->n_around + BENCH_DECODED + 1;
-    while (default_lengths && b->n_lengths > 1 && longest(b) + fillers > n_ctx) {
+    const size_t n_ctx = (size_t)json_integer_value(json_object_get(model, "n_ctx_train")), n_more = b->n_around + BENCH_DECODED + 1;
+    while (default_lengths && b->n_lengths > 1 && longest(b) + n_more > n_ctx) {
         b->n_lengths--; /* the defaults ascend */
     }
-    if (longest(b) + fillers > n_ctx) {
+    if (longest(b) + n_more > n_ctx) {
         cli_error("%s tokens, with %s of question and answer, do not fit %s, whose context is %s; ask for at most %s",
-                  human_count(longest(b)), human_count(fillers), b->model, human_count(n_ctx),
-                  human_count(n_ctx > fillers ? n_ctx - fillers : 0));
+                  human_count(longest(b)), human_count(n_more), b->model, human_count(n_ctx),
+                  human_count(n_ctx > n_more ? n_ctx - n_more : 0));
         return CLI_FAILED;
     }
     if (b->n_tokens < longest(b)) {
@@ -239,7 +239,7 @@ static int check(bench *b, json_t *facts, bool default_lengths) {
         return CLI_FAILED;
     }
     const uint64_t row = (uint64_t)json_integer_value(json_object_get(model, "kv_bytes_a_token"));
-    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + fillers));
+    const uint64_t need = 2 * ((uint64_t)json_integer_value(json_object_get(model, "n_bytes")) + row * (longest(b) + n_more));
     const uint64_t have = available_memory();
     if (have && need > have) {
         cli_error(

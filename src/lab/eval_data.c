@@ -58,12 +58,12 @@ static void add_passage(eval_question *q, char *start, char *end) {
 
 /* The next line that begins with "Passage <number>:" (NULL: none); *after: what follows the colon. The numbers count up from 1, so that a
  * text that only mentions passages is not torn. */
-static char *find_marker(const char *text_start, char *at, size_t number, char **fillers) {
+static char *find_marker(const char *text_start, char *at, size_t number, char **after) {
     char *marker = text_format("Passage %zu:", number), *found = at;
     while ((found = strstr(found, marker)) && found != text_start && found[-1] != '\n') {
         found++;
     }
-    *fillers = found ? found + strlen(marker) : NULL;
+    *after = found ? found + strlen(marker) : NULL;
     free(marker);
     return found;
 }
@@ -73,17 +73,17 @@ static bool take_context(eval_question *q, const char *context) {
     if (context[strspn(context, space)] == '\0') {
         return false;
     }
-    char *fillers = NULL;
+    char *after = NULL;
     q->split = must_copy(context, strlen(context));
-    char *at = q->split, *marker = find_marker(at, at, 1, &fillers);
+    char *at = q->split, *marker = find_marker(at, at, 1, &after);
     for (size_t number = 1; marker; number++) {
-        char *next_behind = NULL, *next = find_marker(at, fillers, number + 1, &next_behind);
+        char *next_after = NULL, *next = find_marker(at, after, number + 1, &next_after);
         if (number == 1) {
             add_passage(q, at, marker);
         }
-        add_passage(q, fillers, next ? next : fillers + strlen(fillers));
+        add_passage(q, after, next ? next : after + strlen(after));
         marker = next;
-        fillers = next_behind;
+        after = next_after;
     }
     if (q->n_passages) {
         return true;

@@ -15,7 +15,7 @@ typedef struct eval_question {
     const char **answer, **passage;
     char *text;
     size_t n_answers, n_passages, line;
-    size_t n_own;      /* of the passages; those after are distractors, whose strings other questions own */
+    size_t n_own;      /* of the passages; the others after these are distractors, whose strings other questions own */
     char *split;       /* owns the strings of passages that were split out of a context */
     json_t *object;    /* owns the other strings */
     int needle_length; /* tokens of a haystack, as they were asked for; 0: none */

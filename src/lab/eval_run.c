@@ -139,7 +139,7 @@ static iflow_context *context_of(const eval *e, const eval_variant *v) {
     return e->ctx[v->fillers];
 }
 
-/* Opens the contexts that the variants need; their chunks estimate where one of them wants that, so that no method pays for it. */
+/* Opens the contexts that the variants need. Chunks get their staleness where one of these wants it, so that no method pays for it. */
 int eval_open_contexts(eval *e) {
     for (int fillers = 0; fillers <= IFLOW_MAX_FILLERS; fillers++) {
         bool needed = false, estimate = e->common.estimate;

@@ -132,8 +132,8 @@ static bool starts_word(span s, const char *word) {
     if (!starts(s, word)) {
         return false;
     }
-    const char *fillers = s.at + strlen(word);
-    return fillers == s.end || !is_word(decode(&fillers));
+    const char *after = s.at + strlen(word);
+    return after == s.end || !is_word(decode(&after));
 }
 
 char *f1_extract(const char *generated) {
@@ -319,8 +319,8 @@ static bool stands_in(const char *string, const char *in) {
     }
     while (n && *in) {
         if (strncmp(in, string, n) == 0 && !joins(before, first)) {
-            const char *fillers = in + n;
-            if (!*fillers || !joins(last, decode(&fillers))) {
+            const char *after = in + n;
+            if (!*after || !joins(last, decode(&after))) {
                 return true;
             }
         }

@@ -1,6 +1,7 @@
 /* identity.c - what a model is: the hash of all bytes of its files, computed once and remembered. */
 #include "model/identity.h"
 
+#include "base/cancel.h"
 #include "base/publish.h"
 #include "model/numbers.h"
 
@@ -33,6 +34,10 @@ static iflow_status hash_part(const iflow_part *part, uint64_t total, const iflo
         if (got <= 0) {
             return iflow_fail(IFLOW_E_IO, "model %s: cannot read byte %llu: %s", part->path, (unsigned long long)at,
                               got ? strerror(errno) : "the file became shorter while it was loaded");
+        }
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
         }
         iflow_hasher_add(hasher, block, (size_t)got);
         at += (uint64_t)got;

@@ -1,6 +1,7 @@
 /* numbers.c - whether a model's weights are finite: of quantised blocks the scales, as their other parts are whole numbers. */
 #include "model/numbers.h"
 
+#include "base/cancel.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,8 +56,8 @@ static iflow_status check_tensor(const iflow_part *part, int64_t i, unsigned cha
     const uint64_t start = gguf_get_data_offset(part->gguf) + gguf_get_tensor_offset(part->gguf, i);
     for (size_t at = 0; at < size; at += step) {
         const size_t n = size - at < step ? size - at : step;
-        const iflow_status status = iflow_part_read(part, gguf_get_tensor_name(part->gguf, i), start + at, bytes, n);
-        if (status) {
+        iflow_status status = iflow_cancel_check();
+        if (status || (status = iflow_part_read(part, gguf_get_tensor_name(part->gguf, i), start + at, bytes, n))) {
             return status;
         }
         if (!bytes_finite(type, bytes, n, values)) {

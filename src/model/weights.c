@@ -1,5 +1,7 @@
 /* weights.c - a model's tensors: checks shape and type, chooses each tensor's buffer type, loads. */
 #include "model/guard.h"
+
+#include "base/cancel.h"
 #include "model/model.h"
 
 #include <errno.h>
@@ -196,6 +198,9 @@ static iflow_status load_copied(loader *l, int c, ggml_backend_buffer_type_t buf
         return iflow_fail(IFLOW_E_MEMORY, "%s: no room for the weights in %s memory", m->path, ggml_backend_buft_name(buft));
     }
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx[c]); t; t = ggml_get_next_tensor(m->ctx[c], t)) {
+        if ((status = iflow_cancel_check())) {
+            goto cleanup;
+        }
         const size_t n_bytes = ggml_nbytes(t);
         const uint64_t type_bit = UINT64_C(1) << t->type;
         if (m->map) {

@@ -61,9 +61,9 @@ typedef bool (*calibration_progress)(calibration *c, const calibration_setting *
 
 struct calibration {
     /* Filled by the caller. Both contexts note how stale tokens will be, as two of the methods go by it. */
-    iflow_context *bare, *filled; /* whose chunks are prefilled without fillers, and after n_fillers, the default */
+    iflow_context *bare, *filled; /* whose chunks are prefilled without fillers, and with n_fillers, the default */
     int n_fillers;
-    int corrects;           /* texts after which the chunks stand that the contexts' correction is for; negative: there is none */
+    int corrects;           /* fillers of the chunks that the contexts' correction is for; negative: there is none */
     int n_layer;            /* of the model */
     const int *score_layer; /* [n_layer], as in iflow_model_info */
     size_t n_vocab;         /* of the model */

@@ -1,4 +1,4 @@
-"""Writes golden vectors of what is not in the paper: chunks after texts, staleness staleness, union and product, a budget by coverage,
+"""Writes golden vectors of what is not in the paper: chunks with fillers, estimated staleness, union and product, a budget by coverage,
 drift, a learned correction.
 
     golden_ours.py MODELS OUTDIR [--check]     one OUTDIR/CASE.txt a case; as golden.py, whose format, margins and bounds these are
@@ -7,19 +7,19 @@ drift, a learned correction.
 In order, where golden.py does not say it:
 
     texts               the generic texts' tokens, 160 each, one text after another: 1 text, or 3 where the file is of chunks after 3
-    staleness, foreseen_three       N numbers, 0 for the head: how stale each token will be. Behind three texts it is the spread of the KV
-                        that is after each; else the distance between alone and after the first, whichever of the two is stored
+    staleness, staleness_three      N numbers, 0 for the head: how stale each token will be. With three texts it is the spread of its KV
+                        over them; else the distance between its KV after the sink only and after the first text, whichever is stored
     score_norm_ASK      N scores, for infoflow-filler and infoflow-three
     score_product-three N scores
     selected_ASK        positions recomputed; ASKS says what is asked, CASES of which file
     logits_ASK          all logits at the prompt's last token, for all asks but WITHOUT_ANSWERS
     tokens_ASK          the greedy answer, 4 tokens, for these
-    score_margin, score_margin_foreseen, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
+    score_margin, score_margin_staleness, coverage_margin, logit_margin      the third: what the best tokens hold, as a share of the whole
                         score, is never nearer than this to the share asked for; it is there where a coverage is
 
-What is after three texts, drift and a correction, which is learned from the context that it is for, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
+Chunks with three texts, drift, and a correction, which is learned from the context that it is for, have seeds and files of their own: seeds with all of these margins at once are too rare to look for.
 
-Rounding moves what is staleness less than it moves attention, so that its margin, too, can be less.
+Rounding moves staleness less than it moves attention, so that its margin, too, can be less.
 """
 
 import sys
@@ -36,8 +36,8 @@ import tokens as tok
 
 N_TOKENS = 4
 MIN_COVERAGE_MARGIN = 2e-3
-MIN_FORESEEN_MARGIN = 4e-3
-MAX_FORESEEN_REACH = 1e-3
+MIN_STALENESS_MARGIN = 4e-3
+MAX_STALENESS_REACH = 1e-3
 INSIDE, FLOOR, CAP = ref.Coverage(0.4, 0.05, 0.9), ref.Coverage(0.2, 0.3, 0.6), ref.Coverage(0.9, 0.1, 0.25)
 
 
@@ -87,7 +87,7 @@ OF_THREE = ("none-filler", "none-three", "infoflow-three", "staleness-three", "u
 DIFFERENT = ("infoflow-filler", "staleness", "union-filler", "union-third-filler", "infoflow-three", "staleness-three", "union-three",
              "product-three")
 WITHOUT_ANSWERS = ("union-third", "union-third-filler", "inside", "floor", "cap", "inside-staleness")
-KEYS = {"staleness": "staleness", "infoflow-filler": "score_norm_infoflow-filler", "staleness-three": "foreseen_three",
+KEYS = {"staleness": "staleness", "infoflow-filler": "score_norm_infoflow-filler", "staleness-three": "staleness_three",
         "infoflow-three": "score_norm_infoflow-three", "product-three": "score_product-three"}  # of scores
 
 
@@ -177,7 +177,7 @@ def leads_of(model: ref.Model, n_texts: int, rounding: ref.Rounding = ref.F16) -
 
 
 def results(model: ref.Model, leads: list[ref.Cache], case: Case, seed: int, rounding: ref.Rounding = ref.F16) -> Iterator[Result]:
-    """The same result again and again: with selections from chunks after the sink alone, after more texts, with one more answer each
+    """The same result again and again: with selections from chunks without texts, with more texts, with one more answer each
     time."""
     inputs, chunks = golden.inputs_of(model, case, seed)
     inputs["texts"] = [token for text in range(1, case.n_texts + 1) for token in tok.generic_of(model, text)]
@@ -228,9 +228,9 @@ def coverage_margin(result: Result) -> float:
                 for name in result.choices if ASKS[name].coverage), default=np.inf)
 
 
-def score_margin(result: Result, of_foreseen: bool) -> float:
+def score_margin(result: Result, of_staleness: bool) -> float:
     return min((golden.gap(scores, selected, len(result.inputs["head"])) for choices in result.choices.values()
-                for scores, selected in choices if any(scores is staleness for staleness in result.staleness.values()) == of_foreseen),
+                for scores, selected in choices if any(scores is staleness for staleness in result.staleness.values()) == of_staleness),
                default=np.inf)
 
 
@@ -249,7 +249,7 @@ def bound(result: Result, name: str) -> str:
 
 def weakness(result: Result) -> str:
     """As golden.weakness."""
-    if score_margin(result, False) <= golden.MIN_SCORE_MARGIN or score_margin(result, True) <= MIN_FORESEEN_MARGIN:
+    if score_margin(result, False) <= golden.MIN_SCORE_MARGIN or score_margin(result, True) <= MIN_STALENESS_MARGIN:
         return f"score margin {score_margin(result, False):.2g}, of staleness {score_margin(result, True):.2g}"
     if coverage_margin(result) <= MIN_COVERAGE_MARGIN:
         return f"coverage margin {coverage_margin(result):.2g}"
@@ -272,10 +272,10 @@ def frailty(model: ref.Model, case: Case, seed: int, result: Result) -> str:
         if other.tokens != result.tokens or any(result.selected(name) != other.selected(name) for name in case.asks):
             return f"{rounding} flips a selection or a token"
         in_scores = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.norm.values(), other.norm.values()))
-        in_foreseen = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.staleness.values(), other.staleness.values()))
+        in_staleness = max(float(np.abs(a - b).max() / a.max()) for a, b in zip(result.staleness.values(), other.staleness.values()))
         in_logits = max(float(np.abs(a[0] - b[0]).max()) for a, b in zip(result.logits.values(), other.logits.values()))
-        if in_scores > golden.MAX_SCORE_REACH or in_foreseen > MAX_FORESEEN_REACH or in_logits > golden.MAX_LOGIT_REACH:
-            return f"{rounding} moves scores by {in_scores:.2g}, staleness by {in_foreseen:.2g}, logits by {in_logits:.2g}"
+        if in_scores > golden.MAX_SCORE_REACH or in_staleness > MAX_STALENESS_REACH or in_logits > golden.MAX_LOGIT_REACH:
+            return f"{rounding} moves scores by {in_scores:.2g}, staleness by {in_staleness:.2g}, logits by {in_logits:.2g}"
     return ""
 
 
@@ -304,7 +304,7 @@ def text_of(case: Case, digest: str, result: Result) -> str:
     parts += [entry(f"selected_{name}", result.selected(name)) for name in case.asks]
     parts += [decimals(f"logits_{name}", logits[0]) for name, logits in result.logits.items()]
     parts += [entry(f"tokens_{name}", tokens) for name, tokens in result.tokens.items()]
-    parts += [entry("score_margin", [score_margin(result, False)]), entry("score_margin_foreseen", [score_margin(result, True)])]
+    parts += [entry("score_margin", [score_margin(result, False)]), entry("score_margin_staleness", [score_margin(result, True)])]
     parts += [entry("coverage_margin", [coverage_margin(result)])] if np.isfinite(coverage_margin(result)) else []
     parts += [entry("logit_margin", [logit_margin(result)])]
     return "".join(parts)

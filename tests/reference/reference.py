@@ -402,7 +402,7 @@ def prefill_behind(model: Model, lead: Cache, tokens: list[int], rounding: Round
 
 
 def prefill_chunk(model: Model, sink: list[int], tokens: list[int], rounding: Rounding) -> Chunk:
-    """Behind the sink. The head is a chunk without a sink."""
+    """After the sink. The head is a chunk without a sink."""
     return prefill_behind(model, run_lead(model, sink, rounding), tokens, rounding)
 
 
@@ -631,7 +631,7 @@ def union(first: Array, share: float, second: Array, n: int, n_head_tokens: int)
 
 
 def product(scores: Array, staleness: Array) -> Array:
-    """The question's scores, each times the root of the position's staleness staleness."""
+    """The question's scores, each times the root of the position's estimated staleness."""
     return scores * np.sqrt(staleness)
 
 

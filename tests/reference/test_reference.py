@@ -111,7 +111,7 @@ def check_comparators(path: Path) -> None:
         check(distance(blend, full) < 1e-9, f"{path.stem}: cacheblend does not repair two layers")
     else:
         check(distance(blend, full) > 0.01 and distance(blend, none) > 0.01, f"{path.stem}: cacheblend at ratio 0.2 does nothing")
-    # Behind a head that is the sink the first chunk is what it was alone: it does not change, and all others do.
+    # After a head that is the sink the first chunk is what it was by itself: it does not change, and all others do.
     kv = [ref.prefill_chunk(model, [], sink, ref.EXACT)] + [ref.prefill_chunk(model, sink, chunk, ref.EXACT) for chunk in chunks]
     cache = ref.assemble(model, kv, ref.geometry("global", len(sink), [len(chunk.tokens) for chunk in kv]).chunk_start, ref.EXACT)
     change, selected = ref.cacheblend(model, cache, sink + sum(chunks, []), 0.2, len(sink), ref.EXACT)

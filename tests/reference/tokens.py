@@ -161,5 +161,5 @@ def head_of(model: Model) -> list[int]:
 
 
 def generic_of(model: Model, text: int) -> list[int]:
-    """One of the texts that chunks can be prefilled behind, on top of the sink: the first tokens of GENERIC's first, second, ..."""
+    """One of the texts that chunks can be prefilled after, on top of the sink: the first tokens of GENERIC's first, second, ..."""
     return tokenize(model, GENERIC[text - 1])[:N_GENERIC]

@@ -107,8 +107,8 @@ static iflow_status before(iflow_run *run, void **state) {
         status = iflow_seq_read(&t->seq, e->row, (int)e->n, e->added[0], e->added[1]);
     }
     for (size_t c = 0, first = 0, end = 0; !status && c < a->n_chunks; c++, first = end) {
-        const int start = a->chunk[c].start, fillers = start + a->chunk[c].length;
-        while (end < e->n && e->row[end] < fillers) {
+        const int start = a->chunk[c].start, beyond = start + a->chunk[c].length;
+        while (end < e->n && e->row[end] < beyond) {
             end++;
         }
         iflow_chunk *chunk = NULL;

@@ -67,7 +67,7 @@ static void tensors(iflow_tensors *list, const iflow_hparams *h, int layer, iflo
     iflow_tensors_add_layer(list, layer, &to->ffn_norm_after, "post_ffw_norm.weight", h->n_embd, 1, IFLOW_USE_ELEMENTWISE, true);
 }
 
-/* Of models that were made to embed texts: they come after what says the next token. */
+/* Of models that were made to embed texts: they have these in place of what predicts the next token. */
 static const char *const unneeded[] = {"dense_2.weight", "dense_3.weight", NULL};
 
 /* An image's marks, which the vocabulary has as a user's own. Turns are made of control tokens. */

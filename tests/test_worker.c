@@ -1,0 +1,166 @@
+/* test_worker.c - contexts in several threads share one worker: each answers as it does alone, no thread is added for any of them, none
+ * starves, and how many threads a graph gets follows from how busy the machine is. */
+#include "compute/engine_inner.h"
+#include "compute/load.h"
+#include "identity_fixture.h"
+
+#include <dirent.h>
+#include <pthread.h>
+
+enum { N_CALLERS = 3, N_ASKS = 3 };
+
+static int count_threads(void) {
+    int n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *entry; (entry = readdir(tasks));) {
+        n += entry->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return n;
+}
+
+/* ---- Sharing ------------------------------------------------------------------------------------------------------------------------ */
+
+typedef struct caller {
+    iflow_context *ctx;
+    iflow_ask_params params;
+    const iflow_answer *expected;
+    bool same;
+} caller;
+
+static void *ask_often(void *user) {
+    caller *c = user;
+    c->same = true;
+    for (int i = 0; i < N_ASKS; i++) {
+        iflow_answer *answer = NULL;
+        const bool ok = iflow_context_ask(c->ctx, &c->params, &answer) == IFLOW_OK;
+        c->same = c->same && ok && answer->n_generated == c->expected->n_generated &&
+                  !memcmp(answer->logits, c->expected->logits, answer->n_generated * (size_t)model->n_vocab * sizeof *answer->logits);
+        iflow_answer_free(answer);
+    }
+    return NULL;
+}
+
+/* Contexts over one model and one store ask at once: one prefills what another wants, too. */
+static void test_together(void **state) {
+    (void)state;
+    static const iflow_method method[N_CALLERS] = {IFLOW_METHOD_INFOFLOW, IFLOW_METHOD_FULL, IFLOW_METHOD_CACHEBLEND};
+    iflow_store *store = NULL;
+    pthread_t thread[N_CALLERS];
+    caller c[N_CALLERS] = {0};
+    iflow_answer *expected[N_CALLERS] = {0};
+    assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
+    for (int i = 0; i < N_CALLERS; i++) {
+        c[i].ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2, .n_ubatch = 32}, NULL);
+        c[i].params = ask_params(method[i], 0.3);
+        c[i].params.keep_logits = true;
+        assert_ok(iflow_context_ask(c[i].ctx, &c[i].params, &expected[i]));
+        c[i].expected = expected[i];
+        iflow_context_free(c[i].ctx);
+    }
+    assert_ok(iflow_store_open("memory:", NULL, &store));
+    for (int i = 0; i < N_CALLERS; i++) {
+        c[i].ctx = make_context_with(store, (iflow_context_params){.n_threads = 2, .n_ubatch = 32}, NULL);
+    }
+    const int before = count_threads();
+    for (int i = 0; i < N_CALLERS; i++) {
+        assert_ptr_equal(c[i].ctx->engine->worker, c[0].ctx->engine->worker);
+        assert_int_equal(pthread_create(&thread[i], NULL, ask_often, &c[i]), 0);
+    }
+    int most = 0;
+    for (int i = 0; i < 200; i++) { /* while they ask: the threads that were made above, and the pool's */
+        const int now = count_threads();
+        most = now > most ? now : most;
+        nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL);
+    }
+    for (int i = 0; i < N_CALLERS; i++) {
+        assert_int_equal(pthread_join(thread[i], NULL), 0);
+        assert_true(c[i].same);
+    }
+    assert_true(most <= before + N_CALLERS);
+    for (int i = 0; i < N_CALLERS; i++) {
+        iflow_answer_free(expected[i]);
+        iflow_context_free(c[i].ctx);
+    }
+    iflow_store_close(store);
+    iflow_model_free(model);
+}
+
+/* ---- Its life ----------------------------------------------------------------------------------------------------------------------- */
+
+static void test_pool(void **state) {
+    (void)state;
+    iflow_worker *a = NULL, *b = NULL;
+    ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    const int before = count_threads();
+    assert_ok(iflow_worker_get(cpu, cpu, 2, &a));
+    assert_int_equal(count_threads(), before + 1); /* the caller is one of the two */
+    assert_ok(iflow_worker_get(cpu, cpu, 1, &b));
+    assert_ptr_equal(a, b);
+    assert_int_equal(b->n_threads, 2);
+    iflow_worker_put(b);
+    assert_ok(iflow_worker_get(cpu, cpu, 4, &b)); /* the pool grows for who wants more */
+    assert_ptr_equal(a, b);
+    assert_int_equal(count_threads(), before + 3);
+    iflow_worker_put(a);
+    assert_int_equal(count_threads(), before + 3);
+    iflow_worker_put(b);
+    assert_int_equal(count_threads(), before);
+}
+
+/* Threads that wait for the next graph sleep: they use no processor time. */
+static void test_sleeps(void **state) {
+    (void)state;
+    iflow_answer *answer = NULL;
+    assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
+    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2}, NULL);
+    const iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
+    assert_ok(iflow_context_ask(ctx, &params, &answer));
+    struct timespec from, to;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &from);
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &to);
+    const double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+    print_message("%.2f ms of processor time in 300 ms of waiting\n", ms);
+    assert_true(ms < 30);
+    iflow_answer_free(answer);
+    iflow_context_free(ctx);
+    iflow_model_free(model);
+}
+
+/* ---- Load --------------------------------------------------------------------------------------------------------------------------- */
+
+static void test_load(void **state) {
+    (void)state;
+    assert_int_equal(iflow_load_parse("0.20 0.18 0.12 3/80 11206\n"), 3);
+    assert_int_equal(iflow_load_parse("0.20 0.18"), -1);
+    assert_int_equal(iflow_load_parse(""), -1);
+    iflow_load load = {0};
+    assert_int_equal(iflow_load_judge(&load, 1000, 1, 2, 2, 2), 2); /* nobody else */
+    assert_int_equal(iflow_load_judge(&load, 1005, 2, 2, 2, 2), 2); /* one for a moment: it may be gone before the graph is done */
+    for (int i = 1; i <= 60; i++) {
+        iflow_load_judge(&load, 1005 + 5 * i, 2, 2, 2, 2);
+    }
+    assert_int_equal(iflow_load_judge(&load, 1310, 2, 2, 2, 2), 1); /* and one that stays */
+    assert_int_equal(iflow_load_judge(&load, 3000, 1, 2, 2, 2), 2); /* and is gone */
+    load = (iflow_load){0};
+    assert_int_equal(iflow_load_judge(&load, 1000, 10, 2, 2, 2), 1); /* never less than one */
+    load = (iflow_load){0};
+    assert_int_equal(iflow_load_judge(&load, 1000, 5, 16, 16, 16), 12);
+    load = (iflow_load){0};
+    assert_int_equal(iflow_load_judge(&load, 1000, 5, 16, 16, 8), 8); /* there is room beside them */
+    load = (iflow_load){0};
+    assert_int_equal(iflow_load_judge(&load, 1000, 33, 4, 64, 4), 2); /* a part of a machine: of 32 others, 2 are likely here */
+    assert_int_equal(iflow_load_threads(&load, 1), 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_sleeps),
+        cmocka_unit_test(test_load),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
