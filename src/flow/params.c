@@ -7,6 +7,10 @@
 #include <float.h>
 #include <string.h>
 
+static bool is_blank(const char *text) {
+    return !text[strspn(text, " \t\r\n")];
+}
+
 static iflow_status check_text(const char *beginning, const char *text) {
     return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
 }
@@ -115,12 +119,19 @@ static iflow_status check_messages(const iflow_ask_params *p) {
             return status;
         }
     }
+    size_t last = p->n_messages;
+    while (last > 0 && strcmp(p->messages[last - 1].role, "user") != 0) {
+        last--;
+    }
+    if (last > 0 && !p->question && is_blank(p->messages[last - 1].content)) {
+        return iflow_fail(IFLOW_E_ARG, "the last message of a user is empty");
+    }
     return IFLOW_OK;
 }
 
 iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params *p, bool first) {
     const bool has_messages = first && p->n_messages;
-    if ((!has_messages || p->question) && (!p->question || !p->question[strspn(p->question, " \t\r\n")])) {
+    if ((!has_messages || p->question) && (!p->question || is_blank(p->question))) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
     iflow_status status = has_messages ? check_messages(p) : IFLOW_OK;

@@ -24,6 +24,15 @@ static bool is_role(const iflow_message *message, const char *role) {
     return strcmp(message->role, role) == 0;
 }
 
+static bool has_role(const turns *t, const char *role) {
+    for (size_t i = 0; i < t->n; i++) {
+        if (is_role(&t->message[i], role)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_blank(const char *text) {
     return !text[strspn(text, " \t\n\v\f\r")];
 }
@@ -177,24 +186,27 @@ static iflow_status merge(turns *t, bool *merged) {
     return IFLOW_OK;
 }
 
-/* Whether every tool's message is in the rendering: with a mark for the content of each they are as many. */
-static iflow_status check_tools(const iflow_model *model, const turns *t) {
+/* Whether every system message and every tool's is in the rendering: with a mark for the content of each, they are as many. */
+static iflow_status check_all_there(const iflow_model *model, const turns *t) {
     turns probe = {.message = iflow_calloc(t->n, sizeof *probe.message)};
-    size_t n_tools = 0, n_marks = 0;
+    size_t n_systems = 0, n_tools = 0, n_marks = 0;
     iflow_rendering rendering = {0};
     iflow_chat chat = {0};
     if (!probe.message) {
         return iflow_fail_memory(t->n * sizeof *probe.message);
     }
     for (size_t i = 0; i < t->n; i++) {
-        const bool is_tool = is_role(&t->message[i], "tool");
+        const bool is_system = is_role(&t->message[i], "system") && !is_blank(t->message[i].content),
+                   is_tool = is_role(&t->message[i], "tool");
+        n_systems += is_system;
         n_tools += is_tool;
         probe.message[probe.n++] =
-            (iflow_message){.role = t->message[i].role, .content = is_tool ? IFLOW_MARK_TOOL : t->message[i].content};
+            (iflow_message){.role = t->message[i].role, .content = is_system || is_tool ? IFLOW_MARK_THERE : t->message[i].content};
     }
-    iflow_status status = n_tools ? render(model, &probe, &rendering) : IFLOW_OK;
-    if (n_tools && !status && !(status = iflow_chat_decode(&rendering, IFLOW_MARK_TOOL[1], &chat, &n_marks)) && n_marks != n_tools) {
-        status = iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template of %s has no place for a tool's message", model->path);
+    iflow_status status = n_systems + n_tools ? render(model, &probe, &rendering) : IFLOW_OK;
+    if (!status && !(status = iflow_chat_decode(&rendering, IFLOW_MARK_THERE[1], &chat, &n_marks)) && n_marks < n_systems + n_tools) {
+        status = iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template of %s leaves out a %s", model->path,
+                            n_tools ? "message of a system or a tool" : "system message");
     }
     free(probe.message); /* contents are t's */
     iflow_rendering_free(&rendering);
@@ -202,31 +214,16 @@ static iflow_status check_tools(const iflow_model *model, const turns *t) {
     return status;
 }
 
-/* Renders what must all be in the rendering. */
 static iflow_status attempt(const iflow_model *model, const turns *t, iflow_chat *out) {
-    iflow_chat chat = {0};
-    iflow_status status = render_marked(model, t, IFLOW_MARK_DOCUMENTS[1], &chat);
-    bool has_input = false;
-    if (status || (status = check_tools(model, t))) {
-        iflow_chat_free(&chat);
-        return status;
-    }
-    for (size_t i = 0; i < chat.n_head; i++) {
-        has_input = has_input || chat.piece[i].is_input;
-    }
-    if (is_role(&t->message[0], "system") && !is_blank(t->message[0].content) && !has_input) {
-        iflow_chat_free(&chat);
-        return iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template of %s has no place for a system message", model->path);
-    }
-    *out = chat;
-    return IFLOW_OK;
+    const iflow_status status = check_all_there(model, t);
+    return status ? status : render_marked(model, t, IFLOW_MARK_DOCUMENTS[1], out);
 }
 
 /* As they are; else with system messages in the user's; else with neighbours of one role as one message. */
 static iflow_status place(const iflow_model *model, turns *t, iflow_chat *out) {
     bool no_place = false, merged = false;
     iflow_status status = attempt(model, t, out);
-    if (status == IFLOW_E_UNSUPPORTED && is_role(&t->message[0], "system")) {
+    if (status == IFLOW_E_UNSUPPORTED && has_role(t, "system")) {
         no_place = true;
         status = move_system(t);
         status = status ? status : attempt(model, t, out);

@@ -14,7 +14,7 @@
 #define IFLOW_MARK_ANSWER                                                                                                                  \
     "\x7f"                                                                                                                                 \
     "a"
-#define IFLOW_MARK_TOOL                                                                                                                    \
+#define IFLOW_MARK_THERE                                                                                                                   \
     "\x7f"                                                                                                                                 \
     "t"
 
