@@ -1,4 +1,4 @@
-# The short commands over CMake; `make help` lists them. script/demo and script/test install what is missing first.
+# The short commands over CMake; `make help` lists them. Where make itself is missing: scripts/setup.sh, scripts/demo.sh, scripts/test.sh.
 BUILD ?= build
 ASAN_BUILD ?= build-asan
 CLANG_BUILD ?= build-clang
@@ -7,10 +7,17 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 # Passed to every configuration, for example CMAKE_ARGS=-DCMAKE_PREFIX_PATH=/opt/ggml
 CMAKE_ARGS ?=
+# 1: builds that run on every CPU of this architecture, in directories of their own; their ggml is built once more, which takes some time
+PORTABLE ?=
+ifeq ($(PORTABLE),1)
+override BUILD := $(BUILD)-portable
+override ASAN_BUILD := $(ASAN_BUILD)-portable
+override CMAKE_ARGS += -DINFOFLOW_PORTABLE=ON
+endif
 # Passed to ctest, for example CTEST_ARGS="-R score"
 CTEST_ARGS ?=
 
-.PHONY: all test bench lint format demo install clean help
+.PHONY: all setup test bench lint format demo install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## Build the command (build/infoflow) and the libraries
@@ -25,6 +32,9 @@ $(ASAN_BUILD)/build.ninja:
 $(CLANG_BUILD)/build.ninja:
 	cmake -S . -B $(CLANG_BUILD) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
 	    -DINFOFLOW_TESTS=ON $(CMAKE_ARGS)
+
+setup: ## Install the Debian packages that are missing for building and testing
+	scripts/setup.sh test
 
 test: all $(ASAN_BUILD)/build.ninja ## Run all tests, under AddressSanitizer, UBSan and LeakSanitizer where our code runs
 	cmake --build $(ASAN_BUILD) --parallel $(JOBS)
@@ -42,11 +52,14 @@ format: ## Rewrite the sources as clang-format wants them
 demo: all ## Prefill the example documents, ask about them, and compare the time to first token with full prefill
 	BUILD=$(BUILD) scripts/demo.sh
 
-install: all ## Install header, libraries, pkg-config and CMake files and the command (PREFIX=/usr/local, DESTDIR=)
+install: all ## Install the command, man pages, completions, header and libraries (PREFIX=/usr/local, DESTDIR=)
 	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+
+uninstall: ## Remove what make install installed (the same PREFIX and DESTDIR)
+	scripts/uninstall.sh $(DESTDIR)$(PREFIX)
 
 clean: ## Delete the builds (models, stores and the build of ggml are kept in ~/.cache/infoflow)
 	rm -rf $(BUILD) $(ASAN_BUILD) $(CLANG_BUILD)
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

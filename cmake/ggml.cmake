@@ -3,6 +3,7 @@
 
 set(INFOFLOW_GGML_MINIMUM 0.25) # older ones lack operations that the graphs need, such as ggml_set_rows for every cache type
 
+option(INFOFLOW_PORTABLE "the pinned ggml for every CPU of this architecture, not only this machine's; the program chooses when it starts" OFF)
 option(INFOFLOW_PINNED_GGML "use the pinned ggml and libllama even where others are installed" OFF)
 
 # Results of an earlier configuration must not decide this one: the pinned prefix changes its name with version, options and processor.
@@ -24,6 +25,9 @@ endif()
 
 set(INFOFLOW_DEPS_PREFIX "")
 set(infoflow_ggml_FOUND FALSE)
+if(INFOFLOW_PORTABLE) # an installed one is for whatever CPU it was built for
+    set(INFOFLOW_PINNED_GGML ON)
+endif()
 if(NOT INFOFLOW_PINNED_GGML)
     find_package(ggml ${INFOFLOW_GGML_MINIMUM} QUIET)
     if(ggml_FOUND)
@@ -39,7 +43,11 @@ if(NOT INFOFLOW_PINNED_GGML)
 endif()
 if(NOT infoflow_ggml_FOUND)
     # Its progress goes to standard error, which is left alone here, so that a user of a first build sees it move.
-    execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/deps.sh OUTPUT_VARIABLE INFOFLOW_DEPS_PREFIX
+    set(infoflow_deps_environment "")
+    if(INFOFLOW_PORTABLE)
+        set(infoflow_deps_environment ${CMAKE_COMMAND} -E env INFOFLOW_DEPS_PORTABLE=1)
+    endif()
+    execute_process(COMMAND ${infoflow_deps_environment} ${CMAKE_CURRENT_SOURCE_DIR}/scripts/deps.sh OUTPUT_VARIABLE INFOFLOW_DEPS_PREFIX
                     OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE infoflow_deps_status)
     if(NOT infoflow_deps_status EQUAL 0)
         message(FATAL_ERROR "scripts/deps.sh could not build ggml and libllama (its messages are above); once they are installed elsewhere, "
@@ -52,6 +60,9 @@ if(NOT infoflow_ggml_FOUND)
     find_package(llama REQUIRED)
     set(INFOFLOW_PINNED_PREFIX ${INFOFLOW_DEPS_PREFIX} CACHE INTERNAL "the pinned prefix of the last configuration")
     message(STATUS "ggml and libllama: the pinned ones, ggml ${ggml_VERSION}, libllama ${llama_VERSION}, in ${INFOFLOW_DEPS_PREFIX}")
+endif()
+if(GGML_BACKEND_DIR) # where that ggml looks for backends that are libraries of their own
+    set_source_files_properties(src/model/calls.cpp PROPERTIES COMPILE_DEFINITIONS INFOFLOW_GGML_BACKEND_DIR="${GGML_BACKEND_DIR}")
 endif()
 
 # The distribution's Jinja engine, for the models' own chat templates, and JSON schema to grammar. They go with the pinned libllama; with an

@@ -77,14 +77,6 @@ IFLOW_API const char *iflow_error_message(void);
 
 IFLOW_API const char *iflow_version(void);
 
-/* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
- * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of
- * the file that it replaces, or has those that the umask leaves. A symbolic link stays, and the file that it leads to is replaced. What is
- * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. So is, unless only_owner, a file that
- * may be written to in a directory where it cannot be replaced (no permission, mounted by itself): then a failure can leave a part. On file
- * systems without locks (flock) nothing is removed that killed processes left. E_FULL, E_IO, E_MEMORY, E_ARG. */
-IFLOW_API iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_bytes, bool only_owner);
-
 /* Frees an array or a string that the library handed out. */
 IFLOW_API void iflow_free(void *memory);
 
@@ -93,6 +85,29 @@ typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *u
 
 /* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
 IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
+
+/* ---- Parameters ------------------------------------------------------------------------------------------------------------------- */
+
+/* Every struct of parameters begins with its size, by which the library knows which fields the caller's header has: a later version can add
+ * fields at the end and breaks nobody. Take one from its iflow_*_default_params(), or in C write for example
+ *     iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &ctx);
+ * Where all fields are 0 by default, a pointer to such a struct may be NULL. A size of 0, or one with fields that are set and that the
+ * library does not know, is E_ARG. */
+#define IFLOW_PARAMS(type, ...) ((type){.size = sizeof(type), __VA_ARGS__})
+
+#ifdef __cplusplus
+#define IFLOW_ZERO_PARAMS                                                                                                                  \
+    {}
+#else
+#define IFLOW_ZERO_PARAMS                                                                                                                  \
+    { 0 }
+#endif
+#define IFLOW_DEFAULT_PARAMS(type, function)                                                                                               \
+    static inline type function(void) {                                                                                                    \
+        type params = IFLOW_ZERO_PARAMS;                                                                                                   \
+        params.size = sizeof params;                                                                                                       \
+        return params;                                                                                                                     \
+    }
 
 /* ---- Cancelling --------------------------------------------------------------------------------------------------------------------- */
 
@@ -118,6 +133,7 @@ typedef struct iflow_model iflow_model;
 typedef bool (*iflow_on_progress)(const char *what, uint64_t done, uint64_t total, void *user);
 
 typedef struct iflow_model_params {
+    size_t size;        /* of this struct */
     const char *device; /* NULL or "auto": the first GPU, else the CPU. "cpu", or a name that iflow_device_name() gives. */
     bool no_mmap;       /* read the weights into memory instead of mapping the file */
     bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
@@ -129,6 +145,7 @@ typedef struct iflow_model_params {
     iflow_on_progress on_progress; /* of that reading, and then of looking whether weights are finite; NULL: none */
     void *progress_user;
 } iflow_model_params;
+IFLOW_DEFAULT_PARAMS(iflow_model_params, iflow_model_default_params)
 
 typedef struct iflow_model_info {
     const char *path;
@@ -191,15 +208,20 @@ IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
 
 typedef struct iflow_store iflow_store;
 
+/* What an id is of. */
+typedef enum iflow_kind { IFLOW_CHUNK, IFLOW_DOCUMENT } iflow_kind;
+
 #define IFLOW_ID_SIZE 33 /* 32 hexadecimal digits (XXH3, 128 bits) and the NUL */
 
 typedef struct iflow_store_params {
+    size_t size;        /* of this struct */
     uint64_t max_bytes; /* of chunks; 0: no limit. Old chunks go first, then least recently used ones; pinned ones stay. */
     bool must_exist;    /* E_NOT_FOUND instead of creating the directory */
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
                         /* is its owner's alone */
 } iflow_store_params;
+IFLOW_DEFAULT_PARAMS(iflow_store_params, iflow_store_default_params)
 
 typedef struct iflow_chunk_info {
     char id[IFLOW_ID_SIZE];
@@ -251,23 +273,26 @@ IFLOW_API void iflow_store_close(iflow_store *store);
 IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n);
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
-/* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite. A bad one is set aside (moved to the directory
- * bad/): E_CORRUPT. So are all files of its name in wrong directories, which readers do not see: E_FORMAT, where there is nothing to be
- * said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old ones
- * too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
-IFLOW_API iflow_status iflow_store_verify(iflow_store *store, const char *id);
-/* The same for a document's record, not its chunks. Where it is set aside and the document was pinned, its chunks stay so: a warning. */
-IFLOW_API iflow_status iflow_store_verify_document(iflow_store *store, const char *id);
+/* Reads a chunk whole and checks format, name, checksum, and that its numbers are finite; of a document its record, not its chunks. A bad
+ * one is set aside (moved to the directory bad/): E_CORRUPT. Where a document is set aside that was pinned, its chunks stay pinned: a
+ * warning. So are all files of a chunk's name in wrong directories set aside, which readers do not see: E_FORMAT, where there is nothing to
+ * be said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old
+ * ones too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
+IFLOW_API iflow_status iflow_store_verify(iflow_store *store, iflow_kind kind, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
  * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
  * lease does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
  * this function; it fails at its end where it could not list something. */
-typedef bool (*iflow_on_verified)(const char *id, bool is_document, iflow_status status, const char *message, void *user);
+typedef bool (*iflow_on_verified)(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
-/* Pins keep chunks from being evicted and pruned. */
-IFLOW_API iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned);
-IFLOW_API iflow_status iflow_store_delete(iflow_store *store, const char *id);
+/* Pins keep chunks from being evicted and pruned. A document's pins all of its chunks, which must be there (E_NOT_FOUND, and none is
+ * pinned); pinned false takes the pins off those that no other pinned document has. */
+IFLOW_API iflow_status iflow_store_pin(iflow_store *store, iflow_kind kind, const char *id, bool pinned);
+/* Deletes a chunk, or a document's record: its chunks stay, and its pins are taken off. Where they cannot be taken off, it fails (E_BUSY,
+ * E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more, and the
+ * log has a warning that they stay pinned. */
+IFLOW_API iflow_status iflow_store_delete(iflow_store *store, iflow_kind kind, const char *id);
 /* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead
  * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
@@ -284,17 +309,9 @@ IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_docu
 IFLOW_API iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out);
 IFLOW_API void iflow_document_free(iflow_document *document);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
-/* Deletes the record and takes its pins off as iflow_store_pin_document() does; chunks stay. Where they cannot be taken off, it fails
- * (E_BUSY, E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more,
- * and the log has a warning that they stay pinned. */
-IFLOW_API iflow_status iflow_store_delete_document(iflow_store *store, const char *id);
-/* Pins a document's chunks, all of which must be there (E_NOT_FOUND, and none is pinned), or takes the pins off those that no other
- * document pinned by this function has. */
-IFLOW_API iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned);
-
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.
- * *is_document says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
-IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], bool *is_document);
+ * *kind says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
+IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], iflow_kind *kind);
 
 /* ---- Context ------------------------------------------------------------------------------------------------------------------------ */
 
@@ -305,6 +322,7 @@ enum { IFLOW_MAX_FILLERS = 4, IFLOW_DEFAULT_FILLERS = 2, IFLOW_NO_FILLERS = -1 }
 typedef struct iflow_correction iflow_correction;
 
 typedef struct iflow_context_params {
+    size_t size;         /* of this struct */
     int n_ctx;           /* rows of the cache, at most 2^30; 0: grows as needed, up to the model's training context */
     int n_ubatch;        /* tokens a slice of a forward pass, at most 65,536; 0: 512 */
     int n_threads;       /* at most 512; 0: the processors this process may use */
@@ -318,6 +336,7 @@ typedef struct iflow_context_params {
                             /* else it takes a second prefill */
     const iflow_correction *correction; /* of this model, or NULL; it must outlive the context */
 } iflow_context_params;
+IFLOW_DEFAULT_PARAMS(iflow_context_params, iflow_context_default_params)
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
  * with other fillers than this version's; E_BACKEND, E_MEMORY. */
@@ -325,17 +344,14 @@ IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
 
-/* Computes the KV of a chunk, with the context's fillers before it, and stores it; does nothing if it is there already (*was_stored).
- * E_BUSY: another process is computing it; from 30 seconds on, it is computed here as well. E_NOT_FINITE: the model's KV of these tokens
- * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. id and was_stored may be NULL. */
-IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE],
-                                             bool *was_stored);
-
-/* The same for several chunks, tokens[start[i]] to tokens[start[i + 1]] each: short ones are computed together, up to 512 tokens in one
- * pass, which is faster and gives the same files. start [n_chunks + 1], ascending; ids and was_stored [n_chunks]. E_BUSY: all are there but
- * those whose id is "", which another process is computing. On any other failure ids are void; what was computed before is stored. */
-IFLOW_API iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
-                                                     char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
+/* Computes the KV of chunks, as the context's parameters say, and stores it: tokens[start[i]] to tokens[start[i + 1]] each; start
+ * [n_chunks + 1], ascending; ids and was_stored [n_chunks]. What is there already is not computed again (was_stored). Short chunks are
+ * computed together, up to 512 tokens in one pass, which is faster and gives the same files. E_BUSY: all are there but those whose id is
+ * "", which another process is computing; from 30 seconds on, they are computed here as well. E_NOT_FINITE: the model's KV of these tokens
+ * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. On any other failure than E_BUSY ids are void;
+ * what was computed before is stored. */
+IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
+                                             char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
 
 /* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
@@ -417,7 +433,7 @@ typedef enum iflow_geometry {
 
 /* Whether something of ours is done. */
 typedef enum iflow_switch {
-    IFLOW_AUTO, /* as iflow_method_drifts() says, where it can be done at all */
+    IFLOW_AUTO, /* as iflow_method_info.repairs says, where it can be done at all */
     IFLOW_ON,
     IFLOW_OFF,
 } iflow_switch;
@@ -427,7 +443,8 @@ typedef enum iflow_score_text {
     IFLOW_SCORE_PROMPT,   /* the whole prompt does */
 } iflow_score_text;
 
-/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end). Return false to stop.
+/* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end); what a stop string can
+ * begin with comes once it is known that it does not. Return false to stop.
  * The context that answers cannot be used meanwhile: E_ARG; iflow_context_clear() does nothing then, and it must not be freed. */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
@@ -438,16 +455,11 @@ typedef struct iflow_message {
 } iflow_message;
 
 typedef struct iflow_ask_params {
-    const char *question;    /* required, but for messages */
-    const char *instruction; /* stands before the question; NULL: a general one */
-    const char *system;      /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
-                             /* Like the other texts it is never parsed for control tokens */
-    /* A conversation instead of question, instruction and system: n_messages of them (0: none), the last usually a user's. The documents
-     * stand at the beginning of the first user's message, system messages before it, all else after them. question is then the text that
-     * scores the context; NULL: the last user's message. E_ARG: a role that is none of the four, or no message of a user; E_UNSUPPORTED:
-     * the model's chat template refuses them, or has no place for a tool's message. A follow-up takes a question alone. */
-    const iflow_message *messages;
-    size_t n_messages;
+    size_t size;                 /* of this struct */
+    const char *question;        /* required, but for messages */
+    const char *instruction;     /* stands before the question; NULL: a general one */
+    const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
+                                 /* Like the other texts it is never parsed for control tokens */
     iflow_method method;         /* INFOFLOW */
     double ratio;                /* share of the context's tokens to recompute, 0 to 1; 0.15 */
     double coverage;             /* 0: ratio is the budget. Else, for methods with a score, the budget is as many of the best tokens as */
@@ -466,12 +478,28 @@ typedef struct iflow_ask_params {
     size_t n_score_layers;       /* 0 with NULL; 16 at most */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
-    double temperature;          /* 0: greedy, the default */
-    uint64_t seed;               /* for temperature > 0; 0 */
-    const int32_t *forced; /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another */
-    size_t n_forced;       /* at most max_tokens */
-    bool keep_logits;      /* fill the answer's logits */
-    iflow_on_text on_text; /* NULL: none */
+    /* Sampling. What is not neutral is done in this order: penalties, top_k, top_p, min_p, temperature, draw. If the grammar does not allow
+     * what is drawn, it is drawn again, in the same way, from the tokens that it allows. E_ARG: out of range. */
+    double temperature;    /* 0 or more; 0: greedy, the default: the most likely token, whatever seed, top_k, top_p and min_p are */
+    uint64_t seed;         /* of the draws: the same seed, the same answer; 0 */
+    int top_k;             /* draw among so many most likely tokens; 0: all, the default */
+    double top_p;          /* draw among the fewest most likely tokens that have this probability together, 0 to 1; 1: all, the default */
+    double min_p;          /* draw among the tokens that are at least this part as likely as the most likely one, 0 to 1; 0: all, the */
+                           /* default */
+    double repeat_penalty; /* logits of tokens that the answer has: divided by this if they are positive, else multiplied; 0.1 to 10; */
+                           /* 1: none, the default */
+    double frequency_penalty; /* taken from a token's logit, times how often the answer has it; -2 to 2; 0 */
+    double presence_penalty;  /* taken from a token's logit if the answer has it; -2 to 2; 0 */
+    int penalty_last_n;       /* the penalties look at so many last tokens of the answer: -1: all, the default; 0: none; 2^20 at most */
+    const char *grammar; /* NULL: none. GBNF, of which the answer's text is a sentence of `root`, or the beginning of one if the answer */
+                         /* was cut. The answer ends where the grammar allows no more. E_ARG says where the grammar is wrong */
+    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to 256 bytes each */
+    size_t n_stop;           /* 16 at most; 0 */
+    const int32_t *forced;   /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another; */
+                             /* grammar and stop do nothing */
+    size_t n_forced;         /* at most max_tokens */
+    bool keep_logits;        /* fill the answer's logits */
+    iflow_on_text on_text;   /* NULL: none */
     void *user;
     /* Method given takes one of these two; the others look at neither. Positions are those of the context as answers tell them (chunk,
      * context_token, selected): the head's come first and cannot be recomputed. */
@@ -479,6 +507,12 @@ typedef struct iflow_ask_params {
     size_t n_given_positions;
     const float *given_scores; /* one a context position, the head's too, which do not count: finite, and with coverage 0 or greater. */
     size_t n_given_scores;     /* The best are recomputed, as many as ratio or coverage say */
+    /* A conversation instead of question, instruction and system: n_messages of them (0: none), the last usually a user's. The documents
+     * stand at the beginning of the first user's message, system messages before it, all else after them. question is then the text that
+     * scores the context; NULL: the last user's message. E_ARG: a role that is none of the four, or no message of a user; E_UNSUPPORTED:
+     * the model's chat template refuses them, or has no place for a tool's message. A follow-up takes a question alone. */
+    const iflow_message *messages;
+    size_t n_messages;
 } iflow_ask_params;
 
 typedef struct iflow_chunk_span {
@@ -502,18 +536,17 @@ typedef struct iflow_timings {
 
 /* Why an answer ended. */
 typedef enum iflow_finish {
-    IFLOW_FINISH_STOP,      /* the model ended it, or the forced tokens ran out */
-    IFLOW_FINISH_LENGTH,    /* it has max_tokens: cut */
-    IFLOW_FINISH_CONTEXT,   /* the context is full: cut */
-    IFLOW_FINISH_CANCELLED, /* on_text said stop: cut */
+    IFLOW_FINISH_STOP,      /* the model or the grammar ended it, a stop string came, or the forced tokens ran out */
+    IFLOW_FINISH_LENGTH,    /* it has max_tokens, or the context is full (context_full): cut */
+    IFLOW_FINISH_CANCELLED, /* on_text said stop, or the token was raised after the first token: cut */
 } iflow_finish;
 
-/* "stop", "length", "context", "cancelled". Static; NULL past the last. */
+/* "stop", "length", "cancelled". Static; NULL past the last. */
 IFLOW_API const char *iflow_finish_name(iflow_finish finish);
 
 typedef struct iflow_answer {
-    char *text;              /* whole UTF-8 characters at its end: what the answer began and did not finish is left out */
-    int32_t *token;          /* generated, without the end-of-generation token */
+    char *text;     /* whole UTF-8 characters at its end: what the answer began and did not finish is left out; up to a stop string */
+    int32_t *token; /* generated, without the end-of-generation token, with those of a stop string */
     int32_t *context_token;  /* [n_context]; method full: after them the n_prompt of the prompt, which it ran with them */
     float *score;            /* one a context position (0 for the head); NULL unless scored. union: infoflow's; product: the product; */
                              /* given: those given */
@@ -525,13 +558,21 @@ typedef struct iflow_answer {
                              /* that part */
     size_t n_generated, n_context, n_reused, n_recomputed, n_prompt, n_selected, n_chunks;
     iflow_finish finish;
+    bool context_full; /* LENGTH: the context was full before there were max_tokens */
+    int stopped_by;    /* STOP: which of the stop strings ended it, from 0; -1: none */
     iflow_method method;
     double ratio; /* what was asked for, 0 where positions were given; the share recomputed is n_recomputed / n_context */
     iflow_timings ms;
     uint64_t cache_bytes; /* of the context's cache on the device */
 } iflow_answer;
 
-IFLOW_API iflow_ask_params iflow_ask_default_params(void);
+/* Sets the defaults in a struct of that size. */
+IFLOW_API void iflow_ask_params_init(iflow_ask_params *params, size_t size);
+static inline iflow_ask_params iflow_ask_default_params(void) {
+    iflow_ask_params params = IFLOW_ZERO_PARAMS;
+    iflow_ask_params_init(&params, sizeof params);
+    return params;
+}
 
 /* Answers a question over the context's chunks. May be called again with another question or method: each call assembles anew.
  * E_ARG (no question, ratio out of range, a layer that is not there, positions or scores given that do not fit the context), E_CONTEXT (too
@@ -540,8 +581,8 @@ IFLOW_API iflow_ask_params iflow_ask_default_params(void);
  * is no failure: see finish. A warning goes to the log, once a context, where positions go beyond what the model was trained for. */
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
-/* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, temperature, seed, forced, keep_logits
- * and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
+/* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, what is of sampling, stop, forced,
+ * keep_logits and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:
@@ -576,21 +617,21 @@ IFLOW_API void iflow_answer_free(iflow_answer *answer);
 IFLOW_API const char *iflow_method_name(iflow_method method);
 IFLOW_API const char *iflow_score_name(iflow_score score);
 IFLOW_API const char *iflow_geometry_name(iflow_geometry geometry);
-/* One line on what it does. Static. */
-IFLOW_API const char *iflow_method_about(iflow_method method);
 IFLOW_API const char *iflow_score_about(iflow_score score);
 IFLOW_API const char *iflow_geometry_about(iflow_geometry geometry);
-/* Whether the method recomputes by ratio; the others' is fixed. Given: if it is given scores. */
-IFLOW_API bool iflow_method_has_ratio(iflow_method method);
-/* Whether it looks at the context from the question: then score, geometry, scoring layers and reordering are its settings. */
-IFLOW_API bool iflow_method_uses_question(iflow_method method);
-/* Whether it needs the staleness that chunks estimate. */
-IFLOW_API bool iflow_method_needs_staleness(iflow_method method);
-/* Whether reused KV is corrected and the drift of what is recomputed carried over to other tokens unless said otherwise: infoflow and ours.
- */
-IFLOW_API bool iflow_method_drifts(iflow_method method);
-/* Whether it gives every token a score, so that coverage can be its budget. */
-IFLOW_API bool iflow_method_scores(iflow_method method);
+
+/* What a method is, and which settings it has. */
+typedef struct iflow_method_info {
+    const char *name, *about; /* as the command takes it; one line on what it does */
+    bool by_ratio;            /* the ratio says how many tokens are recomputed; the others' number is fixed. given: with scores */
+    bool by_question;         /* the question's attention scores the tokens: score, geometry, scoring layers and reordering are settings */
+    bool by_staleness;        /* it needs the estimated staleness of chunks */
+    bool has_scores;          /* every token has a score, so that coverage can be its budget */
+    bool repairs;             /* reused KV is corrected, and drifts, unless said otherwise: infoflow and ours */
+} iflow_method_info;
+
+/* NULL past the last. Static. */
+IFLOW_API const iflow_method_info *iflow_method_get_info(iflow_method method);
 /* E_ARG, listing the names. */
 IFLOW_API iflow_status iflow_method_from_name(const char *name, iflow_method *method);
 IFLOW_API iflow_status iflow_score_from_name(const char *name, iflow_score *score);

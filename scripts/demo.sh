@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Shows what infoflow does: prefills the example documents into a store of their own, asks questions over all of them, once with
+# Shows what infoflow does, from a fresh clone: installs and builds what is missing, prefills the example documents into a store of their own, asks questions over all of them, once with
 # InfoFlow KV and once with full prefill, and prints answers and time to first token side by side.
 # Environment: BUILD (default build), MODEL (default SmolLM2-135M-Instruct, fetched), STORE (default: beside the build, kept between runs),
 # QUESTIONS (a file, a question a line).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 infoflow=${BUILD:-build}/infoflow
+if [ ! -x "$infoflow" ]; then
+    scripts/setup.sh build
+    make "BUILD=${BUILD:-build}" all
+fi
 store=${STORE:-${BUILD:-build}/demo-store}
 documents=examples/documents
 questions=${QUESTIONS:-examples/questions.txt}

@@ -6,6 +6,7 @@
 # Progress goes to standard error. Kept outside the tree, keyed by version, build options, compiler and processor flags, so that a fresh
 # clone finds it again.
 # Environment: INFOFLOW_DEPS (default ~/.cache/infoflow/deps), INFOFLOW_DEPS_CUDA=1 (with the CUDA backend; wants nvcc),
+# INFOFLOW_DEPS_PORTABLE=1 (for every CPU of this architecture, not only this machine's),
 # JOBS (default: number of processors).
 set -euo pipefail
 
@@ -17,6 +18,8 @@ options=(
     -DGGML_OPENMP=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF
 )
 if [ "${INFOFLOW_DEPS_CUDA:-0}" = 1 ]; then options+=(-DGGML_CUDA=ON); fi
+# Every kind of CPU of this architecture, chosen when the program starts: the backends are modules, which lie beside the libraries.
+if [ "${INFOFLOW_DEPS_PORTABLE:-0}" = 1 ]; then options+=(-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DCMAKE_INSTALL_BINDIR=lib); fi
 # Not in the key, since they change no code: where the libraries look for one another, and the compiler's silence about others' code.
 unkeyed=(-DCMAKE_INSTALL_RPATH=\$ORIGIN -DGGML_ALL_WARNINGS=OFF -DLLAMA_ALL_WARNINGS=OFF -DCMAKE_C_FLAGS=-w -DCMAKE_CXX_FLAGS=-w)
 
@@ -66,7 +69,7 @@ work=$root/.build-$key
 rm -rf "$work" "$prefix"; mkdir -p "$work"
 trap 'rm -rf "$work"' EXIT
 for tool in cmake ninja c++ ar python3; do
-    if ! command -v "$tool" >/dev/null; then echo "deps: $tool is missing; script/setup installs it" >&2; exit 1; fi
+    if ! command -v "$tool" >/dev/null; then echo "deps: $tool is missing; scripts/setup.sh installs it" >&2; exit 1; fi
 done
 
 sdist=$root/llama_cpp_python-$version.tar.gz

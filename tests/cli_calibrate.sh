@@ -79,7 +79,7 @@ profile() { # METHOD SCORE LAYERS BEHIND RATIO TRUSTED
 profile infoflow vatp '[0, 1]' $other 0.4 0.3 >"$place"
 ask=(ask -q 'Where is the ship?' "${fast[@]}" --max-tokens 4 --json)
 run 0 "${ask[@]}" docs; cp out by.json; [ ! -s err ] || fail "a warning above the trusted ratio"
-run 0 "${ask[@]}" --no-profile --score vatp --score-layers 0,1 --$word --ratio 0.4 docs; cp out given.json
+run 0 "${ask[@]}" --no-profile --score vatp --score-layers 0,1 --fillers $other --ratio 0.4 docs; cp out given.json
 run 0 "${ask[@]}" --no-profile docs; cp out plain.json
 json by.json 'd["ratio"] == 0.4' "d['profile'] == '$place'"; json plain.json 'd["ratio"] == 0.15' 'd["profile"] is None'
 [ "$(value by.json 'd["selected"]')" = "$(value given.json 'd["selected"]')" ] || fail "the profile is not the options that it stands for"
@@ -94,9 +94,9 @@ run 0 ingest "${fast[@]}" docs; says ', [1-9][0-9]* already stored'; says ': 0 c
 run 0 info -m "$INFOFLOW_MODEL"; prints "profile .*$place: infoflow at ratio 0.4, chunks $word.*; trusted from ratio 0.3 on"
 run 0 eval --threads 1 --max-tokens 3 -o e.jsonl q.jsonl; says "using the profile $place"
 json e.jsonl '[r["method"] for r in d] == ["full", "none", "infoflow"]' 'd[2]["ratio"] == 0.4' 'd[2]["score"] == "vatp"' \
-    '"score-layers=0,1" in d[2]["settings"]' "'$word' in d[2]['settings']"
+    '"score-layers=0,1" in d[2]["settings"]' "'fillers=$other' in d[2]['settings']"
 run 0 eval --threads 1 --max-tokens 3 --methods union --ratio 0.2 --no-profile -o n.jsonl q.jsonl
-json n.jsonl 'd[0]["method"] == "union"' 'd[0]["ratio"] == 0.2' 'd[0]["score"] == "norm"' "'$word' not in d[0]['settings']"
+json n.jsonl 'd[0]["method"] == "union"' 'd[0]["ratio"] == 0.2' 'd[0]["score"] == "norm"' "'fillers=$other' not in d[0]['settings']"
 profile infoflow norm null 2 0.15 0.1 | sed 's/"ratio"/"drift": false, &/' >"$place"
 run 0 info -m "$INFOFLOW_MODEL"; prints 'chunks after 2 fillers, no drift; trusted'
 run 0 eval --threads 1 --max-tokens 3 --methods infoflow,infoflow:drift -o drift.jsonl q.jsonl; json drift.jsonl '["drift" in r["settings"] for r in d] == [False, True]'

@@ -5,7 +5,7 @@ export INFOFLOW_STORE=$tmp/store INFOFLOW_MODEL=$models/qwen2.gguf
 words 40 1 >a.txt
 
 # By --max-tokens, and not where the model ended it or nobody wants to know.
-run 0 ask -q 'Where?' -n 3 --json a.txt; json out 'd["finish"] == "length"' 'd["tokens"]["generated"] == 3'
+run 0 ask -q 'Where?' -n 3 --json a.txt; json out 'd["finish"] == "length"' 'd["context_full"] is False' 'd["tokens"]["generated"] == 3'
 rows=$(value out 'd["tokens"]["context"] + d["tokens"]["prompt"]')
 run 0 ask -q 'Where?' -n 3 a.txt; says '^\[the answer was cut: --max-tokens 3 is reached\]$'
 run 0 ask -q 'Where?' -n 3 --quiet a.txt; [ ! -s err ] || fail "--quiet is not quiet"
@@ -17,12 +17,12 @@ json out 'd["finish"] == "stop"' 'd["tokens"]["generated"] < 250'
 run 0 ask -q 'Where?' -n 250 --temp 4 --seed "$seed" a.txt; ! grep -q 'was cut' err || fail "an answer that ended is said to be cut"
 
 # By the context: what is full and what helps is said, exit status 0. A token less, and there is no answer.
-run 0 ask -q 'Where?' -n 200 --ctx $((rows + 2)) --json a.txt; json out 'd["finish"] == "context"' 'd["tokens"]["generated"] == 2'
+run 0 ask -q 'Where?' -n 200 --ctx $((rows + 2)) --json a.txt; json out 'd["finish"] == "length"' 'd["context_full"] is True' 'd["tokens"]["generated"] == 2'
 run 0 ask -q 'Where?' -n 200 --ctx $((rows + 2)) a.txt
 says "^\[the answer was cut: the context of $((rows + 2)) tokens is full; give --ctx more \(the model was trained for 1024\) or leave out documents\]$"
 run 0 ask -q 'Where?' -n 200 --ctx $((rows + 1)) --html page.html a.txt
 grep -q "the answer was cut: the context of $((rows + 1)) tokens is full" page.html || fail "no word on the page"
-grep -q 'context</dd>' page.html || fail "no finish among the page's facts"
+grep -q 'length (the context is full)</dd>' page.html || fail "no finish among the page's facts"
 run 1 ask -q 'Where?' -n 200 --ctx "$rows" a.txt; says ' are 1 more than the context'
 run 1 ask -q 'Where?' --ctx 30 a.txt; says 'too small for the question with any document'; says 'at least [0-9]+ '
 run 1 ask -q 'Where?' --ctx 30 --no-store a.txt; says 'too small'
@@ -37,10 +37,10 @@ stdin=questions run 1 chat -n 3 --ctx "$next" a.txt; says '1 more than the conte
 
 # Records say it of both; the summary only of full contexts, as --max-tokens is the protocol's.
 echo '{"id": "q", "question": "Where?", "answers": ["here"], "passages": ["The ship is old.", "The sea is bright."]}' >data.jsonl
-run 0 eval --methods none,infoflow -n 3 -o short.jsonl data.jsonl; json short.jsonl 'all(r["finish"] == "length" for r in d)'
+run 0 eval --methods none,infoflow -n 3 -o short.jsonl data.jsonl; json short.jsonl 'all(r["finish"] == "length" and not r["context_full"] for r in d)'
 ! grep -q 'were cut' out || fail "the protocol's end counts as cut"
 rows=$(value <(head -n 1 short.jsonl) 'd["tokens"]["context"] + d["tokens"]["prompt"]')
-run 0 eval --methods none,infoflow -n 30 --ctx $((rows + 1)) -o full.jsonl --report full.html data.jsonl; json full.jsonl 'all(r["finish"] == "context" for r in d)'
+run 0 eval --methods none,infoflow -n 30 --ctx $((rows + 1)) -o full.jsonl --report full.html data.jsonl; json full.jsonl 'all(r["finish"] == "length" and r["context_full"] for r in d)'
 prints '^none.*: 1 of 1 answers were cut, as the context was full$'; prints '^infoflow.*: 1 of 1 answers were cut'
 grep -q 'answers were cut, as the context was full' full.html || fail "no word on the report's page"
 

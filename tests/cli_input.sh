@@ -122,25 +122,33 @@ for place in fifo /dev/tty0 /dev/null .; do
 done
 says 'regular file|directory'
 
-# ---- A bad file in a folder that nobody named: it is left out with a note; what was named still fails.
+# A text of an odd number of bytes is no UTF-16, whatever pairs of them look like; one of an even number may be.
+printf 'Caf\xe9\n' >odd.txt; run 1 ask -q 'x' odd.txt; says 'odd.txt: not UTF-8 at byte 3'; ! grep -q UTF-16 err || fail "an odd file is taken for UTF-16"
+stdin=odd.txt; run 1 ask -q 'x' -; says 'stdin: not UTF-8 at byte 3'; ! grep -q UTF-16 err || fail "odd input is taken for UTF-16"; stdin=/dev/null
+printf 'Caf\xe9ab' >even.txt; run 1 ask -q 'x' even.txt; says 'even.txt: .*may be UTF-16BE'
+
+# ---- A bad file in a folder that nobody named: what is no text is left out with a note, what cannot be used with a warning, and the status
+# says so, though there is an answer; what was named still fails.
 mkdir folder folder/sub
 cp plain.txt folder/good.txt; : >folder/__init__.py; printf ' \n\n' >folder/blank.md; cp latin.txt half.txt zero.txt end_pair.txt folder/; ln -s nowhere folder/link.txt
 ln -s loop folder/loop; ln -s .. folder/up; mkfifo folder/fifo; cp bad.jsonl folder/bad.jsonl; printf '\xff\xfe\0' >folder/sub/odd.txt; iconv -t UTF-16LE plain.txt >folder/sub/bare.txt
-run 0 ask --json -n 1 -q 'x' folder
-json out '[x["name"] for x in d["documents"]] == ["folder/bad.jsonl:1", "folder/bad.jsonl:4", "folder/good.txt"]'
-for name in __init__.py blank.md latin.txt half.txt zero.txt end_pair.txt link.txt loop up fifo bad.jsonl:2 bad.jsonl:5 sub/odd.txt sub/bare.txt; do says "^folder/$name: skipped, "; done
-stdin=questions; run 0 chat --json -n 1 folder; [ "$(json_lines)" = 2 ] || fail "no chat over the folder"; stdin=/dev/null
+run 1 ask --json -n 1 -q 'x' folder
+json out '[x["name"] for x in d["documents"]] == ["folder/bad.jsonl:1", "folder/bad.jsonl:4", "folder/good.txt"]' 'd["left_out"] == 10'
+for name in __init__.py blank.md zero.txt up fifo; do says "^folder/$name: skipped, "; done
+for name in latin.txt half.txt end_pair.txt link.txt loop bad.jsonl:2 bad.jsonl:5 sub/odd.txt sub/bare.txt; do says "^infoflow: warning: folder/$name: skipped, "; done
+stdin=questions; run 1 chat --json -n 1 folder; [ "$(json_lines)" = 2 ] || fail "no chat over the folder"; stdin=/dev/null
 words 1500 3 >folder/words.txt
 run 0 learn --quiet --chunk 100 --tokens 1024 -o learned.gguf folder
 run 0 calibrate --quiet --limit 1 --chunk 60 -o calibrated.json folder
 run 1 ask -q 'x' folder/good.txt folder/latin.txt; says '^infoflow: folder/latin.txt: not UTF-8'
 run 1 ask -q 'x' folder/bad.jsonl; says '^infoflow: folder/bad.jsonl:2:'
 run 1 ask -q 'x' folder/link.txt
-run 1 ingest folder; says '^infoflow: folder/latin.txt: not UTF-8'; says '; [0-9]+ skipped; [0-9]+ failed'
+run 1 ingest folder; says '^infoflow: folder/latin.txt: not UTF-8'; says '^folder/__init__.py: skipped, empty$'; says '; 5 skipped; [0-9]+ failed'
 mkdir nothing; : >nothing/a; printf '\n' >nothing/b; run 1 ask -q 'x' nothing; says '^infoflow: nothing: none of its files can be used'
+run 1 ingest nothing; says '^nothing/a: skipped, empty$'; says '^infoflow: nothing: none of its files can be used'
 mkdir empty; run 1 ask -q 'x' empty; says '^infoflow: empty: no file in this directory'
 mkdir many; cp plain.txt many/z.txt; for i in $(seq 50); do : >many/$i; done
 run 0 ask --quiet -n 1 -q 'x' many; [ "$(grep -c ': skipped, ' err)" = 20 ] || fail "not twenty notes"; says '^30 more skipped$'
 if [ "$(id -u 2>/dev/null)" != 0 ] && [ "$EUID" != 0 ]; then
-    mkdir folder/closed; chmod 0 folder/closed; run 0 ask --quiet -n 1 -q 'x' folder; says '^folder/closed: skipped, '; chmod 700 folder/closed
+    mkdir folder/closed; chmod 0 folder/closed; run 1 ask --quiet -n 1 -q 'x' folder; says '^infoflow: warning: folder/closed: skipped, '; chmod 700 folder/closed
 fi

@@ -20,8 +20,8 @@ says 'a chunk could not be kept: .*File too large'
 # It is used where there is one, for methods of ours, and says so.
 ask a.txt b.txt; cp out with
 json with 'd["tokens"]["corrected"] == d["tokens"]["context"] - d["chunks"][0]["length"]'
-json with '0.5 < d["correction_held"] < 2'
-ask --correction none a.txt b.txt; cp out without; json without 'd["tokens"]["corrected"] == 0' 'd["correction_held"] is None'
+json with '0.5 < d["evidence"] < 2'
+ask --correction none a.txt b.txt; cp out without; json without 'd["tokens"]["corrected"] == 0' 'd["evidence"] is None'
 "$python" -c 'import json; a, b = (json.load(open(f)) for f in ("with", "without")); assert a["scores"] != b["scores"]' || fail "it does nothing"
 for f in first again; do ask --correction $f a.txt b.txt; "$python" -c 'import json; a, b = (json.load(open(f)) for f in ("with", "out")); assert a["scores"] == b["scores"]' || fail "$f is another"; done
 ask --no-profile a.txt b.txt; json out 'd["tokens"]["corrected"] == 0'
@@ -37,7 +37,7 @@ run 0 methods; prints '^  infoflow +.*; corrected, with drift$'; prints '^Correc
 printf '{"id": "q", "question": "Where is the light?", "answers": ["sea"], "passages": ["%s", "%s"]}\n' "$(tr -d '\n' <a.txt)" "$(tr -d '\n' <b.txt)" >q.jsonl
 run 0 eval --methods infoflow,infoflow:uncorrected,none,none:corrected,infoflow:fillers=0 --fidelity -o e.jsonl q.jsonl
 prints '^infoflow/corrected +0.15'; prints '^infoflow +0.15'; prints '^none/corrected +0.00'; prints '^none +0.00'; prints '^infoflow/fillers=0 +0.15'
-json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("corrected=" in x["settings"]) == (x["tokens"]["corrected"] > 0) == ("correction_held" in x) for x in d)'
+json e.jsonl 'sum("corrected=" in x["settings"] for x in d) == 2' 'all(("corrected=" in x["settings"]) == (x["tokens"]["corrected"] > 0) == ("evidence" in x) for x in d)'
 run 0 eval --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '2 answers are in e.jsonl already'
 run 0 eval --correction none --methods infoflow,infoflow:uncorrected --fidelity -o e.jsonl q.jsonl; says '1 answers? (is|are) in e.jsonl already'
 run 2 eval --correction none --methods infoflow:corrected -o e.jsonl q.jsonl; says 'there is no correction for infoflow'

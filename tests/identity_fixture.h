@@ -38,7 +38,7 @@ static inline iflow_context *make_context_with(iflow_store *store, iflow_context
 }
 
 static inline iflow_context *make_context(iflow_store *store, int n_ubatch, int n_threads, const int order[N_DOCUMENTS]) {
-    return make_context_with(store, (iflow_context_params){.n_ubatch = n_ubatch, .n_threads = n_threads}, order);
+    return make_context_with(store, IFLOW_PARAMS(iflow_context_params, .n_ubatch = n_ubatch, .n_threads = n_threads), order);
 }
 
 static inline iflow_ask_params ask_params(iflow_method method, double ratio) {

@@ -61,7 +61,7 @@ static inline char *fixture_copy(const char *in, const char *name, const char *m
 /* Loading must fail with one of two statuses (0: the first only) and name the file; the message has a word (NULL: any). */
 static inline void fixture_refused(const char *path, iflow_status expected, iflow_status or, const char *word) {
     iflow_model *model = NULL;
-    const iflow_status status = iflow_model_load(path, &(iflow_model_params){.cache_dir = ""}, &model);
+    const iflow_status status = iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model);
     if (status == IFLOW_OK) {
         iflow_model_free(model);
         fail_msg("%s was loaded", path);

@@ -46,3 +46,35 @@ done
 DESTDIR=$work/stage cmake --install "$build" --prefix /usr >/dev/null || fail "DESTDIR: cmake --install failed"
 [ -x "$work/stage/usr/bin/infoflow" ] || fail "DESTDIR was not heeded"
 "$work/stage/usr/bin/infoflow" --version >/dev/null || fail "DESTDIR: the command does not run where it was staged"
+
+# Man pages, one a command, and completions are there. An installation is removed to the last file and directory, and nothing else is.
+uninstall() { make --no-print-directory -s -C "$INFOFLOW_SOURCE" uninstall "$@"; }
+tree() { (cd "$1" && find . | sort); }
+there=$work/there
+mkdir -p "$there/share/man/man1" "$there/lib/cmake"
+touch "$there/share/man/man1/other.1" "$there/lib/libother.so"
+tree "$there" >"$work/before"
+cmake --install "$build" --prefix "$there" >/dev/null || fail "cmake --install failed"
+cmake --install "$build" --prefix "$there" >/dev/null || fail "cmake --install over an earlier one failed"
+for command in $("$there/bin/infoflow" help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+    page=$there/share/man/man1/infoflow-$command.1
+    [ -s "$page" ] || fail "no man page of $command"
+    grep -q "^\.SH EXAMPLE\|^\.SS store" "$page" && grep -q '^\\fB\\-h' "$page" || fail "the man page of $command lacks options or examples"
+    if command -v man >/dev/null; then [ -z "$(LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -l "$page" 2>&1 >/dev/null)" ] || fail "the man page of $command is malformed"; fi
+done
+[ -s "$there/share/man/man1/infoflow.1" ] || fail "no man page infoflow(1)"
+grep -q '^complete -F' "$there/share/bash-completion/completions/infoflow" || fail "no completion of bash"
+grep -q '^#compdef infoflow$' "$there/share/zsh/site-functions/_infoflow" || fail "no completion of zsh"
+touch "$there/lib/infoflow/mine" # somebody's own file in a directory of ours
+uninstall PREFIX="$there" || fail "make uninstall failed"
+{ cat "$work/before"; echo ./lib/infoflow; echo ./lib/infoflow/mine; } | sort >"$work/expected"
+tree "$there" | diff "$work/expected" - || fail "make uninstall left or took more than was installed"
+if uninstall PREFIX="$there" 2>"$work/again"; then fail "make uninstall of nothing succeeded"; fi
+grep -q 'nothing was installed' "$work/again" || fail "make uninstall of nothing does not say so"
+uninstall DESTDIR="$work/stage" PREFIX=/usr || fail "DESTDIR: make uninstall failed"
+[ -z "$(find "$work/stage/usr" ! -type d)" ] || fail "DESTDIR: make uninstall left files"
+# A list that names what is not below the prefix is refused as a whole.
+mkdir -p "$work/forged/share/infoflow"; touch "$work/forged/mine" "$work/precious"
+printf 'mine\n../precious\n' >"$work/forged/share/infoflow/manifest"
+if uninstall PREFIX="$work/forged" 2>/dev/null; then fail "a forged list was taken"; fi
+[ -e "$work/precious" ] && [ -e "$work/forged/mine" ] || fail "a forged list removed files"

@@ -124,7 +124,7 @@ static inline size_t n_entries(const char *dir) {
 
 static inline iflow_store *open_limited(uint64_t max_bytes) {
     iflow_store *store = NULL;
-    const iflow_store_params params = {.max_bytes = max_bytes};
+    const iflow_store_params params = IFLOW_PARAMS(iflow_store_params, .max_bytes = max_bytes);
     OK(iflow_store_open(in_root("store"), &params, &store));
     return store;
 }

@@ -15,7 +15,7 @@ static const struct kind *kind;
 
 static inline iflow_store *open_kind(uint64_t max_bytes) {
     iflow_store *store = NULL;
-    const iflow_store_params params = {.max_bytes = max_bytes};
+    const iflow_store_params params = IFLOW_PARAMS(iflow_store_params, .max_bytes = max_bytes);
     OK(iflow_store_open(kind->persists ? in_root("store") : "memory:", &params, &store));
     return store;
 }

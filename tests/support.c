@@ -89,7 +89,7 @@ float *support_logits(iflow_context *ctx, int32_t token, int n_rows) {
 
 float *support_every_logits(const iflow_model *model, const int32_t *token, const int32_t *row, int n, int n_threads) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = n_threads}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = n_threads), &ctx));
     assert_ok(iflow_seq_reserve(&ctx->timeline.seq, n));
     float *out = malloc((size_t)n * (size_t)model->n_vocab * sizeof *out);
     int32_t *pos = malloc((size_t)n * sizeof *pos);
@@ -169,4 +169,17 @@ void support_overdo(const iflow_correction *correction, int n_layer, float facto
         }
         ggml_backend_tensor_set(position, bytes, 0, ggml_nbytes(position));
     }
+}
+
+iflow_status support_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
+    char ids[1][IFLOW_ID_SIZE];
+    bool stored = false;
+    const iflow_status status = iflow_context_prefill(ctx, tokens, (size_t[]){0, n_tokens}, 1, ids, &stored);
+    if (!status && id) {
+        memcpy(id, ids[0], sizeof ids[0]);
+    }
+    if (!status && was_stored) {
+        *was_stored = stored;
+    }
+    return status;
 }

@@ -49,4 +49,7 @@ double support_max_difference(const float *a, const float *b, size_t n);
 double support_max_size(const float *a, size_t n);
 size_t support_argmax(const float *a, size_t n);
 
+/* Prefills one chunk as iflow_context_prefill(); id and was_stored may be NULL. */
+iflow_status support_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored);
+
 #endif

@@ -293,7 +293,7 @@ enum { N_TOKENS = 200 };
 /* Of the last slice, which is one of 8 queries or more. */
 static float *logits(const char *name, bool exact, size_t *count) {
     iflow_model *model = NULL;
-    assert_ok(iflow_model_load(support_tiny_model(name), &(iflow_model_params){.exact = exact, .device = "cpu"}, &model));
+    assert_ok(iflow_model_load(support_tiny_model(name), &IFLOW_PARAMS(iflow_model_params, .exact = exact, .device = "cpu"), &model));
     int32_t token[N_TOKENS], row[N_TOKENS];
     for (int i = 0; i < N_TOKENS; i++) {
         token[i] = i * i % model->n_vocab;

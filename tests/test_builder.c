@@ -11,7 +11,7 @@ static iflow_model *model;
 
 static int load(void **state) {
     (void)state;
-    assert_ok(iflow_model_load(support_tiny_model("qwen2"), &(iflow_model_params){.cache_dir = ""}, &model));
+    assert_ok(iflow_model_load(support_tiny_model("qwen2"), &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model));
     return 0;
 }
 

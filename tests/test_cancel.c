@@ -71,7 +71,7 @@ static void cancel_everywhere(const char *stage, iflow_status (*call)(void *user
 
 static iflow_status load(void *user) {
     iflow_model *loaded = NULL;
-    const iflow_status status = iflow_model_load(user, &(iflow_model_params){.cache_dir = ""}, &loaded);
+    const iflow_status status = iflow_model_load(user, &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &loaded);
     assert_true((status == IFLOW_OK) == (loaded != NULL));
     iflow_model_free(loaded);
     return status;
@@ -118,15 +118,15 @@ static iflow_status ask_once(void *user) {
     return status;
 }
 
-static void is_sound(const char *id, bool is_document, iflow_status status, const char *message) {
+static void is_sound(const char *id, iflow_kind kind, iflow_status status, const char *message) {
     if (status) {
-        fail_msg("%s %s: %s", is_document ? "document" : "chunk", id, message);
+        fail_msg("%s %s: %s", (kind == IFLOW_DOCUMENT) ? "document" : "chunk", id, message);
     }
 }
 
-static bool on_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+static bool on_verified(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user) {
     (void)user;
-    is_sound(id, is_document, status, message);
+    is_sound(id, kind, status, message);
     return true;
 }
 
@@ -144,7 +144,7 @@ static void ask_again(void *user) {
 
 static void ask_method(const char *name, iflow_store *store) {
     asked a = {.store = store};
-    a.ctx = make_context_with(store, (iflow_context_params){.n_threads = 2, .n_ubatch = 32}, NULL);
+    a.ctx = make_context_with(store, IFLOW_PARAMS(iflow_context_params, .n_threads = 2, .n_ubatch = 32), NULL);
     assert_ok(iflow_method_from_name(name, &a.params.method));
     a.params = ask_params(a.params.method, 0.3);
     a.params.keep_logits = true;
@@ -212,7 +212,7 @@ static void test_follow_up(void **state) {
     (void)state;
     asked a = {0};
     assert_ok(iflow_model_load(support_tiny_model("qwen2"), NULL, &model));
-    a.ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2}, NULL);
+    a.ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     a.params = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
     a.params.keep_logits = true;
     a.params.max_tokens = 8;
@@ -242,7 +242,7 @@ static iflow_status cut_and_prefill(void *user) {
     iflow_status status = iflow_cut(model, in->text, strlen(in->text), 40, &pieces);
     for (size_t i = 0; !status && i < pieces->n_pieces; i++) {
         const iflow_piece *piece = &pieces->piece[i];
-        status = iflow_context_prefill(in->ctx, pieces->token + piece->token_start, piece->n_tokens, NULL, NULL);
+        status = support_prefill(in->ctx, pieces->token + piece->token_start, piece->n_tokens, NULL, NULL);
     }
     iflow_pieces_free(pieces);
     return status;
@@ -260,7 +260,7 @@ static void test_ingest(void **state) {
     ingest in = {0};
     assert_ok(iflow_model_load(support_tiny_model("qwen3"), NULL, &model));
     assert_ok(iflow_store_open(path_in(dir, "ingest"), NULL, &in.store));
-    assert_ok(iflow_context_new(model, in.store, &(iflow_context_params){.n_threads = 2}, &in.ctx));
+    assert_ok(iflow_context_new(model, in.store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &in.ctx));
     for (int i = 0; i < N_DOCUMENTS; i++) {
         strcat(strcat(in.text, document[i]), "\n\n");
     }
@@ -291,7 +291,7 @@ static void learn_again(void *user) {
 static void test_learn(void **state) {
     (void)state;
     assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     cancel_everywhere("learn", learn, learn_again, ctx);
     iflow_correction *correction = NULL;
     assert_ok(iflow_correction_load(path_in(dir, "learned"), model, &correction));
@@ -315,7 +315,7 @@ static void test_from_a_thread(void **state) {
     pthread_t thread;
     iflow_answer *answer = NULL;
     assert_ok(iflow_model_load(support_env("INFOFLOW_SMOLLM2"), NULL, &model));
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     const iflow_ask_params params = ask_params(IFLOW_METHOD_FULL, 1);
     assert_int_equal(pthread_create(&thread, NULL, raise_later, token), 0);
     assert_int_equal(iflow_context_ask(ctx, &params, &answer), IFLOW_E_CANCELLED);

@@ -68,7 +68,7 @@ static void test_nearer_to_full(void **state) {
     iflow_correction *correction = learned(plain);
     assert_int_equal(iflow_correction_get_info(correction).fillers, IFLOW_DEFAULT_FILLERS);
     assert_true(iflow_correction_get_info(correction).n_tokens >= 1024);
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .correction = correction), NULL);
     iflow_ask_params full = ask_params(IFLOW_METHOD_FULL, 1), reuse = ask_params(IFLOW_METHOD_NONE, 0);
     for (int layer = 0; layer < model->h.n_layer; layer++) {
         for (int kind = 0; kind < 2; kind++) {
@@ -102,7 +102,7 @@ static void test_what_it_is_for(void **state) {
     (void)state;
     iflow_context *plain = make_context(NULL, 0, 0, NULL);
     iflow_correction *correction = learned(plain);
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .correction = correction), NULL);
     iflow_answer *full = NULL, *all = NULL;
     float *a = ask(plain, IFLOW_METHOD_FULL, 1, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all);
     assert_true(all->n_corrected > 0);
@@ -112,7 +112,8 @@ static void test_what_it_is_for(void **state) {
     iflow_answer_free(full), iflow_answer_free(all);
     full = all = NULL;
 
-    const iflow_context_params alone = {.fillers = IFLOW_NO_FILLERS}, corrected = {.fillers = IFLOW_NO_FILLERS, .correction = correction};
+    const iflow_context_params alone = IFLOW_PARAMS(iflow_context_params, .fillers = IFLOW_NO_FILLERS),
+                               corrected = IFLOW_PARAMS(iflow_context_params, .fillers = IFLOW_NO_FILLERS, .correction = correction);
     iflow_context *other[2] = {make_context_with(NULL, alone, NULL), make_context_with(NULL, corrected, NULL)};
     a = ask(other[0], IFLOW_METHOD_INFOFLOW, 0.2, &full);
     b = ask(other[1], IFLOW_METHOD_INFOFLOW, 0.2, &all);
@@ -136,7 +137,7 @@ static void test_evidence(void **state) {
     (void)state;
     iflow_context *plain = make_context(NULL, 0, 0, NULL);
     iflow_correction *correction = learned(plain);
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.correction = correction}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .correction = correction), NULL);
     const size_t width = (size_t)model->n_embd_kv;
     for (int overdone = 0; overdone < 2; overdone++) {
         iflow_ask_params none = ask_params(IFLOW_METHOD_NONE, 0), reuse = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
@@ -380,7 +381,7 @@ static void test_files(void **state) {
     iflow_correction *fillers = NULL;
     iflow_context *ctx = NULL;
     assert_ok(iflow_correction_load(path_of("after"), model, &fillers));
-    assert_int_equal(iflow_context_new(model, NULL, &(iflow_context_params){.correction = fillers}, &ctx), IFLOW_E_ARG);
+    assert_int_equal(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .correction = fillers), &ctx), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "other texts"));
     assert_non_null(strstr(iflow_error_message(), path_of("after")));
     iflow_correction_free(fillers);
@@ -448,7 +449,7 @@ static void test_nothing_to_learn(void **state) {
     assert_non_null(strstr(iflow_error_message(), "1 chunk"));
     iflow_learner_free(learner);
     iflow_context_free(ctx);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = 400}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_ctx = 400), &ctx));
     assert_ok(iflow_learner_new(ctx, &learner));
     for (int i = 0; i < 12; i++) {
         assert_ok(iflow_context_add_text(ctx, document[i % 3], strlen(document[i % 3]), 0));

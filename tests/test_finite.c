@@ -40,7 +40,7 @@ static void do_damage(struct gguf_context *gguf, char *data, const void *user) {
 
 static iflow_context *make_context(const iflow_model *model) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .chunk_tokens = 64}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .chunk_tokens = 64), &ctx));
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
         assert_ok(iflow_context_add_text(ctx, text[i], strlen(text[i]), 0));
     }
@@ -195,7 +195,7 @@ static void test_correction(void **state) {
     iflow_context *teacher = make_context(model), *ctx = NULL;
     iflow_correction *correction = support_learn(teacher);
     support_overdo(correction, model->h.n_layer, 1e30F);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .correction = correction}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .correction = correction), &ctx));
     for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
         assert_ok(iflow_context_add_text(ctx, text[i], strlen(text[i]), 0));
     }

@@ -177,7 +177,7 @@ static void test_refused(void **state) {
 static void test_tables(void **state) {
     (void)state;
     static const char *const method[] = {"infoflow", "full",      "none",  "epic",    "epic-ratio", "cacheblend",
-                                         "random",   "estimated", "union", "product", "given"};
+                                         "random",   "staleness", "union", "product", "given"};
     static const char *const score[] = {"norm", "mass", "entropy", "vatp", "combined"}, *const geometry[] = {"global", "hl-hp", "hl-tp",
                                                                                                              "tl-tp"};
     for (int i = IFLOW_METHOD_INFOFLOW; i <= IFLOW_METHOD_GIVEN; i++) {

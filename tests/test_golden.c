@@ -187,7 +187,7 @@ static void check_methods(const golden *g, iflow_context *ctx, const iflow_ask_p
         iflow_ask_params params = *base;
         params.method = (iflow_method)i;
         const char *name = iflow_method_name(params.method);
-        if (params.method == IFLOW_METHOD_RANDOM || iflow_method_needs_staleness(params.method)) {
+        if (params.method == IFLOW_METHOD_RANDOM || iflow_method_get_info(params.method)->by_staleness) {
             continue; /* its positions are the C side's own: test_select.c has what must hold of them; the others are test_ours' */
         }
         if (params.method == IFLOW_METHOD_GIVEN) { /* infoflow's positions, from the last to the first: whatever follows is infoflow's */
@@ -212,7 +212,7 @@ static iflow_context *make_context(const golden *g, const iflow_model *model, in
     size_t n_chunks = 0, n_tokens = 0, n_layers = 0, n_ratio = 0, at = 0;
     int32_t *length = tokens(g, "chunk_length", &n_chunks), *token = tokens(g, "chunk_tokens", &n_tokens);
     double *ratio = values(g, "ratio", &n_ratio);
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.fillers = fillers ? fillers : IFLOW_NO_FILLERS}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .fillers = fillers ? fillers : IFLOW_NO_FILLERS), &ctx));
     for (size_t i = 0; i < n_chunks; i++) {
         assert_ok(iflow_context_add_tokens(ctx, token + at, (size_t)length[i]));
         at += (size_t)length[i];
@@ -331,7 +331,7 @@ static void check_ours(const char *path) {
     size_t n_text_tokens = 0;
     free(tokens(&g, "texts", &n_text_tokens));
     /* Not in 8 bits, by which a map's products are elsewhere (test_correct). */
-    const iflow_model_params exact = {.exact = find(&g, "selected_corrected") != NULL};
+    const iflow_model_params exact = IFLOW_PARAMS(iflow_model_params, .exact = find(&g, "selected_corrected") != NULL);
     assert_ok(iflow_model_load(support_tiny_model(g.name), &exact, &model));
     for (int fillers = 0; fillers <= 3; fillers++) {
         iflow_ask_params base;

@@ -237,7 +237,7 @@ static void test_stored_is_computed(void **state) {
     float *a = ask(memory, IFLOW_METHOD_INFOFLOW, 0.15, &x), *b = ask(writer, IFLOW_METHOD_INFOFLOW, 0.15, &y);
     iflow_context_free(writer);
     iflow_store_close(store);
-    assert_ok(iflow_store_open(dir, &(iflow_store_params){.must_exist = true}, &store));
+    assert_ok(iflow_store_open(dir, &IFLOW_PARAMS(iflow_store_params, .must_exist = true), &store));
     iflow_context *reader = make_context(store, 0, 0, NULL);
     float *c = ask(reader, IFLOW_METHOD_INFOFLOW, 0.15, &z);
     assert_true(y->ms.prefill > 0);
@@ -273,8 +273,8 @@ static void test_same_file(void **state) {
         dir[i] = support_make_dir();
         assert_ok(iflow_store_open(dir[i], NULL, &store[i]));
         iflow_context *ctx = make_context(store[i], setting[i].n_ubatch, setting[i].n_threads, NULL);
-        assert_ok(iflow_context_prefill(ctx, token + setting[i].first, 100, NULL, NULL)); /* company */
-        assert_ok(iflow_context_prefill(ctx, token, n, id, NULL));
+        assert_ok(support_prefill(ctx, token + setting[i].first, 100, NULL, NULL)); /* company */
+        assert_ok(support_prefill(ctx, token, n, id, NULL));
         iflow_context_free(ctx);
     }
     iflow_blob blob[3] = {{0}};
@@ -319,13 +319,14 @@ static void test_together(void **state) {
             dir[way] = support_make_dir();
             assert_ok(iflow_store_open(dir[way], NULL, &store[way]));
             iflow_context *ctx = make_context_with(
-                store[way], (iflow_context_params){.fillers = fillers ? fillers : IFLOW_NO_FILLERS, .estimate_staleness = fillers == 1},
+                store[way],
+                IFLOW_PARAMS(iflow_context_params, .fillers = fillers ? fillers : IFLOW_NO_FILLERS, .estimate_staleness = fillers == 1),
                 NULL);
             if (way) {
-                assert_ok(iflow_context_prefill_several(ctx, all, start, N + 1, id[way], was_stored[way]));
+                assert_ok(iflow_context_prefill(ctx, all, start, N + 1, id[way], was_stored[way]));
             }
             for (size_t i = 0; !way && i <= N; i++) {
-                assert_ok(iflow_context_prefill(ctx, all + start[i], start[i + 1] - start[i], id[way][i], &was_stored[way][i]));
+                assert_ok(support_prefill(ctx, all + start[i], start[i + 1] - start[i], id[way][i], &was_stored[way][i]));
             }
             iflow_context_free(ctx);
         }
@@ -373,7 +374,7 @@ static void test_corrupt_chunk_heals(void **state) {
     assert_memory_equal(a, b, (size_t)model->n_vocab * sizeof *a);
     float *c = ask(ctx, IFLOW_METHOD_INFOFLOW, 0.15, &again);
     assert_true(again->ms.prefill == 0);
-    assert_ok(iflow_store_verify(store, ctx->chunk[1].id));
+    assert_ok(iflow_store_verify(store, IFLOW_CHUNK, ctx->chunk[1].id));
     free(a), free(b), free(c);
     iflow_answer_free(before), iflow_answer_free(after), iflow_answer_free(again);
     iflow_context_free(ctx);

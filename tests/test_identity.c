@@ -46,7 +46,8 @@ static iflow_status load(const char *path, const char *cache, char hex[IFLOW_ID_
     warning[0] = '\0';
     go_on = true;
     iflow_set_log(on_log, NULL);
-    const iflow_status status = iflow_model_load(path, &(iflow_model_params){.cache_dir = cache, .on_progress = on_progress}, &model);
+    const iflow_status status =
+        iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = cache, .on_progress = on_progress), &model);
     if (!status) {
         memcpy(hex, iflow_model_get_info(model).fingerprint, IFLOW_ID_SIZE);
         iflow_model_free(model);
@@ -424,12 +425,12 @@ static void test_cancelled_and_replaced(void **state) {
     char *path = path_in_dir("cancelled"), *cache = path_in_dir("cancelled.cache");
     int n = 0;
     iflow_model *model = NULL;
-    const iflow_model_params stop = {.cache_dir = cache, .on_progress = refuse, .progress_user = &n};
+    const iflow_model_params stop = IFLOW_PARAMS(iflow_model_params, .cache_dir = cache, .on_progress = refuse, .progress_user = &n);
     assert_int_equal(iflow_model_load(path, &stop, &model), IFLOW_E_CANCELLED);
     assert_int_equal(n, 1);
     assert_null(model);
     assert_int_equal(files_in(cache), 0);
-    const iflow_model_params swap = {.cache_dir = cache, .on_progress = replace, .progress_user = path};
+    const iflow_model_params swap = IFLOW_PARAMS(iflow_model_params, .cache_dir = cache, .on_progress = replace, .progress_user = path);
     assert_int_equal(iflow_model_load(path, &swap, &model), IFLOW_E_IO);
     assert_non_null(strstr(iflow_error_message(), "changed while it was loaded"));
     assert_null(model);

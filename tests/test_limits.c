@@ -14,7 +14,8 @@ enum { N_SAID = sizeof said / sizeof *said };
 
 static iflow_context *make_context(int n_ctx) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = n_ctx, .n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
+    assert_ok(iflow_context_new(model, NULL,
+                                &IFLOW_PARAMS(iflow_context_params, .n_ctx = n_ctx, .n_threads = 1, .fillers = IFLOW_NO_FILLERS), &ctx));
     assert_ok(iflow_context_add_text(ctx, document, strlen(document), 0));
     return ctx;
 }
@@ -61,7 +62,7 @@ static void test_question(void **state) {
         each.method = (iflow_method)method;
         each.given_positions = &(int32_t){(int32_t)head};
         each.n_given_positions = 1;
-        if (iflow_method_needs_staleness(each.method)) { /* prefills chunks after a text, which needs more room than the question */
+        if (iflow_method_get_info(each.method)->by_staleness) { /* prefills chunks after a text, which needs more room than the question */
             continue;
         }
         for (size_t more = 0; more <= N_SAID + 1; more++) {
@@ -74,7 +75,8 @@ static void test_question(void **state) {
             } else {
                 assert_ok(status);
                 assert_int_equal(answer->n_generated, more < N_SAID ? more : N_SAID);
-                assert_int_equal(answer->finish, more < N_SAID ? IFLOW_FINISH_CONTEXT : IFLOW_FINISH_STOP);
+                assert_int_equal(answer->finish, more < N_SAID ? IFLOW_FINISH_LENGTH : IFLOW_FINISH_STOP);
+                assert_true(answer->context_full == (more < N_SAID));
                 assert_int_equal(strncmp(answer->text, "Eleven!!", more), 0);
             }
             iflow_answer_free(answer);
@@ -127,7 +129,8 @@ static void test_follow_up(void **state) {
         } else {
             assert_ok(status);
             assert_int_equal(next->n_generated, i);
-            assert_int_equal(next->finish, IFLOW_FINISH_CONTEXT);
+            assert_int_equal(next->finish, IFLOW_FINISH_LENGTH);
+            assert_true(next->context_full);
         }
         iflow_answer_free(answer), iflow_answer_free(next);
         iflow_context_free(ctx);
@@ -177,7 +180,7 @@ static void test_chunks(void **state) {
     static const struct { int wanted, fillers; } way[] = {{IFLOW_NO_FILLERS, 0}, {1, 1}, {2, 2}};
     for (size_t i = 0; i < sizeof way / sizeof *way; i++) {
         iflow_context *ctx = NULL;
-        iflow_context_params params = {.n_threads = 1, .fillers = way[i].wanted};
+        iflow_context_params params = IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .fillers = way[i].wanted);
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
         size_t before = ctx->builder.texts.end[0]; /* the longest that stands before a chunk */
         for (int text = 1; text <= way[i].fillers; text++) {
@@ -187,16 +190,16 @@ static void test_chunks(void **state) {
         iflow_context_free(ctx);
         params.n_ctx = (int)before + N_SAID;
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
-        assert_ok(iflow_context_prefill(ctx, said, N_SAID, NULL, NULL));
+        assert_ok(support_prefill(ctx, said, N_SAID, NULL, NULL));
         iflow_context_free(ctx);
         params.n_ctx--;
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
-        assert_full(iflow_context_prefill(ctx, said, N_SAID, NULL, NULL), "of at most", N_SAID - 1);
-        assert_ok(iflow_context_prefill(ctx, said, N_SAID - 1, NULL, NULL)); /* as was said */
+        assert_full(support_prefill(ctx, said, N_SAID, NULL, NULL), "of at most", N_SAID - 1);
+        assert_ok(support_prefill(ctx, said, N_SAID - 1, NULL, NULL)); /* as was said */
         iflow_context_free(ctx);
         params.n_ctx = (int)before;
         assert_ok(iflow_context_new(model, NULL, &params, &ctx));
-        assert_full(iflow_context_prefill(ctx, said, 1, NULL, NULL), "too small for any chunk", before + 1);
+        assert_full(support_prefill(ctx, said, 1, NULL, NULL), "too small for any chunk", before + 1);
         assert_true(!strstr(iflow_error_message(), "fillers") == !way[i].fillers); /* which would need fewer */
         iflow_context_free(ctx);
     }
@@ -243,13 +246,15 @@ static void test_finish(void **state) {
         assert_ok(iflow_context_ask(ctx, &params, &answer));
         assert_true(answer->finish == IFLOW_FINISH_STOP || answer->finish == IFLOW_FINISH_LENGTH);
         assert_true((answer->finish == IFLOW_FINISH_LENGTH) == (answer->n_generated == (size_t)params.max_tokens));
+        assert_false(answer->context_full);
+        assert_int_equal(answer->stopped_by, -1);
         n_stopped += answer->finish == IFLOW_FINISH_STOP;
         n_cut += answer->finish == IFLOW_FINISH_LENGTH;
         iflow_answer_free(answer), answer = NULL;
     }
     assert_true(n_stopped > 0 && n_cut > 0);
-    static const char *const name[] = {"stop", "length", "context", "cancelled"};
-    for (int i = 0; i < 4; i++) {
+    static const char *const name[] = {"stop", "length", "cancelled"};
+    for (int i = 0; i < 3; i++) {
         assert_string_equal(iflow_finish_name((iflow_finish)i), name[i]);
     }
     iflow_context_free(ctx);
@@ -328,7 +333,8 @@ static iflow_context *ask_of(size_t n_rows, iflow_answer **answer, size_t n_forc
     size_t question = 0, follow_up = 0, head = 0;
     measure(&question, &follow_up, &head);
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_ctx = 4096, .n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
+    assert_ok(iflow_context_new(model, NULL,
+                                &IFLOW_PARAMS(iflow_context_params, .n_ctx = 4096, .n_threads = 1, .fillers = IFLOW_NO_FILLERS), &ctx));
     const iflow_ask_params params = ask_params(n_forced);
     size_t n_document = 0;
     iflow_context *one = make_context(0);

@@ -257,7 +257,8 @@ enum { N_TOKENS = 200 };
 
 static float *logits(const int32_t *token, bool exact, size_t *n_vocab) {
     iflow_model *model = NULL;
-    assert_ok(iflow_model_load(support_env("INFOFLOW_SMOLLM2"), &(iflow_model_params){.exact = exact, .device = "cpu"}, &model));
+    assert_ok(
+        iflow_model_load(support_env("INFOFLOW_SMOLLM2"), &IFLOW_PARAMS(iflow_model_params, .exact = exact, .device = "cpu"), &model));
     float *out = support_every_logits(model, token, NULL, N_TOKENS, 2);
     *n_vocab = (size_t)model->n_vocab;
     iflow_model_free(model);

@@ -1,5 +1,6 @@
 /* test_misuse.c - wrong uses of the public functions: each gives a status and a message, and none harms the process or what is used next.
  */
+#include "base/publish.h"
 #include "support.h"
 
 #include <limits.h>
@@ -20,7 +21,7 @@ static int set_up(void **state) {
     dir = support_make_dir();
     assert_ok(iflow_model_load(support_tiny_model("llama"), NULL, &model));
     assert_ok(iflow_store_open(dir, NULL, &store));
-    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
+    assert_ok(iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .fillers = IFLOW_NO_FILLERS), &ctx));
     assert_ok(iflow_context_add_text(ctx, chunk_text, strlen(chunk_text), 0));
     return 0;
 }
@@ -62,15 +63,15 @@ static int tear_down(void **state) {
     X("store is NULL", iflow_store_inspect(NULL, "x", NULL, NULL))                                                                         \
     X("no id", iflow_store_inspect(store, NULL, NULL, NULL))                                                                               \
     X("no id", iflow_store_inspect(store, "../x", NULL, NULL))                                                                             \
-    X("store is NULL", iflow_store_verify(NULL, "x"))                                                                                      \
-    X("no id", iflow_store_verify(store, NULL))                                                                                            \
-    X("no id", iflow_store_verify(store, "../../VERSION"))                                                                                 \
-    X("store is NULL", iflow_store_pin(NULL, "x", true))                                                                                   \
-    X("no id", iflow_store_pin(store, NULL, true))                                                                                         \
-    X("no id", iflow_store_pin(store, "", true))                                                                                           \
-    X("store is NULL", iflow_store_delete(NULL, "x"))                                                                                      \
-    X("no id", iflow_store_delete(store, NULL))                                                                                            \
-    X("no id", iflow_store_delete(store, "../../VERSION"))                                                                                 \
+    X("store is NULL", iflow_store_verify(NULL, IFLOW_CHUNK, "x"))                                                                         \
+    X("no id", iflow_store_verify(store, IFLOW_CHUNK, NULL))                                                                               \
+    X("no id", iflow_store_verify(store, IFLOW_CHUNK, "../../VERSION"))                                                                    \
+    X("store is NULL", iflow_store_pin(NULL, IFLOW_CHUNK, "x", true))                                                                      \
+    X("no id", iflow_store_pin(store, IFLOW_CHUNK, NULL, true))                                                                            \
+    X("no id", iflow_store_pin(store, IFLOW_CHUNK, "", true))                                                                              \
+    X("store is NULL", iflow_store_delete(NULL, IFLOW_CHUNK, "x"))                                                                         \
+    X("no id", iflow_store_delete(store, IFLOW_CHUNK, NULL))                                                                               \
+    X("no id", iflow_store_delete(store, IFLOW_CHUNK, "../../VERSION"))                                                                    \
     X("store is NULL", iflow_store_prune(NULL, 0, NULL, NULL))                                                                             \
     X("store is NULL", iflow_store_prune_old(NULL, NULL, NULL))                                                                            \
     X("store is NULL", iflow_store_get_document(NULL, "x", &(iflow_document *){NULL}))                                                     \
@@ -85,30 +86,30 @@ static int tear_down(void **state) {
     X("store is NULL", iflow_store_list_documents(NULL, &(iflow_document **){NULL}, &(size_t){0}))                                         \
     X("list is NULL", iflow_store_list_documents(store, NULL, &(size_t){0}))                                                               \
     X("n is NULL", iflow_store_list_documents(store, &(iflow_document **){NULL}, NULL))                                                    \
-    X("store is NULL", iflow_store_delete_document(NULL, "x"))                                                                             \
-    X("no id", iflow_store_delete_document(store, NULL))                                                                                   \
-    X("store is NULL", iflow_store_verify_document(NULL, "x"))                                                                             \
-    X("no id", iflow_store_verify_document(store, NULL))                                                                                   \
-    X("no id", iflow_store_verify_document(store, "../../VERSION"))                                                                        \
+    X("store is NULL", iflow_store_delete(NULL, IFLOW_DOCUMENT, "x"))                                                                      \
+    X("no id", iflow_store_delete(store, IFLOW_DOCUMENT, NULL))                                                                            \
+    X("store is NULL", iflow_store_verify(NULL, IFLOW_DOCUMENT, "x"))                                                                      \
+    X("no id", iflow_store_verify(store, IFLOW_DOCUMENT, NULL))                                                                            \
+    X("no id", iflow_store_verify(store, IFLOW_DOCUMENT, "../../VERSION"))                                                                 \
     X("store is NULL", iflow_store_verify_all(NULL, ignore_verified, NULL))                                                                \
     X("on_verified is NULL", iflow_store_verify_all(store, NULL, NULL))                                                                    \
-    X("store is NULL", iflow_store_pin_document(NULL, "x", true))                                                                          \
-    X("no id", iflow_store_pin_document(store, NULL, true))                                                                                \
-    X("no id", iflow_store_pin_document(store, "../../VERSION", false))                                                                    \
+    X("store is NULL", iflow_store_pin(NULL, IFLOW_DOCUMENT, "x", true))                                                                   \
+    X("no id", iflow_store_pin(store, IFLOW_DOCUMENT, NULL, true))                                                                         \
+    X("no id", iflow_store_pin(store, IFLOW_DOCUMENT, "../../VERSION", false))                                                             \
     X("needs a name", iflow_write_file(NULL, "x", 1, false))                                                                               \
     X("needs a name", iflow_write_file("", "x", 1, false))                                                                                 \
     X("its bytes", iflow_write_file("x", NULL, 1, false))                                                                                  \
-    X("store is NULL", iflow_store_resolve(NULL, "0000", (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                        \
-    X("no id", iflow_store_resolve(store, NULL, (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                                 \
-    X("id is NULL", iflow_store_resolve(store, "0000", NULL, &(bool){false}))                                                              \
-    X("is_document is NULL", iflow_store_resolve(store, "0000", (char[IFLOW_ID_SIZE]){0}, NULL))                                           \
-    X("no id", iflow_store_resolve(store, "../..", (char[IFLOW_ID_SIZE]){0}, &(bool){false}))                                              \
+    X("store is NULL", iflow_store_resolve(NULL, "0000", (char[IFLOW_ID_SIZE]){0}, &(iflow_kind){IFLOW_CHUNK}))                            \
+    X("no id", iflow_store_resolve(store, NULL, (char[IFLOW_ID_SIZE]){0}, &(iflow_kind){IFLOW_CHUNK}))                                     \
+    X("id is NULL", iflow_store_resolve(store, "0000", NULL, &(iflow_kind){IFLOW_CHUNK}))                                                  \
+    X("kind is NULL", iflow_store_resolve(store, "0000", (char[IFLOW_ID_SIZE]){0}, NULL))                                                  \
+    X("no id", iflow_store_resolve(store, "../..", (char[IFLOW_ID_SIZE]){0}, &(iflow_kind){IFLOW_CHUNK}))                                  \
     X("model is NULL", iflow_context_new(NULL, NULL, NULL, &(iflow_context *){NULL}))                                                      \
     X("out is NULL", iflow_context_new(model, NULL, NULL, NULL))                                                                           \
-    X("ctx is NULL", iflow_context_prefill(NULL, &(int32_t){1}, 1, NULL, NULL))                                                            \
-    X("tokens is NULL", iflow_context_prefill(ctx, NULL, 1, NULL, NULL))                                                                   \
-    X("at least one token", iflow_context_prefill(ctx, &(int32_t){1}, 0, NULL, NULL))                                                      \
-    X("tokens; at most", iflow_context_prefill(ctx, &(int32_t){1}, SIZE_MAX, NULL, NULL))                                                  \
+    X("ctx is NULL", support_prefill(NULL, &(int32_t){1}, 1, NULL, NULL))                                                                  \
+    X("tokens is NULL", support_prefill(ctx, NULL, 1, NULL, NULL))                                                                         \
+    X("at least one token", support_prefill(ctx, &(int32_t){1}, 0, NULL, NULL))                                                            \
+    X("tokens; at most", support_prefill(ctx, &(int32_t){1}, SIZE_MAX, NULL, NULL))                                                        \
     X("ctx is NULL", several(NULL, &(int32_t){1}, (size_t[]){0, 1}, true, true))                                                           \
     X("tokens is NULL", several(ctx, NULL, (size_t[]){0, 1}, true, true))                                                                  \
     X("start is NULL", several(ctx, &(int32_t){1}, NULL, true, true))                                                                      \
@@ -116,8 +117,7 @@ static int tear_down(void **state) {
     X("was_stored is NULL", several(ctx, &(int32_t){1}, (size_t[]){0, 1}, true, false))                                                    \
     X("must ascend", several(ctx, &(int32_t){1}, (size_t[]){4, 2}, true, true))                                                            \
     X("at least one token", several(ctx, &(int32_t){1}, (size_t[]){0, 0}, true, true))                                                     \
-    X("at most",                                                                                                                           \
-      iflow_context_prefill_several(ctx, &(int32_t){1}, &(size_t){0}, SIZE_MAX, &(char[1][IFLOW_ID_SIZE]){{0}}[0], &(bool){false}))        \
+    X("at most", iflow_context_prefill(ctx, &(int32_t){1}, &(size_t){0}, SIZE_MAX, &(char[1][IFLOW_ID_SIZE]){{0}}[0], &(bool){false}))     \
     X("ctx is NULL", iflow_context_add_tokens(NULL, &(int32_t){1}, 1))                                                                     \
     X("tokens is NULL", iflow_context_add_tokens(ctx, NULL, 1))                                                                            \
     X("at least one token", iflow_context_add_tokens(ctx, NULL, 0))                                                                        \
@@ -144,7 +144,7 @@ static int tear_down(void **state) {
     X("ctx is NULL", iflow_context_ask(NULL, &(iflow_ask_params){0}, &(iflow_answer *){NULL}))                                             \
     X("params is NULL", iflow_context_ask(ctx, NULL, &(iflow_answer *){NULL}))                                                             \
     X("out is NULL", iflow_context_ask(ctx, &(iflow_ask_params){0}, NULL))                                                                 \
-    X("question is empty", iflow_context_ask(ctx, &(iflow_ask_params){0}, &(iflow_answer *){NULL}))                                        \
+    X("size of iflow_ask_params is 0", iflow_context_ask(ctx, &(iflow_ask_params){0}, &(iflow_answer *){NULL}))                            \
     X("ctx is NULL", iflow_context_follow_up(NULL, &(iflow_ask_params){0}, &(iflow_answer *){NULL}))                                       \
     X("params is NULL", iflow_context_follow_up(ctx, NULL, &(iflow_answer *){NULL}))                                                       \
     X("out is NULL", iflow_context_follow_up(ctx, &(iflow_ask_params){0}, NULL))                                                           \
@@ -167,11 +167,11 @@ static int tear_down(void **state) {
 static iflow_status several(iflow_context *c, const int32_t *tokens, const size_t *start, bool ids, bool was_stored) {
     char id[1][IFLOW_ID_SIZE];
     bool stored[1];
-    return iflow_context_prefill_several(c, tokens, start, 1, ids ? id : NULL, was_stored ? stored : NULL);
+    return iflow_context_prefill(c, tokens, start, 1, ids ? id : NULL, was_stored ? stored : NULL);
 }
 
-static bool ignore_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
-    (void)id, (void)is_document, (void)status, (void)message, (void)user;
+static bool ignore_verified(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user) {
+    (void)id, (void)kind, (void)status, (void)message, (void)user;
     return true;
 }
 
@@ -209,15 +209,12 @@ static void test_quiet_ones(void **state) {
     static const int odd[] = {-1, 99, INT_MAX, INT_MIN};
     for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
         assert_null(iflow_method_name((iflow_method)odd[i]));
-        assert_null(iflow_method_about((iflow_method)odd[i]));
+        assert_null(iflow_method_get_info((iflow_method)odd[i]));
         assert_null(iflow_score_name((iflow_score)odd[i]));
         assert_null(iflow_score_about((iflow_score)odd[i]));
         assert_null(iflow_geometry_name((iflow_geometry)odd[i]));
         assert_null(iflow_geometry_about((iflow_geometry)odd[i]));
         assert_null(iflow_finish_name((iflow_finish)odd[i]));
-        assert_false(iflow_method_has_ratio((iflow_method)odd[i]) || iflow_method_uses_question((iflow_method)odd[i]));
-        assert_false(iflow_method_needs_staleness((iflow_method)odd[i]) || iflow_method_drifts((iflow_method)odd[i]));
-        assert_false(iflow_method_scores((iflow_method)odd[i]));
         assert_non_null(iflow_status_string((iflow_status)odd[i]));
     }
     assert_null(iflow_device_name(SIZE_MAX));
@@ -226,24 +223,25 @@ static void test_quiet_ones(void **state) {
 
 static void test_context_params(void **state) {
     (void)state;
+    enum { SIZE = sizeof(iflow_context_params) };
     static const struct {
         iflow_context_params params;
         const char *word;
     } wrong[] = {
-        {{.n_ctx = -1}, "n_ctx"},
-        {{.n_ctx = INT_MIN}, "n_ctx"},
-        {{.n_ctx = INT_MAX}, "n_ctx"},
-        {{.n_ubatch = -1}, "n_ubatch"},
-        {{.n_ubatch = (1 << 16) + 1}, "65536"},
-        {{.n_ubatch = INT_MAX}, "n_ubatch"},
-        {{.n_threads = -1}, "n_threads"},
-        {{.n_threads = 513}, "512"},
-        {{.n_threads = INT_MAX}, "n_threads"},
-        {{.chunk_tokens = SIZE_MAX}, "chunk_tokens"},
-        {{.fillers = -1}, "texts"},
-        {{.fillers = IFLOW_MAX_FILLERS + 1}, "texts"},
-        {{.kv_type = "q4"}, "q4"},
-        {{.kv_type = ""}, "no type"},
+        {{.size = SIZE, .n_ctx = -1}, "n_ctx"},
+        {{.size = SIZE, .n_ctx = INT_MIN}, "n_ctx"},
+        {{.size = SIZE, .n_ctx = INT_MAX}, "n_ctx"},
+        {{.size = SIZE, .n_ubatch = -1}, "n_ubatch"},
+        {{.size = SIZE, .n_ubatch = (1 << 16) + 1}, "65536"},
+        {{.size = SIZE, .n_ubatch = INT_MAX}, "n_ubatch"},
+        {{.size = SIZE, .n_threads = -1}, "n_threads"},
+        {{.size = SIZE, .n_threads = 513}, "512"},
+        {{.size = SIZE, .n_threads = INT_MAX}, "n_threads"},
+        {{.size = SIZE, .chunk_tokens = SIZE_MAX}, "chunk_tokens"},
+        {{.size = SIZE, .fillers = -2}, "fillers"},
+        {{.size = SIZE, .fillers = IFLOW_MAX_FILLERS + 1}, "fillers"},
+        {{.size = SIZE, .kv_type = "q4"}, "q4"},
+        {{.size = SIZE, .kv_type = ""}, "no type"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         iflow_context *made = NULL;
@@ -331,7 +329,8 @@ static void test_extremes(void **state) {
     iflow_context *wide = NULL;
     iflow_answer *answer = NULL;
     assert_ok(iflow_context_new(
-        model, NULL, &(iflow_context_params){.n_ctx = 1 << 30, .n_ubatch = 1 << 16, .n_threads = 1, .chunk_tokens = INT_MAX}, &wide));
+        model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_ctx = 1 << 30, .n_ubatch = 1 << 16, .n_threads = 1, .chunk_tokens = INT_MAX),
+        &wide));
     assert_ok(iflow_context_add_text(wide, chunk_text, strlen(chunk_text), 0));
     iflow_ask_params params = ask_params();
     params.max_tokens = INT_MAX;
@@ -356,7 +355,7 @@ static bool use_it(const char *text, void *user) {
     *n_refused += iflow_context_follow_up(ctx, &params, &answer) == IFLOW_E_ARG;
     *n_refused += iflow_context_add_tokens(ctx, &token, 1) == IFLOW_E_ARG;
     *n_refused += iflow_context_add_text(ctx, "x", 1, 0) == IFLOW_E_ARG;
-    *n_refused += iflow_context_prefill(ctx, &token, 1, NULL, NULL) == IFLOW_E_ARG;
+    *n_refused += support_prefill(ctx, &token, 1, NULL, NULL) == IFLOW_E_ARG;
     *n_refused += iflow_context_replay(ctx, &token, 1, &(float){0}) == IFLOW_E_ARG;
     iflow_context_clear(ctx);
     return true;
@@ -390,7 +389,7 @@ static void test_fork(void **state) {
     iflow_context *threads = NULL;
     iflow_answer *answer = NULL;
     const iflow_ask_params params = ask_params();
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 2}, &threads));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &threads));
     assert_ok(iflow_context_add_text(threads, "The sea is old.", 15, 0));
     assert_ok(iflow_context_ask(threads, &params, &answer));
     iflow_answer_free(answer);
@@ -407,10 +406,46 @@ static void test_fork(void **state) {
     iflow_context_free(threads);
 }
 
+/* Structs of parameters as callers of other versions pass them. */
+static void test_sizes(void **state) {
+    (void)state;
+    struct newer {
+        iflow_context_params known;
+        int later;
+    } newer = {.known = {.size = sizeof(struct newer), .n_threads = 1}};
+    iflow_context *made = NULL;
+    assert_ok(iflow_context_new(model, NULL, &newer.known, &made)); /* a field that is not set does no harm */
+    iflow_context_free(made);
+    newer.later = 1;
+    made = NULL;
+    assert_int_equal(iflow_context_new(model, NULL, &newer.known, &made), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "iflow_context_params"));
+    assert_null(made);
+    const struct older {
+        size_t size;
+        int n_ctx;
+    } older = {.size = offsetof(iflow_context_params, n_ctx) + sizeof(int), .n_ctx = 256};
+    assert_ok(iflow_context_new(model, NULL, (const iflow_context_params *)(const void *)&older, &made));
+    assert_int_equal(made->timeline.n_ctx, 256);
+    iflow_context_free(made);
+    made = NULL;
+    assert_int_equal(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &made), IFLOW_E_ARG);
+    assert_non_null(strstr(iflow_error_message(), "default parameters"));
+    iflow_ask_params short_one;
+    memset(&short_one, 0x55, sizeof short_one);
+    iflow_ask_params_init(&short_one, offsetof(iflow_ask_params, ratio)); /* of an earlier version: nothing beyond it is written */
+    assert_int_equal(short_one.size, offsetof(iflow_ask_params, ratio));
+    assert_int_equal(((const unsigned char *)&short_one.ratio)[0], 0x55);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arguments),  cmocka_unit_test(test_quiet_ones), cmocka_unit_test(test_context_params),
-        cmocka_unit_test(test_ask_params), cmocka_unit_test(test_extremes),   cmocka_unit_test(test_use_while_answering),
-        cmocka_unit_test(test_fork)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes),
+                                       cmocka_unit_test(test_arguments),
+                                       cmocka_unit_test(test_quiet_ones),
+                                       cmocka_unit_test(test_context_params),
+                                       cmocka_unit_test(test_ask_params),
+                                       cmocka_unit_test(test_extremes),
+                                       cmocka_unit_test(test_use_while_answering),
+                                       cmocka_unit_test(test_fork)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -106,7 +106,8 @@ static void test_unsupported(void **state) {
     fixture_refused(support_tiny_model("refuse-arch"), IFLOW_E_UNSUPPORTED, 0, "qwen3"); /* and says what would do */
     fixture_refused(support_tiny_model("refuse-moe"), IFLOW_E_UNSUPPORTED, 0, "experts");
     iflow_model *model = NULL;
-    assert_int_equal(iflow_model_load(support_tiny_model("llama"), &(iflow_model_params){.device = "abacus"}, &model), IFLOW_E_UNSUPPORTED);
+    assert_int_equal(iflow_model_load(support_tiny_model("llama"), &IFLOW_PARAMS(iflow_model_params, .device = "abacus"), &model),
+                     IFLOW_E_UNSUPPORTED);
     assert_non_null(strstr(iflow_error_message(), "abacus"));
 }
 
@@ -282,7 +283,7 @@ static void test_mutations(void **state) {
             char *path = fixture_write(dir, "mutated.gguf", bytes, n);
             iflow_chat chat = {0};
             iflow_model *model = NULL;
-            if (!iflow_model_load(path, &(iflow_model_params){.cache_dir = "", .no_mmap = seed % 2}, &model)) {
+            if (!iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = "", .no_mmap = seed % 2), &model)) {
                 int32_t *token = NULL;
                 size_t n_tokens = 0;
                 n_loaded++;
@@ -310,8 +311,12 @@ static void test_mutations(void **state) {
 /* Mapped or read, repacked or not: the same logits. */
 static void test_ways_to_load(void **state) {
     (void)state;
-    static const iflow_model_params way[] = {
-        {0}, {.no_mmap = true}, {.no_repack = true}, {.no_mmap = true, .no_repack = true}, {.device = "cpu"}};
+    enum { SIZE = sizeof(iflow_model_params) };
+    static const iflow_model_params way[] = {{.size = SIZE},
+                                             {.size = SIZE, .no_mmap = true},
+                                             {.size = SIZE, .no_repack = true},
+                                             {.size = SIZE, .no_mmap = true, .no_repack = true},
+                                             {.size = SIZE, .device = "cpu"}};
     static const char *const model_name[] = {"llama-mixed", "llama-untied", "qwen2-q4_0"};
     enum { N = 80 };
     for (size_t m = 0; m < 3; m++) {

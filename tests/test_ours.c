@@ -64,9 +64,9 @@ static double difference_of(const float *rows, const float *expected, size_t n_v
 static void test_behind_is_mean_of_passes(void **state) {
     (void)state;
     iflow_chunk *before = NULL;
-    iflow_context *fewer = make_context_with(NULL, (iflow_context_params){.fillers = IFLOW_NO_FILLERS}, NULL);
+    iflow_context *fewer = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .fillers = IFLOW_NO_FILLERS), NULL);
     for (int n_texts = 1; n_texts <= IFLOW_MAX_FILLERS; n_texts++) {
-        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = n_texts}, NULL);
+        iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .fillers = n_texts), NULL);
         const iflow_context_chunk *of = &ctx->chunk[1]; /* not the first one that the texts stand before */
         iflow_chunk *chunk = NULL, *first = NULL;
         iflow_timings ms = {0};
@@ -99,7 +99,7 @@ static void test_behind_is_mean_of_passes(void **state) {
 /* Ratio 1 repairs chunks whatever stood before them: here the sink alone, in test_identities.c texts. */
 static void test_alone_ratio_1_is_full(void **state) {
     (void)state;
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = IFLOW_NO_FILLERS}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .fillers = IFLOW_NO_FILLERS), NULL);
     iflow_answer *full = NULL, *all = NULL, *none = NULL;
     float *a = ask(ctx, IFLOW_METHOD_FULL, 0, &full), *b = ask(ctx, IFLOW_METHOD_INFOFLOW, 1, &all),
           *c = ask(ctx, IFLOW_METHOD_NONE, 0, &none);
@@ -116,10 +116,10 @@ static void test_behind_by_id(void **state) {
     char *dir = support_make_dir();
     iflow_store *store = NULL;
     assert_ok(iflow_store_open(dir, NULL, &store));
-    iflow_context *fillers = make_context_with(store, (iflow_context_params){.fillers = 3}, NULL), *plain = NULL;
+    iflow_context *fillers = make_context_with(store, IFLOW_PARAMS(iflow_context_params, .fillers = 3), NULL), *plain = NULL;
     iflow_answer *x = NULL, *y = NULL, *z = NULL;
     float *a = ask(fillers, IFLOW_METHOD_INFOFLOW, 0.15, &x);
-    assert_ok(iflow_context_new(model, store, &(iflow_context_params){.fillers = IFLOW_NO_FILLERS}, &plain));
+    assert_ok(iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .fillers = IFLOW_NO_FILLERS), &plain));
     for (size_t i = 0; i < fillers->n_chunks; i++) {
         assert_ok(iflow_context_add_chunk(plain, fillers->chunk[i].id));
         assert_int_equal(plain->chunk[i].fillers, 3);
@@ -129,11 +129,11 @@ static void test_behind_by_id(void **state) {
     assert_memory_equal(a, b, (size_t)model->n_vocab * sizeof *a);
     assert_same_answer(x, y);
     /* One that was deleted since is computed again after the same texts. */
-    assert_ok(iflow_store_delete(store, fillers->chunk[1].id));
+    assert_ok(iflow_store_delete(store, IFLOW_CHUNK, fillers->chunk[1].id));
     float *c = ask(plain, IFLOW_METHOD_INFOFLOW, 0.15, &z);
     assert_true(z->ms.prefill > 0);
     assert_memory_equal(a, c, (size_t)model->n_vocab * sizeof *a);
-    assert_ok(iflow_store_verify(store, fillers->chunk[1].id));
+    assert_ok(iflow_store_verify(store, IFLOW_CHUNK, fillers->chunk[1].id));
     free(a), free(b), free(c);
     iflow_answer_free(x), iflow_answer_free(y), iflow_answer_free(z);
     iflow_context_free(fillers);
@@ -152,7 +152,7 @@ static void test_foreseen_comes_along(void **state) {
         iflow_answer *none = NULL, *estimated = NULL;
         iflow_chunk_info info;
         assert_ok(iflow_store_open(dir[i], NULL, &store));
-        iflow_context *ctx = make_context_with(store, (iflow_context_params){.fillers = 3, .estimate_staleness = i == 1}, NULL);
+        iflow_context *ctx = make_context_with(store, IFLOW_PARAMS(iflow_context_params, .fillers = 3, .estimate_staleness = i == 1), NULL);
         free(ask(ctx, IFLOW_METHOD_NONE, 0, &none));
         assert_true(none->ms.prefill > 0);
         assert_ok(iflow_store_inspect(store, ctx->chunk[1].id, &info, NULL));
@@ -178,7 +178,7 @@ static void test_foreseen_when_asked(void **state) {
     (void)state;
     char *dir[2] = {support_make_dir(), support_make_dir()};
     iflow_store *store[2];
-    const iflow_context_params one = {.fillers = 1};
+    const iflow_context_params one = IFLOW_PARAMS(iflow_context_params, .fillers = 1);
     iflow_context *late, *early, *memory = make_context_with(NULL, one, NULL);
     iflow_answer *answer[6] = {0};
     float *logits[6];
@@ -186,7 +186,7 @@ static void test_foreseen_when_asked(void **state) {
         assert_ok(iflow_store_open(dir[i], NULL, &store[i]));
     }
     late = make_context_with(store[0], one, NULL);
-    early = make_context_with(store[1], (iflow_context_params){.fillers = 1, .estimate_staleness = true}, NULL);
+    early = make_context_with(store[1], IFLOW_PARAMS(iflow_context_params, .fillers = 1, .estimate_staleness = true), NULL);
     const char *id = late->chunk[1].id;
     assert_string_equal(id, early->chunk[1].id);
     iflow_chunk_info info;
@@ -247,7 +247,7 @@ static void test_foreseen_when_asked(void **state) {
 static void test_foreseen_is_relative(void **state) {
     (void)state;
     for (int fillers = 1; fillers <= 3; fillers += 2) {
-        iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.fillers = fillers}, NULL);
+        iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .fillers = fillers), NULL);
         assert_ok(iflow_context_add_tokens(ctx, ctx->chunk[0].token + 3, 1));
         iflow_answer *answer = NULL;
         free(ask(ctx, IFLOW_METHOD_STALENESS, 0.2, &answer));
@@ -448,7 +448,7 @@ static void test_drift_is_one_shift(void **state) {
             float *usual = rows_after(ctx, methods[m], IFLOW_AUTO, 0.4, layer, &answer);
             float *on = rows_after(ctx, methods[m], IFLOW_ON, 0.4, layer, &answer);
             const size_t n_bytes = 2 * answer->n_context * (size_t)model->n_embd_kv * sizeof *on;
-            assert_memory_equal(usual, iflow_method_drifts(methods[m]) ? on : off, n_bytes);
+            assert_memory_equal(usual, iflow_method_get_info(methods[m])->repairs ? on : off, n_bytes);
             largest = fmax(largest, check_shifted(answer, on, off, layer));
             free(off), free(usual), free(on);
             iflow_answer_free(answer);

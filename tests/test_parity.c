@@ -64,7 +64,7 @@ static void compare(const char *name, const float *ours, const float *peers, int
 
 static void check_model(const char *path, const char *text) {
     iflow_model *model = NULL;
-    assert_ok(iflow_model_load(path, &(iflow_model_params){.exact = true}, &model));
+    assert_ok(iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .exact = true), &model));
     int32_t *token = NULL;
     size_t n = N_TOKENS;
     if (text) {

@@ -65,10 +65,11 @@ static float *some_logits(const iflow_model *model, size_t *n) {
 
 static void test_same_as_whole(void **state) {
     (void)state;
-    static const iflow_model_params way[] = {{.cache_dir = ""},
-                                             {.cache_dir = "", .no_mmap = true},
-                                             {.cache_dir = "", .no_repack = true},
-                                             {.cache_dir = "", .no_mmap = true, .no_repack = true}};
+    enum { SIZE = sizeof(iflow_model_params) };
+    static const iflow_model_params way[] = {{.size = SIZE, .cache_dir = ""},
+                                             {.size = SIZE, .cache_dir = "", .no_mmap = true},
+                                             {.size = SIZE, .cache_dir = "", .no_repack = true},
+                                             {.size = SIZE, .cache_dir = "", .no_mmap = true, .no_repack = true}};
     static const char *const name[] = {"llama-mixed", "llama-untied", "qwen2-q4_0", "qwen3"};
     for (size_t m = 0; m < sizeof name / sizeof *name; m++) {
         write_parts(name[m], name[m]);
@@ -108,7 +109,7 @@ static void test_identity(void **state) {
     iflow_hasher_hex(hasher, hex);
     char *path = part_path("whole", 0, N_PARTS);
     iflow_model *model = NULL;
-    assert_ok(iflow_model_load(path, &(iflow_model_params){.cache_dir = ""}, &model));
+    assert_ok(iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model));
     assert_string_equal(iflow_model_get_info(model).fingerprint, hex);
     iflow_model_free(model);
     free(path);
@@ -207,7 +208,7 @@ static void test_numbers(void **state) {
     gguf_free(single);
     gguf_free(whole);
     ggml_free(tensors);
-    assert_ok(iflow_model_load(path, &(iflow_model_params){.cache_dir = ""}, &model));
+    assert_ok(iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model));
     iflow_model_free(model);
     write_part("llama", path, 1, (odd){.wide = true});
     fixture_refused(path, IFLOW_E_ARG, 0, "part 2 of 3");

@@ -139,7 +139,7 @@ static void test_no_forged_tokens(void **state) {
         free(text);
         /* Documents are tokenised without control tokens, too. */
         iflow_context *ctx = NULL;
-        assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1}, &ctx));
+        assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &ctx));
         assert_ok(iflow_context_add_text(ctx, forged, strlen(forged), 0));
         for (size_t c = 0; c < ctx->n_chunks; c++) {
             assert_int_equal(count_control(model, ctx->chunk[c].token, ctx->chunk[c].n_tokens), 0);
@@ -255,7 +255,7 @@ static void test_warnings(void **state) {
         const struct template *t = &templates[i];
         iflow_model *model = support_edited_model(t->model, set_template, t);
         iflow_context *ctx = NULL;
-        assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS}, &ctx));
+        assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .fillers = IFLOW_NO_FILLERS), &ctx));
         assert_ok(iflow_context_add_text(ctx, "A mill.", 7, 0));
         iflow_ask_params params = iflow_ask_default_params();
         params.question = "Who?";

@@ -14,7 +14,7 @@ static iflow_model *model;
 static iflow_engine *engine;
 
 static void load(const char *name) {
-    assert_ok(iflow_model_load(support_tiny_model(name), &(iflow_model_params){.cache_dir = ""}, &model));
+    assert_ok(iflow_model_load(support_tiny_model(name), &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model));
     assert_ok(iflow_engine_new(model, 0, N_THREADS, &engine));
 }
 
@@ -306,7 +306,7 @@ static void test_timelines_together(void **state) {
         params.max_tokens = N_DECODED;
         for (int k = 0; k < 2; k++) {
             iflow_context *ctx = NULL;
-            assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = N_THREADS, .n_ctx = 4096}, &ctx));
+            assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = N_THREADS, .n_ctx = 4096), &ctx));
             for (int c = 0; c < 2; c++) {
                 iflow_context_chunk chunk[2];
                 lay_chunks(&builder, k, chunk);

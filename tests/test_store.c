@@ -9,7 +9,7 @@
 static void test_open(void **state) {
     (void)state;
     iflow_store *store = NULL;
-    const iflow_store_params existing = {.must_exist = true};
+    const iflow_store_params existing = IFLOW_PARAMS(iflow_store_params, .must_exist = true);
     FAILS(iflow_store_open(in_root("store"), &existing, &store), IFLOW_E_NOT_FOUND, "store");
     OK(iflow_store_open(in_root("a/b/store"), NULL, &store)); /* with its parents */
     close_checked(store);
@@ -49,13 +49,13 @@ static void test_names(void **state) {
     snprintf(name, sizeof name, "dir:%s", in_root("named"));
     OK(iflow_store_open(name, NULL, &store));
     close_checked(store);
-    OK(iflow_store_open(name, &(iflow_store_params){.must_exist = true}, &store));
+    OK(iflow_store_open(name, &IFLOW_PARAMS(iflow_store_params, .must_exist = true), &store));
     close_checked(store);
     FAILS(iflow_store_open("dir:", NULL, &store), IFLOW_E_ARG, "directory");
     FAILS(iflow_store_open("redis://host:1/0", NULL, &store), IFLOW_E_UNSUPPORTED, "no stores of the kind redis: there are dir:PATH");
     FAILS(iflow_store_open("file:///tmp", NULL, &store), IFLOW_E_UNSUPPORTED, "memory:");
     FAILS(iflow_store_open("memory:x", NULL, &store), IFLOW_E_ARG, "nothing may follow");
-    OK(iflow_store_open("memory:", &(iflow_store_params){.must_exist = true, .shared = true}, &store));
+    OK(iflow_store_open("memory:", &IFLOW_PARAMS(iflow_store_params, .must_exist = true, .shared = true), &store));
     iflow_store_close(store);
 }
 
@@ -63,7 +63,7 @@ static void test_open_unwritable(void **state) {
     (void)state;
     char id[IFLOW_ID_SIZE];
     iflow_store *store = NULL;
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &store));
+    OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &store));
     put_seed(store, 1, id);
     close_checked(store);
     const pid_t pid = start_child();
@@ -172,7 +172,7 @@ static void test_prefetch(void **state) {
     assert_int_equal(n_cached(chunk_file(id), &n_pages), n_pages);
     assert_int_equal(stat(in_root(chunk_file(id)), &after), 0);
     assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof before.st_mtim); /* asking is no use */
-    OK(iflow_store_delete(store, id));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, id));
     store->ops->prefetch(store, id); /* nor a failure where there is none */
     assert_false(store->ops->has(store, id));
     close_checked(store);

@@ -20,10 +20,10 @@ static void test_put_and_get(void **state) {
     FAILS(store->ops->get(store, id, &got), IFLOW_E_NOT_FOUND, id);
     FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_NOT_FOUND, id);
     FAILS(iflow_store_inspect(store, id, &info, NULL), IFLOW_E_NOT_FOUND, id);
-    FAILS(iflow_store_verify(store, id), IFLOW_E_NOT_FOUND, id);
-    FAILS(iflow_store_delete(store, id), IFLOW_E_NOT_FOUND, id);
-    FAILS(iflow_store_pin(store, id, true), IFLOW_E_NOT_FOUND, id);
-    FAILS(iflow_store_pin(store, id, false), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_delete(store, IFLOW_CHUNK, id), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_pin(store, IFLOW_CHUNK, id, true), IFLOW_E_NOT_FOUND, id);
+    FAILS(iflow_store_pin(store, IFLOW_CHUNK, id, false), IFLOW_E_NOT_FOUND, id);
     FAILS(store->ops->set_aside(store, id, NULL), IFLOW_E_NOT_FOUND, id);
 
     OK(store->ops->put(store, id, &blob, false));
@@ -44,18 +44,18 @@ static void test_put_and_get(void **state) {
     assert_memory_equal(tokens, chunk->identity.token, 4 * sizeof tokens[0]);
     iflow_free(tokens);
     iflow_chunk_free(chunk);
-    OK(iflow_store_verify(store, id));
+    OK(iflow_store_verify(store, IFLOW_CHUNK, id));
 
-    OK(iflow_store_pin(store, id, true));
-    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
     OK(iflow_store_inspect(store, id, &info, NULL));
     assert_true(info.pinned);
-    OK(iflow_store_pin(store, id, false));
-    OK(iflow_store_pin(store, id, false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, false));
     OK(iflow_store_inspect(store, id, &info, NULL));
     assert_false(info.pinned);
-    OK(iflow_store_pin(store, id, true));
-    OK(iflow_store_delete(store, id));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, id));
     check_kind(store);
     assert_false(store->ops->has(store, id));
     check_kind(store);
@@ -92,10 +92,10 @@ static void test_ids_from_outside(void **state) {
         FAILS(store->ops->get_record(store, id, &text), IFLOW_E_ARG, "is no id");
         FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_ARG, "is no id");
         FAILS(iflow_store_inspect(store, id, &info, NULL), IFLOW_E_ARG, "is no id");
-        FAILS(iflow_store_verify(store, id), IFLOW_E_ARG, "is no id");
-        FAILS(iflow_store_pin(store, id, true), IFLOW_E_ARG, "is no id");
-        FAILS(iflow_store_delete(store, id), IFLOW_E_ARG, "is no id");
-        FAILS(iflow_store_delete_document(store, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_pin(store, IFLOW_CHUNK, id, true), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_delete(store, IFLOW_CHUNK, id), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_delete(store, IFLOW_DOCUMENT, id), IFLOW_E_ARG, "is no id");
     }
     close_kind(store);
 }
@@ -113,7 +113,7 @@ static void test_list_is_by_use(void **state) {
         put_seed(store, i, id[i]);
     }
     use(store, id[1]);
-    OK(iflow_store_verify(store, id[0])); /* looking is no use */
+    OK(iflow_store_verify(store, IFLOW_CHUNK, id[0])); /* looking is no use */
     iflow_chunk_info info;
     OK(iflow_store_inspect(store, id[0], &info, NULL));
     OK(iflow_store_list(store, &list, &n));
@@ -145,7 +145,7 @@ static void test_eviction_order_and_pins(void **state) {
     for (int i = 0; i < 3; i++) {
         put_seed(store, seeds[i], id[i]);
     }
-    OK(iflow_store_pin(store, id[1], true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id[1], true));
     use(store, id[0]); /* oldest is 1, pinned; then 2, 0 */
     put_seed(store, seeds[3], id[3]);
     assert_true(store->ops->has(store, id[0]));
@@ -157,14 +157,14 @@ static void test_eviction_order_and_pins(void **state) {
     assert_true(store->ops->has(store, id[1]));
 
     /* All pinned: nothing can go, so nothing comes, and nothing was deleted in vain. */
-    OK(iflow_store_pin(store, id[3], true));
-    OK(iflow_store_pin(store, id[4], true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id[3], true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id[4], true));
     iflow_blob blob = {0};
     make_chunk(seeds[0], ignored, &blob);
     FAILS(store->ops->put(store, ignored, &blob, false), IFLOW_E_FULL, "pinned");
     assert_false(store->ops->has(store, ignored));
     check_kind(store);
-    OK(iflow_store_pin(store, id[3], false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id[3], false));
     OK(store->ops->put(store, ignored, &blob, false));
     assert_false(store->ops->has(store, id[3]));
     iflow_blob_free(&blob);
@@ -232,7 +232,7 @@ static void test_replace(void **state) {
 
     iflow_store *store = open_kind(0);
     OK(store->ops->put(store, id, &less, true)); /* nothing to replace */
-    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
     OK(iflow_store_get_chunk(store, id, &chunk));
     OK(store->ops->put(store, id, &more, false)); /* stays */
     OK(store->ops->get(store, id, &got));
@@ -253,7 +253,7 @@ static void test_replace(void **state) {
     iflow_free(list);
     assert_memory_equal(chunk->blob.data, less.data, less.n_bytes); /* who reads the old one goes on reading it */
     iflow_chunk_free(chunk);
-    OK(iflow_store_verify(store, id));
+    OK(iflow_store_verify(store, IFLOW_CHUNK, id));
     check_kind(store);
     close_kind(store);
 
@@ -287,7 +287,7 @@ static void test_replace_at_the_limit(void **state) {
     OK(store->ops->put(store, id, &less, false));
     OK(store->ops->put(store, id, &more, true));
     assert_true(store->ops->has(store, other) && store->ops->has(store, id));
-    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
     OK(store->ops->put(store, id, &more, true));
     assert_true(store->ops->has(store, other) && store->ops->has(store, id));
     close_kind(store);
@@ -297,10 +297,10 @@ static void test_replace_at_the_limit(void **state) {
     store->ops->remove(store, id);
     OK(store->ops->put(store, other, &blob, false));
     OK(store->ops->put(store, id, &less, false));
-    OK(iflow_store_pin(store, other, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, other, true));
     FAILS(store->ops->put(store, id, &more, true), IFLOW_E_FULL, "pinned");
     use(store, id);
-    OK(iflow_store_pin(store, other, false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, other, false));
     OK(store->ops->put(store, id, &more, true));
     assert_false(store->ops->has(store, other));
     put_seed(store, 11, third);
@@ -398,10 +398,10 @@ static void test_random_operations(void **state) {
         } else if (operation < 78) {
             const bool pin = fixture_random(&random) % 3 == 0;
             const bool allowed = m->there || (!pin && m->pinned);
-            assert_int_equal(iflow_store_pin(store, m->id, pin), allowed ? IFLOW_OK : IFLOW_E_NOT_FOUND);
+            assert_int_equal(iflow_store_pin(store, IFLOW_CHUNK, m->id, pin), allowed ? IFLOW_OK : IFLOW_E_NOT_FOUND);
             m->pinned = allowed ? pin : m->pinned;
         } else if (operation < 86) {
-            assert_int_equal(iflow_store_delete(store, m->id), m->there ? IFLOW_OK : IFLOW_E_NOT_FOUND);
+            assert_int_equal(iflow_store_delete(store, IFLOW_CHUNK, m->id), m->there ? IFLOW_OK : IFLOW_E_NOT_FOUND);
             m->pinned = m->there ? false : m->pinned;
             m->there = false;
         } else if (operation < 90) { /* damage, noticed by who looks at it */
@@ -412,7 +412,7 @@ static void test_random_operations(void **state) {
                 OK(store->ops->put(store, m->id, &damaged, true));
                 iflow_blob_free(&damaged);
                 if (operation % 2) {
-                    FAILS(iflow_store_verify(store, m->id), IFLOW_E_CORRUPT, "set aside");
+                    FAILS(iflow_store_verify(store, IFLOW_CHUNK, m->id), IFLOW_E_CORRUPT, "set aside");
                 } else {
                     FAILS(iflow_store_get_chunk(store, m->id, &chunk), IFLOW_E_CORRUPT, "set aside");
                 }

@@ -20,7 +20,7 @@ static void test_blob_outlives_the_store(void **state) {
     OK(store->ops->get(store, id, &got[0]));
     OK(store->ops->peek(store, id, &got[1]));
     OK(iflow_store_get_chunk(store, id, &chunk));
-    OK(iflow_store_delete(store, id));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, id));
     close_kind(store);
     assert_memory_equal(chunk->blob.data, blob.data, blob.n_bytes);
     for (int i = 0; i < 2; i++) {
@@ -102,7 +102,7 @@ static void test_layers(void **state) {
                 free(out);
             }
         }
-        OK(iflow_store_delete(store, id)); /* who has it open goes on reading it */
+        OK(iflow_store_delete(store, IFLOW_CHUNK, id)); /* who has it open goes on reading it */
         unsigned char *out = malloc(iflow_chunk_layers_bytes(layers, 0, N_LAYER));
         OK(iflow_chunk_layers_read(layers, 0, N_LAYER, out));
         free(out);
@@ -146,7 +146,7 @@ static void test_documents(void **state) {
     char chunks[3][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE], b[IFLOW_ID_SIZE], found[IFLOW_ID_SIZE];
     iflow_document **list = NULL, *document = NULL;
     size_t n = 0;
-    bool is_document = false;
+    iflow_kind found_kind = IFLOW_CHUNK;
     for (unsigned i = 0; i < 3; i++) {
         put_seed(store, i, chunks[i]);
     }
@@ -156,8 +156,8 @@ static void test_documents(void **state) {
     assert_int_equal(n, 2);
     assert_string_equal(list[0]->name, "a");
     iflow_documents_free(list, n);
-    OK(iflow_store_resolve(store, a, found, &is_document));
-    assert_true(is_document);
+    OK(iflow_store_resolve(store, a, found, &found_kind));
+    assert_int_equal(found_kind, IFLOW_DOCUMENT);
 
     OK(iflow_store_get_document(store, a, &document));
     assert_string_equal(document->id, a);
@@ -165,7 +165,7 @@ static void test_documents(void **state) {
     assert_true(document->n_chunks == 2 && document->n_tokens == 20 && !document->pinned && !document->replaced);
     assert_string_equal(document->chunk_id[0], chunks[1]);
     iflow_document_free(document);
-    OK(iflow_store_pin_document(store, a, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
     OK(iflow_store_get_document(store, a, &document));
     assert_true(document->pinned);
     iflow_document_free(document);
@@ -176,10 +176,10 @@ static void test_documents(void **state) {
     assert_true(!store->ops->has(store, chunks[0]) && store->ops->has(store, chunks[1]) && store->ops->has(store, chunks[2]));
     OK(store->ops->put_record(store, b, "{", 1));
     FAILS(iflow_store_get_document(store, b, &document), IFLOW_E_FORMAT, "no JSON");
-    FAILS(iflow_store_verify_document(store, b), IFLOW_E_CORRUPT, "set aside");
+    FAILS(iflow_store_verify(store, IFLOW_DOCUMENT, b), IFLOW_E_CORRUPT, "set aside");
     FAILS(iflow_store_get_document(store, b, &document), IFLOW_E_NOT_FOUND, b);
-    OK(iflow_store_delete_document(store, a));
-    FAILS(iflow_store_delete_document(store, a), IFLOW_E_NOT_FOUND, a);
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, a));
+    FAILS(iflow_store_delete(store, IFLOW_DOCUMENT, a), IFLOW_E_NOT_FOUND, a);
     OK(iflow_store_prune(store, 0, &n, NULL));
     assert_int_equal(n, 2); /* its pins went with it */
     close_kind(store);
@@ -210,11 +210,11 @@ static void test_leases(void **state) {
     close_kind(store);
 }
 
-static bool count_verified(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+static bool count_verified(const char *id, iflow_kind of, iflow_status status, const char *message, void *user) {
     size_t *n = user; /* good chunks, good records, bad ones */
     (void)id;
     assert_int_equal(status == IFLOW_OK, message == NULL);
-    n[status ? 2 : is_document]++;
+    n[status ? 2 : of]++;
     return true;
 }
 
@@ -279,7 +279,7 @@ static void *work(void *user) {
             status = iflow_store_get_chunk(store, id, &chunk);
             w->failed |= chunk && (chunk->blob.n_bytes != blob.n_bytes || memcmp(chunk->blob.data, blob.data, blob.n_bytes) != 0) ? 2 : 0;
         } else if (operation == 6) {
-            status = iflow_store_pin(store, id, i % 2);
+            status = iflow_store_pin(store, IFLOW_CHUNK, id, i % 2);
         } else {
             status = iflow_store_list(store, &list, &n);
             status = status || i % 5 ? status : iflow_store_prune(store, 0, NULL, NULL);

@@ -64,10 +64,10 @@ static void test_documents(void **state) {
     assert_int_equal(list[1]->n_chunks, 2);
     assert_string_equal(list[3]->name, name_d);
     iflow_documents_free(list, n);
-    OK(iflow_store_delete_document(store, copy.id));
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, copy.id));
 
-    OK(iflow_store_delete_document(store, a.id));
-    FAILS(iflow_store_delete_document(store, a.id), IFLOW_E_NOT_FOUND, a.id);
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, a.id));
+    FAILS(iflow_store_delete(store, IFLOW_DOCUMENT, a.id), IFLOW_E_NOT_FOUND, a.id);
     OK(iflow_store_list_documents(store, &list, &n));
     assert_int_equal(n, 2);
     iflow_documents_free(list, n);
@@ -155,7 +155,7 @@ static void test_bad_records_are_skipped(void **state) {
         iflow_documents_free(list, n);
     }
     iflow_blob_free(&text);
-    OK(iflow_store_delete_document(store, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
     close_checked(store);
 }
 
@@ -164,35 +164,35 @@ static void test_resolve(void **state) {
     iflow_store *store = open_limited(0);
     char chunk[IFLOW_ID_SIZE], found[IFLOW_ID_SIZE], prefix[IFLOW_ID_SIZE], chunks[1][IFLOW_ID_SIZE] = {"00000000000000000000000000000001"};
     char name[] = "a.txt";
-    bool is_document = true;
+    iflow_kind kind = IFLOW_DOCUMENT;
     put_seed(store, 1, chunk);
     iflow_document document = document_of(name, chunks, 1);
     OK(iflow_store_put_document(store, &document));
 
     for (size_t n = 4; n <= 32; n += 7) {
         snprintf(prefix, sizeof prefix, "%.*s", (int)n, chunk);
-        OK(iflow_store_resolve(store, prefix, found, &is_document));
-        assert_false(is_document);
+        OK(iflow_store_resolve(store, prefix, found, &kind));
+        assert_int_equal(kind, IFLOW_CHUNK);
         assert_string_equal(found, chunk);
         snprintf(prefix, sizeof prefix, "%.*s", (int)n, document.id);
-        OK(iflow_store_resolve(store, prefix, found, &is_document));
-        assert_true(is_document);
+        OK(iflow_store_resolve(store, prefix, found, &kind));
+        assert_int_equal(kind, IFLOW_DOCUMENT);
         assert_string_equal(found, document.id);
     }
     static const char *const no_ids[] = {"", "abc", "zzzz", "ABCD", "../..", "a.txt", "000000000000000000000000000000010"};
     for (size_t i = 0; i < sizeof no_ids / sizeof no_ids[0]; i++) {
-        FAILS(iflow_store_resolve(store, no_ids[i], found, &is_document), IFLOW_E_ARG, "is no id");
+        FAILS(iflow_store_resolve(store, no_ids[i], found, &kind), IFLOW_E_ARG, "is no id");
     }
-    FAILS(iflow_store_resolve(store, NULL, found, &is_document), IFLOW_E_ARG, "is no id");
-    FAILS(iflow_store_resolve(store, "99999999", found, &is_document), IFLOW_E_NOT_FOUND, "99999999");
+    FAILS(iflow_store_resolve(store, NULL, found, &kind), IFLOW_E_ARG, "is no id");
+    FAILS(iflow_store_resolve(store, "99999999", found, &kind), IFLOW_E_NOT_FOUND, "99999999");
     assert_string_equal(found, document.id); /* untouched by failures */
 
     /* Documents go first, even where a chunk begins so too; then ambiguity among them, with up to five candidates. */
     snprintf(prefix, sizeof prefix, "%.4s0000000000000000000000000000", chunk);
     OK(store->ops->put_record(store, prefix, "{}", 2));
     snprintf(found, sizeof found, "%.4s", chunk);
-    OK(iflow_store_resolve(store, found, found, &is_document));
-    assert_true(is_document);
+    OK(iflow_store_resolve(store, found, found, &kind));
+    assert_int_equal(kind, IFLOW_DOCUMENT);
     assert_string_equal(found, prefix);
     for (int i = 1; i < 7; i++) {
         char id[IFLOW_ID_SIZE];
@@ -201,14 +201,14 @@ static void test_resolve(void **state) {
         OK(store->ops->put_record(store, id, "{}", 2));
     }
     snprintf(found, sizeof found, "%.4s", chunk);
-    FAILS(iflow_store_resolve(store, found, found, &is_document), IFLOW_E_ARG, "ambiguous, 7 documents");
+    FAILS(iflow_store_resolve(store, found, found, &kind), IFLOW_E_ARG, "ambiguous, 7 documents");
     size_t n_listed = 0;
     for (const char *at = iflow_error_message(); (at = strstr(at, "0000000000000000000000")) != NULL; at += 22) {
         n_listed++;
     }
     assert_int_equal(n_listed, 5);
     assert_non_null(strstr(iflow_error_message(), "..."));
-    OK(iflow_store_resolve(store, prefix, found, &is_document)); /* a whole id is never ambiguous */
+    OK(iflow_store_resolve(store, prefix, found, &kind)); /* a whole id is never ambiguous */
     assert_string_equal(found, prefix);
     close_checked(store);
 }
@@ -237,29 +237,29 @@ static void test_pins_of_shared_chunks(void **state) {
     put_document(store, "b", chunk + 1, 2, b);
     put_document(store, "same", chunk, 2, same);
     for (int first = 0; first < 2; first++) {
-        OK(iflow_store_pin_document(store, a, true));
-        OK(iflow_store_pin_document(store, b, true));
+        OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
+        OK(iflow_store_pin(store, IFLOW_DOCUMENT, b, true));
         assert_true(is_pinned(store, chunk[0]) && is_pinned(store, chunk[1]) && is_pinned(store, chunk[2]));
-        OK(iflow_store_pin_document(store, first ? b : a, false));
+        OK(iflow_store_pin(store, IFLOW_DOCUMENT, first ? b : a, false));
         assert_int_equal(is_pinned(store, chunk[0]), first);
         assert_true(is_pinned(store, chunk[1]));
         assert_int_equal(is_pinned(store, chunk[2]), !first);
-        OK(iflow_store_pin_document(store, first ? a : b, false));
+        OK(iflow_store_pin(store, IFLOW_DOCUMENT, first ? a : b, false));
         assert_false(is_pinned(store, chunk[0]) || is_pinned(store, chunk[1]) || is_pinned(store, chunk[2]));
         assert_int_equal(n_entries("store/pins"), 0);
     }
     /* A document that is deleted takes its pins along, but for those of others. */
-    OK(iflow_store_pin_document(store, a, true));
-    OK(iflow_store_pin_document(store, b, true));
-    OK(iflow_store_delete_document(store, a));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, b, true));
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, a));
     assert_false(is_pinned(store, chunk[0]));
     assert_true(is_pinned(store, chunk[1]));
     /* Where a chunk is missing, a document cannot be pinned, and can be unpinned. */
-    OK(iflow_store_delete(store, chunk[2]));
-    FAILS(iflow_store_pin_document(store, b, true), IFLOW_E_NOT_FOUND, chunk[2]);
-    OK(iflow_store_pin_document(store, b, false));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, chunk[2]));
+    FAILS(iflow_store_pin(store, IFLOW_DOCUMENT, b, true), IFLOW_E_NOT_FOUND, chunk[2]);
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, b, false));
     assert_int_equal(n_entries("store/pins"), 0);
-    FAILS(iflow_store_pin_document(store, a, true), IFLOW_E_NOT_FOUND, a);
+    FAILS(iflow_store_pin(store, IFLOW_DOCUMENT, a, true), IFLOW_E_NOT_FOUND, a);
     close_checked(store);
 }
 
@@ -274,12 +274,12 @@ static void test_pinned_document_changes(void **state) {
     }
     put_document(store, "a", chunk, 3, a); /* 0 1 2 */
     put_document(store, "b", chunk, 1, b); /* 0 */
-    OK(iflow_store_pin_document(store, a, true));
-    OK(iflow_store_pin_document(store, b, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, b, true));
     put_document(store, "a", chunk + 2, 2, a); /* 2 3 */
     assert_true(is_pinned(store, chunk[0]) && is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
     assert_false(is_pinned(store, chunk[1]) || is_pinned(store, chunk[4]));
-    OK(iflow_store_pin_document(store, b, false));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, b, false));
     OK(iflow_store_prune(store, 0, NULL, NULL));
     assert_true(store->ops->has(store, chunk[2]) && store->ops->has(store, chunk[3]));
     assert_false(store->ops->has(store, chunk[0]) || store->ops->has(store, chunk[1]));
@@ -289,11 +289,11 @@ static void test_pinned_document_changes(void **state) {
     FAILS(iflow_store_put_document(store, &missing), IFLOW_E_NOT_FOUND, "is pinned, but its chunks cannot be: chunk ");
     assert_false(is_pinned(store, chunk[0]));
     assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
-    OK(iflow_store_delete_document(store, a));
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, a));
     assert_int_equal(n_entries("store/pins"), 0);
     /* One whose record was damaged: its new chunks are pinned, and that the former stay so is said. */
     put_document(store, "a", chunk + 2, 1, a);
-    OK(iflow_store_pin_document(store, a, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
     OK(store->ops->put_record(store, a, "{", 1));
     n_warnings = 0;
     put_document(store, "a", chunk + 3, 1, a);
@@ -312,10 +312,10 @@ static void test_pinned_whole_or_not_at_all(void **state) {
         put_seed(store, i, chunk[i]);
     }
     put_document(store, "a", chunk, 3, a);
-    OK(iflow_store_pin(store, chunk[1], true));
-    OK(iflow_store_delete(store, chunk[2]));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, chunk[1], true));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, chunk[2]));
     n_warnings = 0;
-    FAILS(iflow_store_pin_document(store, a, true), IFLOW_E_NOT_FOUND, chunk[2]);
+    FAILS(iflow_store_pin(store, IFLOW_DOCUMENT, a, true), IFLOW_E_NOT_FOUND, chunk[2]);
     assert_int_equal(n_entries("store/pins"), 1);
     assert_true(is_pinned(store, chunk[1]));
     assert_int_equal(n_warnings, 0);
@@ -330,22 +330,22 @@ static void test_pins_that_stay(void **state) {
     char chunk[1][IFLOW_ID_SIZE], a[IFLOW_ID_SIZE];
     put_seed(store, 1, chunk[0]);
     put_document(store, "a", chunk, 1, a);
-    OK(iflow_store_pin_document(store, a, true));
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, a, true));
     ((iflow_dir_store *)store)->lock_end_ms = 20;
     const int lock = open(in_root("store/lock"), O_RDWR | O_CREAT, 0600);
     assert_int_equal(flock(lock, LOCK_EX), 0);
-    FAILS(iflow_store_delete_document(store, a), IFLOW_E_BUSY, "store/lock");
+    FAILS(iflow_store_delete(store, IFLOW_DOCUMENT, a), IFLOW_E_BUSY, "store/lock");
     close(lock);
-    OK(iflow_store_verify_document(store, a));
+    OK(iflow_store_verify(store, IFLOW_DOCUMENT, a));
     assert_int_equal(n_entries("store/pins"), 2);
     for (int verify = 0; verify < 2; verify++) {
         OK(store->ops->put_record(store, a, "{", 1));
         n_warnings = 0;
         if (verify) {
             OK(store->ops->pin_record(store, a, true));
-            FAILS(iflow_store_verify_document(store, a), IFLOW_E_CORRUPT, "it was set aside");
+            FAILS(iflow_store_verify(store, IFLOW_DOCUMENT, a), IFLOW_E_CORRUPT, "it was set aside");
         } else {
-            OK(iflow_store_delete_document(store, a));
+            OK(iflow_store_delete(store, IFLOW_DOCUMENT, a));
         }
         assert_int_equal(n_warnings, 1);
         assert_non_null(strstr(last_warning, "they stay pinned until they are unpinned by their own ids"));
@@ -362,7 +362,7 @@ static void test_record_of_version_1(void **state) {
     char chunk[2][IFLOW_ID_SIZE], old[IFLOW_ID_SIZE], hashed[3 * 32 + 1], text[1024], found[IFLOW_ID_SIZE], new[IFLOW_ID_SIZE];
     iflow_document **list = NULL;
     size_t n = 0;
-    bool is_document = false;
+    iflow_kind kind = IFLOW_CHUNK;
     put_seed(store, 1, chunk[0]);
     put_seed(store, 2, chunk[1]);
     snprintf(hashed, sizeof hashed, "%s%s%s", fingerprint, chunk[0], chunk[1]);
@@ -381,11 +381,11 @@ static void test_record_of_version_1(void **state) {
         assert_int_equal(list[i]->n_chunks, 2);
     }
     iflow_documents_free(list, n);
-    OK(iflow_store_resolve(store, old, found, &is_document));
-    assert_true(is_document);
-    OK(iflow_store_pin_document(store, old, true));
-    OK(iflow_store_verify_document(store, old));
-    OK(iflow_store_delete_document(store, old));
+    OK(iflow_store_resolve(store, old, found, &kind));
+    assert_int_equal(kind, IFLOW_DOCUMENT);
+    OK(iflow_store_pin(store, IFLOW_DOCUMENT, old, true));
+    OK(iflow_store_verify(store, IFLOW_DOCUMENT, old));
+    OK(iflow_store_delete(store, IFLOW_DOCUMENT, old));
     assert_int_equal(n_entries("store/docs"), 1);
     assert_int_equal(n_entries("store/pins"), 0);
     close_checked(store);

@@ -65,9 +65,9 @@ static void test_bad_chunk_is_set_aside(void **state) {
     static const long places[] = {0, 60, 180, -1}; /* magic, preamble, header, data */
     for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
         put_seed(store, 2, id);
-        OK(iflow_store_pin(store, id, true));
+        OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
         flip_byte(chunk_file(id), places[i]);
-        FAILS(i % 2 ? iflow_store_verify(store, id) : iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, id);
+        FAILS(i % 2 ? iflow_store_verify(store, IFLOW_CHUNK, id) : iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, id);
         assert_non_null(strstr(iflow_error_message(), "set aside"));
         assert_null(chunk);
         assert_false(store->ops->has(store, id));
@@ -92,7 +92,7 @@ static void test_bad_chunk_is_set_aside(void **state) {
     assert_int_equal(mkdir(in_root(chunk_file(id)), 0777), 0);
     OK(iflow_store_prune(store, 0, NULL, NULL)); /* not ours to count or to delete */
     unlink(in_root(bad));
-    FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, "no regular file");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_CORRUPT, "no regular file");
     char other[IFLOW_ID_SIZE], from[8300];
     put_seed(store, 2, id);
     put_seed(store, 12, other);
@@ -110,7 +110,7 @@ static void test_bad_chunks_do_not_pile_up(void **state) {
     for (unsigned seed = 0; seed < SEEDS; seed++) {
         put_seed(store, seed, id);
         flip_byte(chunk_file(id), -1);
-        FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, id);
+        FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_CORRUPT, id);
     }
     assert_int_equal(n_entries("store/bad"), 16);
     close_checked(store);
@@ -140,10 +140,10 @@ static void test_list_tells_a_bad_header(void **state) {
     assert_int_equal(n_warnings, 1);
     assert_non_null(strstr(last_warning, "chunks/ab is no directory"));
     iflow_free(list);
-    bool is_document = true;
+    iflow_kind kind = IFLOW_DOCUMENT;
     char found[IFLOW_ID_SIZE];
-    OK(iflow_store_resolve(store, id[1], found, &is_document)); /* so that it can be verified or deleted by its id */
-    FAILS(iflow_store_verify(store, found), IFLOW_E_CORRUPT, "header's checksum");
+    OK(iflow_store_resolve(store, id[1], found, &kind)); /* so that it can be verified or deleted by its id */
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, found), IFLOW_E_CORRUPT, "header's checksum");
     OK(iflow_store_list(store, &list, &n));
     assert_int_equal(n, 2);
     iflow_free(list);
@@ -340,7 +340,7 @@ static void test_short_write(void **state) {
         failed |= store->ops->put(store, large, &blob, false) != IFLOW_E_FULL || !strstr(iflow_error_message(), "store/tmp/");
         failed |= store->ops->has(store, large) ? 2 : 0;
         failed |= store->ops->put_record(store, large, text, sizeof text) != IFLOW_E_FULL ? 4 : 0;
-        failed |= iflow_store_verify(store, small) != IFLOW_OK ? 8 : 0; /* the store still works */
+        failed |= iflow_store_verify(store, IFLOW_CHUNK, small) != IFLOW_OK ? 8 : 0; /* the store still works */
         failed |= iflow_store_dir_check(store) != IFLOW_OK ? 16 : 0;
         _exit(failed);
     }
@@ -409,7 +409,7 @@ static void test_every_call_fails(void **state) {
         n_failures = 0;
         for (bool done = false; !done; n_failures++) { /* pinning, leases, setting aside, deleting */
             fault.fail_in = n_failures + 1;
-            iflow_status status = iflow_store_pin(store, id, true);
+            iflow_status status = iflow_store_pin(store, IFLOW_CHUNK, id, true);
             status = status ? status : store->ops->lease(store, id);
             store->ops->release(store, id);
             status = status ? status : store->ops->set_aside(store, id, NULL);

@@ -64,7 +64,8 @@ enum { N_TOKENS = sizeof tokens / sizeof tokens[0] };
 
 static iflow_context *new_context(iflow_store *store, bool estimate) {
     iflow_context *ctx = NULL;
-    OK(iflow_context_new(model, store, &(iflow_context_params){.n_threads = 1, .fillers = IFLOW_NO_FILLERS, .estimate_staleness = estimate},
+    OK(iflow_context_new(model, store,
+                         &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .fillers = IFLOW_NO_FILLERS, .estimate_staleness = estimate),
                          &ctx));
     return ctx;
 }
@@ -76,7 +77,7 @@ static iflow_blob compute_elsewhere(bool estimate) {
     char id[IFLOW_ID_SIZE];
     OK(iflow_store_open(in_root(estimate ? "elsewhere-estimated" : "elsewhere"), NULL, &store));
     iflow_context *ctx = new_context(store, estimate);
-    OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, NULL));
+    OK(support_prefill(ctx, tokens, N_TOKENS, id, NULL));
     OK(store->ops->get(store, id, &mapped));
     iflow_context_free(ctx);
     iflow_store_close(store);
@@ -95,13 +96,13 @@ static void test_published_before_the_lease(void **state) {
         char id[IFLOW_ID_SIZE];
         bool was_stored = false;
         between.published = compute_elsewhere(estimate);
-        OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
+        OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
         assert_int_equal(between.n_leases, 1);
         assert_int_equal(between.n_released, 1);
         assert_int_equal(between.n_puts, 0); /* nothing was computed */
         assert_true(was_stored);
         assert_int_equal(n_entries("store/tmp"), 0);
-        OK(iflow_store_delete(store, id));
+        OK(iflow_store_delete(store, IFLOW_CHUNK, id));
         iflow_context_free(ctx);
         iflow_blob_free(&between.published);
         close_checked(store);
@@ -111,7 +112,7 @@ static void test_published_before_the_lease(void **state) {
     iflow_context *ctx = new_context(stand_between(store), true);
     bool was_stored = true;
     between.published = compute_elsewhere(false);
-    OK(iflow_context_prefill(ctx, tokens, N_TOKENS, NULL, &was_stored));
+    OK(support_prefill(ctx, tokens, N_TOKENS, NULL, &was_stored));
     assert_int_equal(between.n_puts, 1);
     assert_false(was_stored);
     iflow_context_free(ctx);
@@ -139,35 +140,35 @@ static void test_lease_of_a_stopped_process(void **state) {
     close(ready[0]);
     assert_true(ctx->builder.busy.patience_ms >= 10000);
     snprintf(number, sizeof number, "is being computed by process %ld", (long)pid);
-    FAILS(iflow_context_prefill(ctx, tokens, N_TOKENS, id, NULL), IFLOW_E_BUSY, number);
+    FAILS(support_prefill(ctx, tokens, N_TOKENS, id, NULL), IFLOW_E_BUSY, number);
     assert_int_equal(n_warnings, 0);
     usleep(1100000);
     for (int i = 0; i < 3; i++) {
-        FAILS(iflow_context_prefill(ctx, tokens, N_TOKENS, id, NULL), IFLOW_E_BUSY, number);
+        FAILS(support_prefill(ctx, tokens, N_TOKENS, id, NULL), IFLOW_E_BUSY, number);
     }
     assert_int_equal(n_warnings, 1); /* once */
     assert_non_null(strstr(last_warning, number));
     assert_non_null(strstr(last_warning, "waiting"));
     ctx->builder.busy.patience_ms = 500;
     bool was_stored = true;
-    OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
+    OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_false(was_stored);
     assert_int_equal(n_warnings, 2);
     assert_non_null(strstr(last_warning, "it is computed here, too"));
     assert_int_equal(n_entries("store/tmp"), 1);
     FAILS(store->ops->lease(store, id), IFLOW_E_BUSY, number);
-    OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
+    OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_true(was_stored);
     assert_int_equal(ctx->builder.busy.n, 0);
 
     /* One of our own threads has it: what is computed without the lease does not give that back. */
     iflow_store *other = open_limited(0);
-    OK(iflow_store_delete(store, id));
+    OK(iflow_store_delete(store, IFLOW_CHUNK, id));
     ctx->builder.busy.patience_ms = 0;
     kill(pid, SIGKILL);
     assert_int_equal(wait_for(pid), 128 + SIGKILL);
     OK(store->ops->lease(store, id));
-    OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
+    OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_false(was_stored);
     FAILS(other->ops->lease(other, id), IFLOW_E_BUSY, id);
     store->ops->release(store, id);
@@ -182,7 +183,7 @@ static void test_locked_store_is_no_busy_chunk(void **state) {
     iflow_store *store = open_limited(0);
     iflow_context *ctx = new_context(stand_between(store), false);
     between.put_status = IFLOW_E_BUSY;
-    FAILS(iflow_context_prefill(ctx, tokens, N_TOKENS, NULL, NULL), IFLOW_E_IO, "planted");
+    FAILS(support_prefill(ctx, tokens, N_TOKENS, NULL, NULL), IFLOW_E_IO, "planted");
     assert_int_equal(between.n_released, 1);
     iflow_context_free(ctx);
     close_checked(store);
@@ -200,9 +201,9 @@ static void test_exact_is_another_class(void **state) {
     for (int exact = 0; exact < 2; exact++) {
         iflow_model *loaded = NULL;
         iflow_context *ctx = NULL;
-        OK(iflow_model_load(support_tiny_model("llama"), &(iflow_model_params){.exact = exact}, &loaded));
-        OK(iflow_context_new(loaded, store, &(iflow_context_params){.n_threads = 1}, &ctx));
-        OK(iflow_context_prefill(ctx, tokens, N_TOKENS, id[exact], &was_stored));
+        OK(iflow_model_load(support_tiny_model("llama"), &IFLOW_PARAMS(iflow_model_params, .exact = exact), &loaded));
+        OK(iflow_context_new(loaded, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &ctx));
+        OK(support_prefill(ctx, tokens, N_TOKENS, id[exact], &was_stored));
         assert_false(was_stored);
         iflow_chunk_info info;
         OK(iflow_store_inspect(store, id[exact], &info, NULL));

@@ -212,9 +212,9 @@ static void test_lock_of_a_stopped_process(void **state) {
     use(store, id); /* readers take no lock */
     ((iflow_dir_store *)store)->lock_end_ms = 1e9;
     start = iflow_now_ms();
-    FAILS(iflow_store_pin(store, id, true), IFLOW_E_BUSY, "has been locked by another process for 0.2 s");
+    FAILS(iflow_store_pin(store, IFLOW_CHUNK, id, true), IFLOW_E_BUSY, "has been locked by another process for 0.2 s");
     assert_true(iflow_now_ms() - start >= 200); /* not at once: the next holder may have it for milliseconds */
-    FAILS(iflow_store_delete(store, id), IFLOW_E_BUSY, "store/lock");
+    FAILS(iflow_store_delete(store, IFLOW_CHUNK, id), IFLOW_E_BUSY, "store/lock");
     FAILS(iflow_store_prune(store, 0, NULL, NULL), IFLOW_E_BUSY, "store/lock");
     assert_int_equal(kill(pid, SIGCONT), 0);
     assert_int_equal(wait_for(pid), 0);
@@ -240,7 +240,7 @@ static void test_contention_after_a_timeout(void **state) {
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
-    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
     assert_false(((iflow_dir_store *)store)->lock_timed_out);
     assert_int_equal(wait_for(pid), 0);
     close_checked(store);

@@ -84,20 +84,20 @@ static void test_never_served(void **state) {
     iflow_chunk_info info;
     iflow_chunk *chunk = NULL;
     char found[IFLOW_ID_SIZE];
-    bool is_document = true;
+    iflow_kind kind = IFLOW_DOCUMENT;
     uint64_t n_bytes = 0;
     plant_old();
     FAILS(iflow_store_get_chunk(store, old_id, &chunk), IFLOW_E_UNSUPPORTED, "an old chunk (format version 1");
     FAILS(iflow_store_inspect(store, old_id, &info, NULL), IFLOW_E_UNSUPPORTED, "prune --old");
-    FAILS(iflow_store_verify(store, old_id), IFLOW_E_UNSUPPORTED, old_id); /* and it is left */
-    OK(iflow_store_resolve(store, old_id, found, &is_document));
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, old_id), IFLOW_E_UNSUPPORTED, old_id); /* and it is left */
+    OK(iflow_store_resolve(store, old_id, found, &kind));
     assert_int_equal(count_old(store, &n_bytes), 1);
     assert_int_equal(n_bytes, OLD_BYTES);
     OK(iflow_store_dir_check(store));
     /* A damaged one is damaged, not old. */
     flip_byte(chunk_file(old_id), 300);
     assert_int_equal(count_old(store, &n_bytes), 0);
-    FAILS(iflow_store_verify(store, old_id), IFLOW_E_CORRUPT, "set aside");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, old_id), IFLOW_E_CORRUPT, "set aside");
     close_checked(store);
 }
 
@@ -122,7 +122,7 @@ static void test_goes_first(void **state) {
     close_checked(store);
     plant_old();
     store = open_limited(0);
-    OK(iflow_store_pin(store, old_id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, old_id, true));
     size_t n_deleted = 0;
     OK(iflow_store_prune(store, OLD_BYTES, &n_deleted, NULL));
     assert_int_equal(n_deleted, 3);
@@ -159,7 +159,7 @@ static void test_pinned_is_remembered(void **state) {
     iflow_store *store = open_limited(0);
     const uint64_t n_bytes = put_seed(store, seeds[0], id[0]);
     plant_old();
-    OK(iflow_store_pin(store, old_id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, old_id, true));
     iflow_store_close(store);
     store = open_limited(n_bytes + OLD_BYTES);
     put_seed(store, seeds[1], id[1]); /* looks at all */
@@ -169,7 +169,7 @@ static void test_pinned_is_remembered(void **state) {
     put_seed(store, seeds[2], id[2]);
     assert_true(store->ops->has(store, old_id) && store->ops->has(store, by_hand) && !store->ops->has(store, id[1]));
     /* What was remembered still goes first. */
-    OK(iflow_store_pin(store, old_id, false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, old_id, false));
     use(store, id[2]);
     iflow_dir_of(store)->max_bytes = 2 * n_bytes + OLD_BYTES;
     put_seed(store, seeds[3], id[3]);

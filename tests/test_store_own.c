@@ -254,9 +254,9 @@ static void test_linked_parts(void **state) {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         char link[64], target[64];
         iflow_store *store = NULL;
-        OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &store));
+        OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &store));
         put_seed(store, 1, id);
-        OK(iflow_store_pin(store, id, true));
+        OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
         iflow_store_close(store);
         snprintf(link, sizeof link, "store/%s", parts[i]);
         snprintf(target, sizeof target, "outside%zu", i);
@@ -301,7 +301,7 @@ static void test_links_under_an_open_store(void **state) {
         size_t n = 0;
         iflow_store *store = open_limited(0);
         put_seed(store, 1, id);
-        OK(iflow_store_pin(store, id, true));
+        OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
         iflow_document doc = {.name = name, .chunk_id = &id, .n_chunks = 1, .n_tokens = 1};
         memcpy(doc.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
         OK(iflow_store_put_document(store, &doc));
@@ -321,21 +321,21 @@ static void test_links_under_an_open_store(void **state) {
         store->ops->put(store, other, &blob, false);
         store->ops->lease(store, id);
         store->ops->release(store, id);
-        iflow_store_pin(store, id, false);
-        iflow_store_pin(store, id, true);
-        iflow_store_verify(store, id);
+        iflow_store_pin(store, IFLOW_CHUNK, id, false);
+        iflow_store_pin(store, IFLOW_CHUNK, id, true);
+        iflow_store_verify(store, IFLOW_CHUNK, id);
         store->ops->set_aside(store, id, NULL);
         store->ops->prefetch(store, id);
         iflow_store_put_document(store, &doc);
-        iflow_store_verify_document(store, doc.id);
-        iflow_store_delete_document(store, doc.id);
+        iflow_store_verify(store, IFLOW_DOCUMENT, doc.id);
+        iflow_store_delete(store, IFLOW_DOCUMENT, doc.id);
         if (!iflow_store_list(store, &infos, &n)) {
             iflow_free(infos);
         }
         if (!iflow_store_list_documents(store, &list, &n)) {
             iflow_documents_free(list, n);
         }
-        iflow_store_delete(store, id);
+        iflow_store_delete(store, IFLOW_CHUNK, id);
         iflow_store_prune(store, 0, NULL, NULL);
         iflow_store_dir_check(store);
         iflow_store_close(store);
@@ -372,8 +372,8 @@ static void test_linked_files(void **state) {
     FAILS(iflow_store_get_chunk(store, id, &chunk), IFLOW_E_CORRUPT, "no regular file"); /* the link is set aside */
     assert_int_equal(store->ops->lease(store, "00000000000000000000000000000001"), IFLOW_E_IO);
     OK(store->ops->lease(store, "00000000000000000000000000000002"));
-    OK(iflow_store_pin(store, other, true));
-    OK(iflow_store_pin(store, other, false));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, other, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, other, false));
     char *after = tree("outside");
     assert_string_equal(before, after);
     free(before), free(after);
@@ -410,7 +410,7 @@ static void check_modes(const char *path, mode_t dirs, mode_t files) {
 static void fill(iflow_store *store) {
     char id[IFLOW_ID_SIZE];
     put_seed(store, 1, id);
-    OK(iflow_store_pin(store, id, true));
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id, true));
     OK(store->ops->put_record(store, id, "{}", 2));
     OK(store->ops->lease(store, "00000000000000000000000000000001"));
 }
@@ -430,7 +430,7 @@ static void test_who_may_read(void **state) {
         iflow_store_close(store);
         if (masks[i] != 0777) { /* everybody's, and that stays so for whoever opens it without saying so */
             snprintf(path, sizeof path, "shared%zu", i);
-            OK(iflow_store_open(in_root(path), &(iflow_store_params){.shared = true}, &store));
+            OK(iflow_store_open(in_root(path), &IFLOW_PARAMS(iflow_store_params, .shared = true), &store));
             iflow_store_close(store);
             OK(iflow_store_open(in_root(path), NULL, &store));
             fill(store);
@@ -451,19 +451,19 @@ static void test_private_becomes_shared(void **state) {
     fill(store);
     put_seed(store, 2, id);
     flip_byte(chunk_file(id), -1);
-    FAILS(iflow_store_verify(store, id), IFLOW_E_CORRUPT, "set aside");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_CORRUPT, "set aside");
     check_modes("store", 0700, 0600);
     umask(077);
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &second));
     iflow_store_close(second);
     check_modes("store", 0700, 0600); /* which leaves nothing */
     umask(027);
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true, .must_exist = true}, &second));
+    OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true, .must_exist = true), &second));
     iflow_store_close(second);
     check_modes("store", 0750, 0640);
     n_warnings = 0;
     umask(022);
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &second));
     iflow_store_close(second);
     assert_int_equal(n_warnings, 1); /* a directory that is not as the store makes it stays */
     assert_non_null(strstr(last_warning, "/store has mode 0750; `chmod o+x` lets them in"));
@@ -485,7 +485,7 @@ static void test_private_becomes_shared(void **state) {
     snprintf(from, sizeof from, "%s", in_root(chunk_file(twin)));
     assert_int_equal(link(from, in_root("outside/twin")), 0);
     assert_int_equal(symlink("../outside/file", in_root("store/pins/00000000000000000000000000000003")), 0);
-    OK(iflow_store_open(in_root("store"), &(iflow_store_params){.shared = true}, &second));
+    OK(iflow_store_open(in_root("store"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &second));
     iflow_store_close(second);
     assert_int_equal(n_warnings, 1);
     assert_non_null(strstr(last_warning, "others still may not read 1 of its files"));
@@ -498,7 +498,7 @@ static void test_private_becomes_shared(void **state) {
 
     /* A directory that others may not enter, above it or its own and given, is named. */
     make_dir("closed"), assert_int_equal(chmod(in_root("closed"), 0700), 0);
-    OK(iflow_store_open(in_root("closed"), &(iflow_store_params){.shared = true}, &store));
+    OK(iflow_store_open(in_root("closed"), &IFLOW_PARAMS(iflow_store_params, .shared = true), &store));
     iflow_store_close(store);
     assert_non_null(strstr(last_warning, "/closed has mode 0700; `chmod go+x` lets them in"));
     umask(before);

@@ -33,10 +33,10 @@ typedef struct finding {
 static finding found[64];
 static size_t n_found;
 
-static bool note_finding(const char *id, bool is_document, iflow_status status, const char *message, void *user) {
+static bool note_finding(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user) {
     assert_true(n_found < 64 && (status == IFLOW_OK) == !message && user == found);
     finding *f = &found[n_found++];
-    *f = (finding){.is_document = is_document, .status = status};
+    *f = (finding){.is_document = (kind == IFLOW_DOCUMENT), .status = status};
     snprintf(f->id, sizeof f->id, "%s", id);
     snprintf(f->message, sizeof f->message, "%s", message ? message : "");
     return true;
@@ -203,7 +203,7 @@ static void test_verify_all(void **state) {
     /* A file and a directory of one name do not get into each other's way in bad/. */
     put_seed(store, DIRECTORY, id[DIRECTORY]);
     flip_byte(chunk_file(id[DIRECTORY]), -1);
-    FAILS(iflow_store_verify(store, id[DIRECTORY]), IFLOW_E_CORRUPT, "set aside");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id[DIRECTORY]), IFLOW_E_CORRUPT, "set aside");
     assert_false(store->ops->has(store, id[DIRECTORY]));
     iflow_store_close(store);
 }
@@ -246,13 +246,13 @@ static void test_strays(void **state) {
             }
             assert_true(n_sound == 1 && n_bad == 1 && n_strays == 3);
         } else {
-            FAILS(iflow_store_verify(store, id[SOUND]), IFLOW_E_FORMAT, "wrong directory");
-            FAILS(iflow_store_verify(store, id[BAD]), IFLOW_E_CORRUPT, "data's checksum is wrong; it was set aside; ");
+            FAILS(iflow_store_verify(store, IFLOW_CHUNK, id[SOUND]), IFLOW_E_FORMAT, "wrong directory");
+            FAILS(iflow_store_verify(store, IFLOW_CHUNK, id[BAD]), IFLOW_E_CORRUPT, "data's checksum is wrong; it was set aside; ");
             assert_non_null(strstr(iflow_error_message(), "wrong directory was set aside: chunks/"));
-            FAILS(iflow_store_verify(store, id[MISSING]), IFLOW_E_FORMAT, "wrong directory");
-            FAILS(iflow_store_verify(store, id[MISSING]), IFLOW_E_NOT_FOUND, id[MISSING]);
+            FAILS(iflow_store_verify(store, IFLOW_CHUNK, id[MISSING]), IFLOW_E_FORMAT, "wrong directory");
+            FAILS(iflow_store_verify(store, IFLOW_CHUNK, id[MISSING]), IFLOW_E_NOT_FOUND, id[MISSING]);
         }
-        OK(iflow_store_verify(store, id[SOUND]));
+        OK(iflow_store_verify(store, IFLOW_CHUNK, id[SOUND]));
         for (size_t i = 0; i < MANY; i++) {
             OK(iflow_store_dir_check(store)); /* nothing else is there */
             assert_int_equal(store->ops->has(store, id[i]), i == SOUND);
@@ -274,12 +274,12 @@ static void test_locked(void **state) {
     ((iflow_dir_store *)store)->lock_end_ms = 20;
     const int lock = open(in_root("store/lock"), O_RDWR | O_CREAT, 0600);
     assert_int_equal(flock(lock, LOCK_EX), 0);
-    FAILS(iflow_store_verify(store, id), IFLOW_E_BUSY, "store/lock");
-    FAILS(iflow_store_verify_document(store, document), IFLOW_E_CORRUPT, "has been locked by another process");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_BUSY, "store/lock");
+    FAILS(iflow_store_verify(store, IFLOW_DOCUMENT, document), IFLOW_E_CORRUPT, "has been locked by another process");
     assert_int_equal(n_entries("store/bad"), 0);
     close(lock);
-    FAILS(iflow_store_verify(store, id), IFLOW_E_FORMAT, "wrong directory");
-    FAILS(iflow_store_verify_document(store, document), IFLOW_E_CORRUPT, "it was set aside");
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, id), IFLOW_E_FORMAT, "wrong directory");
+    FAILS(iflow_store_verify(store, IFLOW_DOCUMENT, document), IFLOW_E_CORRUPT, "it was set aside");
     assert_int_equal(n_entries("store/bad"), 2);
     close_checked(store);
 }
@@ -377,7 +377,7 @@ static void test_misfits(void **state) {
         assert_int_equal(n_found, 4);
         assert_true(store->ops->is_pinned(store, other));
         assert_int_equal(n_entries("store/bad"), 3 * (size_t)(link + 1));
-        OK(iflow_store_pin(store, other, false));
+        OK(iflow_store_pin(store, IFLOW_CHUNK, other, false));
         OK(store->ops->lease(store, id));
         store->ops->release(store, id);
         put_seed(store, 1, id);
@@ -411,7 +411,7 @@ static void test_unreadable_directory(void **state) {
             n_bytes = put_seed(store, i, id[i]);
         }
         assert_true(strncmp(id[0], id[1], 2) != 0 && strncmp(id[0], id[2], 2) != 0);
-        OK(iflow_store_pin(store, id[1], true));
+        OK(iflow_store_pin(store, IFLOW_CHUNK, id[1], true));
         snprintf(digits, sizeof digits, "%.2s", id[0]);
         snprintf(path, sizeof path, "store/chunks/%s", digits);
         for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
@@ -476,23 +476,23 @@ static void test_published_again(void **state) {
     for (int verify = 0; verify < 2; verify++) {
         flip_byte(chunk_file(again.id), -1);
         before_flock = publish_chunk;
-        FAILS(verify ? iflow_store_verify(store, again.id) : iflow_store_get_chunk(store, again.id, &chunk), IFLOW_E_CORRUPT,
+        FAILS(verify ? iflow_store_verify(store, IFLOW_CHUNK, again.id) : iflow_store_get_chunk(store, again.id, &chunk), IFLOW_E_CORRUPT,
               "published again meanwhile");
         assert_null(before_flock);
-        OK(iflow_store_verify(store, again.id));
+        OK(iflow_store_verify(store, IFLOW_CHUNK, again.id));
     }
     publish_record();
     snprintf(path, sizeof path, "store/docs/%s.json", again.document);
     write_file(path, "{");
     before_flock = publish_record;
-    FAILS(iflow_store_verify_document(store, again.document), IFLOW_E_CORRUPT, "recorded again meanwhile");
-    OK(iflow_store_verify_document(store, again.document));
+    FAILS(iflow_store_verify(store, IFLOW_DOCUMENT, again.document), IFLOW_E_CORRUPT, "recorded again meanwhile");
+    OK(iflow_store_verify(store, IFLOW_DOCUMENT, again.document));
     /* The same where it was no regular file. */
     assert_int_equal(unlink(in_root(chunk_file(again.id))), 0);
     assert_int_equal(symlink("nowhere", in_root(chunk_file(again.id))), 0);
     before_flock = publish_chunk;
-    FAILS(iflow_store_verify(store, again.id), IFLOW_E_CORRUPT, "published again meanwhile");
-    OK(iflow_store_verify(store, again.id));
+    FAILS(iflow_store_verify(store, IFLOW_CHUNK, again.id), IFLOW_E_CORRUPT, "published again meanwhile");
+    OK(iflow_store_verify(store, IFLOW_CHUNK, again.id));
     assert_int_equal(n_entries("store/bad"), 0);
     iflow_blob_free(&again.chunk);
     iflow_store_close(again.store);

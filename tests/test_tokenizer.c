@@ -28,7 +28,7 @@ static iflow_model *load_with(const char *pre, const char *kind) {
     assert_int_equal(fwrite(bytes + data, 1, n - data, file), n - data);
     assert_int_equal(fclose(file), 0);
     iflow_model *model = NULL;
-    assert_ok(iflow_model_load(path, &(iflow_model_params){.cache_dir = ""}, &model));
+    assert_ok(iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &model));
     free(bytes);
     free(path);
     return model;

@@ -22,7 +22,7 @@ static int n_below; /* models whose unrepaired caches did not say what full pref
 
 static iflow_context *make_context(void) {
     iflow_context *ctx = NULL;
-    assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1, .chunk_tokens = 48}, &ctx));
+    assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1, .chunk_tokens = 48), &ctx));
     assert_ok(iflow_context_add_text(ctx, text, strlen(text), 0));
     return ctx;
 }

@@ -52,7 +52,7 @@ static void test_together(void **state) {
     iflow_answer *expected[N_CALLERS] = {0};
     assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
     for (int i = 0; i < N_CALLERS; i++) {
-        c[i].ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2, .n_ubatch = 32}, NULL);
+        c[i].ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2, .n_ubatch = 32), NULL);
         c[i].params = ask_params(method[i], 0.3);
         c[i].params.keep_logits = true;
         assert_ok(iflow_context_ask(c[i].ctx, &c[i].params, &expected[i]));
@@ -61,7 +61,7 @@ static void test_together(void **state) {
     }
     assert_ok(iflow_store_open("memory:", NULL, &store));
     for (int i = 0; i < N_CALLERS; i++) {
-        c[i].ctx = make_context_with(store, (iflow_context_params){.n_threads = 2, .n_ubatch = 32}, NULL);
+        c[i].ctx = make_context_with(store, IFLOW_PARAMS(iflow_context_params, .n_threads = 2, .n_ubatch = 32), NULL);
     }
     const int before = count_threads();
     for (int i = 0; i < N_CALLERS; i++) {
@@ -114,7 +114,7 @@ static void test_sleeps(void **state) {
     (void)state;
     iflow_answer *answer = NULL;
     assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
-    iflow_context *ctx = make_context_with(NULL, (iflow_context_params){.n_threads = 2}, NULL);
+    iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     const iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
     assert_ok(iflow_context_ask(ctx, &params, &answer));
     struct timespec from, to;

@@ -45,6 +45,9 @@ iflow_status iflow_reserve(void **array, size_t *capacity, size_t need, size_t s
 /* printf into a new string; NULL when there is no memory. */
 char *iflow_format(const char *format, ...) IFLOW_PRINTF(1, 2);
 
+/* The same as a status: *out, or E_MEMORY and NULL. */
+iflow_status iflow_format_to(char **out, const char *format, ...) IFLOW_PRINTF(2, 3);
+
 /* A growing string. Zero-initialised is empty; text is NUL-terminated once anything was added. */
 typedef struct iflow_buffer {
     char *text;
@@ -52,17 +55,31 @@ typedef struct iflow_buffer {
 } iflow_buffer;
 
 iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes);
+iflow_status iflow_buffer_puts(iflow_buffer *buffer, const char *string);
+iflow_status iflow_buffer_printf(iflow_buffer *buffer, const char *format, ...) IFLOW_PRINTF(2, 3);
 iflow_status iflow_buffer_vprintf(iflow_buffer *buffer, const char *format, va_list arguments) IFLOW_PRINTF(2, 0);
 void iflow_buffer_free(iflow_buffer *buffer);
 
 /* XXH3 of 128 bits as 32 lower-case hexadecimal digits. */
 void iflow_hash_hex(const void *data, size_t n_bytes, char hex[IFLOW_ID_SIZE]);
 
+/* FNV-1a of 64 bits, of bytes after those that gave `hash`; IFLOW_FNV1A is that of none. */
+#define IFLOW_FNV1A UINT64_C(0xCBF29CE484222325)
+uint64_t iflow_fnv1a(uint64_t hash, const void *bytes, size_t n_bytes);
+
 /* Hashing piece by piece. iflow_hasher_new() gives NULL when there is no memory; iflow_hasher_hex() ends it and frees. */
 typedef struct iflow_hasher iflow_hasher;
 iflow_hasher *iflow_hasher_new(void);
 void iflow_hasher_add(iflow_hasher *hasher, const void *data, size_t n_bytes);
 void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]);
+
+/* The value of an environment variable; NULL if it is not set or empty. */
+const char *iflow_environment(const char *name);
+
+/* Infoflow's directory in one of the XDG base directory specification: that which the variable names, else `in_home` in the home
+ * directory. Paths that are not absolute are ignored, as the specification has it. *out: a new string; NULL if nothing says where.
+ * E_MEMORY. */
+iflow_status iflow_user_directory(const char *variable, const char *in_home, char **out);
 
 /* Index of the first of n numbers that is NaN or infinite; n: none is. */
 size_t iflow_finite_first(const float *value, size_t n);

@@ -1,4 +1,4 @@
-/* hash.c - XXH3 with 128 bits, whole and piece by piece. */
+/* hash.c - XXH3 with 128 bits, whole and piece by piece, and FNV-1a. */
 #include "base/base.h"
 
 #include <xxhash.h>
@@ -33,4 +33,11 @@ void iflow_hasher_add(iflow_hasher *hasher, const void *data, size_t n_bytes) {
 void iflow_hasher_hex(iflow_hasher *hasher, char hex[IFLOW_ID_SIZE]) {
     to_hex(XXH3_128bits_digest((XXH3_state_t *)hasher), hex);
     XXH3_freeState((XXH3_state_t *)hasher);
+}
+
+uint64_t iflow_fnv1a(uint64_t hash, const void *bytes, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i++) {
+        hash = (hash ^ ((const unsigned char *)bytes)[i]) * UINT64_C(0x100000001B3);
+    }
+    return hash;
 }

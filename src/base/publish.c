@@ -97,6 +97,15 @@ int iflow_make_dirs(const char *path, bool only_owner) {
     return error == EEXIST ? 0 : error;
 }
 
+void iflow_make_parents(const char *path) {
+    char *parent = iflow_strdup(path), *slash = parent ? strrchr(parent, '/') : NULL;
+    if (slash && slash != parent) {
+        *slash = '\0';
+        iflow_make_dirs(parent, true);
+    }
+    free(parent);
+}
+
 /* ---- Locks -------------------------------------------------------------------------------------------------------------------------- */
 
 int iflow_try_lock(int fd) {

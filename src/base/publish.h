@@ -24,6 +24,8 @@ int iflow_create(int dir, const char *name, bool only_owner);
 int iflow_make_dir(int dir, const char *name, bool only_owner);
 /* mkdir -p: a directory and those above it, as far as they are not there. */
 int iflow_make_dirs(const char *path, bool only_owner);
+/* Makes the directories of a path that are missing, for their owner alone; what goes wrong shows when the path is used. */
+void iflow_make_parents(const char *path);
 
 /* Locks against all other descriptors, in this process or another, or fails with EWOULDBLOCK. A process's death unlocks. */
 int iflow_try_lock(int fd);
@@ -58,5 +60,13 @@ void iflow_temp_discard(int dir, iflow_temp *temp);
  * killed processes left. A link of that name is replaced, not followed. like: whose owner and permissions the file gets where that can be;
  * until then it is its owner's alone. NULL: this process's. */
 int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, bool only_owner, const struct stat *like);
+
+/* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
+ * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of
+ * the file that it replaces, or has those that the umask leaves. A symbolic link stays, and the file that it leads to is replaced. What is
+ * no regular file (a pipe, a terminal), or is this process's standard output or error, is written to. So is, unless only_owner, a file that
+ * may be written to in a directory where it cannot be replaced (no permission, mounted by itself): then a failure can leave a part. On file
+ * systems without locks (flock) nothing is removed that killed processes left. E_FULL, E_IO, E_MEMORY, E_ARG. */
+iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_bytes, bool only_owner);
 
 #endif

@@ -21,6 +21,18 @@ iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_
     return IFLOW_OK;
 }
 
+iflow_status iflow_buffer_puts(iflow_buffer *buffer, const char *string) {
+    return iflow_buffer_add(buffer, string, strlen(string));
+}
+
+iflow_status iflow_buffer_printf(iflow_buffer *buffer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    const iflow_status status = iflow_buffer_vprintf(buffer, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
 iflow_status iflow_buffer_vprintf(iflow_buffer *buffer, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);
@@ -48,6 +60,16 @@ char *iflow_format(const char *format, ...) {
     const iflow_status status = iflow_buffer_vprintf(&out, format, arguments);
     va_end(arguments);
     return status == IFLOW_OK ? out.text : NULL;
+}
+
+iflow_status iflow_format_to(char **out, const char *format, ...) {
+    iflow_buffer text = {0};
+    va_list arguments;
+    va_start(arguments, format);
+    const iflow_status status = iflow_buffer_vprintf(&text, format, arguments);
+    va_end(arguments);
+    *out = status == IFLOW_OK ? text.text : NULL;
+    return status;
 }
 
 int iflow_utf8_length(const char *bytes, size_t n_bytes) {

@@ -1,22 +1,26 @@
 /* ask.c - `infoflow ask`: one question over documents. */
 #include "cli/given.h"
 #include "cli/html.h"
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <string.h>
 
 static const command_usage usage = {
     "ask", "-m MODEL -q QUESTION [OPTION]... DOC...",
-    "Answers a question over documents. DOC is a file, a directory, the id of a document or chunk in the store (its first\n"
-    "4 digits or more), or - for standard input; documents are read in the order given. Chunks that the store lacks are\n"
-    "computed and kept there. Files in a directory that are not text are skipped with a note. The answer goes to standard\n"
-    "output as it comes, the report to standard error.",
-    "  infoflow ask -m model.gguf -q \"When was the treaty signed?\" treaty.txt 3fa94c --html answer.html"};
+    "Answers a question over documents. DOC is a file, a directory, the id of a\n"
+    "document or chunk in the store, or - for standard input.\n"
+    "\n"
+    "Documents are read in the order given. Of an id the first 4 digits are enough. KV caches that the store does not have "
+    "are computed and kept there. Files in a directory that are empty or not text are skipped with a note. A file in a directory that "
+    "cannot be used otherwise is left out with a warning: the exit status is 1 then, though there is an answer. The answer goes to "
+    "standard output as it is generated; the report goes to standard error.",
+    "  infoflow ask -m model.gguf -q \"When was it signed?\" treaty.txt"};
 
 typedef struct ask {
     common_options common;
@@ -35,27 +39,35 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
     const option_spec spec[] = {
         OPTION_ROW_MODEL(a->common),
         OPTION_ROW_STORE(a->common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &a->common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
         {'q', "question", "QUESTION", OPTION_TEXT, &a->question, 0, 0, "the question"},
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_QUESTION(a->how),
-        {'\0', "given", "FILE", OPTION_TEXT, &a->how.given, 0, 0,
-         "method given: a JSON file, {\"positions\": [...]}, those to recompute, or {\"scores\": [...]}, one for each position, the head's "
-         "first; --json tells the positions (chunks, selected; with --positions all)"},
-        OPTION_ROWS_PROFILE(a->profiling),
+        OPTION_ROWS_EVERY_DAY(a->how, ask_methods()),
+        OPTION_ROW_SYSTEM(a->how),
+        {'\0', "json", NULL, OPTION_FLAG, &a->json, 0, 0, "print the answer and its report as one JSON object"},
+        {'\0', "html", "FILE", OPTION_TEXT, &a->html, 0, 0, "also write a page that shows each token's score"},
+        OPTION_ROW_QUIET(a->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
+        OPTION_ROWS_REPAIR(a->how),
         OPTION_ROW_CORRECTION(a->common),
+        {'\0', "given", "FILE", OPTION_TEXT, &a->how.given, 0, 0,
+         "method given: a JSON file that says what to recompute: {\"positions\": [...]}, or {\"scores\": [...]} with one score for each "
+         "position of the context. --json --positions prints the context's positions"},
+        OPTION_ROWS_PROFILE(a->profiling),
         OPTION_ROWS_VERIFY(a->checking, VERIFY_AGAIN),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
-        {'\0', "json", NULL, OPTION_FLAG, &a->json, 0, 0, "print one JSON object, and nothing else"},
-        {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: the score of every position as well"},
-        {'\0', "positions", NULL, OPTION_FLAG, &a->positions, 0, 0, "with --json: token and text of every position as well"},
-        {'\0', "html", "FILE", OPTION_TEXT, &a->html, 0, 0, "write a page with the context shaded by score"},
-        OPTION_ROWS_OUTPUT(a->common),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
+        OPTION_ROWS_QUESTION(a->how),
+
+        {'\0', "scores", NULL, OPTION_FLAG, &a->scores, 0, 0, "with --json: also print the score of each position"},
+        {'\0', "positions", NULL, OPTION_FLAG, &a->positions, 0, 0, "with --json: also print the token and text of each position"},
+        OPTION_ROW_VERBOSE(a->common),
+        OPTION_ROWS_SAMPLING(a->how),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+        OPTION_ROW_JSONL(a->how),
         OPTION_ROW_CUT(a->common),
-        OPTION_ROW_KV_TYPE(a->common),
         OPTION_ROWS_PREFILL(a->common),
+        OPTION_ROW_NO_STORE(a->common),
         OPTION_ROW_MAX_SIZE(a->common),
+        OPTION_ROW_KV_TYPE(a->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
         OPTION_ROWS_ENGINE(a->common),
         {0}};
     return options_parse(&usage, spec, argc, argv, first);
@@ -75,7 +87,7 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
     if (a->positions && !a->json) {
         return options_wrong(&usage, "--positions goes with --json");
     }
-    if ((result = sources_check(&usage, operands, n_operands)) != CLI_OK) {
+    if ((result = operands_check(&usage, operands, n_operands)) != CLI_OK) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
@@ -99,6 +111,7 @@ static int report(const ask *a, stream *out, const iflow_answer *answer, const v
     int result = CLI_OK;
     if (a->json) {
         json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
+        report_sampling_json(object, &a->how, answer);
         verdict_json(object, checked);
         profile_json(object, &a->found);
         const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
@@ -159,6 +172,9 @@ int cli_ask(int argc, char **argv) {
     }
     result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
+        result = ask_options_read(&usage, &a.how);
+    }
+    if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
     const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
@@ -171,7 +187,11 @@ int cli_ask(int argc, char **argv) {
     if (result == CLI_OK) {
         result = answer_question(&a, &params);
     }
+    if (result == CLI_OK && a.documents.n_left_out) { /* the warnings name them */
+        result = CLI_FAILED;
+    }
     given_free(&a.by);
+    ask_options_free(&a.how);
     context_documents_free(&a.documents);
     profile_free(&a.found);
     session_close(&a.s);

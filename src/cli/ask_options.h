@@ -1,15 +1,19 @@
-/* ask_options.h - what `ask` and `chat` share: their options, the documents of the context, and the answer as it comes. */
+/* ask_options.h - what `ask` and `chat` share: their options, and the answer as it comes. */
 #ifndef IFLOW_CLI_ASK_OPTIONS_H
 #define IFLOW_CLI_ASK_OPTIONS_H
 
-#include "cli/documents.h"
 #include "cli/session.h"
+#include "service/gathering.h"
 
 typedef struct ask_options {
     const char *method, *system, *instruction, *score, *geometry, *score_text, *drift;
-    double ratio, coverage, min_ratio, max_ratio, staleness_share, temperature;
-    int max_tokens;
+    double ratio, coverage, min_ratio, max_ratio, staleness_share;
+    double temperature, top_p, min_p, repeat_penalty, presence_penalty, frequency_penalty;
+    int max_tokens, top_k, penalty_last_n;
     uint64_t seed;
+    stop_list stop;
+    const char *grammar; /* a file; NULL: none */
+    char *grammar_text;  /* what is in it; NULL: none, or it was not read */
     layer_list layers;
     bool jsonl, reorder;
     const char *given; /* the file of method given; NULL: none, as where a command does not take it */
@@ -17,31 +21,45 @@ typedef struct ask_options {
 
 ask_options ask_options_default(void);
 
+/* Reads the files that options name, before a model is loaded. CLI_OK, or the exit status after a message. Free them either way. */
+int ask_options_read(const command_usage *usage, ask_options *options);
+void ask_options_free(ask_options *options);
+
 /* How much is recomputed, besides the ratio. */
 #define OPTION_ROWS_BUDGET(o)                                                                                                              \
     {'\0',          "coverage", "C", OPTION_REAL,                                                                                          \
-     &(o).coverage, 0,          1,   "instead of a fixed ratio, recompute the best tokens that hold this share of the whole score"},       \
-        {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage, recompute at least this (default: 0.05)"},           \
-        {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage, recompute at most this (default: 0.3)"}, {           \
+     &(o).coverage, 0,          1,   "instead of a ratio: recompute the best tokens until they have this share of the sum of all scores"}, \
+        {'\0', "min-ratio", "R", OPTION_REAL, &(o).min_ratio, 0, 1, "with --coverage: recompute at least this share (default: 0.05)"},     \
+        {'\0', "max-ratio", "R", OPTION_REAL, &(o).max_ratio, 0, 1, "with --coverage: recompute at most this share (default: 0.3)"}, {     \
         '\0', "staleness-share", "F", OPTION_REAL, &(o).staleness_share, 0, 1,                                                             \
-            "method union: part of the budget that goes by estimated staleness (default: 0.667)"                                           \
+            "method union: the part of the recomputed tokens that estimated staleness chooses (default: 0.667)"                            \
     }
 
 /* What becomes of the tokens that are not recomputed. */
 #define OPTION_ROWS_DRIFT(o)                                                                                                               \
     {                                                                                                                                      \
         '\0', "drift", "auto|on|off", OPTION_CHOICE, &(o).drift, 0, 0,                                                                     \
-            "shift the keys of a chunk's other tokens as its recomputed ones' moved (default: auto, as `infoflow methods` says)"           \
+            "add the drift of a chunk, which its recomputed tokens show, to the keys of its other tokens (default: auto: `infoflow "       \
+            "methods` tells the methods that do)"                                                                                          \
     }
 
 /* The names of all methods, scores and geometries, "a|b|c". They stay. */
 const char *ask_methods(void);
 const char *ask_scores(void);
 const char *ask_geometries(void);
+/* The methods of a command that takes no --given. */
+const char *ask_methods_of_chat(void);
 
 /* How a method looks at the context from the question. */
 #define OPTION_ROWS_SCORING(o)                                                                                                             \
-    {'\0', "score", ask_scores(), OPTION_CHOICE, &(o).score, 0, 0, "what a token scores by (default: norm)"},                              \
+    {'\0',                                                                                                                                 \
+     "score",                                                                                                                              \
+     ask_scores(),                                                                                                                         \
+     OPTION_CHOICE,                                                                                                                        \
+     &(o).score,                                                                                                                           \
+     0,                                                                                                                                    \
+     0,                                                                                                                                    \
+     "how the score of a token is computed; `infoflow methods` explains each (default: norm)"},                                            \
         {'\0',                                                                                                                             \
          "geometry",                                                                                                                       \
          ask_geometries(),                                                                                                                 \
@@ -49,34 +67,95 @@ const char *ask_geometries(void);
          &(o).geometry,                                                                                                                    \
          0,                                                                                                                                \
          0,                                                                                                                                \
-         "where keys and text stand while scoring (default: global)"},                                                                     \
-        {'\0', "reorder", NULL, OPTION_FLAG, &(o).reorder, 0, 0, "first put the most informative chunks last, next to the prompt"},        \
-        {'\0',        "score-layers",                                                                                                      \
-         "LIST",      OPTION_LAYERS,                                                                                                       \
-         &(o).layers, 0,                                                                                                                   \
-         0,           "layers whose attention is scored: 13, -9 from the end, 0.55 of the depth (default: 0.55,0.575,0.6,0.625)"},         \
+         "positions of keys and text while tokens are scored; `infoflow methods` explains each (default: global)"},                        \
+        {'\0',                                                                                                                             \
+         "reorder",                                                                                                                        \
+         NULL,                                                                                                                             \
+         OPTION_FLAG,                                                                                                                      \
+         &(o).reorder,                                                                                                                     \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "move the chunks with the best scores to the end, next to the question, before tokens are recomputed"},                           \
+        {'\0',                                                                                                                             \
+         "score-layers",                                                                                                                   \
+         "LIST",                                                                                                                           \
+         OPTION_LAYERS,                                                                                                                    \
+         &(o).layers,                                                                                                                      \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "layers that give the scores, separated by commas: a number from 0, like 13; from the end, like -9; or a part of the depth, "     \
+         "like 0.55 (default: 0.55,0.575,0.6,0.625)"},                                                                                     \
     {                                                                                                                                      \
         '\0', "score-text", "question|prompt", OPTION_CHOICE, &(o).score_text, 0, 0,                                                       \
-            "what looks at the context to score it (default: question)"                                                                    \
+            "the text whose attention gives the scores (default: question)"                                                                \
     }
 
+/* What is asked every day. methods: "a|b|c". */
+#define OPTION_ROWS_EVERY_DAY(o, methods)                                                                                                  \
+    {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the tokens to recompute (default: 0.15)"},                                \
+        {'\0',        "method", methods, OPTION_CHOICE,                                                                                    \
+         &(o).method, 0,        0,       "how these tokens are chosen (default: infoflow)\n`infoflow methods` explains each"},             \
+    {                                                                                                                                      \
+        'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "most tokens of the answer (default: 256)"                        \
+    }
+/* Which tokens are recomputed, and what becomes of the others. */
+#define OPTION_ROWS_REPAIR(o) OPTION_ROWS_BUDGET(o), OPTION_ROWS_SCORING(o), OPTION_ROWS_DRIFT(o)
+#define OPTION_ROW_SYSTEM(o)                                                                                                               \
+    {                                                                                                                                      \
+        '\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0,                                                                           \
+            "system message; \"\" is none\nDefault: that of the model's chat template, if it has one"                                      \
+    }
+/* How the answer is generated. */
 #define OPTION_ROWS_QUESTION(o)                                                                                                            \
-    {'\0',                                                                                                                                 \
-     "method",                                                                                                                             \
-     ask_methods(),                                                                                                                        \
-     OPTION_CHOICE,                                                                                                                        \
-     &(o).method,                                                                                                                          \
-     0,                                                                                                                                    \
-     0,                                                                                                                                    \
-     "what is recomputed; `infoflow methods` says what each does (default: infoflow)"},                                                    \
-        {'r', "ratio", "R", OPTION_REAL, &(o).ratio, 0, 1, "share of the context's tokens to recompute (default: 0.15)"},                  \
-        OPTION_ROWS_BUDGET(o), OPTION_ROWS_DRIFT(o), OPTION_ROWS_SCORING(o),                                                               \
-        {'\0', "system", "TEXT", OPTION_WORDS, &(o).system, 0, 0, "system message; \"\" is none (default: the chat template's own)"},      \
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "stands before the question (default: a general one)"},        \
-        {'n', "max-tokens", "N", OPTION_INT, &(o).max_tokens, 1, 1 << 20, "tokens of the answer at most (default: 256)"},                  \
-        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},                   \
-        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed of sampling (default: 0)"}, {                                              \
-        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0, "files hold a JSON object a line, whatever their names"                        \
+    { '\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "text before the question (default: a general instruction)" }
+#define OPTION_ROW_JSONL(o)                                                                                                                \
+    {                                                                                                                                      \
+        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0,                                                                                \
+            "read all files as JSON, one object a line\nFiles named .jsonl are always read so"                                             \
+    }
+
+/* How the answer's tokens are drawn, with their heading. */
+#define OPTION_ROWS_SAMPLING(o)                                                                                                            \
+    {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Sampling"},                                                                                  \
+        {'\0', "temp", "T", OPTION_REAL, &(o).temperature, 0, 100, "temperature; 0 is greedy: always the most likely token (default: 0)"}, \
+        {'\0', "seed", "N", OPTION_SEED, &(o).seed, 0, 0, "seed: the same seed gives the same answer (default: 0)"},                       \
+        {'\0', "top-k", "N", OPTION_INT, &(o).top_k, 0, 1 << 30, "draw among the N most likely tokens; 0: among all (default: 0)"},        \
+        {'\0', "top-p", "P", OPTION_REAL, &(o).top_p, 0, 1, "draw among the fewest tokens with probability P together (default: 1, all)"}, \
+        {'\0', "min-p", "P", OPTION_REAL, &(o).min_p, 0, 1, "draw among tokens at least P times as likely as the best (default: 0, all)"}, \
+        {'\0',                                                                                                                             \
+         "repeat-penalty",                                                                                                                 \
+         "X",                                                                                                                              \
+         OPTION_REAL,                                                                                                                      \
+         &(o).repeat_penalty,                                                                                                              \
+         0.1,                                                                                                                              \
+         10,                                                                                                                               \
+         "make tokens that the answer has less likely: X above 1 does, below 1 the opposite (default: 1, off)"},                           \
+        {'\0',                                                                                                                             \
+         "presence-penalty",                                                                                                               \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).presence_penalty,                                                                                                            \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from the logit of tokens that the answer has (default: 0)"},                                                              \
+        {'\0',                                                                                                                             \
+         "frequency-penalty",                                                                                                              \
+         "X",                                                                                                                              \
+         OPTION_SIGNED,                                                                                                                    \
+         &(o).frequency_penalty,                                                                                                           \
+         -2,                                                                                                                               \
+         2,                                                                                                                                \
+         "take X from a token's logit for each time that the answer has it (default: 0)"},                                                 \
+        {'\0',                                                                                                                             \
+         "penalty-last-n",                                                                                                                 \
+         "N",                                                                                                                              \
+         OPTION_INT,                                                                                                                       \
+         &(o).penalty_last_n,                                                                                                              \
+         0,                                                                                                                                \
+         1 << 20,                                                                                                                          \
+         "penalties look at the answer's last N tokens (default: all)"},                                                                   \
+        {'\0', "grammar", "FILE", OPTION_TEXT, &(o).grammar, 0, 0, "the answer is a sentence of this grammar, in GBNF (default: none)"}, { \
+        '\0', "stop", "TEXT", OPTION_STOPS, &(o).stop, 0, 0, "end the answer before this text; can be given 16 times (default: none)"      \
     }
 
 /* CLI_OK, or CLI_USAGE after a message on options that contradict one another or that none of these methods uses. */
@@ -85,32 +164,6 @@ int ask_options_check(const command_usage *usage, const ask_options *options, co
 
 /* Parameters for the library and this model; they point into the options, where layers given as fractions become numbers. */
 iflow_status ask_options_params(ask_options *options, const iflow_model_info *model, iflow_ask_params *out);
-
-/* The documents of a context: n_chunks chunks each, in order, after the head. */
-typedef struct context_document {
-    char *name;
-    size_t n_chunks;
-} context_document;
-
-typedef struct context_documents {
-    context_document *document;
-    size_t n;
-    chunk_list chunks; /* of files: those that may have to be computed */
-} context_documents;
-
-/* Adds documents to the session's context: a file or directory, the id of a document or a chunk in the store, or - for standard input.
- * CLI_OK, or the exit status after a message. */
-int context_documents_add(session *s, const common_options *options, bool jsonl, char **operands, size_t n, context_documents *out);
-void context_documents_free(context_documents *documents);
-
-/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
- * IFLOW_E_CONTEXT with *why, to be freed with free(); any other failure is the library's. */
-iflow_status context_fits(const session *s, const common_options *options, const chunk_list *chunks, const iflow_ask_params *params,
-                          char **why);
-
-/* Whether the store's limit (--max-size) has room for the KV of these chunks in so many contexts that prefill them differently. Where it
- * has not, to compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
-bool context_is_kept(const session *s, const common_options *options, const chunk_list *chunks, size_t n_contexts);
 
 /* On a terminal, shows that something is being done until the first piece of the answer comes. */
 void stream_waiting(const context_documents *documents, bool off);

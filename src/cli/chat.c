@@ -1,9 +1,11 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
-#include "cli/input.h"
+#include "cli/line.h"
+#include "cli/operands.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cli/verify.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,23 +20,21 @@ typedef struct chat {
     gate gate;
     iflow_answer *last;
     verdict verdict; /* on the last answer */
-    bool terminal, json, asked;
+    bool terminal, json, asked, no_history;
 } chat;
 
-static const char commands[] = "/again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+static const char commands[] = "/again QUESTION   prepare the context anew for this question\n"
                                "/stats            what the last answer cost\n"
-                               "/help             this\n"
-                               "/quit             end (so does the end of input)\n";
+                               "/help             this list\n"
+                               "/quit             end (Ctrl-D, too); Ctrl-C stops an answer\n";
 
 /* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
  * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
 static iflow_status prefill(chat *c, const iflow_ask_params *params) {
-    char *why = NULL;
-    const bool fits =
-        params->method != IFLOW_METHOD_FULL && context_fits(&c->s, &c->common, &c->documents.chunks, params, &why) == IFLOW_OK;
-    free(why);
-    return fits && context_is_kept(&c->s, &c->common, &c->documents.chunks, 1) ? document_chunks_prefill(&c->documents.chunks, c->s.ctx)
-                                                                               : IFLOW_OK;
+    const chunk_list *chunks = &c->documents.chunks;
+    const chunks_room room = cli_session_room(&c->common, &c->s);
+    const bool fits = params->method != IFLOW_METHOD_FULL && chunks_fit(&room, chunks, params) == IFLOW_OK;
+    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
 }
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
@@ -48,10 +48,11 @@ static int ask(chat *c, const char *question, bool anew) {
     params.on_text = stream_text;
     params.user = &out;
     anew = anew || !c->asked;
+    cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
+    cli_cancel_by_signals(true);
     if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
     }
-    cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
     const double start = now_seconds();
     if (status == IFLOW_OK && anew) {
         status = prefill(c, &params);
@@ -62,8 +63,9 @@ static int ask(chat *c, const char *question, bool anew) {
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
     }
     progress_end();
+    cli_cancel_by_signals(false);
     bool stopped = cli_take_interrupt();
-    cli_signals(CLI_SIGNAL_IMMEDIATE);
+    cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {
         stream_end(&out);
     }
@@ -90,6 +92,7 @@ static int ask(chat *c, const char *question, bool anew) {
     c->verdict = checked;
     if (c->json) {
         json_t *object = report_json(&c->s, &c->documents, question, answer, false);
+        report_sampling_json(object, &c->how, answer);
         verdict_json(object, &checked);
         profile_json(object, &c->profile);
         int result = report_dump(object, stdout);
@@ -139,25 +142,19 @@ static int take_line(chat *c, char *line, bool *end) {
     return CLI_OK;
 }
 
-static int talk(chat *c) {
+/* Questions of a file or a pipe, a line each. CLI_FAILED if one of them failed: a script wants to know. */
+static int talk_to_script(chat *c) {
     text line = {0};
     input in;
     int result = CLI_OK;
     input_open(&in, "-");
     for (bool end = false; !end;) {
-        if (c->terminal) {
-            fputs("> ", stdout);
-            fflush(stdout);
-        }
         const int got = input_line(&in, &line);
         if (got < 0) {
             cli_error("cannot read question %zu: %s", in.line + input_failed(&in), in.why);
             result = CLI_FAILED;
         }
         if (got == 0 || input_failed(&in)) {
-            if (c->terminal) {
-                putchar('\n');
-            }
             break;
         }
         if (got > 0 && take_line(c, line.text, &end) != CLI_OK) {
@@ -169,8 +166,42 @@ static int talk(chat *c) {
     }
     text_free(&line);
     input_close(&in);
-    /* On a terminal the user saw what failed and went on; a script wants to know. */
-    return cli_ended() ? CLI_INTERRUPTED : c->terminal ? CLI_OK : result;
+    return result;
+}
+
+/* Questions of a terminal. Its user sees what fails and goes on. */
+static int talk_to_terminal(chat *c) {
+    text line = {0};
+    line_reader *reader = line_open("> ", !c->no_history);
+    cli_signals(CLI_SIGNAL_NOTED); /* nothing is lost: the prompt hears of it at once, and an answer begins with it */
+    if (!c->common.quiet) {
+        cli_note("/quit or Ctrl-D ends the chat; Ctrl-C stops an answer; /help lists the commands.");
+    }
+    for (bool end = false; !end && !ferror(stdout) && !cli_ended();) {
+        const line_event event = line_read(reader, &line);
+        if (event == LINE_READ && !is_blank(line.text, line.n)) {
+            char *const said = must_copy(line.text, line.n); /* take_line cuts its line */
+            take_line(c, line.text, &end);
+            if (!end) {
+                line_keep(reader, said);
+            }
+            free(said);
+        } else if (event == LINE_BAD) {
+            cli_error("this line is not UTF-8: set your terminal to UTF-8");
+        } else if (event == LINE_INTERRUPTED) {
+            cli_take_interrupt();
+        }
+        end = end || event == LINE_END;
+    }
+    line_close(reader);
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
+    text_free(&line);
+    return CLI_OK;
+}
+
+static int talk(chat *c) {
+    const int result = c->terminal ? talk_to_terminal(c) : talk_to_script(c);
+    return cli_ended() ? CLI_INTERRUPTED : result;
 }
 
 int cli_chat(int argc, char **argv) {
@@ -178,32 +209,45 @@ int cli_chat(int argc, char **argv) {
     profile_options profiling = {0};
     const command_usage usage = {
         "chat", "-m MODEL [OPTION]... DOC...",
-        "Answers questions, a line each, over documents. The first one assembles and repairs the context, as `infoflow ask`\n"
-        "does; the next ones go on after the last answer. DOC is a file, a directory, or the id of a document or chunk in\n"
-        "the store. In the chat:\n\n"
-        "  /again QUESTION   ask from scratch: assemble, score and recompute for this question\n"
+        "Answers questions over documents, one question a line. The first question\n"
+        "prepares the context, as `infoflow ask` does; later questions go on from there.\n"
+        "DOC is a file, a directory, or the id of a document or chunk in the store.\n"
+        "  /again QUESTION   prepare the context anew for this question\n"
         "  /stats            what the last answer cost\n"
-        "  /quit             end (so does the end of input)",
+        "  /quit             end (Ctrl-D, too); Ctrl-C stops an answer\n"
+        "\n"
+        "On a terminal, lines can be edited, and the arrow keys bring back earlier questions, also of earlier chats. They are in "
+        "infoflow/history in $XDG_STATE_HOME, else in ~/.local/state; only you can read that file.\n"
+        "\n"
+        "Exit status: where questions do not come from a terminal, it is 1 if a question failed, a line could not be read, or a "
+        "line began with / and is no command. The questions after it are still answered.",
         "  infoflow chat -m model.gguf --ratio 0.2 manual.txt"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(c.common),
-        OPTION_ROW_STORE(c.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep nothing: compute the documents for this call"},
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Asking"},
-        OPTION_ROWS_QUESTION(c.how),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_CORRECTION(c.common),
-        OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN "; follow-ups are not checked"),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Output"},
-        {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question, and nothing else"},
-        OPTION_ROWS_OUTPUT(c.common),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and engine"},
-        OPTION_ROW_CUT(c.common),
-        OPTION_ROW_KV_TYPE(c.common),
-        OPTION_ROWS_PREFILL(c.common),
-        OPTION_ROW_MAX_SIZE(c.common),
-        OPTION_ROWS_ENGINE(c.common),
-        {0}};
+    const option_spec spec[] = {OPTION_ROW_MODEL(c.common),
+                                OPTION_ROW_STORE(c.common),
+                                OPTION_ROWS_EVERY_DAY(c.how, ask_methods_of_chat()),
+                                OPTION_ROW_SYSTEM(c.how),
+                                {'\0', "no-history", NULL, OPTION_FLAG, &c.no_history, 0, 0, "do not keep the questions of this chat"},
+                                {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question"},
+                                OPTION_ROW_QUIET(c.common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
+                                OPTION_ROWS_REPAIR(c.how),
+                                OPTION_ROW_CORRECTION(c.common),
+                                OPTION_ROWS_PROFILE(profiling),
+                                OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN ". Later questions of a chat are not compared"),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
+                                OPTION_ROWS_QUESTION(c.how),
+                                OPTION_ROW_VERBOSE(c.common),
+                                OPTION_ROWS_SAMPLING(c.how),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+                                OPTION_ROW_JSONL(c.how),
+                                OPTION_ROW_CUT(c.common),
+                                OPTION_ROWS_PREFILL(c.common),
+                                OPTION_ROW_NO_STORE(c.common),
+                                OPTION_ROW_MAX_SIZE(c.common),
+                                OPTION_ROW_KV_TYPE(c.common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+                                OPTION_ROWS_ENGINE(c.common),
+                                {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
     if (result != OPTIONS_GO) {
@@ -220,7 +264,8 @@ int cli_chat(int argc, char **argv) {
     iflow_method method = IFLOW_METHOD_INFOFLOW;
     iflow_method_from_name(c.how.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK) {
+        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
+        ask_options_free(&c.how);
         return result;
     }
 
@@ -235,9 +280,13 @@ int cli_chat(int argc, char **argv) {
     if (result == CLI_OK) {
         result = talk(&c);
     }
+    if (result == CLI_OK && c.documents.n_left_out) { /* it was said before the first question */
+        result = CLI_FAILED;
+    }
     iflow_answer_free(c.last);
     context_documents_free(&c.documents);
     profile_free(&c.profile);
+    ask_options_free(&c.how);
     session_close(&c.s);
     return cli_finish(result);
 }

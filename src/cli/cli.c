@@ -5,6 +5,7 @@
 #include "cli/terminal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,7 +14,8 @@
 
 static volatile sig_atomic_t interrupted;
 static volatile sig_atomic_t ended; /* by a signal that means the process, not what it is doing */
-static volatile sig_atomic_t graceful;
+static volatile sig_atomic_t mode = CLI_SIGNAL_IMMEDIATE;
+static volatile int wake[2] = {-1, -1}; /* a pipe that has a byte while the flag is up, once somebody waits by it */
 static const char *volatile last_word;
 
 /* A message is a line, whatever the names in it are. */
@@ -66,23 +68,38 @@ int cli_finish(int status) {
     return status == CLI_OK ? CLI_FAILED : status;
 }
 
+static iflow_cancel *volatile token; /* NULL: none yet */
+
+/* What a signal does where it does not end the process. Runs in a signal's handler, in any thread. */
+static void raise_interrupt(int number) {
+    const int error = errno;
+    interrupted = 1;
+    iflow_cancel_raise(token, true);
+    ended = ended || number != SIGINT;
+    if (wake[1] >= 0) {
+        ssize_t ignored = write(wake[1], "", 1); /* full: it wakes already */
+        (void)ignored;
+    }
+    errno = error;
+}
+
 static void on_signal(int number) {
-    if (!graceful || (interrupted && number != SIGHUP)) { /* a terminal that goes may say so twice */
+    const bool again = interrupted && number != SIGHUP; /* a terminal that goes may say so twice */
+    if (mode == CLI_SIGNAL_IMMEDIATE || (mode == CLI_SIGNAL_GRACEFUL && again)) {
         ssize_t ignored = write(STDERR_FILENO, "\n", 1);
         ignored = last_word ? write(STDERR_FILENO, last_word, strlen(last_word)) : ignored;
         (void)ignored;
         _exit(CLI_INTERRUPTED);
     }
-    interrupted = 1;
-    ended = ended || number != SIGINT;
+    raise_interrupt(number);
 }
 
 void cli_last_word(const char *line) {
     last_word = line;
 }
 
-void cli_signals(cli_signal_mode mode) {
-    graceful = mode == CLI_SIGNAL_GRACEFUL;
+void cli_signals(cli_signal_mode wanted) {
+    mode = (sig_atomic_t)wanted;
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read from the terminal must come back */
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
@@ -93,8 +110,21 @@ void cli_signals(cli_signal_mode mode) {
     }
 }
 
+void cli_cancel_by_signals(bool on) {
+    iflow_cancel *made = NULL;
+    if (on && !token && iflow_cancel_new(&made) == IFLOW_OK) { /* without memory for it, an interrupt is heard as each piece comes */
+        token = made;
+    }
+    iflow_cancel_use(on ? token : NULL);
+}
+
 bool cli_interrupted(void) {
     return interrupted != 0;
+}
+
+bool cli_is_interrupted(void *user) {
+    (void)user;
+    return cli_interrupted();
 }
 
 bool cli_ended(void) {
@@ -103,6 +133,20 @@ bool cli_ended(void) {
 
 bool cli_take_interrupt(void) {
     bool was = interrupted != 0;
+    char bytes[64];
+    while (wake[0] >= 0 && read(wake[0], bytes, sizeof bytes) > 0) {
+        ;
+    }
     interrupted = 0;
+    iflow_cancel_raise(token, false);
     return was;
+}
+
+int cli_wake_fd(void) {
+    int ends[2];
+    if (wake[0] < 0 && pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
+        wake[0] = ends[0];
+        wake[1] = ends[1];
+    }
+    return wake[0];
 }

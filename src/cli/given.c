@@ -1,8 +1,8 @@
 /* given.c - the file of --given: the positions to recompute, or a score for each position. */
 #include "cli/given.h"
 
-#include "cli/input.h"
 #include "cli/text.h"
+#include "service/input.h"
 
 #include <jansson.h>
 #include <math.h>

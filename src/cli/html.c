@@ -249,7 +249,7 @@ static void add_facts(text *out, const session *with, const iflow_answer *answer
         {"prompt", text_format("%s tokens", human_count(answer->n_prompt))},
         {"first token after", text_format("%.0f ms", answer->ms.ttft)},
         {"generated", text_format("%s tokens", human_count(answer->n_generated))},
-        {"finish", text_format("%s", iflow_finish_name(answer->finish))},
+        {"finish", text_format("%s%s", iflow_finish_name(answer->finish), answer->context_full ? " (the context is full)" : "")},
         {"decoding", report_decode_rate(answer) > 0 ? text_format("%.1f tokens/s", report_decode_rate(answer)) : text_format("-")},
         {"cache", text_format("%s", human_bytes(answer->cache_bytes))},
     };

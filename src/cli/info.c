@@ -23,12 +23,38 @@ static void print_list(const char *title, const char *(*name)(size_t)) {
     putchar('\n');
 }
 
+/* The layers that can score: those without a window. */
+static void print_scoring(const iflow_model_info *info) {
+    printf("%-15s", "scoring layers");
+    int n = 0;
+    for (int il = 0; il < info->n_layer; il++) {
+        if (info->score_layer[il] == il) {
+            printf("%s%d", n++ ? ", " : "", il);
+        }
+    }
+    puts(n ? "" : "none");
+}
+
+/* The same as a list; null: all layers can. */
+static json_t *scoring_json(const iflow_model_info *info) {
+    if (!info->window) {
+        return json_null();
+    }
+    json_t *list = json_array();
+    for (int il = 0; il < info->n_layer; il++) {
+        if (info->score_layer[il] == il) {
+            json_array_append_new(list, json_integer(il));
+        }
+    }
+    return list;
+}
+
 static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:o}", "path", json_text(info->path),
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:o, s:o}", "path", json_text(info->path),
                      "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab,
                      "n_layer", info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
                      info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "n_parts", info->n_parts,
-                     "window", info->window, "load_ms", json_finite(load_ms));
+                     "window", info->window, "score_layers", scoring_json(info), "load_ms", json_finite(load_ms));
 }
 
 static void print_model(const iflow_model_info *info, double load_ms) {
@@ -46,6 +72,7 @@ static void print_model(const iflow_model_info *info, double load_ms) {
             n_whole += info->score_layer[il] == il;
         }
         printf("%-15s%s tokens, in all layers but %d\n", "window", human_count((uint64_t)info->window), n_whole);
+        print_scoring(info);
     }
     printf("%-15s%s tokens\n", "trained for", human_count((uint64_t)info->n_ctx_train));
     uint64_t row = 2 * 2 * (uint64_t)info->n_layer * (uint64_t)info->n_head_kv * (uint64_t)info->n_embd_head; /* K and V of f16 */
@@ -57,14 +84,14 @@ int cli_info(int argc, char **argv) {
     common_options options = {0};
     bool json = false;
     const command_usage usage = {"info", "[-m MODEL] [OPTION]...",
-                                 "Prints the compute devices, the supported architectures and, with -m, a model's facts.",
+                                 "Prints the compute devices and the supported architectures, and the facts of a\nmodel with -m.",
                                  "  infoflow info -m model.gguf"};
     const option_spec spec[] = {
-        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL, else none)"},
+        {'m', "model", "MODEL", OPTION_TEXT, &options.model, 0, 0, "the model, a GGUF file (default: $INFOFLOW_MODEL)"},
         {'\0', "json", NULL, OPTION_FLAG, &json, 0, 0, "print one JSON object"},
         {'\0', "device", "NAME", OPTION_DEVICE, &options.device, 0, 0, "compute device (default: auto, a GPU if any)"},
-        {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},
-        {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "leave out repacked weights"},
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &options.no_mmap, 0, 0, "read the model into memory; do not map the file"},
+        {'\0', "no-repack", NULL, OPTION_FLAG, &options.no_repack, 0, 0, "do not repack the weights"},
         OPTION_ROWS_OUTPUT(options),
         {0}};
     int first = 0;
@@ -78,14 +105,14 @@ int cli_info(int argc, char **argv) {
 
     session s = {0};
     profile found = {0};
-    session_log(&options);
-    if (options.model || environment("INFOFLOW_MODEL")) {
-        result = session_load_model(&usage, &options, &s);
+    cli_session_log(&options);
+    if (options.model || iflow_environment("INFOFLOW_MODEL")) {
+        result = cli_session_load_model(&usage, &options, &s);
     } else {
         result = CLI_OK;
     }
     if (result == CLI_OK && s.model) {
-        result = profile_find(&(profile_options){0}, &s.info, &found);
+        result = profile_read(&(profile_options){0}, &s.info, &found);
     }
     if (result != CLI_OK) {
         goto cleanup;
@@ -112,8 +139,8 @@ int cli_info(int argc, char **argv) {
         }
         if (found.path) {
             char *chunks = common_chunks(found.fillers);
-            printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), found.method, found.ratio, chunks,
-                   found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
+            printf("%-15s%s: %s at ratio %g, chunks %s%s%s", "profile", visible(found.path), iflow_method_name(found.method), found.ratio,
+                   chunks, found.correct ? "" : ", uncorrected", found.drift ? "" : ", no drift");
             free(chunks);
             printf(found.trusted < 0 && found.few ? "; of too few questions to say which ratio can be trusted\n"
                    : found.trusted < 0            ? "; no ratio was trusted\n"

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 int cli_methods(int argc, char **argv) {
-    const command_usage usage = {"methods", "", "Lists what --method (in eval: --methods), --score and --geometry can be.",
+    const command_usage usage = {"methods", "", "Lists the values of --method (of eval: --methods), --score and --geometry.",
                                  "  infoflow methods"};
     const option_spec spec[] = {{0}};
     int first = 0;
@@ -18,9 +18,9 @@ int cli_methods(int argc, char **argv) {
     }
     puts("Methods:");
     for (int i = 0; iflow_method_name((iflow_method)i); i++) {
-        printf("  %-12s%s%s%s\n", iflow_method_name((iflow_method)i), iflow_method_about((iflow_method)i),
-               iflow_method_has_ratio((iflow_method)i) ? "; by --ratio" : "",
-               iflow_method_drifts((iflow_method)i) ? "; corrected, with drift" : "");
+        printf("  %-12s%s%s%s\n", iflow_method_name((iflow_method)i), iflow_method_get_info((iflow_method)i)->about,
+               iflow_method_get_info((iflow_method)i)->by_ratio ? "; by --ratio" : "",
+               iflow_method_get_info((iflow_method)i)->repairs ? "; corrected, with drift" : "");
     }
     puts("Corrected: reused KV is changed as a file of `infoflow learn` foretells, if there is one (--correction).");
     puts("With drift: the keys of a chunk's other tokens are shifted as those of its recomputed ones moved (--drift).");

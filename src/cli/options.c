@@ -1,6 +1,7 @@
-/* options.c - parses command lines by table, says what is wrong with them, and prints --help from the same table. */
+/* options.c - parses command lines by table and says what is wrong with them; help.c prints the same table. */
 #include "cli/options.h"
 
+#include "cli/help.h"
 #include "cli/text.h"
 
 #include <assert.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { HELP_COLUMN = 28, HELP_WIDTH = 100, MAX_OPTIONS = 64, LONG_BASE = 256, RENAMED_BASE = 1024 };
+enum { MAX_OPTIONS = 96, LONG_BASE = 256, RENAMED_BASE = 1024 };
 
 /* The options of the command line that was parsed last. */
 static struct {
@@ -27,61 +28,6 @@ static size_t count_rows(const option_spec *spec) {
         n++;
     }
     return n;
-}
-
-/* Prints words from `column` on, wrapped and indented to HELP_COLUMN. */
-static void print_wrapped(const char *words, size_t column) {
-    for (bool first = true; *words; first = false) {
-        size_t length = strcspn(words, " ");
-        if (!first && column + length + 1 > HELP_WIDTH) {
-            printf("\n%*s", HELP_COLUMN, "");
-            column = HELP_COLUMN;
-            first = true;
-        }
-        printf("%s%.*s", first ? "" : " ", (int)length, words);
-        column += length + 1;
-        words += length + (words[length] == ' ');
-    }
-    putchar('\n');
-}
-
-static void print_option(const option_spec *row) {
-    char left[640]; /* the names of all methods are a value */
-    if (row->letter) {
-        snprintf(left, sizeof left, "  -%c, --%s%s%s", row->letter, row->name, row->value ? " " : "", row->value ? row->value : "");
-    } else {
-        snprintf(left, sizeof left, "      --%s%s%s", row->name, row->value ? " " : "", row->value ? row->value : "");
-    }
-    size_t n = strlen(left);
-    if (n + 2 > HELP_COLUMN) {
-        printf("%s\n%*s", left, HELP_COLUMN, "");
-    } else {
-        printf("%-*s", HELP_COLUMN, left);
-    }
-    print_wrapped(row->help, HELP_COLUMN);
-}
-
-static int print_help(const command_usage *usage, const option_spec *spec) {
-    printf("Usage: infoflow %s %s\n\n%s\n", usage->name, usage->operands, usage->about);
-    bool heading = false;
-    for (size_t i = 0; i < count_rows(spec); i++) {
-        if (!spec[i].name) {
-            printf("\n%s:\n", spec[i].help);
-            heading = true;
-            continue;
-        }
-        if (!heading) {
-            printf("\nOptions:\n");
-        }
-        heading = true;
-        print_option(&spec[i]);
-    }
-    if (!heading) {
-        printf("\nOptions:\n");
-    }
-    print_option(&(option_spec){'h', "help", NULL, OPTION_FLAG, NULL, 0, 0, "show this and exit"});
-    printf("\nExample:\n%s\n", usage->example);
-    return cli_finish(CLI_OK);
 }
 
 int options_wrong(const command_usage *usage, const char *format, ...) {
@@ -207,6 +153,27 @@ static bool parse_layers(const char *string, layer_list *out, const char **wrong
     }
 }
 
+static bool parse_signed(const char *string, double low, double high, double *out) {
+    double value = 0;
+    const bool minus = string[0] == '-', found = parse_number(string + minus, strlen(string + minus), 0, fmax(-low, high), &value);
+    value = minus ? -value : value;
+    if (!found || value < low || value > high) {
+        return false;
+    }
+    *out = value;
+    return true;
+}
+
+static bool add_stop(const char *string, stop_list *out) {
+    enum { MOST_BYTES = 256 };
+    const size_t n = strlen(string);
+    if (n < 1 || n > MOST_BYTES || iflow_utf8_check(string, n) != n || out->n == COUNT_OF(out->item)) {
+        return false;
+    }
+    out->item[out->n++] = string;
+    return true;
+}
+
 static bool is_choice(const char *string, const char *choices) {
     size_t n = strlen(string);
     for (const char *c = choices; c && *c; c += strcspn(c, "|"), c += *c == '|') {
@@ -234,7 +201,11 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     switch (row->kind) {
     case OPTION_INT:
         return options_wrong(usage, "--%s takes a whole number from %.0f to %.0f, not '%s'", row->name, row->low, row->high, given);
+    case OPTION_STOPS:
+        return options_wrong(usage, "--%s takes UTF-8 text of 1 to 256 bytes, and can be given %zu times, not '%s'", row->name,
+                             COUNT_OF(((stop_list *)NULL)->item), given);
     case OPTION_REAL:
+    case OPTION_SIGNED:
         return options_wrong(usage, "--%s takes a number from %g to %g, not '%s'", row->name, row->low, row->high, given);
     case OPTION_SEED:
         return options_wrong(usage, "--%s takes a whole number from 0 on, below 2^64, not '%s'", row->name, given);
@@ -298,6 +269,10 @@ static bool store_value(const option_spec *row, const char *given) {
         return parse_whole(given, strlen(given), row->low, row->high, row->target);
     case OPTION_REAL:
         return parse_number(given, strlen(given), row->low, row->high, row->target);
+    case OPTION_SIGNED:
+        return parse_signed(given, row->low, row->high, row->target);
+    case OPTION_STOPS:
+        return add_stop(given, row->target);
     case OPTION_SEED:
         return parse_seed(given, row->target);
     case OPTION_BYTES:
@@ -450,6 +425,15 @@ static const option_spec *row_of(const option_spec *spec, size_t n, int wanted, 
     return row;
 }
 
+/* value: of --help=VALUE, or NULL; next: the argument after --help, or NULL. */
+static int print_help(const command_usage *usage, const option_spec *spec, const char *value, const char *next) {
+    const char *wanted = value ? value : next && strcmp(next, "all") == 0 ? next : NULL;
+    if (wanted && strcmp(wanted, "all") != 0) {
+        return options_wrong(usage, "--help takes nothing, or all, not '%s'", wanted);
+    }
+    return help_print(usage, spec, wanted ? HELP_WHOLE : HELP_SHORT);
+}
+
 int options_parse(const command_usage *usage, const option_spec *spec, int argc, char **argv, int *first) {
     size_t n = count_rows(spec);
     assert(n <= MAX_OPTIONS);
@@ -470,7 +454,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
         }
     }
     n_longs = add_renamed(spec, n, longs, n_longs);
-    longs[n_longs] = (struct option){"help", no_argument, NULL, 'h'};
+    longs[n_longs] = (struct option){"help", optional_argument, NULL, 'h'};
 
     n_seen = 0;
     optind = 0; /* glibc: begin afresh, whatever an earlier parse left */
@@ -481,7 +465,7 @@ int options_parse(const command_usage *usage, const option_spec *spec, int argc,
             break;
         }
         if (got == 'h') {
-            return print_help(usage, spec);
+            return print_help(usage, spec, optarg, argv[optind]);
         }
         if (got == '?') {
             return unknown_option(usage, spec, n, argv[optind - 1]);

@@ -1,4 +1,4 @@
-/* options.h - command lines as tables: one row an option, from which parsing, messages and --help come. */
+/* options.h - command lines as tables: one row an option, from which parsing, messages, --help, man pages and completion come. */
 #ifndef IFLOW_CLI_OPTIONS_H
 #define IFLOW_CLI_OPTIONS_H
 
@@ -12,9 +12,11 @@ typedef enum option_kind {
     OPTION_DEVICE, /* const char *, the name of a compute device, or auto */
     OPTION_INT,    /* int, low..high */
     OPTION_SEED,   /* uint64_t */
-    OPTION_REAL,   /* double, low..high */
+    OPTION_REAL,   /* double, low..high, which are 0 or more */
+    OPTION_SIGNED, /* double, low..high */
     OPTION_BYTES,  /* uint64_t: a number with K, M, G or T, from low on */
     OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
+    OPTION_STOPS,  /* stop_list: one more each time */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
 
@@ -24,20 +26,27 @@ typedef struct layer_list {
     size_t n;
 } layer_list;
 
+/* Texts that an answer ends at: not empty, UTF-8, as long and as many as the library takes. */
+typedef struct stop_list {
+    const char *item[16];
+    size_t n;
+} stop_list;
+
 typedef struct option_spec {
     char letter;      /* '\0': none */
-    const char *name; /* long name; NULL: a heading in --help, whose text is `help` */
+    const char *name; /* long name; NULL: a heading of --help all, whose text is `help`. The rows before the first heading are those of
+                         every day, which --help shows */
     const char *value;
     option_kind kind;
     void *target;
     double low, high;
-    const char *help;
+    const char *help; /* no period at the end. After a line end: what only --help all adds, as a sentence of its own */
 } option_spec;
 
 typedef struct command_usage {
     const char *name;     /* "store list" */
     const char *operands; /* "-m MODEL -q QUESTION [OPTION]... DOC..." */
-    const char *about;
+    const char *about;    /* paragraphs; --help has the first one, --help all has all */
     const char *example;
 } command_usage;
 
@@ -86,43 +95,48 @@ int common_fillers(int fillers);
 
 /* Their rows. o: the name of a common_options variable. */
 #define OPTION_ROW_MODEL(o)                                                                                                                \
-    { 'm', "model", "MODEL", OPTION_TEXT, &(o).model, 0, 0, "GGUF file of the model (default: $INFOFLOW_MODEL)" }
+    { 'm', "model", "MODEL", OPTION_TEXT, &(o).model, 0, 0, "the model, a GGUF file (default: $INFOFLOW_MODEL)" }
 #define OPTION_ROW_STORE(o)                                                                                                                \
     {                                                                                                                                      \
         's', "store", "STORE", OPTION_TEXT, &(o).store, 0, 0,                                                                              \
-            "directory of the store (or dir:PATH), or memory: for one that is gone at the end (default: $INFOFLOW_STORE, else "            \
-            "infoflow/store in "                                                                                                           \
-            "$XDG_CACHE_HOME, if that is absolute, else in "                                                                               \
-            "~/.cache)"                                                                                                                    \
+            "directory that keeps the computed KV caches\nAlso dir:PATH; or memory: for a store that is gone when the command ends "       \
+            "(default: $INFOFLOW_STORE, else infoflow/store in $XDG_CACHE_HOME if that is an absolute path, else in ~/.cache)"             \
     }
+#define OPTION_ROW_NO_STORE(o)                                                                                                             \
+    { '\0', "no-store", NULL, OPTION_FLAG, &(o).no_store, 0, 0, "keep nothing: compute the documents only for this call" }
 #define OPTION_ROW_CUT(o)                                                                                                                  \
-    {'\0',       "chunk", "N",     OPTION_INT,                                                                                             \
-     &(o).chunk, 1,       1 << 24, "tokens a chunk has at most; documents are cut at paragraph, sentence or word ends (default: 512)"},    \
+    {'\0',       "chunk",                                                                                                                  \
+     "N",        OPTION_INT,                                                                                                               \
+     &(o).chunk, 1,                                                                                                                        \
+     1 << 24,    "most tokens of a chunk (default: 512)\nDocuments are cut into chunks where a paragraph, a sentence or a word ends"},     \
     {                                                                                                                                      \
-        '\0', "whole", NULL, OPTION_FLAG, &(o).whole, 0, 0, "cut documents nowhere: each is one chunk"                                     \
+        '\0', "whole", NULL, OPTION_FLAG, &(o).whole, 0, 0, "do not cut: each document is one chunk"                                       \
     }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
-    { '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0, "how new chunks are stored (default: f16)" }
+    {                                                                                                                                      \
+        '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0,                                                                    \
+            "numbers of stored KV caches (default: f16)\nq8_0 takes about half the space of f16"                                           \
+    }
 #define OPTION_ROWS_FILLERS(o)                                                                                                             \
     {                                                                                                                                      \
         '\0', "fillers", "N", OPTION_INT, &(o).fillers, 0, IFLOW_MAX_FILLERS,                                                              \
-            "fillers: prefill chunks after each of N generic texts in turn, drop these, and keep the mean KV; 0 is the paper's way. Each " \
-            "takes as long again, at ingest only (default: 2)"                                                                             \
+            "number of fillers (default: 2). A filler is a generic text. Each chunk is prefilled after each filler, and the mean KV is "   \
+            "kept without the fillers. Each filler takes as much time as one prefill of the chunk, once. 0: none, as in the paper"         \
     }
 #define OPTION_ROW_CORRECTION(o)                                                                                                           \
     {                                                                                                                                      \
         '\0', "correction", "FILE|none", OPTION_TEXT, &(o).correction, 0, 0,                                                               \
-            "change reused KV as this file of `infoflow learn` foretells (default: that of the model, if there is one, in "                \
-            "infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config)"                                                                 \
+            "correct reused KV by this file, which `infoflow learn` made (default: the file of the model in infoflow/corrections in "      \
+            "$XDG_CONFIG_HOME, else in ~/.config, if it is there)"                                                                         \
     }
 #define OPTION_ROWS_PREFILL(o)                                                                                                             \
     OPTION_ROWS_FILLERS(o), {                                                                                                              \
         '\0', "estimate-staleness", NULL, OPTION_FLAG, &(o).estimate, 0, 0,                                                                \
-            "note in new chunks how stale their tokens will be, for the methods staleness, union and product: one more prefill, "          \
-            "but none with --fillers 2 or more, which tells"                                                                               \
+            "store the estimated staleness of the tokens with each new chunk; the methods staleness, union and product need it. It takes " \
+            "one more prefill. With 2 fillers or more it is always stored and takes no time"                                               \
     }
 #define OPTION_ROW_EXACT(o)                                                                                                                \
-    { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute as libllama does, to the bit: slower on the CPU" }
+    { '\0', "exact", NULL, OPTION_FLAG, &(o).exact, 0, 0, "compute exactly the numbers that libllama computes; slower on a CPU" }
 #define OPTION_ROW_MAX_SIZE(o)                                                                                                             \
     {'\0',                                                                                                                                 \
      "max-size",                                                                                                                           \
@@ -131,25 +145,33 @@ int common_fillers(int fillers);
      &(o).max_bytes,                                                                                                                       \
      1,                                                                                                                                    \
      0,                                                                                                                                    \
-     "keep the store's chunks below this, as in 20G; least recently used ones go first (default: no limit)"},                              \
+     "size limit of the store, like 20G (default: none)\nWhen it is full, the chunks that were not used for the longest time are "         \
+     "deleted"},                                                                                                                           \
     {                                                                                                                                      \
         '\0', "shared", NULL, OPTION_FLAG, &(o).shared, 0, 0,                                                                              \
-            "share the store with other users, from now on: its files get the permissions that the umask allows (default: only the owner " \
-            "can read them)"                                                                                                               \
+            "share the store with other users\nFrom now on its files get the permissions that the umask allows; without this option only " \
+            "the owner can read them"                                                                                                      \
     }
 #define OPTION_ROWS_ENGINE(o)                                                                                                              \
-    {                                                                                                                                      \
-        '\0',        "device", "NAME", OPTION_DEVICE,                                                                                      \
-        &(o).device, 0,        0,      "compute device; `infoflow info` lists them (default: auto, a GPU if any)"},                        \
-        {'t', "threads", "N", OPTION_INT, &(o).threads, 1, CLI_MAX_THREADS, "threads (default: the processors this process may use)"},     \
-        {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "tokens the context may hold (default: what the model was trained for)"},     \
-        {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens computed in one slice (default: 512)"},                         \
-        {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the weights into memory instead of mapping the file"},              \
-        {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "leave out repacked weights: less memory, slower"},                   \
+    {'\0',        "device", "NAME", OPTION_DEVICE,                                                                                         \
+     &(o).device, 0,        0,      "compute device; `infoflow info` lists them (default: auto, a GPU if there is one)"},                  \
+        {'t',                                                                                                                              \
+         "threads",                                                                                                                        \
+         "N",                                                                                                                              \
+         OPTION_INT,                                                                                                                       \
+         &(o).threads,                                                                                                                     \
+         1,                                                                                                                                \
+         CLI_MAX_THREADS,                                                                                                                  \
+         "number of threads (default: the processors that this process can use)"},                                                         \
+        {'\0', "ctx", "N", OPTION_INT, &(o).ctx, 1, 1 << 24, "most tokens of the context (default: as the model was trained)"},            \
+        {'\0', "ubatch", "N", OPTION_INT, &(o).ubatch, 1, 1 << 16, "tokens that are computed at once (default: 512)"},                     \
+        {'\0', "no-mmap", NULL, OPTION_FLAG, &(o).no_mmap, 0, 0, "read the model into memory; do not map the file"},                       \
+        {'\0', "no-repack", NULL, OPTION_FLAG, &(o).no_repack, 0, 0, "do not repack the weights: less memory, slower"},                    \
         OPTION_ROW_EXACT(o)
-#define OPTION_ROWS_OUTPUT(o)                                                                                                              \
-    {'\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, no progress, no warnings; skipped files are still named"}, {          \
-        'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show the library's messages; twice: all of them"                          \
-    }
+#define OPTION_ROW_QUIET(o)                                                                                                                \
+    { '\0', "quiet", NULL, OPTION_FLAG, &(o).quiet, 0, 0, "no report, progress or warnings\nFiles that are skipped are still named" }
+#define OPTION_ROW_VERBOSE(o)                                                                                                              \
+    { 'v', "verbose", NULL, OPTION_COUNT, &(o).verbose, 0, 0, "show messages of the library; twice: all of them" }
+#define OPTION_ROWS_OUTPUT(o) OPTION_ROW_QUIET(o), OPTION_ROW_VERBOSE(o)
 
 #endif

@@ -43,8 +43,9 @@ char *report_cut(const session *s, const iflow_answer *answer) {
     case IFLOW_FINISH_STOP:
         break;
     case IFLOW_FINISH_LENGTH:
-        return text_format("the answer was cut: --max-tokens %zu is reached", answer->n_generated);
-    case IFLOW_FINISH_CONTEXT:
+        if (!answer->context_full) {
+            return text_format("the answer was cut: --max-tokens %zu is reached", answer->n_generated);
+        }
         if (n_rows < (size_t)s->info.n_ctx_train) {
             return text_format(
                 "the answer was cut: the context of %zu tokens is full; give --ctx more (the model was trained for %d) or leave "
@@ -143,6 +144,56 @@ json_t *report_tokens_json(const iflow_answer *answer) {
     return tokens;
 }
 
+void report_finish_json(json_t *object, const iflow_answer *answer) {
+    json_object_set_new(object, "finish", json_string(iflow_finish_name(answer->finish)));
+    json_object_set_new(object, "context_full", json_boolean(answer->context_full));
+}
+
+static void set_other(json_t *object, const char *key, double value, double usual) {
+    if (value != usual) {
+        json_object_set_new(object, key, json_finite(value));
+    }
+}
+
+static void set_other_count(json_t *object, const char *key, int value, int usual) {
+    if (value != usual) {
+        json_object_set_new(object, key, json_integer(value));
+    }
+}
+
+void report_sampling_json(json_t *object, const ask_options *how, const iflow_answer *answer) {
+    const iflow_ask_params usual = iflow_ask_default_params();
+    json_t *sampling = json_object();
+    set_other(sampling, "temperature", how->temperature, usual.temperature);
+    if (how->temperature > 0) {
+        set_count(sampling, "seed", how->seed);
+        set_other_count(sampling, "top_k", how->top_k, usual.top_k);
+        set_other(sampling, "top_p", how->top_p, usual.top_p);
+        set_other(sampling, "min_p", how->min_p, usual.min_p);
+    }
+    set_other(sampling, "repeat_penalty", how->repeat_penalty, usual.repeat_penalty);
+    set_other(sampling, "presence_penalty", how->presence_penalty, usual.presence_penalty);
+    set_other(sampling, "frequency_penalty", how->frequency_penalty, usual.frequency_penalty);
+    set_other_count(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
+    if (how->grammar) {
+        json_object_set_new(sampling, "grammar", json_text(how->grammar));
+    }
+    if (how->stop.n) {
+        json_t *stop = json_array();
+        for (size_t i = 0; i < how->stop.n; i++) {
+            json_array_append_new(stop, json_text(how->stop.item[i]));
+        }
+        json_object_set_new(sampling, "stop", stop);
+    }
+    if (json_object_size(sampling)) {
+        json_object_set(object, "sampling", sampling);
+    }
+    json_decref(sampling);
+    if (answer->stopped_by >= 0) {
+        json_object_set_new(object, "stopped_by", json_text(how->stop.item[answer->stopped_by]));
+    }
+}
+
 json_t *report_timings_json(const iflow_answer *answer) {
     json_t *timings = json_object();
     report_stage stage[REPORT_STAGES];
@@ -214,7 +265,7 @@ static json_t *model_json(const session *s) {
 json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores) {
     json_t *object = json_object();
     json_object_set_new(object, "answer", json_text(answer->text));
-    json_object_set_new(object, "finish", json_string(iflow_finish_name(answer->finish)));
+    report_finish_json(object, answer);
     json_object_set_new(object, "question", json_text(question));
     json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
     json_object_set_new(object, "ratio", json_finite(answer->ratio));
@@ -225,6 +276,7 @@ json_t *report_json(const session *s, const context_documents *documents, const 
     set_count(object, "cache_bytes", answer->cache_bytes);
     json_object_set_new(object, "model", model_json(s));
     json_object_set_new(object, "documents", documents_json(documents));
+    set_count(object, "left_out", documents->n_left_out);
     json_object_set_new(object, "chunks", chunks_json(answer));
     json_object_set_new(object, "selected", report_selected_json(answer));
     if (scores) {

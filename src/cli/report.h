@@ -25,6 +25,11 @@ void report_print_line(FILE *to, const session *s, const iflow_answer *answer, b
 /* Why an answer was cut and what helps; NULL: it was not. free(). */
 char *report_cut(const session *s, const iflow_answer *answer);
 
+/* Adds why the answer ended. */
+void report_finish_json(json_t *object, const iflow_answer *answer);
+/* Adds how it was sampled, where that is not the default, and the stop string that ended it. */
+void report_sampling_json(json_t *object, const ask_options *how, const iflow_answer *answer);
+
 /* New references. */
 json_t *report_tokens_json(const iflow_answer *answer);
 json_t *report_timings_json(const iflow_answer *answer);

@@ -1,46 +1,34 @@
-/* session.h - the model, the store and the context that a command works with, opened from its common options. */
+/* session.h - opens the session that a command works with, from its common options. */
 #ifndef IFLOW_CLI_SESSION_H
 #define IFLOW_CLI_SESSION_H
 
 #include "cli/options.h"
-
-typedef struct session {
-    iflow_model *model;
-    iflow_model_info info;
-    iflow_store *store; /* NULL with --no-store */
-    iflow_context *ctx;
-    iflow_correction *correction; /* NULL: none; contexts have it */
-    iflow_correction_info corrected;
-    char *correction_path;
-    char *store_dir;
-    double model_load_ms;
-} session;
+#include "service/ahead.h"
+#include "service/session.h"
 
 /* Loads the model, unless that was done, and opens store and context. CLI_OK; else it was said what is wrong and this is the exit status.
- * Close it either way. */
-int session_open(const command_usage *usage, const common_options *options, session *out);
-void session_close(session *s);
+ * Close it either way, with session_close(). */
+int cli_session_open(const command_usage *usage, const common_options *options, session *out);
 
 /* The same for a command that makes its contexts itself. */
-int session_open_without_context(const command_usage *usage, const common_options *options, session *out);
+int cli_session_open_without_context(const command_usage *usage, const common_options *options, session *out);
 
 /* Another context of the session's model and store, by the options. The caller frees it, before the session is closed. */
-int session_new_context(const common_options *options, const session *s, iflow_context **out);
+int cli_session_new_context(const common_options *options, const session *s, iflow_context **out);
 
 /* Sends the library's messages where the options want them. */
-void session_log(const common_options *options);
+void cli_session_log(const common_options *options);
 
 /* The store alone, which must exist. */
-int session_open_store(const command_usage *usage, const common_options *options, session *out);
+int cli_session_open_store(const command_usage *usage, const common_options *options, session *out);
 
 /* Loads the model alone. */
-int session_load_model(const command_usage *usage, const common_options *options, session *out);
-
-/* Where a file about a model lies by default: directory/fingerprint.ending in infoflow's configuration; NULL if nothing says where. A new
- * string. */
-char *session_config_path(const char *directory, const char *fingerprint, const char *ending);
+int cli_session_load_model(const command_usage *usage, const common_options *options, session *out);
 
 /* Tokens a chunk may have: what --chunk or --whole say. */
-size_t session_chunk_tokens(const common_options *options);
+size_t cli_session_chunk_tokens(const common_options *options);
+
+/* The session's contexts and store, for what is done ahead. */
+chunks_room cli_session_room(const common_options *options, const session *s);
 
 #endif

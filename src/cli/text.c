@@ -76,13 +76,6 @@ char *text_utf8(const char *bytes, size_t n_bytes) {
     return copy;
 }
 
-uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i++) {
-        hash = (hash ^ ((const unsigned char *)bytes)[i]) * 0x100000001B3U;
-    }
-    return hash;
-}
-
 size_t text_columns(const char *string) {
     size_t n = 0;
     for (; *string; string++) {
@@ -166,18 +159,4 @@ int write_file(const char *path, const char *bytes, size_t n_bytes, bool only_ow
     fflush(stdout); /* it may be the same file */
     iflow_status status = iflow_write_file(path, bytes, n_bytes, only_owner);
     return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
-}
-
-void make_parents(const char *path) {
-    char *parent = text_format("%s", path), *slash = strrchr(parent, '/');
-    if (slash && slash != parent) {
-        *slash = '\0';
-        iflow_make_dirs(parent, true);
-    }
-    free(parent);
-}
-
-const char *environment(const char *name) {
-    const char *value = getenv(name);
-    return value && value[0] ? value : NULL;
 }

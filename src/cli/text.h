@@ -3,6 +3,7 @@
 #define IFLOW_CLI_TEXT_H
 
 #include "base/base.h"
+#include "base/publish.h"
 #include "cli/cli.h"
 
 #include <stdarg.h>
@@ -32,10 +33,6 @@ char *text_utf8(const char *bytes, size_t n_bytes);
 /* Characters in a string, as a terminal's columns. */
 size_t text_columns(const char *string);
 
-/* FNV-1a, of bytes after those that gave `hash`; TEXT_HASH is that of none. */
-static const uint64_t TEXT_HASH = 0xCBF29CE484222325U;
-uint64_t text_hash(uint64_t hash, const void *bytes, size_t n_bytes);
-
 /* "12.3 MiB", "2,113", "3 hours ago", "1:05". Each call has one of eight static buffers, so that a printf can hold several. */
 const char *human_bytes(uint64_t n_bytes);
 const char *human_count(uint64_t n);
@@ -46,11 +43,5 @@ const char *plural(uint64_t n);
 
 /* Writes a whole file or nothing of it (iflow_write_file). CLI_OK, or CLI_FAILED after a message. */
 int write_file(const char *path, const char *bytes, size_t n_bytes, bool only_owner);
-
-/* Makes the directories of a path that are missing, for their owner alone; what goes wrong shows when the path is used. */
-void make_parents(const char *path);
-
-/* The value of an environment variable; NULL if it is not set or empty. */
-const char *environment(const char *name);
 
 #endif

@@ -1,45 +1,24 @@
-/* verify.h - the gate: a share of the answers is checked against full prefill, and asked for again at a higher ratio until they agree. */
+/* verify.h - verification on the command line: its options, what is said of a try that does not pass, and the verdict in reports. */
 #ifndef IFLOW_CLI_VERIFY_H
 #define IFLOW_CLI_VERIFY_H
 
 #include "cli/report.h"
-
-typedef struct gate {
-    double share; /* of the questions whose answers are checked */
-    double least; /* agreement that passes */
-    /* How later questions are asked, once an answer did not pass. */
-    bool raised;
-    iflow_method method;
-    double ratio;
-} gate;
-
-gate gate_default(void);
+#include "service/verification.h"
 
 #define OPTION_ROWS_VERIFY(g, then)                                                                                                        \
-    {'\0', "verify", "P", OPTION_REAL, &(g).share, 0, 1, "check this share of the answers against full prefill" then " (default: 0)"}, {   \
+    {'\0', "verify", "P", OPTION_REAL, &(g).share, 0, 1, "compare this share of the answers with full prefill" then " (default: 0)"}, {    \
         '\0', "verify-min", "A", OPTION_REAL, &(g).least, 0, 1,                                                                            \
-            "share of an answer's tokens that full prefill must say, too, for it to pass (default: 0.8)"                                   \
+            "an answer passes if full prefill gives at least this share of its tokens, too (default: 0.8)"                                 \
     }
 /* Of `ask` and `chat`. */
 #define VERIFY_AGAIN                                                                                                                       \
-    ", and ask again at twice the ratio, up to 0.6 and then in full, until one passes. Which ones: drawn by the question, the same every " \
-    "time; 1: all. A checked answer is printed when it has passed, not as it comes"
+    ". If an answer does not pass, ask again with twice the ratio, up to 0.6, and then with full prefill. The question decides whether "   \
+    "an answer is compared; 1: all are. Such an answer is printed when it has passed"
 
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. method: NULL where there are several. */
 int gate_check(const command_usage *usage, const gate *g, const char *method);
 
-/* Whether the answer to a question is checked. */
-bool gate_draws(const gate *g, const char *question);
-
-/* What became of an answer. */
-typedef struct verdict {
-    bool verified;
-    double agreement, kl; /* kl: not a number if the answer has no token or may be very long */
-    int n_asked;          /* how often, until it passed */
-    double ms;            /* spent on checks and on answers that did not pass */
-} verdict;
-
-/* iflow_context_ask through the gate. Tries that do not pass are said, unless quiet. */
+/* gate_run() until an interrupt. Tries that do not pass are said, unless quiet. */
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out);
 
 /* For reports: lines for people, and the members "verified", "agreement" and "agreement_kl" of an object. */

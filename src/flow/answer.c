@@ -2,10 +2,22 @@
 #include "base/base.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-iflow_ask_params iflow_ask_default_params(void) {
-    return (iflow_ask_params){
-        .method = IFLOW_METHOD_INFOFLOW, .ratio = 0.15, .min_ratio = 0.05, .max_ratio = 0.3, .staleness_share = 2.0 / 3, .max_tokens = 256};
+void iflow_ask_params_init(iflow_ask_params *params, size_t size) {
+    const iflow_ask_params defaults = {.size = size,
+                                       .method = IFLOW_METHOD_INFOFLOW,
+                                       .ratio = 0.15,
+                                       .min_ratio = 0.05,
+                                       .max_ratio = 0.3,
+                                       .staleness_share = 2.0 / 3,
+                                       .max_tokens = 256,
+                                       .top_p = 1,
+                                       .repeat_penalty = 1,
+                                       .penalty_last_n = -1};
+    if (params) {
+        memcpy(params, &defaults, size < sizeof defaults ? size : sizeof defaults);
+    }
 }
 
 void iflow_answer_free(iflow_answer *answer) {

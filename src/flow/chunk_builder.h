@@ -55,7 +55,7 @@ iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk
                                iflow_timings *ms);
 
 /* Computes and keeps those of n chunks that are not there, several in one pass where that changes nothing. The result is that of
- * iflow_context_prefill_several(). was_stored [n]; is_busy [n]: another has it in the making. */
+ * iflow_context_prefill(). was_stored [n]; is_busy [n]: another has it in the making. */
 iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, bool *was_stored,
                                 bool *is_busy);
 

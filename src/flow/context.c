@@ -1,6 +1,7 @@
 /* context.c - the public context: its list of chunks, over one builder of chunks and one timeline. */
 #include "flow/context.h"
 
+#include "base/params.h"
 #include "flow/params.h"
 
 #include <stdlib.h>
@@ -16,11 +17,11 @@ static iflow_status check_correction(const iflow_context *ctx, const iflow_corre
 }
 
 iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params, iflow_context **out) {
-    static const iflow_context_params defaults = {0};
-    if (IFLOW_MISSING(model) || IFLOW_MISSING(out)) {
+    iflow_context_params own = iflow_context_default_params();
+    if (IFLOW_MISSING(model) || IFLOW_MISSING(out) || iflow_params_take(&own, sizeof own, params, "iflow_context_params")) {
         return IFLOW_E_ARG;
     }
-    params = params ? params : &defaults;
+    params = &own;
     iflow_kv_type kv_type = IFLOW_KV_F16;
     iflow_status status = iflow_context_check_params(model, params);
     if (status || (status = iflow_kv_type_from_name(params->kv_type, &kv_type))) {
@@ -82,8 +83,8 @@ void iflow_context_clear(iflow_context *ctx) {
     iflow_timeline_clear(&ctx->timeline);
 }
 
-iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
-                                           char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
+iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
+                                   char (*ids)[IFLOW_ID_SIZE], bool *was_stored) {
     iflow_status status = IFLOW_OK;
     if (IFLOW_UNUSABLE(ctx) ||
         (n_chunks && (IFLOW_MISSING(tokens) || IFLOW_MISSING(start) || IFLOW_MISSING(ids) || IFLOW_MISSING(was_stored)))) {
@@ -119,22 +120,6 @@ iflow_status iflow_context_prefill_several(iflow_context *ctx, const int32_t *to
 
 cleanup:
     free(copy), free(chunk), free(is_busy);
-    return status;
-}
-
-iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, size_t n_tokens, char id[IFLOW_ID_SIZE], bool *was_stored) {
-    char ids[1][IFLOW_ID_SIZE];
-    bool stored = false;
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens)) {
-        return IFLOW_E_ARG;
-    }
-    const iflow_status status = iflow_context_prefill_several(ctx, tokens, (size_t[]){0, n_tokens}, 1, ids, &stored);
-    if (!status && id) {
-        memcpy(id, ids[0], sizeof ids[0]);
-    }
-    if (!status && was_stored) {
-        *was_stored = stored;
-    }
     return status;
 }
 
@@ -254,9 +239,12 @@ iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
 
 iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+    iflow_ask_params own = iflow_ask_default_params();
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out) ||
+        iflow_params_take(&own, sizeof own, params, "iflow_ask_params")) {
         return IFLOW_E_ARG;
     }
+    params = &own;
     iflow_status status = iflow_params_check(&ctx->timeline, params, true);
     status = status ? status : iflow_model_unchanged(ctx->model);
     if (!status && ctx->n_chunks == 0) {
@@ -266,9 +254,12 @@ iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *param
 }
 
 iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out) {
-    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out)) {
+    iflow_ask_params own = iflow_ask_default_params();
+    if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(params) || IFLOW_MISSING(out) ||
+        iflow_params_take(&own, sizeof own, params, "iflow_ask_params")) {
         return IFLOW_E_ARG;
     }
+    params = &own;
     const iflow_status status = iflow_params_check(&ctx->timeline, params, false);
     if (status) {
         return status;

@@ -1,6 +1,7 @@
 /* fidelity.c - how far next-token distributions are from full prefill's, of logits and of a context's own answer. */
 #include "flow/context.h"
 
+#include "base/params.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,11 +85,18 @@ iflow_status iflow_context_verify(iflow_context *ctx, const iflow_ask_params *pa
         (answer->n_generated && IFLOW_MISSING(answer->token))) {
         return IFLOW_E_ARG;
     }
-    iflow_ask_params all = *params;
+    iflow_ask_params all = iflow_ask_default_params();
+    if (iflow_params_take(&all, sizeof all, params, "iflow_ask_params")) {
+        return IFLOW_E_ARG;
+    }
     iflow_answer *full = NULL;
     all.method = IFLOW_METHOD_FULL;
     all.max_tokens = 1;
     all.temperature = 0;
+    all.repeat_penalty = 1; /* full prefill says what is most likely, and nothing keeps it from that */
+    all.frequency_penalty = all.presence_penalty = 0;
+    all.grammar = NULL;
+    all.n_stop = 0;
     all.forced = NULL;
     all.n_forced = 0;
     all.keep_logits = false;

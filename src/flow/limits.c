@@ -23,7 +23,7 @@ iflow_status iflow_context_check_params(const iflow_model *model, const iflow_co
                           params->correction->model->fingerprint, model->fingerprint);
     }
     if (params->fillers < IFLOW_NO_FILLERS || params->fillers > IFLOW_MAX_FILLERS) {
-        return iflow_fail(IFLOW_E_ARG, "chunks after %d texts; there are %d", params->fillers, IFLOW_MAX_FILLERS);
+        return iflow_fail(IFLOW_E_ARG, "%d fillers; there are %d", params->fillers, IFLOW_MAX_FILLERS);
     }
     return IFLOW_OK;
 }

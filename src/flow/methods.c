@@ -5,7 +5,12 @@
 #include "flow/names.h"
 
 #define ROW(name, scores, selects, repairs, traits, about)                                                                                 \
-    {name, about, traits, iflow_score_by_##scores, iflow_take_##selects, &iflow_repair_##repairs},
+    {{name, about, ((traits)&IFLOW_BY_RATIO) != 0, ((traits)&IFLOW_BY_QUESTION) != 0, ((traits)&IFLOW_BY_STALENESS) != 0,                  \
+      ((traits)&IFLOW_SCORES) != 0, ((traits)&IFLOW_REPAIRS) != 0},                                                                        \
+     traits,                                                                                                                               \
+     iflow_score_by_##scores,                                                                                                              \
+     iflow_take_##selects,                                                                                                                 \
+     &iflow_repair_##repairs},
 static const iflow_method_row method_row[] = {IFLOW_METHODS(ROW)};
 
 const iflow_method_row *iflow_method_find(iflow_method method) {
@@ -14,37 +19,12 @@ const iflow_method_row *iflow_method_find(iflow_method method) {
 
 const char *iflow_method_name(iflow_method method) {
     const iflow_method_row *row = iflow_method_find(method);
-    return row ? row->name : NULL;
+    return row ? row->info.name : NULL;
 }
 
-const char *iflow_method_about(iflow_method method) {
+const iflow_method_info *iflow_method_get_info(iflow_method method) {
     const iflow_method_row *row = iflow_method_find(method);
-    return row ? row->about : NULL;
-}
-
-static bool has(iflow_method method, int trait) {
-    const iflow_method_row *row = iflow_method_find(method);
-    return row && (row->traits & trait);
-}
-
-bool iflow_method_has_ratio(iflow_method method) {
-    return has(method, IFLOW_BY_RATIO);
-}
-
-bool iflow_method_uses_question(iflow_method method) {
-    return has(method, IFLOW_BY_QUESTION);
-}
-
-bool iflow_method_needs_staleness(iflow_method method) {
-    return has(method, IFLOW_BY_STALENESS);
-}
-
-bool iflow_method_drifts(iflow_method method) {
-    return has(method, IFLOW_REPAIRS);
-}
-
-bool iflow_method_scores(iflow_method method) {
-    return has(method, IFLOW_SCORES);
+    return row ? &row->info : NULL;
 }
 
 static const char *name_of(size_t i) {

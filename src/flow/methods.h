@@ -9,7 +9,7 @@ typedef struct iflow_run iflow_run;
 typedef struct iflow_repair_ops iflow_repair_ops;
 
 typedef struct iflow_method_row {
-    const char *name, *about; /* about: one line */
+    iflow_method_info info;
     int traits;
     iflow_status (*score)(iflow_run *run);
     iflow_status (*select)(iflow_run *run);

@@ -3,25 +3,23 @@
 
 #include <string.h>
 
-static const char *const finish_name[] = {[IFLOW_FINISH_STOP] = "stop",
-                                          [IFLOW_FINISH_LENGTH] = "length",
-                                          [IFLOW_FINISH_CONTEXT] = "context",
-                                          [IFLOW_FINISH_CANCELLED] = "cancelled"};
+static const char *const finish_name[] = {
+    [IFLOW_FINISH_STOP] = "stop", [IFLOW_FINISH_LENGTH] = "length", [IFLOW_FINISH_CANCELLED] = "cancelled"};
 
 const char *iflow_finish_name(iflow_finish finish) {
     return (size_t)finish < sizeof finish_name / sizeof *finish_name ? finish_name[finish] : NULL;
 }
 
 iflow_status iflow_name_find(const char *kind, const char *name, const char *(*name_of)(size_t i), size_t *index) {
-    iflow_buffer known = {0};
     for (size_t i = 0; name_of(i); i++) {
-        const char *other = name_of(i);
-        if (!strcmp(name, other)) {
-            iflow_buffer_free(&known);
+        if (!strcmp(name, name_of(i))) {
             *index = i;
             return IFLOW_OK;
         }
-        if (iflow_buffer_add(&known, ", ", i ? 2 : 0) || iflow_buffer_add(&known, other, strlen(other))) {
+    }
+    iflow_buffer known = {0}; /* as far as there is memory for it */
+    for (size_t i = 0; name_of(i); i++) {
+        if (iflow_buffer_add(&known, ", ", i ? 2 : 0) || iflow_buffer_add(&known, name_of(i), strlen(name_of(i)))) {
             break;
         }
     }

@@ -3,6 +3,8 @@
 
 #include "flow/methods.h"
 #include "flow/score.h"
+#include "flow/stop.h"
+#include "model/grammar.h"
 
 #include <float.h>
 #include <string.h>
@@ -28,6 +30,34 @@ static iflow_status check_forced(const iflow_timeline *t, const iflow_ask_params
         }
     }
     return IFLOW_OK;
+}
+
+/* Sampling, of a question and of a follow-up. */
+static iflow_status check_sampling(const iflow_timeline *t, const iflow_ask_params *p) {
+    if (!(p->temperature >= 0 && p->temperature <= (double)FLT_MAX)) {
+        return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
+    }
+    const struct {
+        const char *name;
+        double value, low, high;
+    } range[] = {{"top_p", p->top_p, 0, 1},
+                 {"min_p", p->min_p, 0, 1},
+                 {"repeat_penalty", p->repeat_penalty, 0.1, 10},
+                 {"frequency_penalty", p->frequency_penalty, -2, 2},
+                 {"presence_penalty", p->presence_penalty, -2, 2}};
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
+        if (!(range[i].value >= range[i].low && range[i].value <= range[i].high)) {
+            return iflow_fail(IFLOW_E_ARG, "%s %g is not between %g and %g", range[i].name, range[i].value, range[i].low, range[i].high);
+        }
+    }
+    if (p->top_k < 0) {
+        return iflow_fail(IFLOW_E_ARG, "top_k is %d; 0 is all tokens, and a number of tokens is 1 or more", p->top_k);
+    }
+    if (p->penalty_last_n < -1 || p->penalty_last_n > IFLOW_MOST_LAST_N) {
+        return iflow_fail(IFLOW_E_ARG, "penalty_last_n %d is not between -1 and %d", p->penalty_last_n, (int)IFLOW_MOST_LAST_N);
+    }
+    const iflow_status status = iflow_stop_check(p->stop, p->n_stop);
+    return status || !p->grammar ? status : iflow_grammar_check(t->model, p->grammar);
 }
 
 /* That the method which needs them has positions or scores. Whether these fit the context is seen when it is laid out. */
@@ -143,9 +173,8 @@ iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params 
     if (p->max_tokens < 1) {
         return iflow_fail(IFLOW_E_ARG, "max_tokens is %d; at least 1 is needed", p->max_tokens);
     }
-    if (!(p->temperature >= 0 && p->temperature <= (double)FLT_MAX)) {
-        return iflow_fail(IFLOW_E_ARG, "temperature %g is not 0 or greater", p->temperature);
+    if ((status = check_sampling(t, p)) || (status = check_forced(t, p))) {
+        return status;
     }
-    status = check_forced(t, p);
-    return status || !first ? status : check_first(t, p);
+    return first ? check_first(t, p) : IFLOW_OK;
 }

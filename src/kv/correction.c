@@ -1,5 +1,6 @@
 /* correction.c - a learned correction to and from its file. */
 #include "kv/correction.h"
+#include "base/publish.h"
 
 #include "kv/files.h"
 #include "kv/rows.h"

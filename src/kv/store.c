@@ -1,6 +1,7 @@
 /* store.c - the public functions of a store but for documents, over whichever one iflow_store_ops stands for. */
 #include "kv/store.h"
 
+#include "base/params.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,9 +28,11 @@ iflow_status iflow_record_check(const char *id, size_t n_bytes) {
 }
 
 iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out) {
-    if (IFLOW_MISSING(out)) {
+    iflow_store_params own = iflow_store_default_params();
+    if (IFLOW_MISSING(out) || iflow_params_take(&own, sizeof own, params, "iflow_store_params")) {
         return IFLOW_E_ARG;
     }
+    params = &own;
     if (name && strncmp(name, MEMORY, sizeof MEMORY - 1) == 0) {
         return name[sizeof MEMORY - 1] == '\0'
                    ? iflow_store_memory_open(params, out)
@@ -116,10 +119,7 @@ static iflow_status verify_chunk(iflow_store *store, const char *id) {
     return status;
 }
 
-iflow_status iflow_store_verify(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
+static iflow_status verify_and_sweep(iflow_store *store, const char *id) {
     char why[1024] = "";
     const iflow_status status = verify_chunk(store, id);
     if (status == IFLOW_E_ARG) {
@@ -131,6 +131,18 @@ iflow_status iflow_store_verify(iflow_store *store, const char *id) {
         return status ? iflow_fail(status, "%s", why) : IFLOW_OK;
     }
     return !status || status == IFLOW_E_NOT_FOUND ? strays : iflow_fail(status, "%s; %s", why, iflow_error_message());
+}
+
+/* E_ARG: none that there is. */
+static iflow_status check_kind(iflow_kind kind) {
+    return kind == IFLOW_CHUNK || kind == IFLOW_DOCUMENT ? IFLOW_OK : iflow_fail(IFLOW_E_ARG, "kind %d is none", (int)kind);
+}
+
+iflow_status iflow_store_verify(iflow_store *store, iflow_kind kind, const char *id) {
+    if (IFLOW_MISSING(store) || check_kind(kind)) {
+        return IFLOW_E_ARG;
+    }
+    return kind == IFLOW_DOCUMENT ? iflow_document_verify(store, id) : verify_and_sweep(store, id);
 }
 
 iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user) {
@@ -158,7 +170,7 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     for (int kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < n[kind] && go_on; i++) {
             const char *id = ids[kind][i];
-            const iflow_status found = kind ? iflow_store_verify_document(store, id) : verify_chunk(store, id);
+            const iflow_status found = kind ? iflow_store_verify(store, IFLOW_DOCUMENT, id) : verify_chunk(store, id);
             if (found != IFLOW_E_NOT_FOUND) { /* not found: evicted or deleted meanwhile, or only in a wrong directory */
                 go_on = on_verified(id, kind == 1, found, found ? iflow_error_message() : NULL, user);
             }
@@ -173,18 +185,18 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     return status ? iflow_fail(status, "%s", why) : IFLOW_OK;
 }
 
-iflow_status iflow_store_pin(iflow_store *store, const char *id, bool pinned) {
-    if (IFLOW_MISSING(store)) {
+iflow_status iflow_store_pin(iflow_store *store, iflow_kind kind, const char *id, bool pinned) {
+    if (IFLOW_MISSING(store) || check_kind(kind)) {
         return IFLOW_E_ARG;
     }
-    return store->ops->pin(store, id, pinned);
+    return kind == IFLOW_DOCUMENT ? iflow_document_pin(store, id, pinned) : store->ops->pin(store, id, pinned);
 }
 
-iflow_status iflow_store_delete(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
+iflow_status iflow_store_delete(iflow_store *store, iflow_kind kind, const char *id) {
+    if (IFLOW_MISSING(store) || check_kind(kind)) {
         return IFLOW_E_ARG;
     }
-    return store->ops->remove(store, id);
+    return kind == IFLOW_DOCUMENT ? iflow_document_delete(store, id) : store->ops->remove(store, id);
 }
 
 iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes) {
@@ -244,11 +256,11 @@ static iflow_status choose(const char *prefix, const char *what, char (*ids)[IFL
     return status;
 }
 
-iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], bool *is_document) {
+iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], iflow_kind *kind) {
     char(*ids)[IFLOW_ID_SIZE] = NULL;
     size_t n = 0, n_found = 0;
     iflow_status status = IFLOW_OK;
-    if (IFLOW_MISSING(store) || IFLOW_MISSING(id) || IFLOW_MISSING(is_document)) {
+    if (IFLOW_MISSING(store) || IFLOW_MISSING(id) || IFLOW_MISSING(kind)) {
         return IFLOW_E_ARG;
     }
     const size_t length = prefix ? strlen(prefix) : 0;
@@ -272,7 +284,7 @@ iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id
         status = iflow_fail(IFLOW_E_NOT_FOUND, "no document and no chunk in the store has an id that begins with \"%s\"", prefix);
     }
     if (!status) {
-        *is_document = document;
+        *kind = document ? IFLOW_DOCUMENT : IFLOW_CHUNK;
     }
     return status;
 }

@@ -394,10 +394,7 @@ iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_
     return status;
 }
 
-iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
+iflow_status iflow_document_verify(iflow_store *store, const char *id) {
     iflow_document *document = NULL;
     iflow_blob text = {0};
     iflow_status status = store->ops->get_record(store, id, &text);
@@ -417,10 +414,7 @@ iflow_status iflow_store_verify_document(iflow_store *store, const char *id) {
     return status;
 }
 
-iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool pinned) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
+iflow_status iflow_document_pin(iflow_store *store, const char *id, bool pinned) {
     iflow_document *document = NULL, **list = NULL;
     bool *was_pinned = NULL;
     size_t n = 0;
@@ -446,11 +440,8 @@ iflow_status iflow_store_pin_document(iflow_store *store, const char *id, bool p
     return status;
 }
 
-iflow_status iflow_store_delete_document(iflow_store *store, const char *id) {
-    if (IFLOW_MISSING(store)) {
-        return IFLOW_E_ARG;
-    }
-    iflow_status status = store->ops->is_pinned(store, id) ? iflow_store_pin_document(store, id, false) : IFLOW_OK;
+iflow_status iflow_document_delete(iflow_store *store, const char *id) {
+    iflow_status status = store->ops->is_pinned(store, id) ? iflow_document_pin(store, id, false) : IFLOW_OK;
     if (status == IFLOW_E_FORMAT || status == IFLOW_E_CORRUPT || status == IFLOW_E_UNSUPPORTED) { /* such a record goes all the same */
         warn_pins_stay(id, iflow_error_message());
         status = IFLOW_OK;

@@ -32,7 +32,7 @@ enum { LEAST_LENGTH = 64, MOST_LENGTH = 1 << 24 };
 /* What a process is to do. This one loads no model and starts no thread, so that each begins afresh: its peak memory is what it used
  * itself, no earlier measurement's heap or threads are in its way, and if it is killed the run can say so. */
 typedef struct job {
-    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_ONCE } kind;
+    enum { JOB_FACTS, JOB_LENGTH, JOB_INGEST, JOB_LOAD, JOB_BUSY, JOB_ONCE } kind;
     size_t n_tokens;
     bench_side side;
     bool flash_attention;
@@ -48,6 +48,8 @@ static int do_job(const bench *b, const job *j, json_t *out) {
         return bench_ingest(b, out);
     case JOB_LOAD:
         return bench_load(b, out);
+    case JOB_BUSY:
+        return bench_busy(b, out);
     case JOB_ONCE:
         return bench_once(b, j->n_tokens, j->side, j->flash_attention);
     }
@@ -171,6 +173,9 @@ static int parse_lengths(const command_usage *usage, const char *string, bench *
 }
 
 static int parse_parts(const command_usage *usage, const char *string, int *parts) {
+    if (strcmp(string, "none") == 0) {
+        return CLI_OK;
+    }
     for (const char *at = string;;) {
         const size_t n = strcspn(at, ",");
         size_t i = 0;
@@ -295,6 +300,9 @@ static int measure(const bench *b, json_t *out) {
     if (result == CLI_OK && b->parts & BENCH_LOAD) {
         result = in_process(b, &(job){.kind = JOB_LOAD}, out, NULL);
     }
+    if (result == CLI_OK && b->busy) {
+        result = in_process(b, &(job){.kind = JOB_BUSY}, out, NULL);
+    }
     return result;
 }
 
@@ -332,11 +340,14 @@ static int processors(void) {
 
 static const command_usage usage = {
     "bench", "-m MODEL [OPTION]...",
-    "Measures infoflow against libllama, with the same weights, tokens and threads: for each length the time to first\n"
-    "token of libllama's full prefill, ours, infoflow from a warm and from a cold store, and no recompute, in turns\n"
-    "(A B C D E A B C D E ...) after one that warms up; medians, their range, and ratios turn by turn. Then decoding at\n"
-    "that depth, peak memory (a fresh process each), ingest (libllama: the same pieces, each once, alone, none stored), and\n"
-    "model load. libllama runs with flash attention on or off, whichever is faster. Nothing else should run meanwhile.",
+    "Compares infoflow with libllama: time to first token, decoding, memory, ingest\n"
+    "and model load. No other program should run at the same time.\n"
+    "\n"
+    "Both have the same weights, tokens and threads; libllama runs with flash attention on or off, whichever is faster. For each "
+    "length, the time to first token is measured in turns (A B C D E A B C D E ...), after one turn that warms up, of: libllama's "
+    "full prefill, full prefill of infoflow, infoflow with the chunks in memory, infoflow with the chunks on the disk, and no "
+    "recompute. Printed are medians, their range, and ratios turn by turn. Then come decoding after that many tokens, peak memory "
+    "(in a new process each), ingest (libllama computes the same pieces and stores nothing), and model load.",
     "  infoflow bench -m model.gguf --lengths 2048,8192 --svg ttft.svg"};
 
 /* What the command line has besides what a bench is. */
@@ -350,24 +361,29 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
     const option_spec spec[] = {
         OPTION_ROW_MODEL(o->common),
         {'c', "lengths", "N,...", OPTION_TEXT, &o->lengths, 0, 0,
-         "tokens of documents (default: those of 2048,4096,8192,16384 that the model's context holds)"},
-        {'\0', "chunk", "N", OPTION_INT, &b->chunk, 16, 1 << 24, "tokens a chunk (default: 512)"},
+         "tokens of the documents\nDefault: those of 2048,4096,8192,16384 that the model's context holds"},
+        {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens to recompute (default: 0.15)"},
+        {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "number of turns (default: 3)"},
+        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory, or none\nDefault: all of them"},
+        {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
+         "threads of both\nDefault: the processors that this process can use"},
+        {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},
+        {'\0', "svg", "FILE", OPTION_TEXT, &o->svg, 0, 0, "also draw time to first token against length"},
+        OPTION_ROW_QUIET(o->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+        {'\0', "chunk", "N", OPTION_INT, &b->chunk, 16, 1 << 24, "tokens of a chunk (default: 512)"},
         OPTION_ROWS_FILLERS(o->common),
         {'\0', "correction", "FILE|none", OPTION_TEXT, &b->correction, 0, 0,
          "infoflow corrects KV by this file of `infoflow learn` (default: none)"},
-        OPTION_ROW_EXACT(o->common),
-        {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens that infoflow recomputes (default: 0.15)"},
-        {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "turns that are measured (default: 3)"},
-        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory (default: all)"},
-        {'\0', "text", "FILE", OPTION_TEXT, &b->text, 0, 0, "text of the documents (default: made up, always the same)"},
+        {'\0', "busy", "N", OPTION_INT, &b->busy, 1, 1024,
+         "also measure the first length while N other processes keep the processors busy, in turns with the idle machine"},
+        {'\0', "text", "FILE", OPTION_TEXT, &b->text, 0, 0, "text of the documents (default: a made-up text, the same every time)"},
         {'s', "store", "DIR", OPTION_TEXT, &o->common.store, 0, 0,
-         "where the temporary store is made, on the disk to be measured (default: $TMPDIR, else /tmp)"},
-        {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
-         "threads of both (default: the processors this process may use)"},
-        {'\0', "device", "auto|cpu", OPTION_CHOICE, &b->device, 0, 0, "compute device of both (default: auto, a GPU if any)"},
-        {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},
-        {'\0', "svg", "FILE", OPTION_TEXT, &o->svg, 0, 0, "also write a chart: time to first token against length"},
-        OPTION_ROWS_OUTPUT(o->common),
+         "directory for a temporary store, on the disk that you want to measure (default: $TMPDIR, else /tmp)"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+        {'\0', "device", "auto|cpu", OPTION_CHOICE, &b->device, 0, 0, "compute device of both (default: auto, a GPU if there is one)"},
+        OPTION_ROW_EXACT(o->common),
+        OPTION_ROW_VERBOSE(o->common),
         {0}};
     return options_parse(&usage, spec, argc, argv, first);
 }
@@ -388,20 +404,20 @@ static int settle_options(bench *b, const bench_options *o) {
     if (o->svg && (result = output_check("--svg", o->svg, OUTPUT_CHART)) != CLI_OK) {
         return result;
     }
-    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY))) {
+    if (!(b->parts & (BENCH_TTFT | BENCH_DECODE | BENCH_MEMORY)) && !b->busy) {
         if (o->lengths) {
             return options_wrong(&usage, "--lengths goes with ttft, decode or memory, which --only leaves out");
         }
         b->n_lengths = 0;
     }
-    b->model = o->common.model ? o->common.model : environment("INFOFLOW_MODEL");
+    b->model = o->common.model ? o->common.model : iflow_environment("INFOFLOW_MODEL");
     if (!b->model) {
         return options_wrong(&usage, "which model? Give -m MODEL.gguf or set INFOFLOW_MODEL");
     }
     if (b->correction && strcmp(b->correction, "none") == 0) {
         b->correction = NULL;
     }
-    const char *temporary = environment("TMPDIR");
+    const char *temporary = iflow_environment("TMPDIR");
     b->place = o->common.store ? o->common.store : temporary ? temporary : "/tmp";
     b->quiet = o->common.quiet;
     b->fillers = o->common.fillers;
@@ -423,7 +439,7 @@ int lab_bench(int argc, char **argv) {
     if ((result = settle_options(&b, &o)) != CLI_OK) {
         return result;
     }
-    session_log(&o.common);
+    cli_session_log(&o.common);
     cli_signals(CLI_SIGNAL_GRACEFUL); /* the directory is removed whatever happens */
     signal(SIGPIPE, SIG_IGN);         /* an output that nobody reads is a write that fails */
     json_t *out = json_object();

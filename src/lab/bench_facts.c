@@ -1,10 +1,10 @@
 /* bench_facts.c - what a run of `infoflow bench` stands on: the machine, the model, and the tokens of the documents. */
-#include "cli/input.h"
 #include "cli/page.h"
 #include "cli/report.h"
 #include "cli/text.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_peer.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -166,7 +166,7 @@ static iflow_status count_around(const bench *b, const iflow_model *model, const
     for (size_t i = 0; i < PROBE; i++) {
         probe[i] = (int32_t)json_integer_value(json_array_get(tokens, i));
     }
-    iflow_status status = iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = b->threads}, &ctx);
+    iflow_status status = iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = b->threads), &ctx);
     if (!status && !(status = iflow_context_add_tokens(ctx, probe, PROBE))) {
         iflow_ask_params params = iflow_ask_default_params();
         params.question = bench_question;
@@ -185,7 +185,7 @@ static iflow_status count_around(const bench *b, const iflow_model *model, const
 int bench_facts(const bench *b, json_t *out) {
     iflow_model *model = NULL;
     int result = CLI_OK;
-    iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device}, &model);
+    iflow_status status = iflow_model_load(b->model, &IFLOW_PARAMS(iflow_model_params, .device = b->device), &model);
     if (status) {
         result = cli_failed(status, NULL);
         goto cleanup;

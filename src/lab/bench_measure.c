@@ -8,8 +8,14 @@
 #include "lab/bench_peer.h"
 #include "service/stats.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 const char *const bench_side_key[N_SIDES] = {"libllama", "full", "infoflow", "infoflow_cold", "none"};
 static const char *const side_doing[N_SIDES] = {"libllama's full prefill", "our full prefill", "infoflow", "infoflow, cold store",
@@ -73,7 +79,7 @@ static void close_ours(ours *o) {
 
 /* store: its name in the run's directory; NULL: chunks stay in memory. */
 static iflow_status open_ours(const bench *b, const char *store, ours *o) {
-    iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device, .exact = b->exact}, &o->model);
+    iflow_status status = iflow_model_load(b->model, &IFLOW_PARAMS(iflow_model_params, .device = b->device, .exact = b->exact), &o->model);
     if (!status && store) {
         o->dir = text_format("%s/%s", b->dir, store);
         status = iflow_store_open(o->dir, NULL, &o->store);
@@ -81,7 +87,8 @@ static iflow_status open_ours(const bench *b, const char *store, ours *o) {
     if (!status && b->correction) {
         status = iflow_correction_load(b->correction, o->model, &o->correction);
     }
-    const iflow_context_params params = {.n_threads = b->threads, .fillers = common_fillers(b->fillers), .correction = o->correction};
+    const iflow_context_params params =
+        IFLOW_PARAMS(iflow_context_params, .n_threads = b->threads, .fillers = common_fillers(b->fillers), .correction = o->correction);
     return status ? status : iflow_context_new(o->model, o->store, &params, &o->ctx);
 }
 
@@ -287,8 +294,7 @@ static void ttft_json(const length *l, json_t *out) {
     json_object_set_new(out, "recompute_tokens_per_s", rates_json((double)s->n_recomputed, recompute_ms, prefill_ms, n));
 }
 
-/* Both sides compute from this thread and with as many threads, so that they share OpenMP's one pool and neither's threads get in the
- * other's way. */
+/* Both sides compute with as many threads, of pools of their own; the one's sleep while the other's compute. */
 int bench_length(const bench *b, size_t n_tokens, json_t *out) {
     length *l = must_alloc(1, sizeof *l);
     *l = (length){.b = b, .n_tokens = n_tokens};
@@ -339,13 +345,13 @@ static int ingest_ours(const bench *b, ours *o, size_t n, size_t chunk, double *
         start[i] = i * chunk < n ? i * chunk : n;
     }
     const double since = now_seconds();
-    iflow_status status = iflow_context_prefill_several(o->ctx, b->token, start, n_pieces, id, stored);
+    iflow_status status = iflow_context_prefill(o->ctx, b->token, start, n_pieces, id, stored);
     *ms = (now_seconds() - since) * 1e3;
     for (size_t i = 0; i < n_pieces && !status; i++) {
         was_stored = was_stored || stored[i];
     }
     for (size_t i = 0; i < n_pieces && !status && !was_stored; i++) {
-        status = iflow_store_delete(o->store, id[i]);
+        status = iflow_store_delete(o->store, IFLOW_CHUNK, id[i]);
     }
     if (status) {
         result = cli_failed(status, NULL);
@@ -411,6 +417,81 @@ cleanup:
     return result;
 }
 
+/* ---- A busy machine ----------------------------------------------------------------------------------------------------------------- */
+
+/* Starts processes that spin until this one ends, stopped. They are forked before there are threads. */
+static bool start_spinners(pid_t *pid, int n) {
+    const pid_t parent = getpid();
+    for (int i = 0; i < n; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL);
+            raise(SIGSTOP);
+            while (getppid() == parent) { /* a system call now and then, as a busy program makes */
+                for (volatile int spin = 0; spin < 1 << 20; spin++) {
+                }
+            }
+            _exit(0);
+        }
+        if (pid[i] < 0) {
+            cli_error("cannot start process %d of %d that spin: %s", i + 1, n, strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void signal_spinners(const pid_t *pid, int n, int number) {
+    for (int i = 0; i < n && pid[i] > 0; i++) {
+        kill(pid[i], number);
+    }
+}
+
+static json_t *busy_json(double ms[2][BENCH_MAX_TURNS], int n) {
+    return json_pack("{s:o, s:o, s:o}", "idle", spread(ms[0], n), "busy", spread(ms[1], n), "ratio", ratio_spread(ms[1], ms[0], n));
+}
+
+int bench_busy(const bench *b, json_t *out) {
+    enum { MOST = 1024, SETTLE_MS = 500 };
+    static pid_t spinner[MOST];
+    double ttft[2][BENCH_MAX_TURNS] = {{0}}, token[2][BENCH_MAX_TURNS] = {{0}};
+    int result = CLI_FAILED;
+    ours o = {0};
+    if (!start_spinners(spinner, b->busy)) {
+        goto cleanup;
+    }
+    iflow_status status = open_ours(b, "store", &o);
+    status = status ? status : add_chunks(b, &o, b->length[0]);
+    for (int i = -1; i < 2 * b->turns && !status; i++) { /* -1 warms up */
+        const int turn = i / 2, busy = i > 0 ? i % 2 : 0;
+        iflow_answer *answer = NULL;
+        char *facts = text_format("busy machine, turn %d of %d", turn + 1, b->turns);
+        progress_show((double)(i + 1) / (2 * b->turns + 1), -1, facts, busy ? "busy" : "idle");
+        free(facts);
+        signal_spinners(spinner, b->busy, busy ? SIGCONT : SIGSTOP);
+        nanosleep(&(struct timespec){.tv_nsec = SETTLE_MS * 1000000L}, NULL);
+        status = ask(b, &o, SIDE_INFOFLOW, BENCH_DECODED + 1, &answer);
+        if (!status && i >= 0) {
+            ttft[busy][turn] = answer->ms.ttft;
+            token[busy][turn] = answer->ms.decode / BENCH_DECODED;
+        }
+        iflow_answer_free(answer);
+    }
+    result = status ? cli_failed(status, NULL) : CLI_OK;
+    if (result == CLI_OK) {
+        json_object_set_new(out, "busy",
+                            json_pack("{s:i, s:I, s:o, s:o}", "processes", b->busy, "tokens", (json_int_t)b->length[0], "ttft_ms",
+                                      busy_json(ttft, b->turns), "decode_ms_a_token", busy_json(token, b->turns)));
+    }
+cleanup:
+    signal_spinners(spinner, b->busy, SIGKILL);
+    for (int i = 0; i < b->busy && spinner[i] > 0; i++) {
+        waitpid(spinner[i], NULL, 0);
+    }
+    close_ours(&o);
+    return result;
+}
+
 /* ---- Model load, and one side alone ------------------------------------------------------------------------------------------------- */
 
 int bench_load(const bench *b, json_t *out) {
@@ -426,7 +507,7 @@ int bench_load(const bench *b, json_t *out) {
         }
         peer_free(p);
         since = now_seconds();
-        const iflow_status status = iflow_model_load(b->model, &(iflow_model_params){.device = b->device}, &model);
+        const iflow_status status = iflow_model_load(b->model, &IFLOW_PARAMS(iflow_model_params, .device = b->device), &model);
         ours_ms[turn] = (now_seconds() - since) * 1e3;
         iflow_model_free(model);
         if (status) {

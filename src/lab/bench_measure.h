@@ -18,6 +18,7 @@ typedef struct bench {
     const char *model, *device, *text; /* text: a file, NULL: made up */
     const char *place, *dir;           /* dir, of the run's stores, is made in place and removed at the end */
     int threads, chunk, turns, parts;
+    int busy;               /* processes that spin beside, for bench_busy(); 0: that is not measured */
     int fillers;            /* texts that chunks are prefilled after */
     const char *correction; /* a file; NULL: none */
     bool exact;             /* ours computes as libllama */
@@ -34,6 +35,8 @@ int bench_facts(const bench *b, json_t *out);                   /* and the token
 int bench_length(const bench *b, size_t n_tokens, json_t *out); /* TTFT and decoding */
 int bench_ingest(const bench *b, json_t *out);
 int bench_load(const bench *b, json_t *out);
+/* Infoflow from a warm store and decoding, in turns on the machine as it is and beside b->busy processes that only spin. */
+int bench_busy(const bench *b, json_t *out);
 /* One side once, in a process that did nothing else; its peak memory is the caller's to look up. */
 int bench_once(const bench *b, size_t n_tokens, bench_side side, bool flash_attention);
 

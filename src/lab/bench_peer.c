@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/text.h"
 
+#include <ggml-cpu.h>
 #include <llama.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,8 @@ struct peer {
     const struct llama_vocab *vocab;
     struct llama_context *ctx;
     struct llama_batch batch;
+    struct ggml_threadpool
+        *pool; /* as llama.cpp's own programs give it; paused while it does nothing, so that it does not spin meanwhile */
     bool cpu;
 };
 
@@ -50,6 +53,10 @@ static void close_context(peer *p) {
     llama_free(p->ctx);
     llama_batch_free(p->batch);
     p->ctx = NULL;
+    if (p->pool) {
+        ggml_threadpool_free(p->pool);
+        p->pool = NULL;
+    }
 }
 
 void peer_free(peer *p) {
@@ -79,6 +86,10 @@ bool peer_open(peer *p, size_t n_ctx, int n_threads, bool flash_attention) {
         return false;
     }
     p->batch = llama_batch_init((int32_t)params.n_batch, 0, 1);
+    struct ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads);
+    threads.paused = true;
+    p->pool = ggml_threadpool_new(&threads);
+    llama_attach_threadpool(p->ctx, p->pool, p->pool);
     return true;
 }
 
@@ -121,6 +132,7 @@ bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t
         *first = most_probable(p);
     }
     *ms = (now_seconds() - since) * 1e3;
+    ggml_threadpool_pause(p->pool);
     return true;
 }
 
@@ -133,6 +145,7 @@ bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms) {
         }
     }
     *ms = (now_seconds() - since) * 1e3;
+    ggml_threadpool_pause(p->pool);
     return true;
 }
 

@@ -141,6 +141,13 @@ static void print_length(const json_t *length) {
     }
 }
 
+/* A line of the busy machine. */
+static void print_busy(const char *title, const json_t *ms) {
+    char *idle = with_range(ms, "idle", NULL, 1), *busy = with_range(ms, "busy", NULL, 1), *ratio = with_range(ms, "ratio", NULL, 2);
+    printf("  %-28s%-26s%-26s%s\n", title, idle, busy, ratio);
+    free(idle), free(busy), free(ratio);
+}
+
 void bench_print(const json_t *result) {
     print_run(result);
     size_t i = 0;
@@ -157,5 +164,12 @@ void bench_print(const json_t *result) {
     }
     if (load) {
         print_rates("model load", load, "ms");
+    }
+    const json_t *busy = json_object_get(result, "busy");
+    if (busy) {
+        printf("\nBeside %.0f processes that spin, %s tokens of documents\n  %-28s%-26s%-26s%s\n", number(busy, "processes", NULL, NULL),
+               human_count((uint64_t)number(busy, "tokens", NULL, NULL)), "", "idle", "busy", "busy / idle");
+        print_busy("TTFT ms", json_object_get(busy, "ttft_ms"));
+        print_busy("decoding, ms a token", json_object_get(busy, "decode_ms_a_token"));
     }
 }

@@ -1,7 +1,7 @@
 /* calibrate.c - `infoflow calibrate`: finds by fidelity what suits a model, and writes it down as its profile. */
 #include "lab/lab.h"
 
-#include "cli/input.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -9,6 +9,7 @@
 #include "cli/text.h"
 #include "lab/calibrate_items.h"
 #include "lab/calibrate_report.h"
+#include "service/input.h"
 
 #include <stdlib.h>
 
@@ -80,7 +81,9 @@ static int finish(const calibrate *c, const char *path) {
     json_t *root = calibrate_profile(&c->found, &c->s);
     calibrate_print(&c->found);
     cli_last_word(NULL);
-    const int result = profile_write(path, root);
+    fflush(stdout); /* it may be the same file */
+    const iflow_status status = profile_write(path, root);
+    const int result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
     if (result == CLI_OK) {
         printf("Written to %s\n", visible(path));
     }
@@ -120,13 +123,13 @@ static int run(calibrate *c, const char *path) {
 static int open_contexts(const command_usage *usage, calibrate *c) {
     c->common.estimate = true;
     c->common.fillers = 0;
-    int result = session_open(usage, &c->common, &c->s);
+    int result = cli_session_open(usage, &c->common, &c->s);
     if (result != CLI_OK) {
         return result;
     }
     common_options fillers = c->common;
     fillers.fillers = common_options_default().fillers;
-    result = session_new_context(&fillers, &c->s, &c->found.filled);
+    result = cli_session_new_context(&fillers, &c->s, &c->found.filled);
     c->found.bare = c->s.ctx;
     c->found.n_fillers = fillers.fillers;
     c->found.corrects = c->s.correction ? c->s.corrected.fillers : -1;
@@ -140,7 +143,11 @@ static int open_contexts(const command_usage *usage, calibrate *c) {
 
 /* Where the profile goes: *path, a new string. */
 static int choose_place(const command_usage *usage, const calibrate *c, char **path) {
-    *path = c->output ? text_format("%s", c->output) : profile_place(c->s.info.fingerprint);
+    if (c->output) {
+        *path = text_format("%s", c->output);
+    } else {
+        must(profile_place(c->s.info.fingerprint, path));
+    }
     if (!*path) {
         return options_wrong(usage, "where does the profile go? Give -o PROFILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
     }
@@ -149,7 +156,7 @@ static int choose_place(const command_usage *usage, const calibrate *c, char **p
 
 /* The model is loaded; reads or writes the questions, and measures. */
 static int calibrate_model(const command_usage *usage, calibrate *c, char **operands, size_t n_operands) {
-    const size_t limit = (size_t)c->limit, chunk_tokens = session_chunk_tokens(&c->common);
+    const size_t limit = (size_t)c->limit, chunk_tokens = cli_session_chunk_tokens(&c->common);
     char *path = NULL;
     int result = choose_place(usage, c, &path);
     cli_last_word("interrupted; nothing was written\n");
@@ -174,33 +181,42 @@ int lab_calibrate(int argc, char **argv) {
     c.common = common_options_for_questions();
     const command_usage usage = {
         "calibrate", "-m MODEL [OPTION]... {--questions FILE.jsonl|DOC...}",
-        "Measures which way of repairing caches keeps a model nearest to full prefill, and from which ratio on it can be trusted;\n"
-        "writes a profile that `ask`, `chat`, `eval` and `ingest` then take what is not given from. Questions come from a data set\n"
-        "as `infoflow eval` reads, or the model writes them itself over pieces of the documents.\n"
+        "Measures which settings bring a model nearest to full prefill, and the least\n"
+        "ratio that can be trusted. `ask`, `chat`, `eval` and `ingest` then use them.\n"
         "\n"
-        "Full prefill answers each question; then each setting is measured by what it would have said at each of these tokens\n"
-        "(mean KL divergence and agreement on the most likely token). One choice after the other: chunks without or with fillers,\n"
-        "the correction of `infoflow learn` or none, drift or none, scoring layers, score, method, at the default ratio; a choice\n"
-        "replaces the default only where the 95% interval of the difference in KL, paired by question, is below zero. The best is\n"
-        "then measured at ratios 0.05 to 0.5; trusted is the least of them from which on all agree by at least 0.9. The profile's\n"
-        "ratio is that one or the default, whichever is more; 0.5 if none is trusted. Fewer than 6 questions change no default, and\n"
-        "replace a profile of more only where --output names it.",
-        "  infoflow calibrate -m model.gguf --questions hotpot.jsonl\n  infoflow calibrate -m model.gguf reports/"};
+        "Writes a profile. The commands take from it every option that you do not give. Questions come from a data set as `infoflow "
+        "eval` reads it, or the model writes them itself about pieces of the documents.\n"
+        "\n"
+        "Full prefill answers each question. Then each setting is measured on each token of these answers: mean KL divergence, "
+        "and agreement on the most likely token. The choices are made one after another: chunks without or with fillers, the "
+        "correction of `infoflow learn` or none, drift or none, layers that give scores, score, method, all at the default "
+        "ratio. A choice replaces the default only if it is better with 95% certainty: the interval of the difference in KL, "
+        "paired by question, is below zero.\n"
+        "\n"
+        "The best settings are then measured at ratios from 0.05 to 0.5. A ratio is trusted if it and all larger ones agree with "
+        "full prefill on 0.9 of the tokens. The profile has the least trusted ratio, or the default if that is larger; 0.5 if "
+        "no ratio is trusted. With fewer than 6 questions no default changes, and a profile of more questions is replaced only if "
+        "--output names it.",
+        "  infoflow calibrate -m model.gguf reports/"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(c.common),
         OPTION_ROW_STORE(c.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &c.common.no_store, 0, 0, "keep the chunks in memory only"},
-        {'\0', "questions", "FILE", OPTION_TEXT, &c.questions, 0, 0, "questions and passages, a JSON object a line, instead of documents"},
-        {'\0', "limit", "N", OPTION_INT, &c.limit, 1, 1000, "questions at most (default: 12)"},
+        {'\0', "questions", "FILE", OPTION_TEXT, &c.questions, 0, 0, "a data set, a JSON object a line, instead of documents"},
+        {'\0', "limit", "N", OPTION_INT, &c.limit, 1, 1000, "most questions (default: 12)"},
         {'o', "output", "PROFILE", OPTION_TEXT, &c.output, 0, 0,
-         "where the profile goes (default: where the other commands look: infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config)"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0, "documents hold a JSON object a line, whatever their names"},
+         "file of the profile (default: where it is found)\nThat is infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config"},
+        {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0,
+         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_QUIET(c.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_CUT(c.common),
         OPTION_ROW_CORRECTION(c.common),
-        OPTION_ROW_KV_TYPE(c.common),
+        OPTION_ROW_NO_STORE(c.common),
         OPTION_ROW_MAX_SIZE(c.common),
+        OPTION_ROW_KV_TYPE(c.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
         OPTION_ROWS_ENGINE(c.common),
-        OPTION_ROWS_OUTPUT(c.common),
+        OPTION_ROW_VERBOSE(c.common),
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
@@ -212,13 +228,13 @@ int lab_calibrate(int argc, char **argv) {
         return options_wrong(&usage, c.questions ? "--questions and documents exclude one another"
                                                  : "by what? Give --questions FILE.jsonl, or documents");
     }
-    if ((result = sources_check(&usage, argv + first, n_operands)) != CLI_OK) {
+    if ((result = operands_check(&usage, argv + first, n_operands)) != CLI_OK) {
         return result;
     }
     if (c.output && (result = output_check("--output", c.output, OUTPUT_PROFILE)) != CLI_OK) {
         return result;
     }
-    result = session_load_model(&usage, &c.common, &c.s);
+    result = cli_session_load_model(&usage, &c.common, &c.s);
     if (result == CLI_OK) {
         result = calibrate_model(&usage, &c, argv + first, n_operands);
     }

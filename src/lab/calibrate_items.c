@@ -1,6 +1,7 @@
 /* calibrate_items.c - questions that a model is calibrated on: of a data set, or made by the model itself over pieces of documents. */
 #include "lab/calibrate_items.h"
 
+#include "cli/operands.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "lab/eval_context.h"
@@ -36,7 +37,7 @@ static bool show_progress(size_t done, size_t total, void *user) {
 int calibrate_items_make(const session *s, const common_options *options, bool jsonl, char **operands, size_t n_operands, size_t limit,
                          calibration *out) {
     chunk_list all = {0};
-    const int result = document_chunks_read(s->model, session_chunk_tokens(options), jsonl, operands, n_operands, &all);
+    const int result = operands_chunks(s->model, cli_session_chunk_tokens(options), jsonl, operands, n_operands, &all);
     double start = now_seconds();
     const iflow_status status = result == CLI_OK ? calibration_write_items(out, &all, limit, show_progress, &start) : IFLOW_OK;
     chunk_list_free(&all);

@@ -12,7 +12,7 @@
 char *calibrate_name(const calibration *c, const calibration_setting *what) {
     text out = {0};
     text_printf(&out, "%s", iflow_method_name(what->method));
-    if (iflow_method_uses_question(what->method)) {
+    if (iflow_method_get_info(what->method)->by_question) {
         text_printf(&out, ", %s, %s", iflow_score_name(what->score), c->set[what->set].name);
     }
     char *chunks = common_chunks(what->fillers);

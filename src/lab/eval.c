@@ -18,24 +18,27 @@ static const char paper_instruction[] =
     "The answer should be within 5 words.";
 
 static const command_usage usage = {
-    "eval", "-m MODEL --output OUT.jsonl [OPTION]... {DATA.jsonl|--needle LENGTHS}",
-    "Asks the questions of a data set with several methods, a chunk a passage; F1 and exact match of what the answer comes\n"
-    "to as SQuAD has them, and whether its text contains a gold answer.\n"
+    "eval", "-m MODEL -o OUT [OPTION]... {DATA.jsonl|--needle LENGTHS}",
+    "Asks the questions of a data set with several methods and prints how good and\n"
+    "how fast the answers are. Each passage is a chunk.\n"
     "\n"
-    "Protocol `paper` is the paper's: the model's chat template without a system message, an instruction to answer within 5\n"
-    "words, greedy decoding of at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: the same template with its own\n"
-    "system message, if it has one, or that of --system, a general instruction or that of --instruction, at most 256 tokens.\n"
+    "F1 and exact match are computed from what an answer comes to, as SQuAD does; containment tells whether its text contains a "
+    "correct answer.\n"
     "\n"
-    "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's\n"
-    "{\"_id\", \"input\", \"answers\", \"context\"}, whose context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and\n"
-    "so on, else cut at paragraph ends to --chunk tokens. With --needle the questions are for a number that is told once at\n"
-    "some depth of a long text. Passages are prefilled before the clock runs.\n"
+    "A line of the data is {\"id\", \"question\", \"answers\": [...], \"passages\": [...]}, or LongBench's {\"_id\", \"input\", "
+    "\"answers\", \"context\"}. Such a context is split where lines begin with \"Passage 1:\", \"Passage 2:\" and so on; without "
+    "these it is cut at paragraph ends into chunks of --chunk tokens. With --needle, a long text has a number at some place, and "
+    "the question is for that number. Passages are prefilled before the time is taken.\n"
     "\n"
-    "Writes a JSON record a question, method and ratio as they come, and prints the means with 95% bootstrap intervals and\n"
-    "the differences to full prefill, paired by question. A question is not asked again if the output file has a record\n"
-    "of it with the same passages, answers and settings, so an interrupted run can continue. Records of earlier versions do\n"
-    "not contain these: they stay, and their questions are asked again.",
-    "  infoflow eval -m model.gguf --methods full,none,infoflow --ratio 0.05,0.15,0.3 --fidelity -o out.jsonl hotpot.jsonl"};
+    "Protocol `paper` is that of the paper: the model's chat template without a system message, an instruction to answer within "
+    "5 words, always the most likely token, at most 32 tokens. Protocol `chat` asks as `infoflow ask` does: at most 256 tokens, "
+    "with --system and --instruction.\n"
+    "\n"
+    "Writes one JSON record for each question, method and ratio. Prints means with 95% bootstrap intervals, and the differences "
+    "to full prefill, paired by question. A question is not asked again if the output file has a record of it with the same "
+    "passages, answers and settings; so you can repeat an interrupted command. Records of earlier versions do not contain "
+    "these: they stay, and their questions are asked again.",
+    "  infoflow eval -m model.gguf --methods full,infoflow -o out.jsonl hotpot.jsonl"};
 
 /* Makes the needles, unless they do not fit the context. */
 static int make_needles(eval *e) {
@@ -110,7 +113,7 @@ static int summarise(const eval *e, int argc, char *const *argv) {
                                                   .argv = argv,
                                                   .s = &e->s,
                                                   .question = e->question,
-                                                  .chunk_tokens = session_chunk_tokens(&e->common)},
+                                                  .chunk_tokens = cli_session_chunk_tokens(&e->common)},
                                    &summary);
     }
     eval_summary_free(&summary);
@@ -148,7 +151,7 @@ static int use_profile(eval *e, const profile_options *wanted, char **methods, c
     if (!e->common.quiet) {
         cli_note("using the profile %s", e->profile.path);
     }
-    *methods = text_format("full,none,%s", e->profile.method);
+    *methods = text_format("full,none,%s", iflow_method_name(e->profile.method));
     *ratios = text_format("%g", e->profile.ratio);
     e->methods = options_given(&e->methods) ? e->methods : *methods;
     e->ratios = options_given(&e->ratios) ? e->ratios : *ratios;
@@ -159,53 +162,60 @@ static int parse_options(eval *e, profile_options *profiling, int argc, char **a
     const option_spec spec[] = {
         OPTION_ROW_MODEL(e->common),
         OPTION_ROW_STORE(e->common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &e->common.no_store, 0, 0, "keep the passages in memory only"},
+        {'o', "output", "FILE", OPTION_TEXT, &e->output, 0, 0, "file of the records, one a line"},
         {'\0', "methods", "LIST", OPTION_TEXT, &e->methods, 0, 0,
-         "methods, separated by commas; `infoflow methods` lists them (default: full,none,infoflow). Settings may follow: "
+         "methods (default: full,none,infoflow)\nSeparate them by commas; `infoflow methods` lists them. Settings can follow a method: "
          "infoflow:vatp+hl-tp+reorder+fillers=0"},
         {'r', "ratio", "LIST", OPTION_TEXT, &e->ratios, 0, 0,
-         "shares of the context's tokens that are recomputed, separated by commas; methods that have no ratio run once (default: 0.15)"},
-        {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e->protocol, 0, 0, "how questions are asked, see above (default: paper)"},
-        {'\0', "system", "TEXT", OPTION_WORDS, &e->how.system, 0, 0,
-         "with chat: system message; \"\" is none (default: the chat template's own)"},
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->how.instruction, 0, 0,
-         "with chat: stands before the question (default: a general one)"},
+         "shares of tokens to recompute (default: 0.15)\nSeparate them by commas. A method without a ratio runs once"},
+        {'\0', "protocol", "paper|chat", OPTION_CHOICE, &e->protocol, 0, 0, "how questions are asked (default: paper)"},
+        {'\0', "limit", "N", OPTION_INT, &e->limit, 1, 1e9,
+         "only the first N questions (default: all)\nOf needles: the first N lengths and depths"},
         {'\0', "fidelity", NULL, OPTION_FLAG, &e->fidelity, 0, 0,
-         "also measure how near each method is to full prefill, given full prefill's answer: mean KL divergence and agreement on the most "
-         "likely token"},
-        {'o', "output", "FILE", OPTION_TEXT, &e->output, 0, 0, "where the records go, a line each"},
+         "also measure the nearness to full prefill\nThat is, over the answer of full prefill, the mean KL divergence and the agreement on "
+         "the most likely token"},
         {'\0', "report", "FILE", OPTION_TEXT, &e->report, 0, 0,
-         "write a page with tables, charts and every question's tokens; of a finished run, too, by repeating its command"},
+         "also write a page with tables and charts\nIt shows the tokens of every question, too. To get it of a finished run, repeat the "
+         "command"},
+        OPTION_ROW_QUIET(e->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Questions"},
         {'\0', "needle", "LENGTHS", OPTION_TEXT, &e->needle, 0, 0,
-         "needles in a haystack instead of data: texts of so many tokens, separated by commas, for each of --depths"},
+         "no data set, but needles: texts of these lengths in tokens, separated by commas, each with every one of --depths"},
         {'\0', "depths", "LIST", OPTION_TEXT, &e->depths, 0, 0,
-         "where needles stand, 0 at the beginning to 1 at the end (default: 0,0.25,0.5,0.75,1)"},
-        {'\0', "repeat", "N", OPTION_INT, &e->grid.repeat, 1, 1000, "texts and needles for each length and depth (default: 1)"},
-        {'\0', "limit", "N", OPTION_INT, &e->limit, 1, 1e9, "only the first N questions, or lengths and depths of needles (default: all)"},
+         "places of needles, from 0 at the beginning to 1 at the end (default: 0,0.25,0.5,0.75,1)"},
+        {'\0', "repeat", "N", OPTION_INT, &e->grid.repeat, 1, 1000, "needles for each length and depth (default: 1)"},
         {'\0', "shard", "I/N", OPTION_TEXT, &e->shard, 0, 0,
-         "only the I-th of N parts: every N-th question from the I-th on. Give each part its own --output; the files joined give the whole "
-         "table"},
+         "only part I of N: every N-th question from the I-th on. Give each part its own --output. The files put together give the "
+         "whole table"},
         {'\0', "distractors", "N", OPTION_INT, &e->distractors, 0, 1e6,
-         "append to each question's passages N of other questions of the data, the same ones every time (default: 0)"},
+         "add to each question N passages of other questions, the same ones every time (default: 0)"},
         {'\0', "shuffle", "N", OPTION_SEED, &e->shuffle, 0, 0,
-         "put each question's passages, distractors among them, into another order, the same one every time for an N (default: 0, as they "
-         "are)"},
-        {'\0', "chunk", "N", OPTION_INT, &e->common.chunk, 1, 1 << 24,
-         "tokens a chunk has at most where a context without passages is cut, at paragraph, sentence or word ends (default: 512)"},
-        {'n', "max-tokens", "N", OPTION_INT, &e->how.max_tokens, 1, 1 << 20, "tokens of an answer at most (default: 32, with chat 256)"},
-        {'\0', "temp", "T", OPTION_REAL, &e->how.temperature, 0, 100, "temperature of sampling; 0 is greedy (default: 0)"},
-        {'\0', "seed", "N", OPTION_SEED, &e->how.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
-        OPTION_ROWS_BUDGET(e->how),
-        OPTION_ROWS_DRIFT(e->how),
-        OPTION_ROWS_SCORING(e->how),
-        OPTION_ROWS_PROFILE(*profiling),
+         "put the passages of each question, with its distractors, into another order; the same N gives the same order (default: 0, the "
+         "order of the data)"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
+        OPTION_ROWS_REPAIR(e->how),
         OPTION_ROW_CORRECTION(e->common),
-        OPTION_ROWS_VERIFY(e->gate, "; which ones: drawn by the question, the same every time; 1: all"),
-        OPTION_ROW_KV_TYPE(e->common),
+        OPTION_ROWS_PROFILE(*profiling),
+        OPTION_ROWS_VERIFY(e->gate, ". The question decides whether an answer is compared; 1: all are"),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
+        {'\0', "system", "TEXT", OPTION_WORDS, &e->how.system, 0, 0,
+         "protocol chat: system message; \"\" is none (default: that of the model's chat template, if it has one)"},
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->how.instruction, 0, 0,
+         "protocol chat: text before the question (default: a general instruction)"},
+        {'n', "max-tokens", "N", OPTION_INT, &e->how.max_tokens, 1, 1 << 20, "most tokens of an answer (default: 32; protocol chat: 256)"},
+        {'\0', "temp", "T", OPTION_REAL, &e->how.temperature, 0, 100,
+         "temperature of sampling; 0 always takes the most likely token (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e->how.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+        {'\0', "chunk", "N", OPTION_INT, &e->common.chunk, 1, 1 << 24,
+         "most tokens of a chunk of a context that has no passages (default: 512)"},
         OPTION_ROWS_PREFILL(e->common),
+        OPTION_ROW_NO_STORE(e->common),
         OPTION_ROW_MAX_SIZE(e->common),
+        OPTION_ROW_KV_TYPE(e->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
         OPTION_ROWS_ENGINE(e->common),
-        OPTION_ROWS_OUTPUT(e->common),
+        OPTION_ROW_VERBOSE(e->common),
         {0}};
     return options_parse(&usage, spec, argc, argv, first);
 }
@@ -277,12 +287,12 @@ static int read_files(eval *e, const char *data_path, size_t shard, size_t n_sha
 
 /* Loads the model, takes from its profile what was not given, and opens contexts. methods, ratios: what the profile gave, for free(). */
 static int open_model(eval *e, const profile_options *profiling, char **methods, char **ratios) {
-    int result = session_load_model(&usage, &e->common, &e->s);
+    int result = cli_session_load_model(&usage, &e->common, &e->s);
     if (result == CLI_OK) {
         result = use_profile(e, profiling, methods, ratios);
     }
     if (result == CLI_OK) {
-        result = session_open_without_context(&usage, &e->common, &e->s);
+        result = cli_session_open_without_context(&usage, &e->common, &e->s);
     }
     if (result == CLI_OK && !e->common.quiet) {
         profile_warn_correction(&e->profile, &e->s);

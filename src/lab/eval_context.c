@@ -2,6 +2,7 @@
 #include "lab/eval_context.h"
 
 #include "cli/text.h"
+#include "service/documents.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,8 @@ iflow_status eval_context_cut(const iflow_model *model, const eval_question *que
     }
     for (size_t i = 0; status == IFLOW_OK && i < question->n_passages; i++) {
         char *passage = passage_text(i + 1, question->passage[i]);
-        size_t n_bytes = strlen(passage);
+        size_t n_bytes = passage ? strlen(passage) : 0;
+        must(passage ? IFLOW_OK : IFLOW_E_MEMORY);
         status = document_cut(model, &(document){.part = &passage, .part_bytes = &n_bytes, .n_parts = 1, .passages = true}, chunk_tokens,
                               &chunks);
         for (size_t c = 0; c < chunks.n_chunks; c++) {

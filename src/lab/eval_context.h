@@ -3,6 +3,7 @@
 #define IFLOW_LAB_EVAL_CONTEXT_H
 
 #include "lab/eval_data.h"
+#include "service/chunks.h"
 
 /* Cuts the question's text, then its passages, in the order in which they stand in the context. */
 iflow_status eval_context_cut(const iflow_model *model, const eval_question *question, size_t chunk_tokens, chunk_list *out);

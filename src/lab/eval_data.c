@@ -2,7 +2,8 @@
 #include "lab/eval_data.h"
 
 #include "base/random.h"
-#include "cli/input.h"
+#include "cli/text.h"
+#include "service/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -189,23 +190,23 @@ void eval_data_free(eval_data *data) {
 /* ---- Distractors -------------------------------------------------------------------------------------------------------------------- */
 
 uint64_t eval_hash(const char *string) {
-    return text_hash(TEXT_HASH, string, strlen(string));
+    return iflow_fnv1a(IFLOW_FNV1A, string, strlen(string));
 }
 
 /* Their number and, with its NUL, each of them: no two lists run together. */
 static uint64_t hash_list(uint64_t hash, const char *const *list, size_t n) {
     char count[24];
     const int length = snprintf(count, sizeof count, "%zu", n);
-    hash = text_hash(hash, count, (size_t)length + 1);
+    hash = iflow_fnv1a(hash, count, (size_t)length + 1);
     for (size_t i = 0; i < n; i++) {
-        hash = text_hash(hash, list[i], strlen(list[i]) + 1);
+        hash = iflow_fnv1a(hash, list[i], strlen(list[i]) + 1);
     }
     return hash;
 }
 
 void eval_question_digest(eval_question *q) {
     const char *whole = q->text ? q->text : "";
-    uint64_t hash = hash_list(TEXT_HASH, &q->question, 1);
+    uint64_t hash = hash_list(IFLOW_FNV1A, &q->question, 1);
     hash = hash_list(hash, q->answer, q->n_answers);
     hash = hash_list(hash, &whole, q->text ? 1 : 0);
     hash = hash_list(hash, q->passage, q->n_passages);

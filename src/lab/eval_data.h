@@ -2,7 +2,6 @@
 #ifndef IFLOW_LAB_EVAL_DATA_H
 #define IFLOW_LAB_EVAL_DATA_H
 
-#include "cli/documents.h"
 #include "cli/options.h"
 
 #include <jansson.h>

@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "lab/f1.h"
+#include "service/documents.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -25,9 +26,9 @@ int eval_default_tokens(const eval *e) {
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
     const ask_options *how = &e->how;
-    const bool looks = iflow_method_uses_question(v->method);
+    const bool looks = iflow_method_get_info(v->method)->by_question;
     const bool reuses = v->method != IFLOW_METHOD_FULL;
-    const size_t chunk = session_chunk_tokens(&e->common);
+    const size_t chunk = cli_session_chunk_tokens(&e->common);
     text out = {0};
     if (eval_is_chat(e)) {
         text_puts(&out, " protocol=chat");
@@ -50,7 +51,7 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (how->seed && (how->temperature > 0 || v->method == IFLOW_METHOD_RANDOM)) {
         text_printf(&out, " seed=%" PRIu64, how->seed);
     }
-    if (question->text && chunk != session_chunk_tokens(&(common_options){0})) {
+    if (question->text && chunk != cli_session_chunk_tokens(&(common_options){0})) {
         text_printf(&out, " chunk=%zu", chunk);
     }
     if (e->common.exact) { /* other arithmetic, and other chunks */
@@ -74,7 +75,7 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (v->correct) {
         text_printf(&out, " corrected=%.8s", e->s.corrected.id);
     }
-    if (iflow_method_scores(v->method) && how->coverage > 0) {
+    if (iflow_method_get_info(v->method)->has_scores && how->coverage > 0) {
         text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", how->coverage, how->min_ratio, how->max_ratio);
     }
     if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_options_default().staleness_share) > 5e-7) {
@@ -98,7 +99,7 @@ static bool is_verified(const eval *e, const eval_question *question, const eval
 }
 
 const json_t *eval_record_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const bool looks = iflow_method_uses_question(v->method);
+    const bool looks = iflow_method_get_info(v->method)->by_question;
     char *settings = settings_of(e, question, v);
     const eval_key key = {.id = question->id,
                           .method = iflow_method_name(v->method),
@@ -145,12 +146,12 @@ int eval_open_contexts(eval *e) {
         bool needed = false, estimate = e->common.estimate;
         for (size_t v = 0; v < e->n_variants; v++) {
             needed = needed || e->variant[v].fillers == fillers;
-            estimate = estimate || (e->variant[v].fillers == fillers && iflow_method_needs_staleness(e->variant[v].method));
+            estimate = estimate || (e->variant[v].fillers == fillers && iflow_method_get_info(e->variant[v].method)->by_staleness);
         }
         common_options options = e->common;
         options.fillers = fillers;
         options.estimate = estimate;
-        const int result = needed ? session_new_context(&options, &e->s, &e->ctx[fillers]) : CLI_OK;
+        const int result = needed ? cli_session_new_context(&options, &e->s, &e->ctx[fillers]) : CLI_OK;
         if (result != CLI_OK) {
             return result;
         }
@@ -159,28 +160,29 @@ int eval_open_contexts(eval *e) {
 }
 
 /* Lays the question's text and passages into the contexts. Their KV is computed first, so that no method pays for it, unless it cannot be
- * kept; and what does not fit is known before. *why: of what does not, in place of the library's message. */
-static iflow_status prepare(eval *e, const eval_question *question, char **why) {
+ * kept; and what does not fit is known before. */
+static iflow_status prepare(eval *e, const eval_question *question) {
     chunk_list chunks;
+    const chunks_room room = cli_session_room(&e->common, &e->s);
     iflow_ask_params params = e->params;
     params.question = question->question;
-    iflow_status status = eval_context_cut(e->s.model, question, session_chunk_tokens(&e->common), &chunks);
+    iflow_status status = eval_context_cut(e->s.model, question, cli_session_chunk_tokens(&e->common), &chunks);
     if (status == IFLOW_OK) {
-        status = context_fits(&e->s, &e->common, &chunks, &params, why);
+        status = chunks_fit(&room, &chunks, &params);
     }
     size_t n_contexts = 0;
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         n_contexts += e->ctx[c] != NULL;
     }
     bool warm = true;
-    const bool ahead = status == IFLOW_OK && context_is_kept(&e->s, &e->common, &chunks, n_contexts);
+    const bool ahead = status == IFLOW_OK && chunks_are_kept(&room, &chunks, n_contexts);
     for (size_t c = 0; c < COUNT_OF(e->ctx); c++) {
         if (!e->ctx[c]) {
             continue;
         }
         iflow_context_clear(e->ctx[c]);
         if (status == IFLOW_OK && ahead) {
-            status = document_chunks_prefill(&chunks, e->ctx[c]);
+            status = chunks_prefill(&chunks, e->ctx[c], cli_is_interrupted, NULL);
         }
         if (status == IFLOW_OK) {
             status = chunk_list_lay(&chunks, e->ctx[c]);
@@ -210,7 +212,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_t *record = json_object();
     json_object_set_new(record, "id", json_text(question->id));
     json_object_set_new(record, "method", json_string(iflow_method_name(v->method)));
-    if (iflow_method_uses_question(v->method)) {
+    if (iflow_method_get_info(v->method)->by_question) {
         json_object_set_new(record, "score", json_string(iflow_score_name(v->score)));
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
@@ -229,7 +231,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
-    json_object_set_new(record, "finish", json_string(iflow_finish_name(answer->finish)));
+    report_finish_json(record, answer);
     json_object_set_new(record, "f1", json_finite(f1));
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
@@ -259,8 +261,8 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
 static void show_progress(const eval *e, const eval_question *question, const eval_variant *v) {
     double left = e->n_asked ? e->asking_seconds / (double)e->n_asked * (double)(e->n_to_ask - e->n_asked) : -1;
     char *rate = text_format("%zu of %zu", e->n_asked, e->n_to_ask);
-    char *what =
-        text_format(iflow_method_has_ratio(v->method) ? "%s, %s at %.2f" : "%s, %s", question->id, iflow_method_name(v->method), v->ratio);
+    char *what = text_format(iflow_method_get_info(v->method)->by_ratio ? "%s, %s at %.2f" : "%s, %s", question->id,
+                             iflow_method_name(v->method), v->ratio);
     progress_show(e->n_to_ask ? (double)e->n_asked / (double)e->n_to_ask : 1, left, rate, what);
     free(what);
     free(rate);
@@ -280,7 +282,7 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.reorder = v->reorder;
     params.drift = v->drift ? IFLOW_ON : IFLOW_OFF;
     params.correct = v->correct ? IFLOW_ON : IFLOW_OFF;
-    params.ratio = iflow_method_has_ratio(v->method) ? v->ratio : params.ratio;
+    params.ratio = iflow_method_get_info(v->method)->by_ratio ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
     params.on_text = watch_interrupt;
@@ -345,14 +347,10 @@ static bool goes_on(iflow_status status) {
 }
 
 /* Says that a question failed, of a method or (NULL) altogether. False if the next one would, too. */
-static bool give_up(eval *e, const eval_question *question, const char *method, iflow_status status, const char *why) {
+static bool give_up(eval *e, const eval_question *question, const char *method, iflow_status status) {
     char *what =
         text_format("%s:%zu: question %s%s%s", e->data.path, question->line, question->id, method ? ", " : "", method ? method : "");
-    if (why) {
-        cli_error("%s: %s", what, why);
-    } else {
-        cli_failed(status, what);
-    }
+    cli_failed(status, what);
     free(what);
     e->n_failed++;
     return document_is_at_fault(status);
@@ -377,7 +375,7 @@ static bool run_variant(eval *e, const eval_question *question, const eval_varia
     if (cli_interrupted()) { /* an answer cut short is no measurement */
         go_on = false;
     } else if (status != IFLOW_OK) {
-        go_on = give_up(e, question, iflow_method_name(v->method), status, NULL);
+        go_on = give_up(e, question, iflow_method_name(v->method), status);
     } else {
         go_on = write_record(e, question, v, own ? own : e->full, e->fidelity ? &like : NULL, &checked) == CLI_OK;
         e->n_failed += !go_on;
@@ -394,17 +392,15 @@ bool eval_run_question(eval *e, const eval_question *question) {
         }
         show_progress(e, question, &e->variant[v]);
         const double start = now_seconds();
-        char *why = NULL;
-        const iflow_status status = prepared ? IFLOW_OK : prepare(e, question, &why);
+        const iflow_status status = prepared ? IFLOW_OK : prepare(e, question);
         prepared = true;
         if (cli_interrupted()) {
             go_on = false;
         } else if (status == IFLOW_OK) {
             go_on = run_variant(e, question, &e->variant[v]);
         } else {
-            go_on = give_up(e, question, NULL, status, why);
+            go_on = give_up(e, question, NULL, status);
         }
-        free(why);
         e->n_asked++;
         e->asking_seconds += now_seconds() - start;
         if (status != IFLOW_OK) {

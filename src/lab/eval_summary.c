@@ -113,7 +113,7 @@ static char *name_of(const eval_series *series, size_t n_questions) {
     }
     iflow_method method = IFLOW_METHOD_FULL;
     iflow_method_from_name(series->method, &method);
-    if (drift != iflow_method_drifts(method)) {
+    if (drift != iflow_method_get_info(method)->repairs) {
         text_puts(&out, drift ? "/drift" : "/nodrift");
     }
     if (corrected) {
@@ -154,6 +154,12 @@ static void add_difference(eval_summary *out, size_t base, double *value) {
     }
 }
 
+/* Whether an answer was cut, as the context was full. Records of earlier versions say so in `finish`. */
+static bool was_full(const json_t *record) {
+    const char *finish = json_string_value(json_object_get(record, "finish"));
+    return json_is_true(json_object_get(record, "context_full")) || (finish && strcmp(finish, "context") == 0);
+}
+
 eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_t n_questions) {
     eval_summary out = {.series = series, .n_series = n_series, .n_questions = n_questions};
     double *value = must_alloc(n_questions, sizeof *value);
@@ -165,12 +171,11 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
         iflow_method method;
         eval_row *row = &out.row[s];
         row->name = name_of(&series[s], n_questions);
-        row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_has_ratio(method);
+        row->has_ratio = iflow_method_from_name(series[s].method, &method) == IFLOW_OK && iflow_method_get_info(method)->by_ratio;
         row->label = row->has_ratio ? text_format("%s %.4g", row->name, series[s].ratio) : text_format("%s", row->name);
         row->n_records = count_records(&series[s], NULL, n_questions);
         for (size_t q = 0; q < n_questions; q++) {
-            const char *finish = json_string_value(json_object_get(series[s].record[q], "finish"));
-            row->n_full += finish && strcmp(finish, iflow_finish_name(IFLOW_FINISH_CONTEXT)) == 0;
+            row->n_full += was_full(series[s].record[q]);
         }
         for (int m = 0; m < EVAL_MEASURES; m++) {
             row->cell[m] = cell_of(m, &series[s], NULL, n_questions, value);

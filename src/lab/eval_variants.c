@@ -55,7 +55,7 @@ static int set(eval_variant *v, const char *word) {
 /* Whether a word can make a difference to a method. */
 static bool matters(int what, iflow_method method) {
     if (what <= WORD_REORDER) {
-        return iflow_method_uses_question(method);
+        return iflow_method_get_info(method)->by_question;
     }
     return method != IFLOW_METHOD_FULL && (what != WORD_DRIFT || method != IFLOW_METHOD_NONE);
 }
@@ -82,7 +82,7 @@ static int take_word(const command_usage *usage, const char *item, const char *w
 /* What can make no difference is the same in all variants, so that they are known as one. */
 static void settle(eval_variant *v, int fillers, const iflow_correction_info *corrected) {
     const ask_options usual = ask_options_default();
-    if (!iflow_method_uses_question(v->method)) {
+    if (!iflow_method_get_info(v->method)->by_question) {
         iflow_score_from_name(usual.score, &v->score);
         iflow_geometry_from_name(usual.geometry, &v->geometry);
         v->reorder = false;
@@ -118,8 +118,8 @@ static int parse_method(const command_usage *usage, char *item, const char *drif
     if (iflow_method_from_name(item, &v->method) != IFLOW_OK) {
         return options_wrong(usage, "--methods takes names separated by commas: %s", iflow_error_message());
     }
-    v->drift = strcmp(drift, "on") == 0 || (strcmp(drift, "auto") == 0 && iflow_method_drifts(v->method));
-    v->correct = iflow_method_drifts(v->method);
+    v->drift = strcmp(drift, "on") == 0 || (strcmp(drift, "auto") == 0 && iflow_method_get_info(v->method)->repairs);
+    v->correct = iflow_method_get_info(v->method)->repairs;
     const char *said[WORDS] = {0};
     for (char *word = words, *next; word; word = next) {
         next = strchr(word, '+');
@@ -160,9 +160,9 @@ int eval_variants_parse(const command_usage *usage, const char *methods, const c
         result = n_methods++ == EVAL_MAX_METHODS ? options_wrong(usage, "--methods: more than %d of them", EVAL_MAX_METHODS)
                                                  : parse_method(usage, item, how->drift, corrected, &v);
         settle(&v, fillers, corrected);
-        const bool one = !iflow_method_has_ratio(v.method) || (how->coverage > 0 && iflow_method_scores(v.method));
+        const bool one = !iflow_method_get_info(v.method)->by_ratio || (how->coverage > 0 && iflow_method_get_info(v.method)->has_scores);
         for (size_t r = 0; result == CLI_OK && r < (one ? 1 : n_ratios); r++) {
-            v.ratio = iflow_method_has_ratio(v.method) ? ratio[r] : v.method == IFLOW_METHOD_FULL ? 1 : 0;
+            v.ratio = iflow_method_get_info(v.method)->by_ratio ? ratio[r] : v.method == IFLOW_METHOD_FULL ? 1 : 0;
             add(variant, n, &v);
         }
         free(item);

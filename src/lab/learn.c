@@ -1,7 +1,8 @@
 /* learn.c - `infoflow learn`: learns from documents what reuse does to KV, shows how far it is, and says where the correction is. */
 #include "lab/lab.h"
 
-#include "cli/documents.h"
+#include "base/publish.h"
+#include "cli/operands.h"
 #include "cli/output.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
@@ -29,8 +30,9 @@ typedef struct learning {
 /* Computes chunks ahead, where the store keeps them. */
 static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
     const learning *l = user;
-    const bool ahead = (l->s.store || !all) && context_is_kept(&l->s, &l->common, chunks, 1);
-    return ahead ? document_chunks_prefill(chunks, l->s.ctx) : IFLOW_OK;
+    const chunks_room room = cli_session_room(&l->common, &l->s);
+    const bool ahead = (l->s.store || !all) && chunks_are_kept(&room, chunks, 1);
+    return ahead ? chunks_prefill(chunks, l->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
 }
 
 static bool show_progress(size_t n, void *user) {
@@ -71,7 +73,7 @@ static int learn(learning *l, const char *path) {
         return CLI_INTERRUPTED;
     }
     progress_show(1, -1, "solving", "");
-    make_parents(path); /* what goes wrong there shows when the file is written */
+    iflow_make_parents(path); /* what goes wrong there shows when the file is written */
     if (status == IFLOW_OK) {
         status = iflow_learner_write(learned.learner, path);
     }
@@ -87,30 +89,36 @@ int lab_learn(int argc, char **argv) {
     profile found = {0};
     const command_usage usage = {
         "learn", "-m MODEL [OPTION]... DOC...",
-        "Learns, once a model, what becomes of a chunk's KV when other chunks come to stand before it: an affine map a layer, from\n"
-        "documents like those that will be asked about, without questions or answers. `ask`, `chat`, `eval` and `calibrate` then\n"
-        "change the KV that they reuse by it, which brings answers nearer to full prefill's and costs little; the store stays as\n"
-        "it is. Learn first, calibrate then.\n"
+        "Learns a correction from documents: how the KV of a chunk changes when other\n"
+        "chunks stand before it. Do this once a model, before `infoflow calibrate`.\n"
         "\n"
-        "DOC is a file, a directory, or - for standard input, as for `infoflow ingest`. Chunks are put together into contexts of\n"
-        "1,024 to 4,096 tokens, in a random order that is the same every time, and compared with full prefill of the same.\n"
-        "Prints where the correction is.",
+        "The documents should be like those that you will ask about; questions and answers are not needed. `ask`, `chat`, `eval` and "
+        "`calibrate` then correct the KV that they reuse. This brings answers nearer to those of full prefill and takes little time. "
+        "The store does not change.\n"
+        "\n"
+        "DOC is a file, a directory, or - for standard input, as for `infoflow ingest`. Chunks are put together to contexts of "
+        "1,024 to 4,096 tokens, in a random order that is the same every time, and compared with full prefill of the same "
+        "tokens. Prints where the correction is.",
         "  infoflow learn -m model.gguf reports/"};
     const option_spec spec[] = {
         OPTION_ROW_MODEL(l.common),
         OPTION_ROW_STORE(l.common),
-        {'\0', "no-store", NULL, OPTION_FLAG, &l.common.no_store, 0, 0, "keep the chunks in memory only"},
-        {'\0', "tokens", "N", OPTION_INT, &l.tokens, 1024, 1 << 24, "tokens to learn from, each chunk up to 8 times (default: 16384)"},
+        {'\0', "tokens", "N", OPTION_INT, &l.tokens, 1024, 1 << 24, "tokens to learn from (default: 16384)\nA chunk is used up to 8 times"},
         {'o', "output", "FILE", OPTION_TEXT, &l.output, 0, 0,
-         "where the correction goes (default: where the other commands look: infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config)"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &l.jsonl, 0, 0, "documents hold a JSON object a line, whatever their names"},
+         "file of the correction (default: where it is found)\nThat is infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config"},
+        {'\0', "jsonl", NULL, OPTION_FLAG, &l.jsonl, 0, 0,
+         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_QUIET(l.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_CUT(l.common),
-        OPTION_ROW_KV_TYPE(l.common),
         OPTION_ROWS_FILLERS(l.common),
         OPTION_ROWS_PROFILE(profiling),
+        OPTION_ROW_NO_STORE(l.common),
         OPTION_ROW_MAX_SIZE(l.common),
+        OPTION_ROW_KV_TYPE(l.common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
         OPTION_ROWS_ENGINE(l.common),
-        OPTION_ROWS_OUTPUT(l.common),
+        OPTION_ROW_VERBOSE(l.common),
         {0}};
     int first = 0;
     int result = options_parse(&usage, spec, argc, argv, &first);
@@ -120,16 +128,20 @@ int lab_learn(int argc, char **argv) {
     if (first == argc) {
         return options_wrong(&usage, "from which documents? Name files, directories, or - for standard input");
     }
-    if ((result = sources_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
+    if ((result = operands_check(&usage, argv + first, (size_t)(argc - first))) != CLI_OK) {
         return result;
     }
     if (l.output && (result = output_check("--output", l.output, OUTPUT_CORRECTION)) != CLI_OK) {
         return result;
     }
     char *path = NULL;
-    result = session_load_model(&usage, &l.common, &l.s);
+    result = cli_session_load_model(&usage, &l.common, &l.s);
     if (result == CLI_OK) {
-        path = l.output ? text_format("%s", l.output) : session_config_path("corrections", l.s.info.fingerprint, "gguf");
+        if (l.output) {
+            path = text_format("%s", l.output);
+        } else {
+            must(session_config_path("corrections", l.s.info.fingerprint, "gguf", &path));
+        }
         if (!path) {
             result =
                 options_wrong(&usage, "where does the correction go? Give -o FILE; neither XDG_CONFIG_HOME nor HOME is an absolute path");
@@ -142,7 +154,7 @@ int lab_learn(int argc, char **argv) {
         result = profile_open_session(&usage, &profiling, &l.common, NULL, &l.s, &found);
     }
     if (result == CLI_OK) {
-        result = document_chunks_read(l.s.model, session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
+        result = operands_chunks(l.s.model, cli_session_chunk_tokens(&l.common), l.jsonl, argv + first, (size_t)(argc - first), &l.all);
     }
     if (result == CLI_OK) {
         progress_start(l.common.quiet);

@@ -1,37 +1,32 @@
 /* calls.cpp - the functions of ggml and libllama that can throw, called so that no C++ exception reaches C. */
 #include "model/calls.h"
 
-#include <cstdio>
-#include <exception>
+#include "model/guarded.h"
+
+#include <dlfcn.h>
+#include <ggml-backend.h>
 #include <gguf.h>
 #include <llama.h>
-#include <new>
+#include <string>
 
 namespace {
 
-void note(iflow_call_error *error, iflow_status status, const char *why) noexcept {
-    error->status = status;
-    std::snprintf(error->why, sizeof error->why, "%s", why);
-}
-
-/* Runs a call; what it throws becomes a status and a message. */
-template <typename Call> void guard(iflow_call_error *error, Call call) noexcept {
-    error->status = IFLOW_OK;
-    try {
-        call();
-    } catch (const std::bad_alloc &) {
-        note(error, IFLOW_E_MEMORY, "out of memory");
-    } catch (const std::exception &e) {
-        note(error, IFLOW_E_FORMAT, e.what());
-    } catch (...) {
-        note(error, IFLOW_E_FORMAT, "an exception of no known type");
-    }
-}
-
 template <typename Call> iflow_status guarded(const char *what, Call call) noexcept {
-    iflow_call_error error;
-    guard(&error, call);
-    return error.status ? iflow_call_failed(&error, what) : IFLOW_OK;
+    return iflow::guarded(what, IFLOW_E_FORMAT, call);
+}
+
+/* The directory of the library that a function is in; "" if that cannot be told, as of a program without shared libraries. The function by
+ * its name: its address in a program may be one of the program itself. */
+std::string directory_of(const char *function) {
+    Dl_info where{};
+    void *const address = dlsym(RTLD_DEFAULT, function);
+    const std::string path = address && dladdr(address, &where) && where.dli_fname ? where.dli_fname : "";
+    const size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "" : path.substr(0, slash);
+}
+
+bool has_cpu() {
+    return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) != nullptr;
 }
 
 } // namespace
@@ -59,7 +54,7 @@ iflow_status iflow_call_load_vocab(const char *path, struct llama_model **model)
 
 void iflow_call_tokenize(const struct llama_vocab *vocab, const char *text, int32_t n_bytes, int32_t *out, int32_t room, bool parse_special,
                          int32_t *n, iflow_call_error *error) {
-    guard(error, [&] { *n = llama_tokenize(vocab, text, n_bytes, out, room, false, parse_special); });
+    iflow::guard(error, IFLOW_E_FORMAT, [&] { *n = llama_tokenize(vocab, text, n_bytes, out, room, false, parse_special); });
 }
 
 iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, char *out, int32_t room, int32_t *n) {
@@ -69,4 +64,21 @@ iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, ch
 iflow_status iflow_call_template(const char *text, const struct llama_chat_message *message, size_t n_messages, char *out, int32_t room,
                                  int32_t *n) {
     return guarded("the chat template", [&] { *n = llama_chat_apply_template(text, message, n_messages, true, out, room); });
+}
+
+iflow_status iflow_call_load_backends(void) {
+    return guarded("the backends of ggml", [] {
+        const std::string beside = directory_of("ggml_backend_load_all_from_path");
+        if (!beside.empty()) {
+            ggml_backend_load_all_from_path(beside.c_str());
+        }
+#ifdef INFOFLOW_GGML_BACKEND_DIR
+        if (!has_cpu()) {
+            ggml_backend_load_all_from_path(INFOFLOW_GGML_BACKEND_DIR);
+        }
+#endif
+        if (!has_cpu()) {
+            ggml_backend_load_all();
+        }
+    });
 }

@@ -42,6 +42,11 @@ iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, ch
 iflow_status iflow_call_template(const char *text, const struct llama_chat_message *message, size_t n_messages, char *out, int32_t room,
                                  int32_t *n);
 
+/* Loads the backends of ggml that are libraries of their own, each in the variant that suits this processor best: from the directory of
+ * ggml's own library, and if no CPU is there, from where ggml was built to look. Without this call ggml would also look in the working
+ * directory, where anybody may have put a library. What is linked is there already. */
+iflow_status iflow_call_load_backends(void);
+
 #ifdef __cplusplus
 }
 #endif

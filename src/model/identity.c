@@ -83,17 +83,17 @@ typedef struct memory {
     iflow_buffer facts; /* the text up to the identity */
 } memory;
 
-/* Where identities are kept: NULL if nothing says where, or if they are not to be kept. The XDG specification has relative paths ignored.
- */
+/* Where identities are kept: NULL if nothing says where, or if they are not to be kept. */
 static char *find_dir(const iflow_model_params *params) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char *cache = NULL, *dir = NULL;
     if (params->cache_dir) {
         return params->cache_dir[0] ? iflow_strdup(params->cache_dir) : NULL;
     }
-    if (cache && cache[0] == '/') {
-        return iflow_format("%s/infoflow/identities", cache);
+    if (iflow_user_directory("XDG_CACHE_HOME", ".cache", &cache) == IFLOW_OK && cache) {
+        dir = iflow_format("%s/identities", cache);
     }
-    return home && home[0] == '/' ? iflow_format("%s/.cache/infoflow/identities", home) : NULL;
+    free(cache);
+    return dir;
 }
 
 /* What must be as it was, in a line: path (as its hash, so that the line is plain text), size, inode, times of writing and of change. */

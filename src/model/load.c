@@ -1,5 +1,8 @@
 /* load.c - opens a GGUF model: metadata, then weights, tokenizer and identity. */
+#include "model/calls.h"
 #include "model/identity.h"
+
+#include "base/params.h"
 #include "model/model.h"
 
 #include <llama.h>
@@ -23,7 +26,9 @@ static void forward_log(enum ggml_log_level level, const char *text, void *user)
 static void start_backends(void) {
     llama_log_set(forward_log, NULL);
     ggml_log_set(forward_log, NULL);
-    ggml_backend_load_all();
+    if (iflow_call_load_backends()) {
+        iflow_log(IFLOW_LOG_WARN, "%s", iflow_error_message());
+    }
     llama_backend_init();
 }
 
@@ -91,12 +96,12 @@ iflow_status iflow_model_unchanged(const iflow_model *model) {
 }
 
 iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out) {
-    static const iflow_model_params defaults = {0};
-    if (IFLOW_MISSING(path) || IFLOW_MISSING(out)) {
+    iflow_model_params own = iflow_model_default_params();
+    if (IFLOW_MISSING(path) || IFLOW_MISSING(out) || iflow_params_take(&own, sizeof own, params, "iflow_model_params")) {
         return IFLOW_E_ARG;
     }
+    params = &own;
     pthread_once(&started, start_backends);
-    params = params ? params : &defaults;
 
     iflow_status status = IFLOW_OK;
     iflow_parts parts = {0};

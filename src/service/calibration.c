@@ -215,7 +215,7 @@ static iflow_status search(calibration *c) {
     if ((status = try_all(c, "chunks", &chunks, 1)) != IFLOW_OK || (status = try_without(c)) != IFLOW_OK) {
         return status;
     }
-    if (iflow_method_uses_question(start.method) && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK)) {
+    if (iflow_method_get_info(start.method)->by_question && ((status = try_sets(c)) != IFLOW_OK || (status = try_scores(c)) != IFLOW_OK)) {
         return status;
     }
     return try_methods(c);

@@ -1,4 +1,4 @@
-"""Every option of every command, as --help lists them, with values that are none: each is refused at once, by name. Usage: options.py INFOFLOW"""
+"""Every option of every command, as --help all lists them, with values that are none: each is refused at once, by name. Usage: options.py INFOFLOW"""
 import concurrent.futures, re, subprocess, sys
 
 infoflow = sys.argv[1]
@@ -17,20 +17,23 @@ whole = numbers + ["1.5", "1.0", "1e2", "1.", "18446744073709551617"]
 lists = [v for v in numbers if "," not in v and v != "-1"] + [",", "0.5,", ",0.5", "0.5,,0.6", "0.5;0.6", "0.5, 0.6"]
 sizes = [v for v in numbers if not re.fullmatch("9+", v)] + ["1e3", "1e3K", "0.5", "5.", ".5G", "1X", "1KiBs", "K", "1 K", "1K ", "99999999T", "1.5.5G"]
 kinds = {
-    "N": whole, "R": numbers, "C": numbers, "F": numbers, "P": numbers, "A": numbers, "T": numbers, "BYTES": sizes, "I/N": numbers + ["0/4", "5/4", "1/0", "1/", "/4", "-1/4", "1/4x", "1/4 ", "0x1/4"],
+    "N": whole, "R": numbers, "C": numbers, "F": numbers, "P": numbers, "A": numbers, "T": numbers, "X": [v for v in numbers if v not in ("-0.5", "-1")] + ["-99", "--1", "- 1", "-", "0.5-"], "BYTES": sizes, "I/N": numbers + ["0/4", "5/4", "1/0", "1/", "/4", "-1/4", "1/4x", "1/4 ", "0x1/4"],
     "N,...": lists + ["512,", "63", "99999999", "512.5", "1e3"], "LENGTHS": lists + ["300,", "31", "99999999", "300.5", "3e2"], "PART,...": nothing + [",", "ttft,", ",ttft", "ttft ", "TTFT", "all"],
     "NAME": nothing + ["cpu ", "cpux", "gpu99", "0"],
     "FILE": [""], "FILE|none": [""], "MODEL": [""], "STORE": [""], "DIR": [""], "QUESTION": nothing, "PROFILE": [""], "TEXT": [],
 }
-of_option = {"methods": ["", " ", ",", "full,", ",full", "full,,none", "magic", "full ", "infoflow:", "infoflow:vatp+", "infoflow:fast", "none:behind=9", "none:behind=", "none:behind=0x1"]}
+of_option = {"stop": ["", "x" * 257], "methods": ["", " ", ",", "full,", ",full", "full,,none", "magic", "full ", "infoflow:", "infoflow:vatp+", "infoflow:fast", "infoflow:fillers=9", "infoflow:fillers=", "infoflow:fillers=0x1"]}
 takes_no = ("", "1", "yes")
 
 
 def options_of(command):
     """Pairs of a long name and what stands for its value (None: a flag)."""
-    shown = subprocess.run([infoflow, *command.split(), "--help"], capture_output=True, text=True, check=True).stdout
-    found = re.findall(r"^  (?:-\w, |    )--([a-z-]+)(?: ([^ \n]+))?(?: |$)", shown, re.M)
-    return [(name, value or None) for name, value in found if name != "help"]
+    shown = subprocess.run([infoflow, *command.split(), "--help", "all"], capture_output=True, text=True, check=True).stdout
+    found = re.findall(r"^  (?:-\w, |    )--([a-z-]+)(?: ([^ \n]+))?(?: |$)((?:.*\n {20}.*)*.*)$", shown, re.M)
+    for i, (name, value, text) in enumerate(found):
+        listed = re.search(r"One of:([^.]+)\.", text)
+        found[i] = (name, re.sub(r",\s+", "|", listed[1].strip()) if listed else value or None)
+    return [(name, value) for name, value in found if name != "help"]
 
 
 def run(command, *arguments):
@@ -51,7 +54,6 @@ def refused(command, name, value):
 # What contradicts: both names are said.
 contradictions = """
 ask ingest chat learn calibrate | --whole --chunk 5
-ask ingest chat learn eval bench | --alone --behind 3
 ask chat | --coverage 0.5 --ratio 0.2
 ask chat eval | --min-ratio 0.1 | --coverage
 ask chat eval | --max-ratio 0.1 | --coverage
@@ -60,13 +62,13 @@ ask chat | --method full --reorder
 ask chat | --method none --score vatp
 ask chat | --method epic --geometry hl-hp
 ask chat | --method random --score-layers 1
-ask chat | --method foreseen --score-text prompt
+ask chat | --method staleness --score-text prompt
 ask chat | --method full --ratio 0.2
 ask chat | --method none --ratio 0.2
 ask chat | --method epic --ratio 0.2
 ask chat | --method full --coverage 0.2
 ask chat | --method random --coverage 0.2
-ask chat | --foreseen-share 0.5 | --foreseen-share union
+ask chat | --staleness-share 0.5 | --staleness-share union
 ask chat | --method full --drift on
 ask chat | --method none --drift on
 ask chat | --method full --correction x.gguf
@@ -83,16 +85,16 @@ ask | --given g.json | --method given
 eval | --methods full,none --reorder
 eval | --methods none,epic --ratio 0.2
 eval | --methods infoflow --coverage 0.5 --ratio 0.2
-eval | --methods infoflow --foreseen-share 0.5 | --foreseen-share union
+eval | --methods infoflow --staleness-share 0.5 | --staleness-share union
 eval | --methods full --drift on
 eval | --methods full --correction x.gguf
-eval | --methods infoflow:alone+behind=2 | alone behind=2
-eval | --methods infoflow:behind=1+behind=2 | behind=1 behind=2
+eval | --methods infoflow:fillers=0+fillers=2 | fillers=0 fillers=2
+eval | --methods infoflow:fillers=1+fillers=2 | fillers=1 fillers=2
 eval | --methods infoflow:vatp+mass | vatp mass
 eval | --methods infoflow:hl-hp+hl-tp | hl-hp hl-tp
 eval | --methods infoflow:drift+nodrift | drift nodrift
 eval | --methods infoflow:corrected+uncorrected | corrected uncorrected
-eval | --methods full:alone | alone full
+eval | --methods full:fillers=0 | fillers=0 full
 eval | --methods none:reorder | reorder none
 eval | --methods none:drift | drift none
 eval | --methods epic:vatp | vatp epic

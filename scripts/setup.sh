@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing for building, or for building and testing. Usage: script/setup [build|test]
+# Installs the Debian packages that are missing for building, or for building and testing. Usage: scripts/setup.sh [build|test]
 # Does nothing, and asks nobody for a password, when all is there.
 set -euo pipefail
 
@@ -27,6 +27,7 @@ want python3-pip python3 -m pip --version
 want ca-certificates test -s /etc/ssl/certs/ca-certificates.crt
 want libjansson-dev pkg-config --exists jansson
 want libxxhash-dev pkg-config --exists libxxhash
+want libedit-dev pkg-config --exists libedit # not needed: without it `infoflow chat` has no line editing
 if [ "$purpose" = test ]; then
     want python3-venv python3 -c 'import ensurepip, venv'
     want libcmocka-dev pkg-config --exists cmocka

@@ -1,5 +1,5 @@
 /* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
-#include "cli/input.h"
+#include "service/input.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,17 +13,32 @@ enum { BLOCK = 1 << 16 };
 /* Tokens and pieces of a larger text, or line, would need many times its size. */
 static const size_t MAX_BYTES = (size_t)1 << 30;
 
-static void fail(input *in, char *why) {
-    free(in->why);
-    in->why = why;
+/* Forgets what was wrong. */
+static void clear(input *in) {
+    free(in->made);
+    in->made = NULL;
+    in->why = NULL;
+    in->status = IFLOW_OK;
 }
 
-/* Nothing more is read. */
-static bool give_up(input *in, char *why) {
-    fail(in, why);
+/* Takes a message over; NULL: there was no memory for it. */
+static void fail(input *in, iflow_status status, char *made) {
+    clear(in);
+    in->made = made;
+    in->why = made ? made : "out of memory";
+    in->status = made ? status : IFLOW_E_MEMORY;
+}
+
+/* The same, and nothing more is read. */
+static bool give_up(input *in, iflow_status status, char *made) {
+    fail(in, status, made);
     in->ended = true;
     in->fd = in->fd > STDIN_FILENO ? (close(in->fd), -1) : -1;
     return false;
+}
+
+static bool give_up_memory(input *in) {
+    return give_up(in, IFLOW_E_MEMORY, NULL);
 }
 
 bool is_blank(const char *bytes, size_t n_bytes) {
@@ -42,11 +57,13 @@ bool input_open(input *in, const char *path) {
     *in = (input){.path = path, .name = is_stdin ? "stdin" : path, .fd = STDIN_FILENO};
     struct stat file;
     if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
-        return give_up(in, text_format("%s", strerror(errno)));
+        return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
-    if (fstat(in->fd, &file) == 0 && S_ISDIR(file.st_mode)) { /* read would say so, too, but not of every file system */
-        return give_up(in, text_format("%s", strerror(EISDIR)));
+    const bool known = fstat(in->fd, &file) == 0;
+    if (known && S_ISDIR(file.st_mode)) { /* read would say so, too, but not of every file system */
+        return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(EISDIR)));
     }
+    in->odd = known && S_ISREG(file.st_mode) && file.st_size % 2;
     return true;
 }
 
@@ -69,16 +86,16 @@ bool input_open_regular(input *in, const char *path) {
     const char *why = NULL;
     *in = (input){.path = path, .name = path};
     in->fd = open_regular(path, O_RDONLY, &why);
-    return in->fd >= 0 || give_up(in, text_format("%s", why));
+    return in->fd >= 0 || give_up(in, IFLOW_E_IO, iflow_strdup(why));
 }
 
 void input_close(input *in) {
     if (in->fd > STDIN_FILENO) {
         close(in->fd);
     }
-    text_free(&in->raw);
-    text_free(&in->ready);
-    free(in->why);
+    iflow_buffer_free(&in->raw);
+    iflow_buffer_free(&in->ready);
+    free(in->made);
     *in = (input){.fd = -1};
 }
 
@@ -94,18 +111,19 @@ static size_t unit_of(input_encoding encoding) {
     return encoding >= INPUT_UTF32LE ? 4 : encoding >= INPUT_UTF16LE ? 2 : 1;
 }
 
-/* What is wrong, and how to convert the source. A name that a shell would take for something else is not put into a command. */
+/* What is wrong, and how to convert the source. Takes `what` over, as with_guess does; NULL: there is no memory. A name that a shell would
+ * take for something else is not put into a command. */
 static char *with_way_out(const input *in, const char *from, char *what) {
     static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._/+-";
     const bool is_plain = in->path[0] != '-' && strspn(in->path, plain) == strlen(in->path);
-    char *why = text_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, is_plain ? in->path : "OLD");
+    char *why = what ? iflow_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, is_plain ? in->path : "OLD") : NULL;
     free(what);
     return why;
 }
 
 /* UTF-16 without a mark: of the first bytes, every other one is zero (mostly, as not all of it is ASCII) and those between are not. UTF-32
  * has three of four. NULL: neither. */
-static const char *unmarked(const text *raw) {
+static const char *unmarked(const iflow_buffer *raw) {
     size_t zero[4] = {0}, n = raw->n < 1024 ? raw->n : 1024;
     for (size_t i = 0; i < n; i++) {
         zero[i % 4] += raw->text[i] == '\0';
@@ -140,7 +158,7 @@ static bool is_written(uint32_t c, bool *certain) {
                  {0x2100, 0x23FF}, {0x2500, 0x26FF}, {0x3000, 0x30FF}, {0x3400, 0x9FFF}, {0xAC00, 0xD7A3}, {0xFF01, 0xFFEE}};
     *certain = *certain || c == ' ' || c == '\n' || c == 0x3000 || c == 0x3001 || c == 0x3002 || c == 0xFF0C ||
                (c >= 0x100 && c < 0x900); /* half of it would be a control character */
-    for (size_t i = 0; i < COUNT_OF(block); i++) {
+    for (size_t i = 0; i < sizeof block / sizeof block[0]; i++) {
         if (c >= block[i].first && c <= block[i].last) {
             return true;
         }
@@ -195,12 +213,13 @@ static bool may_be_utf8(const char *bytes, size_t n) {
     return true;
 }
 
-/* UTF-16 without a mark of a script whose characters have no zero bytes. Sets what it may be; true if it can hardly be anything else. */
+/* UTF-16 without a mark of a script whose characters have no zero bytes. Sets what it may be; true if it can hardly be anything else. An
+ * odd number of bytes is never UTF-16: then nothing is set. */
 static bool guess_utf16(input *in) {
     const unsigned char *b = (const unsigned char *)in->raw.text;
     const size_t n = (in->raw.n < 1024 ? in->raw.n : 1024) & ~(size_t)1;
     bool certain[2] = {false, false};
-    if (n < 4 || is_even(b, n) || may_be_utf8(in->raw.text, n)) {
+    if (n < 4 || in->odd || is_even(b, n) || may_be_utf8(in->raw.text, n)) {
         return false;
     }
     const size_t little = count_written(b, n, false, &certain[0]), big = count_written(b, n, true, &certain[1]);
@@ -224,7 +243,7 @@ static bool recognise(input *in) {
                 {"\xFF\xFE", 2, INPUT_UTF16LE},
                 {"\xFE\xFF", 2, INPUT_UTF16BE}};
     in->encoding = INPUT_UTF8;
-    for (size_t m = 0; m < COUNT_OF(mark); m++) {
+    for (size_t m = 0; m < sizeof mark / sizeof mark[0]; m++) {
         if (in->raw.n >= mark[m].n && memcmp(in->raw.text, mark[m].bytes, mark[m].n) == 0) {
             in->encoding = mark[m].encoding;
             in->offset = in->raw_at = mark[m].n;
@@ -237,10 +256,11 @@ static bool recognise(input *in) {
     if (!name && guess_utf16(in)) {
         name = in->maybe;
     }
-    return !name || give_up(in, with_way_out(in, name, text_format("not UTF-8 but %s, it seems, without a byte-order mark;", name)));
+    return !name || give_up(in, IFLOW_E_FORMAT,
+                            with_way_out(in, name, iflow_format("not UTF-8 but %s, it seems, without a byte-order mark;", name)));
 }
 
-static void add_character(text *out, uint32_t c) {
+static iflow_status add_character(iflow_buffer *out, uint32_t c) {
     static const uint32_t first[] = {0, 0, 0xC0, 0xE0, 0xF0}; /* bits of the first byte, by length */
     const int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
     char bytes[4];
@@ -248,7 +268,7 @@ static void add_character(text *out, uint32_t c) {
         bytes[i] = (char)(0x80 | (c & 0x3F));
     }
     bytes[0] = (char)(first[n] | c);
-    text_add(out, bytes, (size_t)n);
+    return iflow_buffer_add(out, bytes, (size_t)n);
 }
 
 /* Moves what is whole of raw into ready, as UTF-8. False if it is no text in this encoding. */
@@ -270,13 +290,17 @@ static bool convert(input *in) {
             used = 4;
         }
         if ((c >= 0xD800 && c < 0xE000) || c > 0x10FFFF) {
-            return give_up(in, text_format("damaged %s: half a pair, or no character, at byte %" PRIu64, name, in->raw_at + at));
+            return give_up(in, IFLOW_E_FORMAT,
+                           iflow_format("damaged %s: half a pair, or no character, at byte %" PRIu64, name, in->raw_at + at));
         }
-        add_character(&in->ready, c);
+        if (add_character(&in->ready, c) != IFLOW_OK) {
+            return give_up_memory(in);
+        }
         at += used;
     }
     if (in->ended && at < n) {
-        return give_up(in, text_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
+        return give_up(in, IFLOW_E_FORMAT,
+                       iflow_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
     }
     in->raw_at += at;
     in->raw.n -= at;
@@ -290,20 +314,24 @@ static ssize_t read_block(input *in, char *block) {
     ssize_t n;
     do {
         n = read(in->fd, block, BLOCK);
-    } while (n < 0 && errno == EINTR && !cli_interrupted());
+    } while (n < 0 && errno == EINTR && !(in->cancelled && in->cancelled(in->user)));
     return n;
 }
 
 /* Reads on; `ended` at the end. False if that cannot be. */
 static bool fill(input *in) {
-    char *block = must_alloc(BLOCK, 1); /* a stack may be small */
-    const ssize_t n = read_block(in, block);
-    if (n >= 0) {
-        text_add(in->encoding == INPUT_UTF8 ? &in->ready : &in->raw, block, (size_t)n);
+    char *block = malloc(BLOCK); /* a stack may be small */
+    if (!block) {
+        return give_up_memory(in);
     }
+    const ssize_t n = read_block(in, block);
+    const bool added = n < 0 || iflow_buffer_add(in->encoding == INPUT_UTF8 ? &in->ready : &in->raw, block, (size_t)n) == IFLOW_OK;
     free(block);
+    if (!added) {
+        return give_up_memory(in);
+    }
     if (n < 0) {
-        return give_up(in, text_format("%s", strerror(errno)));
+        return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
     in->ended = n == 0;
     if (in->encoding == INPUT_UTF8) {
@@ -319,9 +347,9 @@ static bool fill(input *in) {
             return false;
         }
         if (in->encoding == INPUT_UTF8) {
-            text_add(&in->ready, in->raw.text, in->raw.n);
-            text_free(&in->raw);
-            return true;
+            const bool moved = iflow_buffer_add(&in->ready, in->raw.text, in->raw.n) == IFLOW_OK;
+            iflow_buffer_free(&in->raw);
+            return moved || give_up_memory(in);
         }
     }
     return convert(in);
@@ -329,37 +357,43 @@ static bool fill(input *in) {
 
 /* The same with what it may be, if that is UTF-16. */
 static char *with_guess(const input *in, char *what) {
-    char *maybe = text_format("%s; it may be %s%s%s without a byte-order mark: then", what, in->maybe, in->swapped ? " or " : "",
-                              in->swapped ? in->swapped : "");
+    char *maybe = what ? iflow_format("%s; it may be %s%s%s without a byte-order mark: then", what, in->maybe, in->swapped ? " or " : "",
+                                      in->swapped ? in->swapped : "")
+                       : NULL;
     free(what);
     return with_way_out(in, in->maybe, maybe);
 }
 
-/* Why bytes that begin at an offset of the source are no text; NULL if they are. `last`: nothing follows. */
-static char *wrong_text(input *in, const char *bytes, size_t n, uint64_t offset, bool last) {
+/* Whether bytes that begin at an offset of the source are no text: *why says why not (NULL: there is no memory for it). `last`: nothing
+ * follows. */
+static bool is_wrong(input *in, const char *bytes, size_t n, uint64_t offset, bool last, char **why) {
     const bool is_source = in->encoding == INPUT_UTF8; /* else it was checked where it was converted */
+    const bool guess = in->maybe && !in->odd;
     for (size_t i = 0; i < n;) {
         const int length = iflow_utf8_length(bytes + i, n - i);
         const unsigned char c = (unsigned char)bytes[i];
         if (c == '\0') {
             in->binary = true;
-            char *zero = is_source ? text_format("not a text: byte %" PRIu64 " is zero", offset + i)
-                                   : text_format("not a text: it has a zero character");
-            return in->maybe ? with_guess(in, zero) : zero;
+            char *zero = is_source ? iflow_format("not a text: byte %" PRIu64 " is zero", offset + i)
+                                   : iflow_format("not a text: it has a zero character");
+            *why = guess ? with_guess(in, zero) : zero;
+            return true;
         }
         if (length < 0 && last) {
-            return text_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
+            *why = iflow_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
+            return true;
         }
         if (length <= 0) {
-            char *what = text_format("not UTF-8 at byte %" PRIu64 " (0x%02x)", offset + i, c);
-            what = in->maybe ? with_guess(in, what) : what;
-            char *else_latin = text_format("%s; if it is Latin-1 or the like,", what);
+            char *what = iflow_format("not UTF-8 at byte %" PRIu64 " (0x%02x)", offset + i, c);
+            what = guess ? with_guess(in, what) : what;
+            char *else_latin = what ? iflow_format("%s; if it is Latin-1 or the like,", what) : NULL;
             free(what);
-            return with_way_out(in, "WINDOWS-1252", else_latin);
+            *why = with_way_out(in, "WINDOWS-1252", else_latin);
+            return true;
         }
         i += (size_t)length;
     }
-    return NULL;
+    return false;
 }
 
 /* Whether a text of n bytes has one line end at least, and all of them are carriage returns. */
@@ -367,27 +401,30 @@ static bool has_cr_alone(const char *bytes, size_t n) {
     return !memchr(bytes, '\n', n) && memchr(bytes, '\r', n);
 }
 
-bool input_all(input *in, text *out) {
+bool input_all(input *in, iflow_buffer *out) {
+    char *why = NULL;
     while (!in->ended) {
         const size_t was = in->ready.n;
         if (!fill(in)) {
             return false;
         }
         if (in->ready.n > MAX_BYTES) {
-            return give_up(in, text_format("a text of more than 1 GiB; split it into several files"));
+            return give_up(in, IFLOW_E_FORMAT, iflow_format("a text of more than 1 GiB; split it into several files"));
         }
         const char *zero = in->ready.n > was ? memchr(in->ready.text + was, '\0', in->ready.n - was) : NULL;
-        if (zero) { /* what is binary may be long */
-            return give_up(in, wrong_text(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.text), false));
+        if (zero && is_wrong(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.text), false, &why)) { /* what is binary may be long */
+            return give_up(in, IFLOW_E_FORMAT, why);
         }
     }
     if (in->why) {
         return false;
     }
-    text_add(&in->ready, "", 0);
-    char *why = wrong_text(in, in->ready.text, in->ready.n, in->offset, true);
-    if (why) {
-        return give_up(in, why);
+    if (iflow_buffer_add(&in->ready, "", 0) != IFLOW_OK) {
+        return give_up_memory(in);
+    }
+    in->odd = (in->offset + in->ready.n) % 2; /* all of it is there now */
+    if (is_wrong(in, in->ready.text, in->ready.n, in->offset, true, &why)) {
+        return give_up(in, IFLOW_E_FORMAT, why);
     }
     if (has_cr_alone(in->ready.text, in->ready.n)) {
         for (size_t i = 0; i < in->ready.n; i++) {
@@ -395,7 +432,7 @@ bool input_all(input *in, text *out) {
         }
     }
     *out = in->ready;
-    in->ready = (text){0};
+    in->ready = (iflow_buffer){0};
     return true;
 }
 
@@ -425,13 +462,17 @@ static void compact(input *in) {
     in->taken = 0;
 }
 
-int input_line(input *in, text *line) {
+int input_line(input *in, iflow_buffer *line) {
     const char *end = NULL;
+    char *why = NULL;
     if (input_failed(in)) {
         return -1;
     }
-    fail(in, NULL);
-    text_add(&in->ready, "", 0);
+    clear(in);
+    if (iflow_buffer_add(&in->ready, "", 0) != IFLOW_OK) {
+        give_up_memory(in);
+        return -1;
+    }
     while (!(end = line_end(in))) {
         if (in->taken) {
             compact(in);
@@ -440,7 +481,7 @@ int input_line(input *in, text *line) {
             return -1;
         }
         if (in->ready.n > MAX_BYTES) {
-            give_up(in, text_format("a line of more than 1 GiB"));
+            give_up(in, IFLOW_E_FORMAT, iflow_format("a line of more than 1 GiB"));
             return -1;
         }
     }
@@ -453,8 +494,13 @@ int input_line(input *in, text *line) {
     const size_t mark = n >= 3 && memcmp(start, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; /* of a file that was put after another */
     in->line++;
     line->n = 0;
-    text_add(line, start + mark, n - mark);
-    fail(in, wrong_text(in, start, n, in->offset + in->taken, last));
+    if (iflow_buffer_add(line, start + mark, n - mark) != IFLOW_OK) {
+        give_up_memory(in);
+        return -1;
+    }
+    if (is_wrong(in, start, n, in->offset + in->taken, last, &why)) {
+        fail(in, IFLOW_E_FORMAT, why);
+    }
     in->taken += n + !last;
     in->looked = in->taken;
     return in->why ? -1 : 1;

@@ -2,5 +2,5 @@
 # From a fresh clone to tested: installs what is missing, builds with sanitizers and runs all tests (make test).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-script/setup test
+scripts/setup.sh test
 exec make test

@@ -1,0 +1,123 @@
+/* ahead.c - what can be done before chunks are asked about: whether they fit the context and the store, and their KV. */
+#include "service/ahead.h"
+
+#include "base/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- Computing ---------------------------------------------------------------------------------------------------------------------- */
+
+/* Computes the KV of chunk i, unless it is stored. E_BUSY: another process does. */
+static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_context *ctx) {
+    char id[1][IFLOW_ID_SIZE];
+    bool was_stored = false;
+    return iflow_context_prefill(ctx, chunks->token, chunks->start + i, 1, id, &was_stored);
+}
+
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, bool (*cancelled)(void *user), void *user) {
+    size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
+    for (size_t i = 1; i < chunks->n_chunks; i++) {
+        first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
+    }
+    /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
+    bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy), stop = false;
+    iflow_status status = busy ? IFLOW_OK : iflow_fail_memory(chunks->n_chunks);
+    if (!busy) {
+        return status;
+    }
+    for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY); n++) {
+        const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
+        stop = stop || (cancelled && cancelled(user));
+        if (stop) {
+            break;
+        }
+        status = prefill_chunk(chunks, i, ctx);
+        busy[i] = status == IFLOW_E_BUSY;
+    }
+    status = status == IFLOW_E_BUSY ? IFLOW_OK : status;
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK && !stop;) {
+        status = busy[i] ? prefill_chunk(chunks, i, ctx) : IFLOW_OK;
+        if (status == IFLOW_E_BUSY) {
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+            status = IFLOW_OK;
+        } else {
+            i++;
+        }
+        stop = cancelled && cancelled(user);
+    }
+    free(busy);
+    stop = stop || (cancelled && cancelled(user));
+    return stop ? iflow_fail(IFLOW_E_CANCELLED, "cancelled while chunks were prefilled") : IFLOW_OK;
+}
+
+/* ---- Whether it fits ---------------------------------------------------------------------------------------------------------------- */
+
+/* Counts the tokens of a text; NULL has none. */
+static iflow_status count(const iflow_model *model, const char *string, size_t *n) {
+    int32_t *token = NULL;
+    const iflow_status status = string ? iflow_tokenize(model, string, strlen(string), false, &token, n) : IFLOW_OK;
+    iflow_free(token);
+    return status;
+}
+
+/* Asks over one token, in a context that is smaller by all others: the library refuses it if and only if it would refuse them. Costs a pass
+ * over the prompt. */
+static iflow_status ask_in_less(const chunks_room *room, const chunk_list *chunks, const iflow_ask_params *params, size_t n_ctx) {
+    iflow_context *ctx = NULL;
+    iflow_answer *answer = NULL;
+    iflow_ask_params probe = *params;
+    probe.method = IFLOW_METHOD_NONE;
+    probe.drift = probe.correct = IFLOW_OFF;
+    probe.max_tokens = 1;
+    probe.on_text = NULL;
+    const iflow_context_params small = IFLOW_PARAMS(iflow_context_params, .n_ctx = (int)n_ctx, .n_ubatch = room->n_ubatch,
+                                                    .n_threads = room->n_threads, .fillers = IFLOW_NO_FILLERS);
+    iflow_status status = iflow_context_new(room->model, NULL, &small, &ctx);
+    if (status == IFLOW_OK) {
+        status = iflow_context_add_tokens(ctx, chunks->token, 1);
+    }
+    if (status == IFLOW_OK) {
+        status = iflow_context_ask(ctx, &probe, &answer);
+    }
+    iflow_answer_free(answer);
+    iflow_context_free(ctx);
+    return status;
+}
+
+iflow_status chunks_fit(const chunks_room *room, const chunk_list *chunks, const iflow_ask_params *params) {
+    enum { AROUND = 512 }; /* what templates and the general instruction have at most */
+    const size_t n_ctx = (size_t)(room->n_ctx ? room->n_ctx : iflow_model_get_info(room->model).n_ctx_train);
+    const size_t n = chunk_list_tokens(chunks);
+    size_t n_question = 0, n_system = 0, n_instruction = 0;
+    iflow_status status = count(room->model, params->question, &n_question);
+    if (status == IFLOW_OK) {
+        status = count(room->model, params->system, &n_system);
+    }
+    if (status == IFLOW_OK) {
+        status = count(room->model, params->instruction, &n_instruction);
+    }
+    if (status != IFLOW_OK || n + n_question + n_system + n_instruction + AROUND < n_ctx || n == 0) {
+        return status;
+    }
+    /* Where it is close, the library knows how long head and prompt are exactly. */
+    status = n + n_question < n_ctx ? ask_in_less(room, chunks, params, n_ctx - n + 1) : IFLOW_E_CONTEXT;
+    if (status != IFLOW_E_CONTEXT) {
+        return status;
+    }
+    return iflow_fail(status,
+                      "%zu tokens of passages and %zu of the question, with what stands around them, are more than the context of %zu "
+                      "holds; leave out passages%s",
+                      n, n_question, n_ctx, room->n_ctx ? ", or make it larger" : "");
+}
+
+bool chunks_are_kept(const chunks_room *room, const chunk_list *chunks, size_t n_contexts) {
+    enum { A_TOKEN = 16, A_FILE = 4096, HEAD = 64 }; /* bytes besides the KV, at most; tokens of the head, about */
+    const size_t n_tokens = HEAD + chunk_list_tokens(chunks);
+    const iflow_model_info m = iflow_model_get_info(room->model);
+    const uint64_t n_values = 2 * (uint64_t)m.n_layer * (uint64_t)m.n_head_kv * (uint64_t)m.n_embd_head; /* K and V of a token */
+    const uint64_t n_kv = room->kv_type && strcmp(room->kv_type, "q8_0") == 0 ? n_values / 32 * 34 : n_values * 2;
+    return !room->has_store || !room->max_bytes ||
+           room->max_bytes / n_contexts >= n_tokens * (n_kv + A_TOKEN) + (chunks->n_chunks + 1) * A_FILE;
+}

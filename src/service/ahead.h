@@ -1,0 +1,32 @@
+/* ahead.h - what can be done before chunks are asked about: whether they fit the context and the store, and their KV. */
+#ifndef IFLOW_SERVICE_AHEAD_H
+#define IFLOW_SERVICE_AHEAD_H
+
+#include "service/chunks.h"
+
+/* Computes ahead the KV of those that are not stored yet, one by one, so that a cancellation counts after one chunk at the latest:
+ * E_CANCELLED. Waits for those that another process computes. Any other failure ends it and is not said (OK): what is missing
+ * afterwards is computed by the call that uses it, which goes on where a chunk cannot be kept, and says what is wrong. cancelled NULL:
+ * never. E_MEMORY. */
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, bool (*cancelled)(void *user), void *user);
+
+/* A context in which chunks are to stand. */
+typedef struct chunks_room {
+    const iflow_model *model;
+    int n_ctx;           /* tokens it holds; 0: what the model was trained for */
+    int n_ubatch;        /* as in iflow_context_params */
+    int n_threads;       /* as in iflow_context_params */
+    const char *kv_type; /* as in iflow_context_params */
+    bool has_store;
+    uint64_t max_bytes; /* the store's limit; 0: none */
+} chunks_room;
+
+/* Whether the context holds these chunks, the question of params, and what stands around them, found out before any of it is prefilled.
+ * E_CONTEXT, with how many tokens are too many; any other failure is the library's. Where it is close, it costs a pass over the prompt. */
+iflow_status chunks_fit(const chunks_room *room, const chunk_list *chunks, const iflow_ask_params *params);
+
+/* Whether the store's limit has room for the KV of these chunks in so many contexts that prefill them differently. Where it has not, to
+ * compute them ahead is in vain: the first ones are evicted for the last ones, and computed again. */
+bool chunks_are_kept(const chunks_room *room, const chunk_list *chunks, size_t n_contexts);
+
+#endif

@@ -1,0 +1,68 @@
+/* profile.h - what calibration found for a model: its file, read and written, and settings that nobody gave taken from it. */
+#ifndef IFLOW_SERVICE_PROFILE_H
+#define IFLOW_SERVICE_PROFILE_H
+
+#include "infoflow.h"
+
+#include <jansson.h>
+
+enum { PROFILE_VERSION = 2, PROFILE_MAX_LAYERS = 64 };
+
+typedef struct profile {
+    char *path;   /* NULL: there is none */
+    json_t *root; /* owns the strings */
+    iflow_method method;
+    iflow_score score;
+    const char *correction;        /* the id of the one that it was measured with; "": with none; NULL: that is not known */
+    int layer[PROFILE_MAX_LAYERS]; /* that score, from 0 */
+    size_t n_layers;               /* 0: the default's */
+    int fillers;
+    bool few;              /* it was measured on too few questions to say which ratio is trusted */
+    int correct, drift;    /* 0: it is nearer to full prefill without */
+    double ratio, trusted; /* trusted negative: no ratio is */
+} profile;
+
+/* Where the profile of a model lies by default: *out, a new string; NULL if nothing says where. E_MEMORY. */
+iflow_status profile_place(const char *fingerprint, char **out);
+
+/* Reads the profile at a path; NULL: at the default place, where none is no failure: out->path is NULL then. E_FORMAT: it is none of this
+ * model; E_IO, E_MEMORY. The message names the file. */
+iflow_status profile_find(const char *path, const iflow_model_info *model, profile *out);
+void profile_free(profile *p);
+
+/* What a profile has a say in. layer and n_layers as in iflow_ask_params; a profile's layers stay its own. */
+typedef struct profile_settings {
+    int fillers;
+    bool correct; /* false: by no correction */
+    iflow_method method;
+    iflow_score score;
+    double ratio;
+    iflow_switch drift;
+    const int *layer;
+    size_t n_layers;
+} profile_settings;
+
+/* Which of these somebody gave. */
+typedef struct profile_given {
+    bool fillers, correct, method, score, ratio, drift, layers;
+} profile_given;
+
+/* Takes from a profile what was not given; nothing if there is none. */
+void profile_apply(const profile *p, const profile_given *given, profile_settings *settings);
+
+/* Whether what the profile measured was corrected by another correction than that of an id ("": none). */
+bool profile_differs_in_correction(const profile *p, const char *id);
+
+/* What a profile says of the ratio that is asked with. */
+typedef enum profile_trust {
+    PROFILE_TRUSTS, /* or says nothing of it */
+    PROFILE_TRUSTS_MORE,
+    PROFILE_TRUSTS_NONE,
+} profile_trust;
+/* *ratio: at which it is asked, 0 for methods without one. */
+profile_trust profile_trust_in(const profile *p, const iflow_ask_params *params, double *ratio);
+
+/* Writes a profile, for its owner alone, whole or not at all, and the directories above it. E_FULL, E_IO, E_MEMORY. */
+iflow_status profile_write(const char *path, const json_t *root);
+
+#endif

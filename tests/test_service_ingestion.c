@@ -1,0 +1,248 @@
+/* test_service_ingestion.c - documents through the service into a store and from there into contexts, without the command. */
+#include "service/ahead.h"
+#include "service/gathering.h"
+#include "service/ingestion.h"
+#include "service/session.h"
+#include "service_fixture.h"
+
+enum { CHUNK = 64 };
+
+static iflow_model *model;
+
+static int load_model(void **state) {
+    (void)state;
+    return iflow_model_load(support_tiny_model("llama"), NULL, &model);
+}
+
+static int free_model(void **state) {
+    (void)state;
+    iflow_model_free(model);
+    return 0;
+}
+
+/* A store in memory, a context, and what is heard. */
+typedef struct world {
+    iflow_store *store;
+    iflow_context *ctx;
+    heard notices;
+    char id[8][IFLOW_ID_SIZE]; /* of the documents that were recorded */
+    size_t n_recorded, n_replaced, n_failed, n_progress;
+    size_t cancel_after; /* calls of progress; 0: never */
+    double share;        /* the last one */
+} world;
+
+static void world_open(world *w) {
+    const iflow_context_params params = IFLOW_PARAMS(iflow_context_params, .n_ctx = 8192, .n_threads = 1, .fillers = IFLOW_NO_FILLERS);
+    *w = (world){0};
+    assert_ok(iflow_store_open("memory:", NULL, &w->store));
+    assert_ok(iflow_context_new(model, w->store, &params, &w->ctx));
+}
+
+static void world_close(world *w) {
+    iflow_context_free(w->ctx);
+    iflow_store_close(w->store);
+}
+
+static void on_recorded(const iflow_document *doc, const char *name, void *user) {
+    world *w = user;
+    assert_non_null(name);
+    memcpy(w->id[w->n_recorded++], doc->id, IFLOW_ID_SIZE);
+    w->n_replaced += doc->replaced;
+}
+
+static void on_failed(const char *name, iflow_status status, void *user) {
+    world *w = user;
+    assert_non_null(name);
+    assert_int_not_equal(status, IFLOW_OK);
+    w->n_failed++;
+}
+
+static void on_progress(const ingestion *in, const char *name, bool waiting, void *user) {
+    world *w = user;
+    assert_non_null(name);
+    assert_false(waiting);
+    assert_true(pace_share(&in->pace) >= w->share); /* never back */
+    w->share = pace_share(&in->pace);
+    w->n_progress++;
+}
+
+static bool is_cancelled(void *user) {
+    const world *w = user;
+    return w->cancel_after && w->n_progress >= w->cancel_after;
+}
+
+/* Ingests what lies at a path. */
+static iflow_status ingest(world *w, const char *path, ingestion *in) {
+    sources list = {.events = {.notice = hear, .user = &w->notices}};
+    *in = (ingestion){
+        .model = model,
+        .store = w->store,
+        .ctx = w->ctx,
+        .chunk_tokens = CHUNK,
+        .sources = &list,
+        .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .cancelled = is_cancelled, .user = w}};
+    w->n_recorded = w->n_progress = 0;
+    w->share = 0;
+    assert_ok(sources_add(&list, path));
+    const iflow_status status = ingestion_run(in);
+    ingestion_free(in);
+    sources_free(&list);
+    return status;
+}
+
+static void make_folder(void) {
+    assert_int_equal(mkdir("folder", 0700), 0);
+    fixture_write_text("folder/a.txt", 30, 1);
+    fixture_write("folder/b.txt", "Caf\xE9", 4);
+    fixture_write_text("folder/c.txt", 20, 2);
+    fixture_write("folder/d.txt", "", 0);
+}
+
+static void test_ingest(void **state) {
+    (void)state;
+    world w;
+    ingestion in;
+    make_folder();
+    world_open(&w);
+    assert_ok(ingest(&w, "folder", &in));
+    assert_int_equal(w.n_recorded, 2);
+    assert_int_equal(in.n_documents, 2);
+    assert_true(in.n_computed >= 4 && in.n_present == 0);
+    assert_int_equal(in.n_tokens, in.n_computed_tokens);
+    assert_true(w.share > 0.99); /* with what could not be used */
+    const size_t n_chunks = in.n_computed;
+    assert_ok(ingest(&w, "folder", &in)); /* again: nothing is computed */
+    assert_int_equal(in.n_computed, 0);
+    assert_int_equal(in.n_present, n_chunks);
+    assert_int_equal(w.n_replaced, 0);
+    fixture_write_text("folder/a.txt", 30, 3); /* another text in its place */
+    assert_ok(ingest(&w, "folder", &in));
+    assert_int_equal(w.n_replaced, 1);
+    assert_true(in.n_computed > 0 && in.n_present > 0);
+    assert_non_null(strstr(w.notices.text, "failed folder/b.txt: "));
+    assert_non_null(strstr(w.notices.text, "skipped folder/d.txt: empty"));
+    world_close(&w);
+}
+
+/* Cancelled after every number of steps: what was computed stays, and the next run goes on from there to the same. */
+static void test_cancel(void **state) {
+    (void)state;
+    world w;
+    ingestion in;
+    make_folder();
+    for (size_t after = 1; after < 6; after++) {
+        world_open(&w);
+        w.cancel_after = after;
+        assert_int_equal(ingest(&w, "folder", &in), IFLOW_E_CANCELLED);
+        const size_t n_computed = in.n_computed;
+        w.cancel_after = 0;
+        assert_ok(ingest(&w, "folder", &in));
+        assert_int_equal(in.n_present, n_computed);
+        assert_int_equal(w.n_recorded, 2);
+        world_close(&w);
+    }
+}
+
+/* Documents by file, by directory, by id; and what cannot be had. */
+static void test_gather(void **state) {
+    (void)state;
+    world w;
+    ingestion in;
+    context_documents documents = {0};
+    iflow_answer *answer = NULL;
+    make_folder();
+    world_open(&w);
+    assert_ok(ingest(&w, "folder/a.txt", &in));
+    const gathering from = {.model = model,
+                            .ctx = w.ctx,
+                            .store = w.store,
+                            .store_name = "memory:",
+                            .chunk_tokens = CHUNK,
+                            .events = {.notice = hear, .user = &w.notices}};
+    assert_ok(gather(&from, w.id[0], &documents));
+    assert_ok(gather(&from, "folder", &documents));
+    assert_int_equal(documents.n, 3);
+    assert_int_equal(documents.document[0].n_chunks, documents.document[1].n_chunks); /* the same one */
+    assert_string_equal(documents.document[2].name, "folder/c.txt");
+    assert_int_equal(documents.n_left_out, 1);
+    assert_int_equal(documents.n_failed_named, 0);
+    assert_int_equal(documents.chunks.n_chunks, documents.document[1].n_chunks + documents.document[2].n_chunks);
+
+    iflow_ask_params params = iflow_ask_default_params();
+    params.question = "Who?";
+    params.max_tokens = 2;
+    const chunks_room room = {.model = model, .n_ctx = 8192, .n_threads = 1}, little = {.model = model, .n_ctx = 128, .n_threads = 1};
+    assert_ok(chunks_fit(&room, &documents.chunks, &params));
+    assert_int_equal(chunks_fit(&little, &documents.chunks, &params), IFLOW_E_CONTEXT);
+    assert_non_null(strstr(iflow_error_message(), "are more than the context of 128 holds"));
+    assert_ok(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL));
+    w.cancel_after = 1;
+    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, is_cancelled, &w), IFLOW_E_CANCELLED);
+    assert_ok(iflow_context_ask(w.ctx, &params, &answer));
+    assert_int_equal(answer->n_chunks, 1 + 2 * documents.document[1].n_chunks + documents.document[2].n_chunks);
+    iflow_answer_free(answer);
+
+    assert_int_equal(gather(&from, "folder/b.txt", &documents), IFLOW_E_FORMAT);
+    assert_int_equal(documents.n_failed_named, 1);
+    assert_int_equal(gather(&from, "missing", &documents), IFLOW_E_NOT_FOUND);
+    assert_string_equal(iflow_error_message(), "missing: no such file, and no document or chunk of the store memory: has this id");
+    gathering bare = from;
+    bare.store = NULL;
+    assert_int_equal(gather(&bare, "missing", &documents), IFLOW_E_NOT_FOUND);
+    context_documents_free(&documents);
+    world_close(&w);
+}
+
+/* The store's limit: K and V of every layer, and what a file has besides. */
+static void test_kept(void **state) {
+    (void)state;
+    int32_t token[100] = {0};
+    chunk_list chunks = {0};
+    assert_ok(chunk_list_add(&chunks, token, 100));
+    chunks_room room = {.model = model, .has_store = true};
+    assert_true(chunks_are_kept(&room, &chunks, 1)); /* no limit */
+    room.max_bytes = 1000;
+    assert_false(chunks_are_kept(&room, &chunks, 1));
+    room.max_bytes = (uint64_t)1 << 30;
+    assert_true(chunks_are_kept(&room, &chunks, 1));
+    room.has_store = false;
+    room.max_bytes = 1000;
+    assert_true(chunks_are_kept(&room, &chunks, 1));
+    chunk_list_free(&chunks);
+}
+
+/* A session: from the model to a context, and where things lie. */
+static void test_session(void **state) {
+    (void)state;
+    session s = {0};
+    char *place = NULL, want[4200];
+    assert_int_equal(setenv("XDG_CONFIG_HOME", dir, 1), 0);
+    assert_int_equal(unsetenv("INFOFLOW_STORE"), 0);
+    assert_ok(session_load_model(&s, support_tiny_model("llama"), NULL));
+    assert_true(s.model_load_ms > 0);
+    assert_ok(session_load_correction(&s, "auto")); /* there is none at the default place */
+    assert_null(s.correction);
+    assert_int_equal(session_load_correction(&s, "missing"), IFLOW_E_NOT_FOUND);
+    assert_ok(session_config_path("profiles", s.info.fingerprint, "json", &place));
+    snprintf(want, sizeof want, "%s/infoflow/profiles/%s.json", dir, s.info.fingerprint);
+    assert_string_equal(place, want);
+    free(place);
+    assert_int_equal(setenv("INFOFLOW_STORE", "memory:", 1), 0);
+    assert_ok(session_open_store(&s, NULL, NULL));
+    assert_string_equal(s.store_dir, "memory:");
+    assert_ok(session_new_context(&s, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &s.ctx));
+    session_close(&s);
+    assert_null(s.model);
+    assert_int_equal(unsetenv("INFOFLOW_STORE"), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_ingest, fixture_enter, fixture_leave),
+        cmocka_unit_test_setup_teardown(test_cancel, fixture_enter, fixture_leave),
+        cmocka_unit_test_setup_teardown(test_gather, fixture_enter, fixture_leave),
+        cmocka_unit_test(test_kept),
+        cmocka_unit_test_setup_teardown(test_session, fixture_enter, fixture_leave),
+    };
+    return cmocka_run_group_tests(tests, load_model, free_model);
+}
