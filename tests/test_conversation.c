@@ -140,7 +140,7 @@ static void test_asked(void **state) {
         iflow_model *model = NULL;
         iflow_context *ctx = NULL;
         assert_ok(iflow_model_load(support_tiny_model(names[i]), NULL, &model));
-        assert_ok(iflow_context_new(model, NULL, &(iflow_context_params){.n_threads = 1}, &ctx));
+        assert_ok(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &ctx));
         assert_ok(iflow_context_add_text(ctx, "A mill stood by the weir. Another did not.", 42, 0));
         iflow_ask_params question = iflow_ask_default_params();
         question.question = "Who built it?";

@@ -75,7 +75,7 @@ int main(void) {
             free(path);
             model = NULL;
             path = iflow_strdup(wanted);
-            if (iflow_model_load(path, &(iflow_model_params){.no_repack = true}, &model)) {
+            if (iflow_model_load(path, &IFLOW_PARAMS(iflow_model_params, .no_repack = true), &model)) {
                 made = failure();
                 free(path);
                 path = NULL;
