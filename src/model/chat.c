@@ -117,7 +117,10 @@ static iflow_status close_thoughts(const iflow_model *model, iflow_chat *chat) {
 /* Encoded copies; documents stand at the beginning of message `first`. */
 static iflow_status encode(const iflow_model *model, const iflow_message *message, size_t n, size_t first, turns *out) {
     turns t = {.message = iflow_calloc(n, sizeof *t.message)};
-    iflow_status status = t.message ? IFLOW_OK : iflow_fail_memory(n * sizeof *t.message);
+    iflow_status status = IFLOW_OK;
+    if (!t.message) {
+        return iflow_fail_memory(n * sizeof *t.message);
+    }
     for (size_t i = 0; i < n && !status; i++) {
         char *content = NULL;
         status = iflow_chat_encode(model, i == first ? IFLOW_MARK_DOCUMENTS : "", message[i].content, is_role(&message[i], "assistant"),
@@ -280,7 +283,7 @@ iflow_status iflow_chat_turn(const iflow_model *model, const char *question, ifl
     turns t = {0};
     iflow_chat chat = {0};
     iflow_status status = encode(model, message, 3, 3, &t);
-    if (!status) {
+    if (t.message) {
         free((char *)t.message[1].content);
         t.message[1].content = iflow_strdup(IFLOW_MARK_ANSWER);
         status = t.message[1].content ? IFLOW_OK : iflow_fail_memory(sizeof IFLOW_MARK_ANSWER);

@@ -60,14 +60,13 @@ static iflow_status add_part(iflow_rendering *to, const char *text, size_t n_byt
         return IFLOW_OK;
     }
     iflow_rendered_part *longer = iflow_realloc(to->part, to->n_parts + 1, sizeof *longer);
-    char *copy = malloc(n_bytes + 1);
+    char *copy = iflow_calloc(n_bytes + 1, 1);
     to->part = longer ? longer : to->part;
     if (!longer || !copy) {
         free(copy);
         return iflow_fail_memory(n_bytes);
     }
     memcpy(copy, text, n_bytes);
-    copy[n_bytes] = '\0';
     to->part[to->n_parts++] = (iflow_rendered_part){.text = copy, .is_input = is_input};
     return IFLOW_OK;
 }
@@ -101,22 +100,31 @@ iflow_status iflow_chat_by_libllama(const char *template, const iflow_message *m
     struct llama_chat_message *turn = iflow_calloc(n_messages + 1, sizeof *turn);
     char *text = NULL, **content = iflow_calloc(n_messages + 1, sizeof *content), *own = NULL;
     size_t n = 0;
-    iflow_status status = turn && content ? IFLOW_OK : iflow_fail_memory(n_messages * sizeof *turn);
+    iflow_status status = IFLOW_OK;
     const bool has_system = n_messages && strcmp(message[0].role, "system") == 0;
-    if (!status && !has_system && (own = iflow_chat_own_system(template))) { /* rendered as a part of the template */
+    if (!turn || !content) {
+        status = iflow_fail_memory(n_messages * sizeof *turn);
+        goto cleanup;
+    }
+    if (!has_system && (own = iflow_chat_own_system(template))) { /* rendered as a part of the template */
         turn[n++] = (struct llama_chat_message){"system", own};
     }
-    for (size_t i = 0; i < n_messages && !status; i++) {
+    for (size_t i = 0; i < n_messages; i++) {
         if (i == 0 && has_system && !message[i].content[0]) {
             continue;
         }
         content[i] = iflow_format("\t\x7f#%zu;\t", i);
-        status = content[i] ? IFLOW_OK : iflow_fail_memory(sizeof *content);
+        if (!content[i]) {
+            status = iflow_fail_memory(sizeof *content);
+            goto cleanup;
+        }
         turn[n++] = (struct llama_chat_message){message[i].role, content[i]};
     }
-    if (!status && !(status = render(template, turn, n, &text)) && text) {
+    if (!(status = render(template, turn, n, &text)) && text) {
         status = put_contents(text, message, n_messages, out);
     }
+
+cleanup:
     if (status) {
         iflow_rendering_free(out);
     }

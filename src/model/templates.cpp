@@ -25,6 +25,7 @@ extern "C" {
 
 #include <chrono>
 #include <ctime>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -366,15 +367,13 @@ struct parsing {
         guard(&error, IFLOW_E_FORMAT, [this] {
             static std::once_flag once;
             std::call_once(once, wrap_builtins);
-            made = new iflow_template{text, {}};
-            const auto lexed = jinja::lexer().tokenize(made->text);
+            auto parsed = std::make_unique<iflow_template>();
+            parsed->text = text;
+            const auto lexed = jinja::lexer().tokenize(parsed->text);
             check_nesting(lexed);
-            made->program = jinja::parse_from_tokens(lexed);
+            parsed->program = jinja::parse_from_tokens(lexed);
+            made = parsed.release();
         });
-        if (error.status) {
-            delete made;
-            made = nullptr;
-        }
     }
 };
 
