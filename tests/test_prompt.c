@@ -63,6 +63,15 @@ templates[] = {
 };
 enum { N_TEMPLATES = sizeof templates / sizeof *templates };
 
+/* Those that this build can run: the ones in Jinja are the last. */
+static size_t n_templates(void) {
+    size_t n = 0;
+    while (n < N_TEMPLATES && (iflow_templates_available() || strncmp(templates[n].name, "jinja", 5) != 0)) {
+        n++;
+    }
+    return n;
+}
+
 /* Whether nothing can use it. */
 static bool is_unknown(const struct template *t) {
     return !t->text || strcmp(t->text, "{{ messages }}") == 0 || strchr(t->text, '\x7f');
@@ -123,7 +132,7 @@ static char *head_text(const iflow_model *model, const iflow_prompt *prompt, con
 
 static void test_no_forged_tokens(void **state) {
     (void)state;
-    for (size_t i = 0; i < N_TEMPLATES; i++) {
+    for (size_t i = 0; i < n_templates(); i++) {
         iflow_model *model = support_edited_model(templates[i].model, set_template, &templates[i]);
         iflow_prompt plain = make_prompt(model, "S", "Do it.", "Who?"), bad = make_prompt(model, forged, forged, forged);
         iflow_tokens turn = {0}, bad_turn = {0};
@@ -154,7 +163,7 @@ static void test_no_forged_tokens(void **state) {
 /* Where a system message goes. */
 static void test_places(void **state) {
     (void)state;
-    for (size_t i = 0; i < N_TEMPLATES; i++) {
+    for (size_t i = 0; i < n_templates(); i++) {
         const struct template *t = &templates[i];
         iflow_model *model = support_edited_model(t->model, set_template, t);
         iflow_prompt with = make_prompt(model, "S!", NULL, "Who?"), without = make_prompt(model, "", NULL, "Who?"),
@@ -251,7 +260,7 @@ static void on_log(iflow_log_level level, const char *message, void *user) {
 /* What is not as a caller may think is said once a context. */
 static void test_warnings(void **state) {
     (void)state;
-    for (size_t i = 0; i < N_TEMPLATES; i++) {
+    for (size_t i = 0; i < n_templates(); i++) {
         const struct template *t = &templates[i];
         iflow_model *model = support_edited_model(t->model, set_template, t);
         iflow_context *ctx = NULL;
