@@ -46,6 +46,9 @@ bench: all ## Measure speed and memory against libllama (MODEL=..., BENCH_ARGS="
 lint: $(CLANG_BUILD)/build.ninja ## clang-format, clang-tidy, and a build with clang; every warning is an error
 	scripts/lint.sh $(CLANG_BUILD) $(JOBS)
 
+abi: ## Compare exported names and layouts with packaging/libinfoflow.abi (libabigail); scripts/abi.sh --update writes it anew
+	scripts/abi.sh
+
 format: ## Rewrite the sources as clang-format wants them
 	find src include tests examples \( -name '*.[ch]' -o -name '*.cpp' \) -exec clang-format -i {} +
 

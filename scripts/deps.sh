@@ -7,7 +7,7 @@
 # clone finds it again.
 # Environment: INFOFLOW_DEPS (default ~/.cache/infoflow/deps), INFOFLOW_DEPS_CUDA=1 (with the CUDA backend; wants nvcc),
 # INFOFLOW_DEPS_PORTABLE=1 (for every CPU of this architecture, not only this machine's),
-# JOBS (default: number of processors).
+# INFOFLOW_DEPS_TSAN=1 (for the thread sanitizer: scripts/tsan.sh), JOBS (default: number of processors).
 set -euo pipefail
 
 version=0.3.36
@@ -18,6 +18,7 @@ options=(
     -DGGML_OPENMP=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF -DLLAMA_OPENSSL=OFF -DGGML_CCACHE=OFF
 )
 if [ "${INFOFLOW_DEPS_CUDA:-0}" = 1 ]; then options+=(-DGGML_CUDA=ON); fi
+if [ "${INFOFLOW_DEPS_TSAN:-0}" = 1 ]; then options+=(-DGGML_SANITIZE_THREAD=ON -DLLAMA_SANITIZE_THREAD=ON); fi
 # Every kind of CPU of this architecture, chosen when the program starts: the backends are modules, which lie beside the libraries.
 if [ "${INFOFLOW_DEPS_PORTABLE:-0}" = 1 ]; then options+=(-DGGML_NATIVE=OFF -DGGML_BACKEND_DL=ON -DGGML_CPU_ALL_VARIANTS=ON -DCMAKE_INSTALL_BINDIR=lib); fi
 # Not in the key, since they change no code: where the libraries look for one another, and the compiler's silence about others' code.

@@ -413,12 +413,13 @@ static void test_sizes(void **state) {
         iflow_context_params known;
         int later;
     } newer = {.known = {.size = sizeof(struct newer), .n_threads = 1}};
+    const iflow_context_params *const seen = (const iflow_context_params *)(const void *)&newer; /* by who knows the first part only */
     iflow_context *made = NULL;
-    assert_ok(iflow_context_new(model, NULL, &newer.known, &made)); /* a field that is not set does no harm */
+    assert_ok(iflow_context_new(model, NULL, seen, &made)); /* a field that is not set does no harm */
     iflow_context_free(made);
     newer.later = 1;
     made = NULL;
-    assert_int_equal(iflow_context_new(model, NULL, &newer.known, &made), IFLOW_E_ARG);
+    assert_int_equal(iflow_context_new(model, NULL, seen, &made), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "iflow_context_params"));
     assert_null(made);
     const struct older {

@@ -49,10 +49,10 @@ static int ask(chat *c, const char *question, bool anew) {
     params.user = &out;
     anew = anew || !c->asked;
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    cli_cancel_by_signals(true);
     if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
     }
+    cli_cancel_begin();
     const double start = now_seconds();
     if (status == IFLOW_OK && anew) {
         status = prefill(c, &params);
@@ -63,7 +63,7 @@ static int ask(chat *c, const char *question, bool anew) {
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
     }
     progress_end();
-    cli_cancel_by_signals(false);
+    cli_cancel_end();
     bool stopped = cli_take_interrupt();
     cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {
@@ -72,7 +72,7 @@ static int ask(chat *c, const char *question, bool anew) {
     if (stopped && !c->common.quiet) {
         cli_note("[stopped]");
     }
-    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE)) {
+    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE || status == IFLOW_E_CANCELLED)) {
         c->asked = false; /* there is nothing to go on from: the next question begins anew */
     }
     if (status == IFLOW_E_CANCELLED && stopped) {

@@ -15,7 +15,9 @@
 static volatile sig_atomic_t interrupted;
 static volatile sig_atomic_t ended; /* by a signal that means the process, not what it is doing */
 static volatile sig_atomic_t mode = CLI_SIGNAL_IMMEDIATE;
-static volatile int wake[2] = {-1, -1}; /* a pipe that has a byte while the flag is up, once somebody waits by it */
+static volatile int wake[2] = {-1, -1};  /* a pipe that has a byte while the flag is up, once somebody waits by it */
+static iflow_cancel *volatile cancel;    /* NULL until somebody has calls cancelled by signals */
+static volatile sig_atomic_t can_cancel; /* the calls at hand are to fail; else only the flag tells */
 static const char *volatile last_word;
 
 /* A message is a line, whatever the names in it are. */
@@ -68,14 +70,14 @@ int cli_finish(int status) {
     return status == CLI_OK ? CLI_FAILED : status;
 }
 
-static iflow_cancel *volatile token; /* NULL: none yet */
-
 /* What a signal does where it does not end the process. Runs in a signal's handler, in any thread. */
 static void raise_interrupt(int number) {
     const int error = errno;
     interrupted = 1;
-    iflow_cancel_raise(token, true);
     ended = ended || number != SIGINT;
+    if (can_cancel) {
+        iflow_cancel_raise(cancel, true);
+    }
     if (wake[1] >= 0) {
         ssize_t ignored = write(wake[1], "", 1); /* full: it wakes already */
         (void)ignored;
@@ -110,14 +112,6 @@ void cli_signals(cli_signal_mode wanted) {
     }
 }
 
-void cli_cancel_by_signals(bool on) {
-    iflow_cancel *made = NULL;
-    if (on && !token && iflow_cancel_new(&made) == IFLOW_OK) { /* without memory for it, an interrupt is heard as each piece comes */
-        token = made;
-    }
-    iflow_cancel_use(on ? token : NULL);
-}
-
 bool cli_interrupted(void) {
     return interrupted != 0;
 }
@@ -137,9 +131,26 @@ bool cli_take_interrupt(void) {
     while (wake[0] >= 0 && read(wake[0], bytes, sizeof bytes) > 0) {
         ;
     }
+    iflow_cancel_raise(cancel, false);
     interrupted = 0;
-    iflow_cancel_raise(token, false);
     return was;
+}
+
+void cli_cancel_begin(void) {
+    iflow_cancel *made = cancel;
+    if (!made && iflow_cancel_new(&made) == IFLOW_OK) {
+        cancel = made; /* as long as the process: a handler may have it in hand */
+    }
+    iflow_cancel_use(made);
+    can_cancel = made != NULL;
+    if (made && interrupted) { /* it came before */
+        iflow_cancel_raise(made, true);
+    }
+}
+
+void cli_cancel_end(void) {
+    can_cancel = 0;
+    iflow_cancel_use(NULL);
 }
 
 int cli_wake_fd(void) {

@@ -44,17 +44,20 @@ int cli_finish(int status);
  * process. NOTED only raises the flag, however many signals come: whoever waits by cli_wake_fd() sees it at once. */
 typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL, CLI_SIGNAL_NOTED } cli_signal_mode;
 void cli_signals(cli_signal_mode mode);
-/* Whether a signal that does not end the process ends the library's calls of this thread: E_CANCELLED, within 100 ms. */
-void cli_cancel_by_signals(bool on);
 /* A line, with its end, that is said where a signal ends the process; NULL: none (the default). The string stays. */
 void cli_last_word(const char *line);
 bool cli_interrupted(void);
-/* The same as services ask it; user is not looked at. */
+/* The same as a callback. */
 bool cli_is_interrupted(void *user);
 /* Whether a signal came that is to end the process, not only what it is doing: any but SIGINT. */
 bool cli_ended(void);
 /* Lowers the flag again and says whether it was up. */
 bool cli_take_interrupt(void);
+/* Between these two, a signal that raises the flag has this thread's calls of the library fail with E_CANCELLED at once; taking the
+ * interrupt lets them work again. An answer that was begun stays, as far as it came. Where there is no memory for that, calls notice the
+ * flag by their callbacks alone. */
+void cli_cancel_begin(void);
+void cli_cancel_end(void);
 /* A descriptor that can be read from while the flag is up, for poll(); nothing else reads it. -1: there is none, which poll() passes over.
  */
 int cli_wake_fd(void);

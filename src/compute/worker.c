@@ -3,7 +3,6 @@
 
 #include "model/guard.h"
 
-#include <ggml-cpu.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>

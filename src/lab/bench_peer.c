@@ -16,10 +16,38 @@ struct peer {
     const struct llama_vocab *vocab;
     struct llama_context *ctx;
     struct llama_batch batch;
-    struct ggml_threadpool
-        *pool; /* as llama.cpp's own programs give it; paused while it does nothing, so that it does not spin meanwhile */
+    struct ggml_threadpool *pool; /* as llama.cpp's own programs give it; only while it is measured, so that it does not spin else */
+    int n_threads;
     bool cpu;
 };
+
+/* A function of the CPU's backend by its name: where backends are loaded at run time, it cannot be linked. */
+static void *cpu_function(const char *name) {
+    return ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU)), name);
+}
+
+/* Before the clock runs. */
+static void take_pool(peer *p) {
+    struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
+    *(void **)&make = cpu_function("ggml_threadpool_new"); /* POSIX gives functions as void * */
+    struct ggml_threadpool_params params = ggml_threadpool_params_default(p->n_threads);
+    params.paused = true; /* until the first graph */
+    p->pool = make ? make(&params) : NULL;
+    if (p->pool) {
+        llama_attach_threadpool(p->ctx, p->pool, p->pool);
+    }
+}
+
+/* After it. */
+static void drop_pool(peer *p) {
+    void (*release)(struct ggml_threadpool *) = NULL;
+    *(void **)&release = cpu_function("ggml_threadpool_free");
+    if (p->pool) {
+        llama_detach_threadpool(p->ctx);
+        release(p->pool);
+        p->pool = NULL;
+    }
+}
 
 /* Starts the backends and sends libllama's messages where the library's go. */
 static void start(void) {
@@ -53,10 +81,6 @@ static void close_context(peer *p) {
     llama_free(p->ctx);
     llama_batch_free(p->batch);
     p->ctx = NULL;
-    if (p->pool) {
-        ggml_threadpool_free(p->pool);
-        p->pool = NULL;
-    }
 }
 
 void peer_free(peer *p) {
@@ -86,10 +110,7 @@ bool peer_open(peer *p, size_t n_ctx, int n_threads, bool flash_attention) {
         return false;
     }
     p->batch = llama_batch_init((int32_t)params.n_batch, 0, 1);
-    struct ggml_threadpool_params threads = ggml_threadpool_params_default(n_threads);
-    threads.paused = true;
-    p->pool = ggml_threadpool_new(&threads);
-    llama_attach_threadpool(p->ctx, p->pool, p->pool);
+    p->n_threads = n_threads;
     return true;
 }
 
@@ -120,33 +141,33 @@ static int32_t most_probable(const peer *p) {
 }
 
 bool peer_prefill(peer *p, const int32_t *token, size_t n, size_t piece, int32_t *first, double *ms) {
+    bool ok = true;
+    take_pool(p);
     const double since = now_seconds();
-    for (size_t at = 0; at < n; at += piece) {
+    for (size_t at = 0; at < n && ok; at += piece) {
         const size_t n_piece = n - at < piece ? n - at : piece;
         llama_memory_clear(llama_get_memory(p->ctx), false);
-        if (!run_batch(p, token + at, n_piece, 0, first && at + n_piece == n)) {
-            return false;
-        }
+        ok = run_batch(p, token + at, n_piece, 0, first && at + n_piece == n);
     }
-    if (first) {
+    if (first && ok) {
         *first = most_probable(p);
     }
     *ms = (now_seconds() - since) * 1e3;
-    ggml_threadpool_pause(p->pool);
-    return true;
+    drop_pool(p);
+    return ok;
 }
 
 bool peer_decode(peer *p, const int32_t *token, size_t n, double *ms) {
     const size_t at = (size_t)(llama_memory_seq_pos_max(llama_get_memory(p->ctx), 0) + 1);
+    bool ok = true;
+    take_pool(p);
     const double since = now_seconds();
-    for (size_t i = 0; i < n; i++) {
-        if (!run_batch(p, token + i, 1, at + i, true)) {
-            return false;
-        }
+    for (size_t i = 0; i < n && ok; i++) {
+        ok = run_batch(p, token + i, 1, at + i, true);
     }
     *ms = (now_seconds() - since) * 1e3;
-    ggml_threadpool_pause(p->pool);
-    return true;
+    drop_pool(p);
+    return ok;
 }
 
 bool peer_choose_attention(peer *p, const int32_t *token, size_t n, size_t piece, size_t n_ctx, int n_threads, bool *flash_attention,

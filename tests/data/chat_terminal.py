@@ -183,6 +183,25 @@ for terminal in ("xterm", "dumb"):
     chat.leave()
     chat.end(0)
 
+# It stops what comes before an answer as well, in the middle of a pass; the next question begins anew.
+with open("a.txt", encoding="utf-8") as f:
+    text = f.read()
+with open("a.txt", "w", encoding="utf-8") as f:
+    f.write(text * 150)
+chat = Chat("--ctx", "100000", "--ubatch", "16384", "--whole", "--no-store", "--fillers", "0")
+chat.prompt()
+chat.type("Where is the ship?\r")
+chat.until(r"ship\?\r\n")
+time.sleep(0.3)
+chat.type("\x03")
+took = chat.until(r"\[stopped\]")
+if took > 5:
+    sys.exit(f"an answer that had not begun stopped after {took:.1f} s")
+chat.leave()
+chat.end(0)
+with open("a.txt", "w", encoding="utf-8") as f:
+    f.write(text)
+
 # Signals that end the process do so at the prompt, and the terminal is as it was.
 for number in (signal.SIGTERM, signal.SIGHUP):
     chat = Chat()
