@@ -64,3 +64,26 @@ endif()
 if(GGML_BACKEND_DIR) # where that ggml looks for backends that are libraries of their own
     set_source_files_properties(src/model/calls.cpp PROPERTIES COMPILE_DEFINITIONS INFOFLOW_GGML_BACKEND_DIR="${GGML_BACKEND_DIR}")
 endif()
+
+# The distribution's Jinja engine, for the models' own chat templates, and JSON schema to grammar. They go with the pinned libllama; with an
+# installed one they are built on demand. Without them libllama renders the templates that it knows, and there are no JSON schemas.
+if(INFOFLOW_DEPS_PREFIX)
+    set(infoflow_templates_default ON)
+else()
+    set(infoflow_templates_default OFF)
+endif()
+option(INFOFLOW_TEMPLATES "render chat templates by the pinned distribution's Jinja engine" ${infoflow_templates_default})
+set(INFOFLOW_COMMON_PREFIX "")
+if(INFOFLOW_TEMPLATES)
+    execute_process(COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/scripts/deps.sh common OUTPUT_VARIABLE INFOFLOW_COMMON_PREFIX
+                    OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE infoflow_common_status)
+    if(NOT infoflow_common_status EQUAL 0)
+        message(FATAL_ERROR "scripts/deps.sh common could not build the Jinja engine (its messages are above); -DINFOFLOW_TEMPLATES=OFF does without")
+    endif()
+    add_library(infoflow_common STATIC IMPORTED)
+    set_target_properties(infoflow_common PROPERTIES IMPORTED_LOCATION ${INFOFLOW_COMMON_PREFIX}/lib/libinfoflow_common.a
+                                                     INTERFACE_INCLUDE_DIRECTORIES ${INFOFLOW_COMMON_PREFIX}/include)
+    message(STATUS "chat templates: by the Jinja engine in ${INFOFLOW_COMMON_PREFIX}")
+else()
+    message(STATUS "chat templates: those that libllama knows (INFOFLOW_TEMPLATES is OFF): no Jinja engine, no JSON schemas")
+endif()

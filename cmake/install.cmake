@@ -37,6 +37,10 @@ else()
     get_filename_component(ggml_libdir "${ggml_DIR}/../.." ABSOLUTE)
     set(INFOFLOW_PC_LIBS_PRIVATE "-L${ggml_libdir} -Wl,-rpath,${ggml_libdir} ${ggml_libraries}")
 endif()
+if(INFOFLOW_TEMPLATES) # the static library needs it beside it
+    install(FILES ${INFOFLOW_COMMON_PREFIX}/lib/libinfoflow_common.a DESTINATION ${CMAKE_INSTALL_LIBDIR}/infoflow)
+    set(INFOFLOW_PC_LIBS_PRIVATE "-L\${libdir}/infoflow -linfoflow_common ${INFOFLOW_PC_LIBS_PRIVATE}")
+endif()
 
 install(FILES include/infoflow.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(TARGETS infoflow_shared EXPORT infoflowTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})

@@ -448,9 +448,15 @@ typedef enum iflow_score_text {
  * The context that answers cannot be used meanwhile: E_ARG; iflow_context_clear() does nothing then, and it must not be freed. */
 typedef bool (*iflow_on_text)(const char *text, void *user);
 
+/* One message of a conversation. Contents are never parsed for control tokens. */
+typedef struct iflow_message {
+    const char *role;    /* "system", "user", "assistant" or "tool" */
+    const char *content; /* UTF-8 */
+} iflow_message;
+
 typedef struct iflow_ask_params {
     size_t size;                 /* of this struct */
-    const char *question;        /* required */
+    const char *question;        /* required, but for messages */
     const char *instruction;     /* stands before the question; NULL: a general one */
     const char *system;          /* system message of the chat header; NULL: the template's own, if it is ChatML and has one; "": none. */
                                  /* Like the other texts it is never parsed for control tokens */
@@ -501,6 +507,12 @@ typedef struct iflow_ask_params {
     size_t n_given_positions;
     const float *given_scores; /* one a context position, the head's too, which do not count: finite, and with coverage 0 or greater. */
     size_t n_given_scores;     /* The best are recomputed, as many as ratio or coverage say */
+    /* A conversation instead of question, instruction and system: n_messages of them (0: none), the last usually a user's. The documents
+     * stand at the beginning of the first user's message, system messages before it, all else after them. question is then the text that
+     * scores the context; NULL: the last user's message. E_ARG: a role that is none of the four, or no message of a user; E_UNSUPPORTED:
+     * the model's chat template refuses them, or has no place for a tool's message. A follow-up takes a question alone. */
+    const iflow_message *messages;
+    size_t n_messages;
 } iflow_ask_params;
 
 typedef struct iflow_chunk_span {

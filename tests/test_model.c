@@ -1,4 +1,5 @@
 /* test_model.c - bad model files: every one gives a status and a message that names the file, and none harms the process. */
+#include "model/chat.h"
 #include "model_fixture.h"
 #include "tolerance.h"
 
@@ -293,7 +294,8 @@ static void test_mutations(void **state) {
                     }
                     free(token);
                 }
-                if (!iflow_chat_split(model, "You answer.", &chat)) {
+                const iflow_message message[] = {{"system", "You answer."}, {"user", "Who?"}};
+                if (!iflow_chat_render(model, message, 2, &chat)) {
                     iflow_chat_free(&chat);
                 }
                 iflow_model_free(model);

@@ -9,6 +9,10 @@
 #include <float.h>
 #include <string.h>
 
+static bool is_blank(const char *text) {
+    return !text[strspn(text, " \t\r\n")];
+}
+
 static iflow_status check_text(const char *beginning, const char *text) {
     return text ? iflow_utf8_require(beginning, text, strlen(text)) : IFLOW_OK;
 }
@@ -127,13 +131,43 @@ static iflow_status check_first(const iflow_timeline *t, const iflow_ask_params 
     return IFLOW_OK;
 }
 
+/* Messages instead of a question; roles are seen to by the chat template. */
+static iflow_status check_messages(const iflow_ask_params *p) {
+    if (!p->messages) {
+        return iflow_fail(IFLOW_E_ARG, "messages is NULL, with %zu of them", p->n_messages);
+    }
+    if (p->instruction || p->system) {
+        return iflow_fail(IFLOW_E_ARG, "with messages, instruction and system must be NULL");
+    }
+    for (size_t i = 0; i < p->n_messages; i++) {
+        const iflow_message *message = &p->messages[i];
+        if (!message->role || !message->content) {
+            return iflow_fail(IFLOW_E_ARG, "message %zu has no %s", i, message->role ? "content" : "role");
+        }
+        const iflow_status status = iflow_utf8_require("a message is ", message->content, strlen(message->content));
+        if (status) {
+            return status;
+        }
+    }
+    size_t last = p->n_messages;
+    while (last > 0 && strcmp(p->messages[last - 1].role, "user") != 0) {
+        last--;
+    }
+    if (last > 0 && !p->question && is_blank(p->messages[last - 1].content)) {
+        return iflow_fail(IFLOW_E_ARG, "the last message of a user is empty");
+    }
+    return IFLOW_OK;
+}
+
 iflow_status iflow_params_check(const iflow_timeline *t, const iflow_ask_params *p, bool first) {
-    if (!p->question || !p->question[strspn(p->question, " \t\r\n")]) {
+    const bool has_messages = first && p->n_messages;
+    if ((!has_messages || p->question) && (!p->question || is_blank(p->question))) {
         return iflow_fail(IFLOW_E_ARG, "the question is empty");
     }
-    iflow_status status = check_text("the question is ", p->question);
-    if (status || (first && ((status = check_text("the instruction is ", p->instruction)) ||
-                             (status = check_text("the system message is ", p->system))))) {
+    iflow_status status = has_messages ? check_messages(p) : IFLOW_OK;
+    if (status || (status = check_text("the question is ", p->question)) ||
+        (first &&
+         ((status = check_text("the instruction is ", p->instruction)) || (status = check_text("the system message is ", p->system))))) {
         return status;
     }
     if (p->max_tokens < 1) {

@@ -5,6 +5,7 @@
 #include "flow/repair/repair.h"
 #include "flow/run.h"
 #include "flow/select.h"
+#include "model/templates.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -247,8 +248,8 @@ static iflow_status run_method(iflow_run *r) {
 /* What of the chat header is not as the caller may think. */
 static void warn_of_template(iflow_run *r) {
     if (r->text.plain && iflow_timeline_warns(r->t, IFLOW_WARN_PLAIN)) {
-        iflow_log(IFLOW_LOG_WARN, "the chat template of %s is missing, or not one that libllama knows; plain text is used",
-                  r->t->model->path);
+        iflow_log(IFLOW_LOG_WARN, "the chat template of %s is missing, or not one that %s; plain text is used", r->t->model->path,
+                  iflow_templates_available() ? "can be rendered" : "libllama knows, and this build has no Jinja engine");
     }
     if (r->text.no_place && iflow_timeline_warns(r->t, IFLOW_WARN_NO_PLACE)) {
         iflow_log(IFLOW_LOG_WARN, "the chat template of %s has no place for a system message; it stands at the beginning of the user's",
@@ -266,15 +267,6 @@ static void run_free(iflow_run *r) {
     free(r->first);
     free(r->staleness);
     free(r->logits);
-}
-
-/* What a follow-up needs of the chat template. */
-static void keep_template(iflow_run *r) {
-    free(r->t->turn.between);
-    free(r->t->turn.footer);
-    r->t->turn.between = r->text.between;
-    r->t->turn.footer = r->text.footer;
-    r->text.between = r->text.footer = NULL;
 }
 
 iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *chunk, size_t n_chunks, const iflow_ask_params *params,
@@ -309,7 +301,6 @@ iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *ch
     if ((status = iflow_generate(t, params, r.logits, r.n + (int)r.text.prompt.n, r.asked_at, r.answer))) {
         goto cleanup;
     }
-    keep_template(&r);
     r.answer->cache_bytes = iflow_cache_bytes(t->seq.cache);
     r.answer->ms.total = iflow_now_ms() - r.asked_at;
     *out = r.answer;

@@ -1,5 +1,6 @@
 /* prompt.c - tokenises head, prompt and scoring text. What users wrote is never parsed for control tokens; what the template wrote is. */
 #include "flow/prompt.h"
+#include "model/chat.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,16 +31,21 @@ static iflow_status append_text(const iflow_model *model, iflow_tokens *to, cons
     return status;
 }
 
+static iflow_status append_pieces(const iflow_model *model, iflow_tokens *to, const iflow_chat *chat, size_t from, size_t end) {
+    iflow_status status = IFLOW_OK;
+    for (size_t i = from; i < end && !status; i++) {
+        status = append_text(model, to, chat->piece[i].text, !chat->piece[i].is_input);
+    }
+    return status;
+}
+
 /* Sink and chat header, the caller's system message in it. A header that begins with the sink's first token (<|im_start|> as BOS, Llama 3's
  * <|begin_of_text|>) opens with an attention sink of its own and is the head alone. */
 static iflow_status make_head(const iflow_model *model, const iflow_chat *chat, iflow_tokens *head) {
     iflow_tokens text = {0};
-    iflow_status status = append_text(model, &text, chat->open, true);
-    if (!status && !(status = append_text(model, &text, chat->system, false))) {
-        status = append_text(model, &text, chat->header, true);
-    }
+    iflow_status status = append_pieces(model, &text, chat, 0, chat->n_head);
     if (!status && (text.n == 0 || text.token[0] != model->sink[0])) {
-        /* A sink of several tokens is a BOS and what the template puts after it, and libllama renders templates without their BOS. */
+        /* A sink of several tokens is a BOS and what the template puts after it, and not all templates write the BOS. */
         status = append(head, model->sink, 1);
     }
     if (!status) {
@@ -49,35 +55,42 @@ static iflow_status make_head(const iflow_model *model, const iflow_chat *chat, 
     return status;
 }
 
+/* The conversation that a question is: instruction and question as one message. */
+static iflow_status render_question(const iflow_model *model, const iflow_ask_params *params, iflow_chat *chat) {
+    char *text =
+        iflow_format("%s\nQuestion: %s\nAnswer:", params->instruction ? params->instruction : default_instruction, params->question);
+    if (!text) {
+        return iflow_fail_memory(strlen(params->question));
+    }
+    const iflow_message message[] = {{"system", params->system}, {"user", text}};
+    const size_t skip = params->system ? 0 : 1;
+    const iflow_status status = iflow_chat_render(model, message + skip, 2 - skip, chat);
+    free(text);
+    return status;
+}
+
+/* What scores the context where nothing else is said: the question, or the last message of a user. */
+static const char *scoring_text(const iflow_ask_params *params) {
+    const char *text = params->question;
+    for (size_t i = params->n_messages; !text && i-- > 0;) {
+        text = strcmp(params->messages[i].role, "user") == 0 ? params->messages[i].content : NULL;
+    }
+    return text ? text : "";
+}
+
 iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out) {
-    char *text = NULL;
     iflow_chat chat = {0};
     iflow_prompt p = {0};
-    iflow_status status = iflow_chat_split(model, params->system, &chat);
-    if (status) {
-        goto cleanup;
+    iflow_status status =
+        params->n_messages ? iflow_chat_render(model, params->messages, params->n_messages, &chat) : render_question(model, params, &chat);
+    if (!status && !(status = make_head(model, &chat, &p.head)) &&
+        !(status = append_pieces(model, &p.prompt, &chat, chat.n_head, chat.n_pieces))) {
+        status = params->score_text == IFLOW_SCORE_PROMPT ? append(&p.score, p.prompt.token, p.prompt.n)
+                                                          : append_text(model, &p.score, scoring_text(params), false);
     }
-    text = iflow_format("%s\nQuestion: %s\nAnswer:", params->instruction ? params->instruction : default_instruction, params->question);
-    if (!text) {
-        status = iflow_fail_memory(strlen(params->question));
-        goto cleanup;
-    }
-    if ((status = make_head(model, &chat, &p.head)) || (status = append_text(model, &p.prompt, text, false)) ||
-        (status = append_text(model, &p.prompt, chat.footer, true))) {
-        goto cleanup;
-    }
-    status = params->score_text == IFLOW_SCORE_PROMPT ? append(&p.score, p.prompt.token, p.prompt.n)
-                                                      : append_text(model, &p.score, params->question, false);
-
     p.plain = chat.plain;
     p.no_place = chat.no_place;
-    p.footer = chat.footer;
-    p.between = chat.between;
-    chat.footer = chat.between = NULL;
-
-cleanup:
     iflow_chat_free(&chat);
-    free(text);
     if (status) {
         iflow_prompt_free(&p);
     } else {
@@ -90,20 +103,17 @@ void iflow_prompt_free(iflow_prompt *prompt) {
     free(prompt->head.token);
     free(prompt->prompt.token);
     free(prompt->score.token);
-    free(prompt->footer);
-    free(prompt->between);
     *prompt = (iflow_prompt){0};
 }
 
-iflow_status iflow_prompt_turn(const iflow_model *model, const char *between, const char *question, const char *footer, iflow_tokens *out) {
+iflow_status iflow_prompt_turn(const iflow_model *model, const char *question, iflow_tokens *out) {
+    iflow_chat chat = {0};
     iflow_tokens turn = {0};
-    iflow_status status = append_text(model, &turn, between, true);
+    iflow_status status = iflow_chat_turn(model, question, &chat);
     if (!status) {
-        status = append_text(model, &turn, question, false);
+        status = append_pieces(model, &turn, &chat, 0, chat.n_pieces);
     }
-    if (!status) {
-        status = append_text(model, &turn, footer, true);
-    }
+    iflow_chat_free(&chat);
     if (status) {
         free(turn.token);
     } else {

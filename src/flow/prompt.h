@@ -10,17 +10,17 @@ typedef struct iflow_tokens {
 } iflow_tokens;
 
 typedef struct iflow_prompt {
-    iflow_tokens head;      /* sink and chat header: chunk 0 */
-    iflow_tokens prompt;    /* instruction, question, chat footer */
-    iflow_tokens score;     /* the scoring text */
-    char *footer, *between; /* of the chat template, for later turns */
-    bool plain, no_place;   /* as in iflow_chat */
+    iflow_tokens head;    /* sink and chat header: chunk 0 */
+    iflow_tokens prompt;  /* what comes after the documents: instruction and question, or messages; chat footer */
+    iflow_tokens score;   /* the scoring text */
+    bool plain, no_place; /* as in iflow_chat */
 } iflow_prompt;
 
+/* E_ARG, E_UNSUPPORTED (messages that the chat template refuses), E_MEMORY, and what tokenising fails with. */
 iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out);
 void iflow_prompt_free(iflow_prompt *prompt);
 
-/* The tokens of a later turn: `between`, the question, `footer`. *out: free(out->token). */
-iflow_status iflow_prompt_turn(const iflow_model *model, const char *between, const char *question, const char *footer, iflow_tokens *out);
+/* The tokens of a later turn, after an answer. *out: free(out->token). */
+iflow_status iflow_prompt_turn(const iflow_model *model, const char *question, iflow_tokens *out);
 
 #endif

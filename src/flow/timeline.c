@@ -15,8 +15,6 @@ void iflow_timeline_clear(iflow_timeline *t) {
     if (t->seq.cache) {
         iflow_seq_truncate(&t->seq, 0);
     }
-    free(t->turn.between);
-    free(t->turn.footer);
     free(t->turn.logits);
     memset(&t->turn, 0, sizeof t->turn);
     t->turn.pending = -1;

@@ -29,7 +29,6 @@ typedef struct iflow_timeline {
         int n_before;    /* of these, before the answer */
         float *logits;   /* [n_vocab]: what the answer's first token was predicted by */
         int32_t pending; /* last generated token, which has no row yet; -1: none */
-        char *between, *footer;
     } turn;
 } iflow_timeline;
 

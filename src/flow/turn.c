@@ -19,7 +19,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
         status = iflow_fail_memory((size_t)t->model->n_vocab * sizeof *logits);
         goto cleanup;
     }
-    if ((status = iflow_prompt_turn(t->model, t->turn.between, params->question, t->turn.footer, &turn))) {
+    if ((status = iflow_prompt_turn(t->model, params->question, &turn))) {
         goto cleanup;
     }
     const int before = t->turn.n_rows, n_pending = t->turn.pending >= 0, n = n_pending + (int)turn.n;

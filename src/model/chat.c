@@ -1,187 +1,348 @@
-/* chat.c - a conversation as the model's chat template lays it out, by libllama, with the messages kept apart from it. */
-#include "model/calls.h"
-#include "model/model.h"
+/* chat.c - a conversation as the model's chat template lays it out: by the Jinja engine, else by libllama, else as plain text. */
+#include "model/chat.h"
+#include "model/chat_marks.h"
 
 #include <llama.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Renders messages through the template; *out stays NULL where libllama does not know it. E_MEMORY. free(). */
-static iflow_status render(const char *template, const struct llama_chat_message *message, size_t n, char **out) {
-    int32_t room = 256;
-    for (size_t i = 0; i < n; i++) {
-        room += (int32_t)strlen(message[i].content) * 2 + 256;
+/* Messages with encoded contents, as they go to the template. */
+typedef struct turns {
+    iflow_message *message;
+    size_t n;
+} turns;
+
+static void turns_free(turns *t) {
+    for (size_t i = 0; i < t->n; i++) {
+        free((char *)t->message[i].content);
     }
-    for (;;) {
-        char *text = malloc((size_t)room + 1);
-        int32_t used = -1;
+    free(t->message);
+    *t = (turns){0};
+}
+
+static bool is_role(const iflow_message *message, const char *role) {
+    return strcmp(message->role, role) == 0;
+}
+
+static bool has_role(const turns *t, const char *role) {
+    for (size_t i = 0; i < t->n; i++) {
+        if (is_role(&t->message[i], role)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_blank(const char *text) {
+    return !text[strspn(text, " \t\n\v\f\r")];
+}
+
+/* ---- Rendering ----------------------------------------------------------------------------------------------------------------------- */
+
+/* Contents one after the other, an empty line between them. */
+static iflow_status render_plain(const turns *t, iflow_rendering *out) {
+    out->part = iflow_calloc(t->n, sizeof *out->part);
+    if (!out->part) {
+        return iflow_fail_memory(t->n * sizeof *out->part);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        char *text = iflow_format("%s%s", t->message[i].content, i + 1 < t->n ? "\n\n" : "");
         if (!text) {
-            return iflow_fail_memory((size_t)room + 1);
+            return iflow_fail_memory(strlen(t->message[i].content));
         }
-        const iflow_status status = iflow_call_template(template, message, n, text, room, &used);
-        if (!status && used >= 0 && used <= room) {
-            text[used] = '\0';
-            *out = text;
-            return IFLOW_OK;
-        }
-        free(text);
-        if (status || used < 0) {
-            return status == IFLOW_E_MEMORY ? status : IFLOW_OK;
-        }
-        room = used;
+        out->part[out->n_parts++] = (iflow_rendered_part){.text = text, .is_input = true};
     }
-}
-
-static char *copy_range(const char *from, const char *to) {
-    const size_t n = (size_t)(to - from);
-    char *text = malloc(n + 1);
-    if (text) {
-        memcpy(text, from, n);
-        text[n] = '\0';
-    }
-    return text;
-}
-
-char *iflow_chat_own_system(const char *template) {
-    static const char open[] = "<|im_start|>system", close[] = "<|im_end|>";
-    for (const char *at = template; (at = strstr(at, open)); at += strlen(open)) {
-        const char quote = at > template ? at[-1] : '\0', *from = at + strlen(open);
-        if (quote != '\'' && quote != '"') {
-            continue;
-        }
-        from += *from == '\n' ? 1 : strncmp(from, "\\n", 2) == 0 ? 2 : 0;
-        char *text = malloc(strlen(from) + 1), *to = text;
-        for (; text && *from && *from != quote && strncmp(from, close, strlen(close)) != 0; from++) {
-            const bool escaped = *from == '\\' && from[1];
-            from += escaped;
-            *to++ = (char)(escaped && *from == 'n' ? '\n' : *from);
-        }
-        if (text && to > text && strncmp(from, close, strlen(close)) == 0) {
-            *to = '\0';
-            return text;
-        }
-        free(text);
-    }
-    return NULL;
-}
-
-/* Markers that no template contains stand for the messages, which must not be rendered: a template's text is parsed for control tokens. */
-static const char system_mark[] = "\x01system1\x01", user1[] = "\x01user1\x01",
-                  answer1[] = "\x01"
-                              "answer1\x01",
-                  user2[] = "\x01user2\x01";
-
-/* Two turns as a template renders them: a question; and that, its answer and the next question. */
-typedef struct rendering {
-    char *one, *two;
-    const char *system, *user; /* in one: the system message's mark (NULL: it is not there once, before user's), the user's */
-    const char *answer, *next; /* in two */
-    bool whole;                /* all of them but system's are there */
-} rendering;
-
-static void rendering_free(rendering *r) {
-    free(r->one);
-    free(r->two);
-    *r = (rendering){0};
-}
-
-/* system: the message as it is to be rendered; NULL: none. E_MEMORY. */
-static iflow_status render_turns(const char *template, const char *system, rendering *out) {
-    const size_t skip = system ? 0 : 1;
-    const struct llama_chat_message turns[] = {{"system", system}, {"user", user1}, {"assistant", answer1}, {"user", user2}};
-    rendering r = {0};
-    iflow_status status = render(template, turns + skip, 2 - skip, &r.one);
-    if (status || (status = render(template, turns + skip, 4 - skip, &r.two))) {
-        rendering_free(&r);
-        return status;
-    }
-    r.user = r.one ? strstr(r.one, user1) : NULL;
-    r.answer = r.two ? strstr(r.two, answer1) : NULL;
-    r.next = r.answer ? strstr(r.answer, user2) : NULL;
-    r.whole = r.user && r.next;
-    r.system = r.whole ? strstr(r.one, system_mark) : NULL;
-    if (r.system && (r.system > r.user || strstr(r.system + 1, system_mark) || strstr(r.answer, system_mark))) {
-        r.system = NULL;
-    }
-    *out = r;
     return IFLOW_OK;
 }
 
-static char *stripped(const char *text) {
-    static const char space[] = " \t\n\v\f\r";
-    text += strspn(text, space);
-    const char *end = text + strlen(text);
-    while (end > text && strchr(space, end[-1])) {
-        end--;
-    }
-    return copy_range(text, end);
-}
-
-/* Without a template that has a place for it the system message is text before the user's. */
-static iflow_status split(const rendering *r, const char *system, const char *closed, iflow_chat *out) {
-    const char *end = r->system ? r->system + strlen(system_mark) : r->one;
-    /* A template that strips messages has stripped the tabs around the mark. */
-    const bool tabs = r->system && r->system > r->one && r->system[-1] == '\t' && *end == '\t';
-    out->no_place = system && !r->system && r->whole;
-    out->plain = !r->whole;
-    if (r->system) {
-        out->open = copy_range(r->one, r->system - tabs);
-        out->system = tabs ? iflow_strdup(system) : stripped(system);
-        out->header = copy_range(end + tabs, r->user);
-    } else {
-        out->open = r->whole ? copy_range(r->one, r->user) : iflow_strdup("");
-        out->system = iflow_format("%s%s", system ? system : "", system ? "\n\n" : "");
-        out->header = iflow_strdup("");
-    }
-    out->footer = iflow_format("%s%s", r->whole ? r->user + strlen(user1) : "", r->whole ? closed : "");
-    out->between = r->whole ? copy_range(r->answer + strlen(answer1), r->next) : iflow_strdup("\n\n");
-    return out->open && out->system && out->header && out->footer && out->between ? IFLOW_OK
-                                                                                  : iflow_fail_memory(strlen(system ? system : ""));
-}
-
-iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out) {
-    const char *template = llama_model_chat_template(model->vocab, NULL);
-    const bool marked = strchr(template ? template : "", '\x01') != NULL; /* by marks of ours: none that anybody knows */
-    template = marked ? NULL : template;
-    /* The template's own message is rendered, as a part of the template. */
-    char *own = template && !system ? iflow_chat_own_system(template) : NULL, *mark = iflow_format("\t%s\t", system_mark);
-    system = system && system[0] ? system : NULL;
-    rendering r = {0};
-    iflow_chat chat = {0};
-    iflow_status status = mark ? IFLOW_OK : iflow_fail_memory(sizeof system_mark);
+static iflow_status render(const iflow_model *model, const turns *t, iflow_rendering *out) {
+    const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
+    const int32_t bos = llama_vocab_bos(vocab), eos = llama_vocab_eos(vocab);
+    const iflow_template_options options = {.bos = bos >= 0 ? llama_vocab_get_text(vocab, bos) : "",
+                                            .eos = eos >= 0 ? llama_vocab_get_text(vocab, eos) : "",
+                                            .add_generation_prompt = true};
+    iflow_status status = model->chat_by == IFLOW_CHAT_JINJA ? iflow_template_render(model->chat_template, t->message, t->n, &options, out)
+                          : model->chat_by == IFLOW_CHAT_KNOWN
+                              ? iflow_chat_by_libllama(llama_model_chat_template(model->vocab, NULL), t->message, t->n, out)
+                              : render_plain(t, out);
     if (status) {
-        goto cleanup;
+        iflow_rendering_free(out);
     }
-    if (template && (status = render_turns(template, system ? mark : own, &r))) {
-        goto cleanup;
+    return status;
+}
+
+/* The pieces, which must have one mark of this letter. */
+static iflow_status render_marked(const iflow_model *model, const turns *t, char letter, iflow_chat *out) {
+    iflow_rendering rendering = {0};
+    iflow_chat chat = {0};
+    size_t n_marks = 0;
+    iflow_status status = render(model, t, &rendering);
+    if (!status && !(status = iflow_chat_decode(&rendering, letter, &chat, &n_marks)) && n_marks != 1) {
+        status = iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template of %s writes a user's message %zu times", model->path, n_marks);
     }
-    if (system && r.whole && !r.system) {
-        rendering_free(&r);
-        if ((status = render_turns(template, NULL, &r))) {
-            goto cleanup;
-        }
-    }
-    r.system = system ? r.system : NULL;
-    const char *closed = r.whole && model->arch->no_thinking && strstr(template, "<think>") ? model->arch->no_thinking : "";
-    if ((status = split(&r, system, closed, &chat))) {
-        goto cleanup;
+    iflow_rendering_free(&rendering);
+    if (status) {
+        iflow_chat_free(&chat);
+        return status;
     }
     *out = chat;
-    chat = (iflow_chat){0};
+    return IFLOW_OK;
+}
 
-cleanup:
+/* Where the family's thoughts are to be closed and the template did not, they are. */
+static iflow_status close_thoughts(const iflow_model *model, iflow_chat *chat) {
+    const char *template = llama_model_chat_template(model->vocab, NULL), *closed = model->arch->no_thinking;
+    if (!closed || model->chat_by == IFLOW_CHAT_PLAIN || !template || !strstr(template, "<think>") || !chat->n_pieces) {
+        return IFLOW_OK;
+    }
+    iflow_chat_piece *last = &chat->piece[chat->n_pieces - 1];
+    const char *opened = last->is_input ? NULL : strstr(last->text, "<think>");
+    if (opened && strstr(opened, "</think>")) {
+        return IFLOW_OK;
+    }
+    if (last->is_input) {
+        return iflow_chat_add(chat, closed, strlen(closed), false);
+    }
+    char *text = iflow_format("%.*s%s", opened ? (int)(opened - last->text) : (int)strlen(last->text), last->text, closed);
+    if (!text) {
+        return iflow_fail_memory(strlen(last->text));
+    }
+    free(last->text);
+    last->text = text;
+    return IFLOW_OK;
+}
+
+/* ---- Messages ------------------------------------------------------------------------------------------------------------------------ */
+
+/* Encoded copies; documents stand at the beginning of message `first`. */
+static iflow_status encode(const iflow_model *model, const iflow_message *message, size_t n, size_t first, turns *out) {
+    turns t = {.message = iflow_calloc(n, sizeof *t.message)};
+    iflow_status status = IFLOW_OK;
+    if (!t.message) {
+        return iflow_fail_memory(n * sizeof *t.message);
+    }
+    for (size_t i = 0; i < n && !status; i++) {
+        char *content = NULL;
+        status = iflow_chat_encode(model, i == first ? IFLOW_MARK_DOCUMENTS : "", message[i].content, is_role(&message[i], "assistant"),
+                                   &content);
+        if (!status) {
+            t.message[t.n++] = (iflow_message){.role = message[i].role, .content = content};
+        }
+    }
+    if (status) {
+        turns_free(&t);
+    }
+    *out = t;
+    return status;
+}
+
+/* The same messages with b's content after a's, which an empty line parts; b is removed. */
+static iflow_status join(turns *t, size_t a, size_t b) {
+    const bool before = b < a; /* b's content then comes first */
+    char *content = iflow_format("%s\n\n%s", t->message[before ? b : a].content, t->message[before ? a : b].content);
+    if (!content) {
+        return iflow_fail_memory(strlen(t->message[a].content) + strlen(t->message[b].content));
+    }
+    free((char *)t->message[a].content);
+    t->message[a].content = content;
+    free((char *)t->message[b].content);
+    memmove(t->message + b, t->message + b + 1, (t->n - b - 1) * sizeof *t->message);
+    t->n--;
+    return IFLOW_OK;
+}
+
+/* System messages go to the beginning of the first user's. */
+static iflow_status move_system(turns *t) {
+    for (size_t i = t->n; i-- > 0;) {
+        size_t user = 0;
+        while (user < t->n && !is_role(&t->message[user], "user")) {
+            user++;
+        }
+        if (!is_role(&t->message[i], "system")) {
+            continue;
+        }
+        if (i > user) { /* only what stands before can be moved */
+            return iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template has no place for a system message after a user's");
+        }
+        const iflow_status status = join(t, user, i);
+        if (status) {
+            return status;
+        }
+    }
+    return IFLOW_OK;
+}
+
+/* Neighbours of one role become one message. */
+static iflow_status merge(turns *t, bool *merged) {
+    *merged = false;
+    for (size_t i = 1; i < t->n;) {
+        if (is_role(&t->message[i], t->message[i - 1].role) && !is_role(&t->message[i], "tool")) {
+            const iflow_status status = join(t, i - 1, i);
+            if (status) {
+                return status;
+            }
+            *merged = true;
+        } else {
+            i++;
+        }
+    }
+    return IFLOW_OK;
+}
+
+/* Whether every system message and every tool's is in the rendering: with a mark for the content of each, they are as many. */
+static iflow_status check_all_there(const iflow_model *model, const turns *t) {
+    turns probe = {.message = iflow_calloc(t->n, sizeof *probe.message)};
+    size_t n_systems = 0, n_tools = 0, n_marks = 0;
+    iflow_rendering rendering = {0};
+    iflow_chat chat = {0};
+    if (!probe.message) {
+        return iflow_fail_memory(t->n * sizeof *probe.message);
+    }
+    for (size_t i = 0; i < t->n; i++) {
+        const bool is_system = is_role(&t->message[i], "system") && !is_blank(t->message[i].content),
+                   is_tool = is_role(&t->message[i], "tool");
+        n_systems += is_system;
+        n_tools += is_tool;
+        probe.message[probe.n++] =
+            (iflow_message){.role = t->message[i].role, .content = is_system || is_tool ? IFLOW_MARK_THERE : t->message[i].content};
+    }
+    iflow_status status = n_systems + n_tools ? render(model, &probe, &rendering) : IFLOW_OK;
+    if (!status && !(status = iflow_chat_decode(&rendering, IFLOW_MARK_THERE[1], &chat, &n_marks)) && n_marks < n_systems + n_tools) {
+        status = iflow_fail(IFLOW_E_UNSUPPORTED, "the chat template of %s leaves out a %s", model->path,
+                            n_tools ? "message of a system or a tool" : "system message");
+    }
+    free(probe.message); /* contents are t's */
+    iflow_rendering_free(&rendering);
     iflow_chat_free(&chat);
-    rendering_free(&r);
-    free(own);
-    free(mark);
+    return status;
+}
+
+static iflow_status attempt(const iflow_model *model, const turns *t, iflow_chat *out) {
+    const iflow_status status = check_all_there(model, t);
+    return status ? status : render_marked(model, t, IFLOW_MARK_DOCUMENTS[1], out);
+}
+
+/* As they are; else with system messages in the user's; else with neighbours of one role as one message. */
+static iflow_status place(const iflow_model *model, turns *t, iflow_chat *out) {
+    bool no_place = false, merged = false;
+    iflow_status status = attempt(model, t, out);
+    if (status == IFLOW_E_UNSUPPORTED && has_role(t, "system")) {
+        no_place = true;
+        status = move_system(t);
+        status = status ? status : attempt(model, t, out);
+    }
+    if (status == IFLOW_E_UNSUPPORTED) {
+        const iflow_status failed = merge(t, &merged);
+        status = failed ? failed : merged ? attempt(model, t, out) : status;
+    }
+    if (!status) {
+        out->no_place = no_place;
+    }
+    return status;
+}
+
+iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *message, size_t n_messages, iflow_chat *out) {
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    size_t first = n_messages;
+    for (size_t i = n_messages; i-- > 0;) {
+        bool known = false;
+        for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
+            known = known || is_role(&message[i], roles[k]);
+        }
+        if (!known) {
+            return iflow_fail(IFLOW_E_ARG, "message %zu: '%s' is no role (system, user, assistant and tool are)", i, message[i].role);
+        }
+        first = is_role(&message[i], "user") ? i : first;
+    }
+    if (first == n_messages) {
+        return iflow_fail(IFLOW_E_ARG, "none of %zu messages is a user's", n_messages);
+    }
+    /* An empty system message is for templates that would put their own there. */
+    size_t skip = 0;
+    if (is_role(&message[0], "system") && !message[0].content[0]) {
+        const char *template = llama_model_chat_template(model->vocab, NULL);
+        char *own = model->chat_by == IFLOW_CHAT_PLAIN ? NULL : iflow_chat_own_system(template);
+        skip = own ? 0 : 1;
+        free(own);
+    }
+    turns t = {0};
+    iflow_chat chat = {0};
+    iflow_status status = encode(model, message + skip, n_messages - skip, first - skip, &t);
+    if (!status && !(status = place(model, &t, &chat)) && !(status = close_thoughts(model, &chat))) {
+        chat.plain = model->chat_by == IFLOW_CHAT_PLAIN;
+        *out = chat;
+        chat = (iflow_chat){0};
+    }
+    iflow_chat_free(&chat);
+    turns_free(&t);
+    return status;
+}
+
+iflow_status iflow_chat_turn(const iflow_model *model, const char *question, iflow_chat *out) {
+    const iflow_message message[] = {{"user", "?"}, {"assistant", ""}, {"user", question}};
+    turns t = {0};
+    iflow_chat chat = {0};
+    iflow_status status = encode(model, message, 3, 3, &t);
+    if (t.message) {
+        free((char *)t.message[1].content);
+        t.message[1].content = iflow_strdup(IFLOW_MARK_ANSWER);
+        status = t.message[1].content ? IFLOW_OK : iflow_fail_memory(sizeof IFLOW_MARK_ANSWER);
+    }
+    if (!status && !(status = render_marked(model, &t, IFLOW_MARK_ANSWER[1], &chat)) && !(status = close_thoughts(model, &chat))) {
+        for (size_t i = 0; i < chat.n_head; i++) {
+            free(chat.piece[i].text);
+        }
+        chat.n_pieces -= chat.n_head;
+        memmove(chat.piece, chat.piece + chat.n_head, chat.n_pieces * sizeof *chat.piece);
+        chat.n_head = 0;
+        *out = chat;
+        chat = (iflow_chat){0};
+    }
+    iflow_chat_free(&chat);
+    turns_free(&t);
     return status;
 }
 
 void iflow_chat_free(iflow_chat *chat) {
-    free(chat->open);
-    free(chat->system);
-    free(chat->header);
-    free(chat->footer);
-    free(chat->between);
+    for (size_t i = 0; i < chat->n_pieces; i++) {
+        free(chat->piece[i].text);
+    }
+    free(chat->piece);
     *chat = (iflow_chat){0};
+}
+
+/* Whether a question and a later one come out of it where they can be found. */
+static iflow_status try_out(const iflow_model *model, bool *works) {
+    const iflow_message message = {"user", "?"};
+    iflow_chat first = {0}, later = {0};
+    iflow_status status = iflow_chat_render(model, &message, 1, &first);
+    status = status ? status : iflow_chat_turn(model, "?", &later);
+    *works = !status;
+    iflow_chat_free(&first);
+    iflow_chat_free(&later);
+    return status == IFLOW_E_MEMORY ? status : IFLOW_OK;
+}
+
+iflow_status iflow_chat_prepare(iflow_model *model) {
+    const char *template = llama_model_chat_template(model->vocab, NULL);
+    bool works = false;
+    iflow_status status = IFLOW_OK;
+    model->chat_by = IFLOW_CHAT_PLAIN;
+    if (!template || strchr(template, '\x7f')) { /* by marks of ours: none that anybody knows */
+        return IFLOW_OK;
+    }
+    status = iflow_template_parse(template, &model->chat_template);
+    if (status == IFLOW_OK) {
+        model->chat_by = IFLOW_CHAT_JINJA;
+        status = try_out(model, &works);
+    }
+    if (status == IFLOW_E_MEMORY || works) {
+        return status;
+    }
+    iflow_template_free(model->chat_template);
+    model->chat_template = NULL;
+    model->chat_by = IFLOW_CHAT_KNOWN;
+    status = try_out(model, &works);
+    model->chat_by = works ? IFLOW_CHAT_KNOWN : IFLOW_CHAT_PLAIN;
+    return status;
 }

@@ -9,6 +9,7 @@
 #include <ggml-backend.h>
 #include <ggml.h>
 
+struct iflow_template;
 struct llama_model;
 
 enum { IFLOW_MAX_BUFTS = 8 };
@@ -19,6 +20,12 @@ typedef struct iflow_watch {
     int64_t n_bytes;
     struct timespec written;
 } iflow_watch;
+
+typedef enum iflow_chat_by {
+    IFLOW_CHAT_PLAIN, /* nothing: plain text */
+    IFLOW_CHAT_KNOWN, /* libllama, which knows the template */
+    IFLOW_CHAT_JINJA, /* the template itself */
+} iflow_chat_by;
 
 struct iflow_model {
     char *path;
@@ -51,8 +58,11 @@ struct iflow_model {
     bool digits_take_long; /* tokenising a run of digits takes time by the square of its length */
     iflow_watch *watch;    /* [n_parts]: the mapped files, or NULL */
 
-    struct llama_model *vocab; /* tokenizer and chat template only */
-    char **marker;             /* control tokens that libllama finds in any text, as the vocabulary has them as a user's own */
+    struct llama_model *vocab;            /* tokenizer and chat template only */
+    iflow_chat_by chat_by;                /* what renders conversations */
+    struct iflow_template *chat_template; /* JINJA: parsed; else NULL */
+    bool opens_control[256];              /* bytes that control tokens' texts begin with */
+    char **marker;                        /* control tokens that libllama finds in any text, as the vocabulary has them as a user's own */
     size_t n_markers;
     int32_t *sink; /* the tokens that stand before every chunk while it is prefilled */
     size_t n_sink;
@@ -71,23 +81,6 @@ iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_ten
 /* tokenizer.c */
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);
 void iflow_vocab_free(iflow_model *model);
-
-/* chat.c. A conversation as the model's chat template lays it out, around the messages: open, the caller's system message, header, the
- * user's message, footer (which opens the assistant's turn); between: from the end of an answer to the next user message. What the template
- * wrote is trusted, so that its control tokens are parsed; messages are the caller's, and never are. */
-typedef struct iflow_chat {
-    char *open, *system, *header, *footer, *between;
-    bool plain;    /* there is no template that libllama knows: plain text */
-    bool no_place; /* the template has no place for a system message: it stands before the user's */
-} iflow_chat;
-
-/* system NULL: the template's own, if it has one, which is a part of header; "": none. E_MEMORY. */
-iflow_status iflow_chat_split(const iflow_model *model, const char *system, iflow_chat *out);
-void iflow_chat_free(iflow_chat *chat);
-
-/* The system message that a ChatML template puts where a conversation has none: the string in the template's code that opens a system turn,
- * goes on with text and closes the turn (libllama knows templates by their marks and does not run their code). NULL: none. free(). */
-char *iflow_chat_own_system(const char *template);
 
 bool iflow_token_is_end(const iflow_model *model, int32_t token);
 

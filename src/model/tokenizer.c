@@ -1,5 +1,6 @@
 /* tokenizer.c - text to tokens and back, and the sink tokens, through libllama's vocabulary. */
 #include "model/calls.h"
+#include "model/chat.h"
 #include "model/model.h"
 #include "model/stack.h"
 
@@ -311,40 +312,63 @@ static iflow_status find_sink(iflow_model *model, const struct gguf_context *ggu
     return IFLOW_OK;
 }
 
+/* Words and white space are in templates, too. */
+static bool is_tag(const char *text) {
+    return text[0] && text[1] && !is_white(text[0]) && !isalnum((unsigned char)text[0]);
+}
+
+static bool is_in(const iflow_chat *chat, const char *text) {
+    for (size_t i = 0; i < chat->n_pieces; i++) {
+        if (!chat->piece[i].is_input && strstr(chat->piece[i].text, text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether a token of a user's own is one that turns are made of: an answer ends with it, the chat template or a turn has it, it looks like
  * one, or the family says so. */
-static bool is_marker(const iflow_model *model, const char *template, const iflow_chat *chat, int32_t token, const char *text) {
-    const char *const turns[] = {template ? template : "", chat->open, chat->header, chat->footer, chat->between};
+static bool is_marker(const iflow_model *model, const iflow_chat *first, const iflow_chat *later, int32_t token, const char *text) {
+    const char *template = llama_model_chat_template(model->vocab, NULL);
     const size_t n = strlen(text);
     bool found = iflow_token_is_end(model, token) || (n > 4 && !strncmp(text, "<|", 2) && !strcmp(text + n - 2, "|>"));
     for (const char *const *of = model->arch->markers; of && *of; of++) {
         found = found || strcmp(*of, text) == 0;
     }
-    for (size_t i = 0; i < sizeof turns / sizeof *turns; i++) {
-        found = found || (turns[i] && strstr(turns[i], text));
-    }
-    return found && n > 1 && !is_white(text[0]) && !isalnum((unsigned char)text[0]); /* words and white space are in templates, too */
+    return is_tag(text) && (found || (template && strstr(template, text)) || is_in(first, text) || is_in(later, text));
 }
 
+/* Tokens that text must not become: the bytes that they begin with, and of those that are a user's own, which libllama finds in any text,
+ * the texts. */
 static iflow_status list_markers(iflow_model *model) {
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
-    const char *template = llama_model_chat_template(model->vocab, NULL);
-    iflow_chat chat = {0};
-    iflow_status status = iflow_chat_split(model, "S", &chat);
+    const iflow_message turn[] = {{"system", "S"}, {"user", "?"}};
+    iflow_chat first = {0}, later = {0};
+    iflow_status status = iflow_chat_render(model, turn, 2, &first);
+    status = status ? status : iflow_chat_turn(model, "?", &later);
     size_t capacity = 0;
     for (int32_t token = 0; token < model->n_vocab && !status; token++) {
         char *text = NULL;
-        if (!(llama_vocab_get_attr(vocab, token) & LLAMA_TOKEN_ATTR_USER_DEFINED)) {
+        const enum llama_token_attr attr = llama_vocab_get_attr(vocab, token);
+        if (!(attr & (LLAMA_TOKEN_ATTR_USER_DEFINED | LLAMA_TOKEN_ATTR_CONTROL | LLAMA_TOKEN_ATTR_UNKNOWN))) {
             continue;
         }
-        if (!(status = iflow_detokenize(model, &token, 1, &text)) && is_marker(model, template, &chat, token, text) &&
+        const char *begin = llama_vocab_get_text(vocab, token);
+        if (is_tag(begin)) {
+            model->opens_control[(unsigned char)begin[0]] = true;
+        }
+        if (!(attr & LLAMA_TOKEN_ATTR_USER_DEFINED)) {
+            continue;
+        }
+        if (!(status = iflow_detokenize(model, &token, 1, &text)) && is_marker(model, &first, &later, token, text) &&
             !(status = iflow_reserve((void **)&model->marker, &capacity, model->n_markers + 1, sizeof *model->marker))) {
             model->marker[model->n_markers++] = text;
             text = NULL;
         }
         free(text);
     }
-    iflow_chat_free(&chat);
+    iflow_chat_free(&first);
+    iflow_chat_free(&later);
     return status;
 }
 
@@ -362,7 +386,9 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
     if (!model->vocab) {
         return iflow_fail(IFLOW_E_UNSUPPORTED, "model %s: libllama cannot read its tokenizer", model->path);
     }
-    status = list_markers(model);
+    if (!(status = iflow_chat_prepare(model))) {
+        status = list_markers(model);
+    }
     return status ? status : find_sink(model, gguf);
 }
 
@@ -375,6 +401,7 @@ void iflow_vocab_free(iflow_model *model) {
     }
     free(model->marker);
     free(model->sink);
+    iflow_template_free(model->chat_template);
 }
 
 bool iflow_token_is_end(const iflow_model *model, int32_t token) {
