@@ -30,7 +30,7 @@ ask "$filled" --fillers 0; ask a.txt --no-store; cp out unstored.json; ask "$fil
 for fillers in 0 1 4; do # each number of texts has chunks of its own; 0: after the sink only
     ask --fillers $fillers a.txt b.txt; cp out filled$fillers.json
 done
-cp behind0.json out; over plain.json 'd["chunks"] == e["chunks"] and d["scores"] == e["scores"]'
+cp filled0.json out; over plain.json 'd["chunks"] == e["chunks"] and d["scores"] == e["scores"]'
 "$python" -c 'import json; assert len({json.load(open(f"filled{n}.json"))["chunks"][1]["id"] for n in ("", 0, 1, 4)}) == 4' || fail "chunks after other texts are the same"
 run 2 ingest --fillers 5 a.txt; says '--fillers takes a whole number from 0 to 4'
 run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 4) for c in json.load(open(f"filled{n}.json"))["chunks"][1:]]')
@@ -116,7 +116,7 @@ printf '\377\376{' >g.json; run 1 ask -q 'Where?' --method given --given g.json 
 run 1 ask -q 'Where?' --method given --given missing.json a.txt; says 'missing.json: No such file'
 for command in 'ask -q x' chat; do
     # shellcheck disable=SC2086
-    run 2 $command --method given a.txt; says 'method given needs positions or scores: .infoflow ask --method given --given FILE'
+    run 2 $command --method given a.txt; says "method given needs positions or scores: .infoflow ask --method given --given FILE|not 'given'"
 done
 run 2 eval --methods given -o o.jsonl a.txt; says 'method given needs positions or scores'
 run 2 ask -q x --given positions a.txt; says '--given goes with --method given'

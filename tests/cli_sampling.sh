@@ -65,10 +65,24 @@ run 2 ask -m missing.gguf -q 'Where?' --stop "$(printf 'a\xc3')" a.txt; says 'UT
 # An answer that is checked keeps its grammar and stop strings.
 run 0 ask -q 'Where?' --grammar said.gbnf --stop ';' --verify 1 --verify-min 0 --json a.txt; json out 'd["answer"] == "One. Two"' 'd["verified"]'
 
+# A JSON schema, where the build has the distribution's converter.
+cat >person.json <<'J'
+{"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 120}}, "required": ["name", "age"]}
+J
+for seed in 1 2 3; do
+    run 0 ask -q 'Who?' -n 200 --temp 2 --seed $seed --json-schema person.json --json a.txt
+    json out 'd["finish"] == "stop"' 'd["sampling"]["json_schema"] == "person.json"' 'set(json.loads(d["answer"])) == {"name", "age"}' \
+        'len(json.loads(d["answer"])["name"]) <= 8' '0 <= json.loads(d["answer"])["age"] <= 120'
+done
+run 2 ask -q 'Who?' --json-schema person.json --grammar object.gbnf a.txt; says 'exclude one another'
+run 1 ask -q 'Who?' --json-schema missing.json a.txt; says '--json-schema missing.json: '
+echo '{"type": ' >torn.json; run 1 ask -q 'Who?' --json-schema torn.json a.txt; says '--json-schema torn.json: '
+run 2 ask -q 'Who?' --json-schema - a.txt; says '--json-schema takes a file'
+
 # Help has them in a group of their own.
 for command in ask chat; do
-    run 0 "$command" --help; sed -n '/^Sampling:/,/^$/p' out >group
-    for option in temp seed top-k top-p min-p repeat-penalty presence-penalty frequency-penalty penalty-last-n grammar stop; do
+    run 0 "$command" --help all; sed -n '/^Sampling:/,/^$/p' out >group
+    for option in temp seed top-k top-p min-p repeat-penalty presence-penalty frequency-penalty penalty-last-n grammar json-schema stop; do
         grep -q -- "--$option " group || fail "$command --help: no --$option under Sampling"
     done
 done

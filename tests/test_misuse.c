@@ -430,7 +430,9 @@ static void test_sizes(void **state) {
     assert_int_equal(made->timeline.n_ctx, 256);
     iflow_context_free(made);
     made = NULL;
-    assert_int_equal(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &made), IFLOW_E_ARG);
+    iflow_context_params no_size = iflow_context_default_params();
+    no_size.size = 0;
+    assert_int_equal(iflow_context_new(model, NULL, &no_size, &made), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "default parameters"));
     iflow_ask_params short_one;
     memset(&short_one, 0x55, sizeof short_one);

@@ -4,6 +4,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
+#include "model/templates.h"
 #include "service/input.h"
 
 #include <math.h>
@@ -34,24 +35,42 @@ ask_options ask_options_default(void) {
                          .seed = params.seed};
 }
 
-int ask_options_read(const command_usage *usage, ask_options *options) {
+/* The text of a file that an option names, to *out: free(). */
+static int read_option_file(const command_usage *usage, const char *option, const char *path, char **out) {
     input in;
     text all = {0};
-    if (!options->grammar) {
-        return CLI_OK;
+    if (strcmp(path, "-") == 0) {
+        return options_wrong(usage, "--%s takes a file, not standard input", option);
     }
-    if (strcmp(options->grammar, "-") == 0) {
-        return options_wrong(usage, "--grammar takes a file, not standard input");
-    }
-    const bool read = input_open(&in, options->grammar) && input_all(&in, &all);
+    const bool read = input_open(&in, path) && input_all(&in, &all);
     if (!read) {
-        cli_error("--grammar %s: %s", options->grammar, in.why);
+        cli_error("--%s %s: %s", option, path, in.why);
     } else {
-        options->grammar_text = text_format("%.*s", (int)all.n, all.n ? all.text : "");
+        *out = text_format("%.*s", (int)all.n, all.n ? all.text : "");
     }
     input_close(&in);
     text_free(&all);
     return read ? CLI_OK : CLI_FAILED;
+}
+
+int ask_options_read(const command_usage *usage, ask_options *options) {
+    char *schema = NULL;
+    if (options->grammar && options->json_schema) {
+        return options_wrong(usage, "--grammar and --json-schema exclude one another");
+    }
+    if (options->grammar) {
+        return read_option_file(usage, "grammar", options->grammar, &options->grammar_text);
+    }
+    if (!options->json_schema) {
+        return CLI_OK;
+    }
+    int result = read_option_file(usage, "json-schema", options->json_schema, &schema);
+    if (result == CLI_OK && iflow_schema_to_grammar(schema, strlen(schema), &options->grammar_text)) {
+        cli_error("--json-schema %s: %s", options->json_schema, iflow_error_message());
+        result = CLI_FAILED;
+    }
+    free(schema);
+    return result;
 }
 
 void ask_options_free(ask_options *options) {

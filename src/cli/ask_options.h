@@ -12,8 +12,8 @@ typedef struct ask_options {
     int max_tokens, top_k, penalty_last_n;
     uint64_t seed;
     stop_list stop;
-    const char *grammar; /* a file; NULL: none */
-    char *grammar_text;  /* what is in it; NULL: none, or it was not read */
+    const char *grammar, *json_schema; /* files; NULL: none */
+    char *grammar_text;                /* what is in it; NULL: none, or it was not read */
     layer_list layers;
     bool jsonl, reorder;
     const char *given; /* the file of method given; NULL: none, as where a command does not take it */
@@ -154,8 +154,17 @@ const char *ask_methods_of_chat(void);
          0,                                                                                                                                \
          1 << 20,                                                                                                                          \
          "penalties look at the answer's last N tokens (default: all)"},                                                                   \
-        {'\0', "grammar", "FILE", OPTION_TEXT, &(o).grammar, 0, 0, "the answer is a sentence of this grammar, in GBNF (default: none)"}, { \
-        '\0', "stop", "TEXT", OPTION_STOPS, &(o).stop, 0, 0, "end the answer before this text; can be given 16 times (default: none)"      \
+        {'\0', "grammar", "FILE", OPTION_TEXT, &(o).grammar, 0, 0, "the answer is a sentence of this grammar, in GBNF (default: none)"},   \
+        {'\0',                                                                                                                             \
+         "json-schema",                                                                                                                    \
+         "FILE",                                                                                                                           \
+         OPTION_TEXT,                                                                                                                      \
+         &(o).json_schema,                                                                                                                 \
+         0,                                                                                                                                \
+         0,                                                                                                                                \
+         "the answer is JSON that this JSON schema allows (default: none)"},                                                               \
+    {                                                                                                                                      \
+        '\0', "stop", "TEXT", OPTION_STOPS, &(o).stop, 0, 0, "end the answer before this text; up to 16 times (default: none)"             \
     }
 
 /* CLI_OK, or CLI_USAGE after a message on options that contradict one another or that none of these methods uses. */

@@ -175,6 +175,9 @@ void report_sampling_json(json_t *object, const ask_options *how, const iflow_an
     set_other(sampling, "presence_penalty", how->presence_penalty, usual.presence_penalty);
     set_other(sampling, "frequency_penalty", how->frequency_penalty, usual.frequency_penalty);
     set_other_count(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
+    if (how->json_schema) {
+        json_object_set_new(sampling, "json_schema", json_text(how->json_schema));
+    }
     if (how->grammar) {
         json_object_set_new(sampling, "grammar", json_text(how->grammar));
     }

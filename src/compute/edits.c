@@ -41,7 +41,7 @@ iflow_status iflow_engine_rotate(iflow_engine *e, iflow_rows *rows, int row, int
     if (!(status = iflow_engine_allocate(e, cgraph))) {
         iflow_engine_coords(rows->coord + row, n, at);
         iflow_engine_fill(pos, at);
-        status = iflow_engine_compute(e, cgraph);
+        status = iflow_engine_compute(e, cgraph, true);
     }
 
 cleanup:
@@ -91,7 +91,7 @@ iflow_status iflow_engine_read(iflow_engine *e, const iflow_rows *rows, const in
     }
     iflow_engine_fill(at, row);
     iflow_engine_fill(pos, back);
-    status = iflow_engine_compute(e, cgraph);
+    status = iflow_engine_compute(e, cgraph, true);
     for (int i = 0; !status && i < n_layers * kinds; i++) {
         ggml_backend_tensor_get(read[i], out[i % kinds] + (size_t)(i / kinds) * n_values, 0, n_values * sizeof(float));
     }
@@ -133,7 +133,7 @@ iflow_status iflow_engine_mix(iflow_engine *e, iflow_rows *rows, const int32_t *
     iflow_engine_fill(other, from);
     iflow_engine_fill(own, into);
     iflow_engine_fill(written, to);
-    status = iflow_engine_compute(e, cgraph);
+    status = iflow_engine_compute(e, cgraph, true);
 
 cleanup:
     free(to);
@@ -180,7 +180,7 @@ iflow_status iflow_engine_shift_keys(iflow_engine *e, iflow_rows *rows, const in
     iflow_engine_fill(number, which);
     iflow_engine_fill(pos, at);
     iflow_engine_fill(all, shift);
-    status = iflow_engine_compute(e, cgraph);
+    status = iflow_engine_compute(e, cgraph, true);
 
 cleanup:
     free(at);
@@ -237,7 +237,7 @@ iflow_status iflow_engine_map(iflow_engine *e, iflow_rows *rows, const iflow_aff
     }
     if (!(status = iflow_engine_allocate(e, cgraph))) {
         iflow_engine_fill(f, feature);
-        status = iflow_engine_compute(e, cgraph);
+        status = iflow_engine_compute(e, cgraph, true);
     }
 
 cleanup:

@@ -82,10 +82,10 @@ void iflow_engine_fill(struct ggml_tensor *input, const void *values) {
     ggml_backend_tensor_set(input, values, 0, ggml_nbytes(input));
 }
 
-iflow_status iflow_engine_compute(iflow_engine *e, struct ggml_cgraph *cgraph) {
+iflow_status iflow_engine_compute(iflow_engine *e, struct ggml_cgraph *cgraph, bool fewer) {
     e->graph.cancel.token = iflow_cancel_current();
     atomic_store(&e->graph.cancel.seen, false);
-    return iflow_worker_compute(e->worker, e->sched, cgraph, e->n_threads, &e->graph.cancel);
+    return iflow_worker_compute(e->worker, e->sched, cgraph, e->n_threads, fewer, &e->graph.cancel);
 }
 
 iflow_status iflow_engine_allocate(iflow_engine *e, struct ggml_cgraph *cgraph) {
@@ -296,13 +296,18 @@ static iflow_status add_observed(const iflow_engine *e, const slice *s, int n_kv
     return IFLOW_OK;
 }
 
+/* ggml's attention cuts the keys of a single query by threads, so that what it sums, and rounds, together depends on their number. */
+static bool sums_by_threads(const iflow_graph *g) {
+    return !g->attention && g->shape.n * g->fold == 1;
+}
+
 static iflow_status run_slice(iflow_engine *e, iflow_rows *rows, const iflow_pass *pass, int start, int n) {
     slice s = {.pass = pass, .rows = rows, .start = start, .n = n};
     take_rows(e, &s);
     const iflow_graph_shape shape = shape_of(e, &s, start + n == pass->n);
     iflow_status status = see(e, &s, shape.n_kv);
     if (status || (status = ready_graph(e, rows, &shape)) || (status = set_inputs(e, &s, shape.n_kv)) ||
-        (status = iflow_engine_compute(e, e->graph.cgraph))) {
+        (status = iflow_engine_compute(e, e->graph.cgraph, !sums_by_threads(&e->graph)))) {
         return status;
     }
     const iflow_graph *g = &e->graph;

@@ -29,8 +29,9 @@ struct iflow_engine {
 /* Allocates a graph in the scheduler, which holds one at a time. E_MEMORY. */
 iflow_status iflow_engine_allocate(iflow_engine *engine, struct ggml_cgraph *cgraph);
 
-/* Computes the allocated graph. E_BACKEND, E_CANCELLED, E_MEMORY. */
-iflow_status iflow_engine_compute(iflow_engine *engine, struct ggml_cgraph *cgraph);
+/* Computes the allocated graph. fewer: what comes out does not depend on the number of threads, so that it may be less than the engine's
+ * where the machine is busy. E_BACKEND, E_CANCELLED, E_MEMORY. */
+iflow_status iflow_engine_compute(iflow_engine *engine, struct ggml_cgraph *cgraph, bool fewer);
 
 /* Coordinates as the graphs take them: out [n] where all layers rotate by one, which is the first. */
 void iflow_engine_coords(const iflow_coord *coord, int n, int32_t *out);

@@ -240,13 +240,13 @@ static void set_abort(const iflow_worker *w, iflow_cancel_latch *cancel) {
     }
 }
 
-static iflow_status compute(iflow_worker *w, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads,
+static iflow_status compute(iflow_worker *w, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads, bool fewer,
                             iflow_cancel_latch *cancel) {
     iflow_status status = check_process(w, n_threads);
     if (status || (status = iflow_cancel_check())) {
         return status;
     }
-    n_threads = iflow_load_threads(&w->load, n_threads);
+    n_threads = fewer ? iflow_load_threads(&w->load, n_threads) : n_threads;
     set_abort(w, cancel);
     for (int i = 0; i < w->n_backends; i++) {
         set_threads(w->backend[i], n_threads);
@@ -267,12 +267,12 @@ static iflow_status compute(iflow_worker *w, ggml_backend_sched_t sched, struct 
     }
 }
 
-iflow_status iflow_worker_compute(iflow_worker *w, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads,
+iflow_status iflow_worker_compute(iflow_worker *w, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads, bool fewer,
                                   iflow_cancel_latch *cancel) {
     struct waiting own;
     iflow_status status = begin_turn(w->turns, &own);
     if (!status) {
-        status = compute(w, sched, cgraph, n_threads, cancel);
+        status = compute(w, sched, cgraph, n_threads, fewer, cancel);
     }
     end_turn(w->turns, &own);
     return status;

@@ -23,10 +23,10 @@ typedef struct iflow_worker {
 iflow_status iflow_worker_get(ggml_backend_dev_t device, ggml_backend_dev_t cpu, int n_threads, iflow_worker **out);
 void iflow_worker_put(iflow_worker *worker);
 
-/* Computes a graph that is allocated in a scheduler over the worker's backends, with n_threads of its threads. One graph is computed at a
- * time, in the order of the calls. The latch, which has this thread's token, ends it between two nodes: E_CANCELLED, and what the graph
- * writes is undefined. E_BACKEND, E_MEMORY. */
-iflow_status iflow_worker_compute(iflow_worker *worker, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads,
+/* Computes a graph that is allocated in a scheduler over the worker's backends, with n_threads of its threads; fewer: with less where the
+ * machine is busy, which must not change what comes out. One graph is computed at a time, in the order of the calls. The latch, which has
+ * this thread's token, ends it between two nodes: E_CANCELLED, and what the graph writes is undefined. E_BACKEND, E_MEMORY. */
+iflow_status iflow_worker_compute(iflow_worker *worker, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads, bool fewer,
                                   iflow_cancel_latch *cancel);
 
 #endif
