@@ -41,7 +41,7 @@ static void print_usage(FILE *to) {
     fputs("\n`infoflow COMMAND --help` shows everyday options, `--help all` shows all.\n"
           "`infoflow --version` prints the version.\n"
           "Environment: INFOFLOW_MODEL and INFOFLOW_STORE are the defaults of -m and -s.\n"
-          "Exit status: 0 success; 1 failure, also where files were left out of an answer;\n2 wrong usage; 130 interrupted.\n\n"
+          "Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.\n\n"
           "Example:\n"
           "  infoflow ingest -m model.gguf report.txt\n"
           "  infoflow ask -m model.gguf -q \"Who wrote the report?\" report.txt\n",
