@@ -17,7 +17,7 @@ endif
 # Passed to ctest, for example CTEST_ARGS="-R score"
 CTEST_ARGS ?=
 
-.PHONY: all setup test bench lint format demo install uninstall clean help
+.PHONY: all setup test bench lint abi format demo install uninstall clean help
 .DEFAULT_GOAL := all
 
 all: $(BUILD)/build.ninja ## Build the command (build/infoflow) and the libraries
@@ -56,10 +56,10 @@ demo: all ## Prefill the example documents, ask about them, and compare the time
 	BUILD=$(BUILD) scripts/demo.sh
 
 install: all ## Install the command, man pages, completions, header and libraries (PREFIX=/usr/local, DESTDIR=)
-	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(PREFIX)
+	DESTDIR=$(DESTDIR) cmake --install $(BUILD) --prefix $(abspath $(PREFIX))
 
 uninstall: ## Remove what make install installed (the same PREFIX and DESTDIR)
-	scripts/uninstall.sh $(DESTDIR)$(PREFIX)
+	scripts/uninstall.sh $(DESTDIR)$(abspath $(PREFIX))
 
 clean: ## Delete the builds (models, stores and the build of ggml are kept in ~/.cache/infoflow)
 	rm -rf $(BUILD) $(ASAN_BUILD) $(CLANG_BUILD)

@@ -91,8 +91,8 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 /* Every struct of parameters begins with its size, by which the library knows which fields the caller's header has: a later version can add
  * fields at the end and breaks nobody. Take one from its iflow_*_default_params(), or in C write for example
  *     iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &ctx);
- * Where all fields are 0 by default, a pointer to such a struct may be NULL. A size of 0, or one with fields that are set and that the
- * library does not know, is E_ARG. */
+ * iflow_ask_params has defaults other than 0: take it from iflow_ask_default_params(). Of the others a pointer may be NULL. A size of 0, or
+ * one with fields that are set and that the library does not know, is E_ARG. */
 #define IFLOW_PARAMS(type, ...) ((type){.size = sizeof(type), __VA_ARGS__})
 
 #ifdef __cplusplus
@@ -111,14 +111,17 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
 /* ---- Cancelling --------------------------------------------------------------------------------------------------------------------- */
 
-/* Ends calls from another thread, or from a signal handler. A thread that uses a token has every call that works for long (loading,
- * tokenising, prefill, asking, learning, verifying, waiting for another process) fail with E_CANCELLED soon after the token is raised:
- * within 100 ms with models of some billion weights on a CPU; on a GPU after the slice at hand. Context, store and model can be used
- * afterwards; chunks that were computed before are stored, an answer that was begun is lost, and a follow-up needs a new question. */
+/* Ends calls from another thread, or from a signal handler. Once the token that a thread uses is raised, its calls that work for long fail
+ * with E_CANCELLED soon: prefill, asking, learning, loading a model, cutting and tokenising, verifying, and waiting for a lock or for
+ * another process. Soon is within 100 ms with models of some billion weights on a CPU, and after the slice at hand on a GPU. Single steps
+ * of libllama and of the disk are finished first: its vocabulary, one run of its tokenizer over a text without control tokens, a grammar's
+ * pass over the vocabulary, syncing a file. Context, store and model can be used afterwards, and chunks that were computed before are
+ * stored. An answer whose first token is there is given as far as it came (IFLOW_FINISH_CANCELLED); before that a question gives none and
+ * must be asked anew, and a follow-up leaves the conversation as it was. */
 typedef struct iflow_cancel iflow_cancel;
 
 IFLOW_API iflow_status iflow_cancel_new(iflow_cancel **out);
-/* No thread may use it any more. */
+/* No thread may use it any more: give each iflow_cancel_use(NULL) first. */
 IFLOW_API void iflow_cancel_free(iflow_cancel *cancel);
 /* Raises the token, which stays raised, or lowers it. From any thread and from a signal handler. */
 IFLOW_API void iflow_cancel_raise(iflow_cancel *cancel, bool raised);
@@ -139,8 +142,8 @@ typedef struct iflow_model_params {
     bool no_repack;     /* leave out the CPU's repacked weight layouts: less memory, slower prefill */
     bool exact;         /* multiply and attend as libllama does, whose logits it then gives to the bit; slower on the CPU */
     /* A model is known by all bytes of its files, which are read once; then the result is remembered by path, size, inode and times in this
-     * directory, made as needed. NULL: infoflow/identities in $XDG_CACHE_HOME or else ~/.cache. "": nothing is remembered. That it can't
-     * be is a warning in the log. Not remembered is a file that changed in the last seconds. */
+     * directory, made as needed. NULL: infoflow/identities in $XDG_CACHE_HOME or else ~/.cache. "": nothing is remembered. If it cannot
+     * be remembered, the log has a warning. A file that changed in the last seconds is not remembered. */
     const char *cache_dir;
     iflow_on_progress on_progress; /* of that reading, and then of looking whether weights are finite; NULL: none */
     void *progress_user;
@@ -164,7 +167,7 @@ typedef struct iflow_model_info {
 /* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
  * defaults. E_NOT_FOUND (a part, too), E_IO (also where a file changes meanwhile), E_FORMAT (not a GGUF, truncated, a tensor missing or of
  * a wrong shape, a part of another model), E_ARG (another part than the first), E_UNSUPPORTED (architecture, tensor type, device),
- * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress). */
+ * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress or the token). */
 IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
 IFLOW_API void iflow_model_free(iflow_model *model);
 /* Strings inside belong to the model. */
@@ -364,7 +367,7 @@ IFLOW_API void iflow_context_clear(iflow_context *ctx);
 
 /* ---- Corrections -------------------------------------------------------------------------------------------------------------------- */
 
-/* What K and V of a chunk's tokens change by when other chunks come to stand before it can in good part be foretold from what they are and
+/* How K and V of a chunk's tokens change when other chunks stand before it can in good part be computed from what they are and
  * where they stand: by an affine map a layer, which is learned once a model from documents, without questions or answers (ours). A context
  * with a correction applies it to chunks as it puts them together; the chunks in the store stay as they are. */
 
@@ -423,7 +426,7 @@ typedef enum iflow_score {
     IFLOW_SCORE_COMBINED, /* mean of norm, entropy and vatp, each scaled to 0..1 */
 } iflow_score;
 
-/* Where keys and scoring text stand while the text looks at the context. Recompute and generation are always global. */
+/* Where keys and scoring text stand while the context is scored. Recompute and generation are always global. */
 typedef enum iflow_geometry {
     IFLOW_GEOMETRY_GLOBAL, /* chunks one after another, text after them: the paper's */
     IFLOW_GEOMETRY_HL_HP,  /* chunks at their local positions, text right after the longest */
@@ -439,8 +442,8 @@ typedef enum iflow_switch {
 } iflow_switch;
 
 typedef enum iflow_score_text {
-    IFLOW_SCORE_QUESTION, /* the bare question looks at the context */
-    IFLOW_SCORE_PROMPT,   /* the whole prompt does */
+    IFLOW_SCORE_QUESTION, /* the attention of the question, without what stands around it */
+    IFLOW_SCORE_PROMPT,   /* the attention of the whole prompt */
 } iflow_score_text;
 
 /* Called with each piece of the answer as it is generated (text: NUL-terminated, whole UTF-8 characters at its end); what a stop string can
@@ -466,7 +469,7 @@ typedef struct iflow_ask_params {
                                  /* hold this share of the whole score (0 to 1), but not less than min_ratio and not more than max_ratio */
     double min_ratio, max_ratio; /* 0.05, 0.3 */
     double staleness_share;      /* union: the part of the budget that goes by staleness; 2/3 */
-    iflow_switch correct;        /* change reused KV as the context's correction foretells; AUTO: as drift, if there is one. E_ARG: ON */
+    iflow_switch correct;        /* change reused KV by the context's correction; AUTO: as drift, if there is one. E_ARG: ON */
                                  /* without one */
     iflow_switch drift;          /* how far the keys of a chunk's recomputed tokens moved, on the average, is added to those of its */
                                  /* other tokens, which are not run again; AUTO */
@@ -501,7 +504,7 @@ typedef struct iflow_ask_params {
     bool keep_logits;        /* fill the answer's logits */
     iflow_on_text on_text;   /* NULL: none */
     void *user;
-    /* Method given takes one of these two; the others look at neither. Positions are those of the context as answers tell them (chunk,
+    /* Method given takes one of these two; the others use neither. Positions are those of the context as answers tell them (chunk,
      * context_token, selected): the head's come first and cannot be recomputed. */
     const int32_t *given_positions; /* to recompute: in any order, each once, n_given_positions of them (0: none is recomputed) */
     size_t n_given_positions;

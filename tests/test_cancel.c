@@ -3,6 +3,7 @@
 #include "base/cancel.h"
 #include "identity_fixture.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -283,27 +284,41 @@ static iflow_status learn(void *user) {
     return status;
 }
 
+/* What was written before a call that was cancelled is whole, and nothing lies beside it. */
 static void learn_again(void *user) {
+    iflow_correction *correction = NULL;
+    size_t n = 0;
     (void)user;
+    assert_ok(iflow_correction_load(path_in(dir, "learned"), model, &correction));
+    iflow_correction_free(correction);
+    DIR *there = opendir(dir);
+    assert_non_null(there);
+    for (const struct dirent *entry; (entry = readdir(there));) {
+        n += strstr(entry->d_name, "learned") != NULL;
+    }
+    closedir(there);
+    assert_int_equal(n, 1);
 }
 
-/* A correction that was written before is still there, whole; none is there that was begun. */
 static void test_learn(void **state) {
     (void)state;
     assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
     iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     cancel_everywhere("learn", learn, learn_again, ctx);
-    iflow_correction *correction = NULL;
-    assert_ok(iflow_correction_load(path_in(dir, "learned"), model, &correction));
-    iflow_correction_free(correction);
     iflow_context_free(ctx);
     iflow_model_free(model);
 }
 
 /* ---- Threads ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Far above the 100 ms that are promised, for sanitizers and busy machines; one slice of this model takes longer in such a build. `infoflow
+ * bench --only cancel` measures the promise. */
+static const double MOST_MS = 1000;
+static double raised_ms;
+
 static void *raise_later(void *user) {
     usleep(20000);
+    raised_ms = iflow_now_ms();
     iflow_cancel_raise(user, true);
     return NULL;
 }
@@ -319,7 +334,10 @@ static void test_from_a_thread(void **state) {
     const iflow_ask_params params = ask_params(IFLOW_METHOD_FULL, 1);
     assert_int_equal(pthread_create(&thread, NULL, raise_later, token), 0);
     assert_int_equal(iflow_context_ask(ctx, &params, &answer), IFLOW_E_CANCELLED);
+    const double end = iflow_now_ms();
     assert_int_equal(pthread_join(thread, NULL), 0);
+    print_message("the call ended %.1f ms after the token was raised\n", end - raised_ms);
+    assert_true(end - raised_ms < MOST_MS);
     assert_non_null(strstr(iflow_error_message(), "cancelled"));
     iflow_cancel_use(NULL); /* still raised */
     iflow_ask_params one = params;

@@ -6,6 +6,9 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { N_CALLERS = 3, N_ASKS = 3 };
 
@@ -88,6 +91,49 @@ static void test_together(void **state) {
     iflow_model_free(model);
 }
 
+typedef struct looping {
+    iflow_context *ctx;
+    atomic_bool stop;
+} looping;
+
+static void *ask_until_stopped(void *user) {
+    looping *l = user;
+    const iflow_ask_params params = ask_params(IFLOW_METHOD_FULL, 1);
+    while (!atomic_load(&l->stop)) {
+        iflow_answer *answer = NULL;
+        iflow_context_ask(l->ctx, &params, &answer);
+        iflow_answer_free(answer);
+    }
+    return NULL;
+}
+
+/* A process that is forked while a thread computes asks with a thread of its own: it waits for nobody who is not there. */
+static void test_fork(void **state) {
+    (void)state;
+    enum { N_FORKS = 6, MOST_SECONDS = 60 };
+    looping l = {.stop = false};
+    pthread_t thread;
+    assert_ok(iflow_model_load(support_tiny_model("llama-gqa"), NULL, &model));
+    l.ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 1), NULL);
+    assert_int_equal(pthread_create(&thread, NULL, ask_until_stopped, &l), 0);
+    for (int i = 0; i < N_FORKS; i++) {
+        int how = 0;
+        nanosleep(&(struct timespec){.tv_nsec = 7000000L * (i + 1)}, NULL);
+        const pid_t child = fork();
+        if (child == 0) {
+            iflow_context *ctx = NULL;
+            alarm(MOST_SECONDS);
+            _exit(iflow_context_new(model, NULL, &IFLOW_PARAMS(iflow_context_params, .n_threads = 1), &ctx) ? 1 : 0);
+        }
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_true(WIFEXITED(how) && WEXITSTATUS(how) == 0);
+    }
+    atomic_store(&l.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    iflow_context_free(l.ctx);
+    iflow_model_free(model);
+}
+
 /* ---- Its life ----------------------------------------------------------------------------------------------------------------------- */
 
 static void test_pool(void **state) {
@@ -158,10 +204,8 @@ static void test_load(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_together),
-        cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_sleeps),
-        cmocka_unit_test(test_load),
+        cmocka_unit_test(test_together), cmocka_unit_test(test_fork), cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_sleeps),   cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,8 @@
 /* cancel.c - tokens that end calls from another thread or from a signal handler. */
 #include "base/cancel.h"
 
+#include "base/latch.h"
+
 #include <stdatomic.h>
 #include <stdlib.h>
 

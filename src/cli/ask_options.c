@@ -212,11 +212,11 @@ static int check_methods(const command_usage *usage, const ask_options *options,
         const char *name, *methods;
         bool (*uses)(iflow_method);
         bool matters;
-    } row[] = {{"score", "look at the context from the question", goes_by_question, true},
-               {"geometry", "look at the context from the question", goes_by_question, true},
-               {"reorder", "look at the context from the question", goes_by_question, true},
-               {"score-layers", "look at the context from the question", goes_by_question, true},
-               {"score-text", "look at the context from the question", goes_by_question, true},
+    } row[] = {{"score", "score the context by the question", goes_by_question, true},
+               {"geometry", "score the context by the question", goes_by_question, true},
+               {"reorder", "score the context by the question", goes_by_question, true},
+               {"score-layers", "score the context by the question", goes_by_question, true},
+               {"score-text", "score the context by the question", goes_by_question, true},
                {"coverage", "score every token", has_scores, options->coverage > 0},
                {"ratio", "recompute by a ratio", goes_by_ratio, true},
                {"staleness-share", "take staleness's choice and infoflow's together (union)", is_union, true},

@@ -48,16 +48,16 @@ static int verify_operand(const shelf *f, const char *operand, findings *out) {
     const iflow_document *doc = (kind == IFLOW_DOCUMENT) ? shelf_find_document(f, id) : NULL;
     if (kind == IFLOW_DOCUMENT) {
         status = iflow_store_verify(f->s.store, IFLOW_DOCUMENT, id);
-        note_verified(id, true, status, iflow_error_message(), out);
+        note_verified(id, IFLOW_DOCUMENT, status, iflow_error_message(), out);
     }
     const size_t n = (kind == IFLOW_DOCUMENT) ? doc ? doc->n_chunks : 0 : 1;
     for (size_t c = 0; c < n; c++) {
         const char *chunk = (kind == IFLOW_DOCUMENT) ? doc->chunk_id[c] : id;
         status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
-        note_verified(chunk, false, status, iflow_error_message(), out);
+        note_verified(chunk, IFLOW_CHUNK, status, iflow_error_message(), out);
         if (status == IFLOW_E_FORMAT) { /* files of its name in wrong directories, which are gone from there now; and the chunk itself? */
             status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
-            note_verified(chunk, false, status, iflow_error_message(), out);
+            note_verified(chunk, IFLOW_CHUNK, status, iflow_error_message(), out);
         }
     }
     return CLI_OK;

@@ -4,7 +4,6 @@
 #include "model/guard.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,24 +52,24 @@ static void set_pool(iflow_worker *w, struct ggml_threadpool *pool) {
 }
 
 /* Replaces the pool by a larger one. poll 0: a thread that waits for the next graph sleeps. Where the CPU's backend has no pools of the
- * caller's, ggml makes its own. E_MEMORY, and the worker has none then. */
+ * caller's, ggml makes its own. E_MEMORY, and the old pool stays. */
 static iflow_status grow_pool(iflow_worker *w, int n_threads) {
     struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
     *(void **)&make = cpu_function(cpu_of(w), "ggml_threadpool_new");
-    set_pool(w, NULL);
-    free_pool(w);
-    w->n_threads = 0;
     const iflow_status status = iflow_guard_threads(n_threads);
-    if (status || !make) {
+    if (status) {
         return status;
     }
     struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll = 0;
-    w->pool = make(&params);
-    if (!w->pool) {
+    struct ggml_threadpool *pool = make ? make(&params) : NULL;
+    if (make && !pool) {
         return iflow_fail(IFLOW_E_MEMORY, "a pool of %d threads cannot be made; give fewer", n_threads);
     }
-    set_pool(w, w->pool);
+    set_pool(w, NULL);
+    free_pool(w);
+    set_pool(w, pool);
+    w->pool = pool;
     w->n_threads = n_threads;
     w->turns->owner = getpid();
     return IFLOW_OK;
@@ -168,9 +167,27 @@ static iflow_status new_worker(ggml_backend_dev_t device, ggml_backend_dev_t cpu
     return IFLOW_OK;
 }
 
+/* In a process that was forked, others' turns will never end, and a mutex may be one that a thread of the parent had. New contexts get a
+ * worker of their own there; what the parent's hold is left as it is. */
+static void begin_fork(void) {
+    pthread_mutex_init(&registry, NULL);
+    for (iflow_worker *w = workers; w; w = w->next) {
+        pthread_mutex_init(&w->turns->mutex, NULL);
+        w->turns->first = NULL;
+        w->turns->last = &w->turns->first;
+    }
+    workers = NULL;
+}
+
+static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, begin_fork);
+}
+
 iflow_status iflow_worker_get(ggml_backend_dev_t device, ggml_backend_dev_t cpu, int n_threads, iflow_worker **out) {
     iflow_status status = IFLOW_OK;
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
     struct waiting own;
+    pthread_once(&watched, watch_forks);
     pthread_mutex_lock(&registry);
     iflow_worker *w = workers;
     while (w && ggml_backend_get_device(w->backend[0]) != device) {

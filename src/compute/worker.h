@@ -2,7 +2,7 @@
 #ifndef IFLOW_COMPUTE_WORKER_H
 #define IFLOW_COMPUTE_WORKER_H
 
-#include "base/cancel.h"
+#include "base/latch.h"
 #include "compute/load.h"
 
 #include <ggml-backend.h>

@@ -16,6 +16,7 @@ void iflow_ask_params_init(iflow_ask_params *params, size_t size) {
                                        .repeat_penalty = 1,
                                        .penalty_last_n = -1};
     if (params) {
+        memset(params, 0, size);
         memcpy(params, &defaults, size < sizeof defaults ? size : sizeof defaults);
     }
 }

@@ -2,7 +2,7 @@
 #ifndef IFLOW_KERNELS_WORK_H
 #define IFLOW_KERNELS_WORK_H
 
-#include "base/cancel.h"
+#include "base/latch.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -1,6 +1,7 @@
 /* store.c - the public functions of a store but for documents, over whichever one iflow_store_ops stands for. */
 #include "kv/store.h"
 
+#include "base/cancel.h"
 #include "base/params.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,14 +170,20 @@ iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_ver
     }
     for (int kind = 0; kind < 2; kind++) {
         for (size_t i = 0; i < n[kind] && go_on; i++) {
+            if (!status && (status = iflow_cancel_check())) {
+                snprintf(why, sizeof why, "%s", iflow_error_message());
+            }
+            if (status == IFLOW_E_CANCELLED) {
+                break;
+            }
             const char *id = ids[kind][i];
             const iflow_status found = kind ? iflow_store_verify(store, IFLOW_DOCUMENT, id) : verify_chunk(store, id);
             if (found != IFLOW_E_NOT_FOUND) { /* not found: evicted or deleted meanwhile, or only in a wrong directory */
-                go_on = on_verified(id, kind == 1, found, found ? iflow_error_message() : NULL, user);
+                go_on = on_verified(id, kind == 1 ? IFLOW_DOCUMENT : IFLOW_CHUNK, found, found ? iflow_error_message() : NULL, user);
             }
             const iflow_status strays = kind || !go_on ? IFLOW_E_NOT_FOUND : store->ops->sweep(store, id);
             if (strays != IFLOW_E_NOT_FOUND) {
-                go_on = on_verified(id, false, strays, iflow_error_message(), user);
+                go_on = on_verified(id, IFLOW_CHUNK, strays, iflow_error_message(), user);
             }
         }
     }

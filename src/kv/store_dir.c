@@ -26,6 +26,7 @@
  * crash can leave nothing but garbage in tmp/. */
 #include "kv/store_dir.h"
 
+#include "base/cancel.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -80,6 +81,10 @@ iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock) {
             iflow_log(IFLOW_LOG_WARN, "waiting for another process, which has locked the store %s, up to %.3g s", store->files.dir,
                       end_ms / 1e3);
             warned = true;
+        }
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
         }
         nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
     }

@@ -106,7 +106,7 @@ static iflow_status visit(void *user, const char *dir, const char *name) {
         m->store->told_unread = m->store->told_unread || status;
     }
     if (status) {
-        m->go_on = m->on_verified(id, false, status, iflow_error_message(), m->user);
+        m->go_on = m->on_verified(id, IFLOW_CHUNK, status, iflow_error_message(), m->user);
     }
     return IFLOW_OK;
 }

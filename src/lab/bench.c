@@ -186,7 +186,7 @@ static int parse_parts(const command_usage *usage, const char *string, int *part
             i++;
         }
         if (i == COUNT_OF(part)) {
-            return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory,cancel, not '%s'", string);
+            return options_wrong(usage, "--only takes some of ttft,ingest,decode,load,memory,cancel, or none, not '%s'", string);
         }
         *parts |= part[i].part;
         if (!at[n]) {
@@ -370,7 +370,10 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
          "tokens of the documents\nDefault: those of 2048,4096,8192,16384 that the model's context holds"},
         {'r', "ratio", "R", OPTION_REAL, &b->ratio, 0, 1, "share of the tokens to recompute (default: 0.15)"},
         {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "number of turns (default: 3)"},
-        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0, "some of ttft,ingest,decode,load,memory, or none\nDefault: all of them"},
+        {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0,
+         "parts to measure: ttft, ingest, decode, load, memory, cancel, or none\nDefault: all but cancel, which measures how soon a "
+         "cancelled call ends"
+         "cancelled"},
         {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
          "threads of both\nDefault: the processors that this process can use"},
         {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},

@@ -51,7 +51,7 @@ static json_t *flags_json(void) {
     return list;
 }
 
-/* What of the environment decides how OpenMP's threads behave, which both sides share. */
+/* What of the environment decides how OpenMP's threads behave, where ggml was built with it. */
 static json_t *environment_json(void) {
     static const char *const name[] = {"OMP_NUM_THREADS", "OMP_WAIT_POLICY",  "OMP_PROC_BIND",  "OMP_PLACES",
                                        "OMP_DYNAMIC",     "OMP_THREAD_LIMIT", "GOMP_SPINCOUNT", "GOMP_CPU_AFFINITY"};

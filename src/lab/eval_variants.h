@@ -16,7 +16,7 @@ typedef struct eval_variant {
     int fillers; /* texts that chunks are prefilled after */
 } eval_variant;
 
-/* Parses --methods, "infoflow,infoflow:vatp+alone,none": names, each with settings that differ from the options', and --ratio; methods
+/* Parses --methods, "infoflow,infoflow:vatp+fillers=0,none": names, each with settings that differ from the options', and --ratio; methods
  * without a ratio are one variant. corrected: the correction, if there is one (else its id is empty); NULL: that is not known yet, and
  * comes with another call. *n: 0 before. CLI_OK, or CLI_USAGE after a message. */
 int eval_variants_parse(const command_usage *usage, const char *methods, const char *ratios, const ask_options *how, int fillers,

@@ -10,7 +10,7 @@ enum { MARK = '\x7f', BREAK = 'b', LONGEST_TAG = 24 };
 
 /* Whether a mark like <think>, </think> or [THINK] begins here. */
 static bool is_thinking(const char *text) {
-    for (size_t i = 1; i < LONGEST_TAG && text[i] && !isspace((unsigned char)text[i]); i++) {
+    for (size_t i = 1; i < LONGEST_TAG && text[i] && text[i] != '>' && text[i] != ']' && !isspace((unsigned char)text[i]); i++) {
         if (strncasecmp(text + i, "think", 5) == 0) {
             return true;
         }

@@ -1,6 +1,10 @@
 /* templates.cpp - chat templates by the pinned distribution's Jinja engine, and JSON schemas as grammars; no exception leaves this file. */
 #include "model/templates.h"
 
+extern "C" {
+#include "base/cancel.h"
+}
+
 #include "model/calls.h"
 extern "C" {
 #include "model/stack.h"
@@ -9,6 +13,7 @@ extern "C" {
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -23,7 +28,6 @@ extern "C" {
 #include <json.h>
 #include <watch.h>
 
-#include <chrono>
 #include <ctime>
 #include <memory>
 #include <mutex>
@@ -49,16 +53,24 @@ constexpr size_t MAX_ELEMENTS = 65536; /* of an array, and in all that a value c
 constexpr int64_t MAX_RANGE = 10000;
 constexpr size_t MAX_SHIFTED = static_cast<size_t>(4) << 30; /* bytes moved by a split */
 constexpr int64_t MAX_NUMBER = INT32_MAX;                    /* where the engine computes with indices */
-constexpr std::chrono::seconds MAX_TIME{3};                  /* a rendering takes milliseconds; this is for a machine that is very busy */
+constexpr int64_t MAX_TIME_NS = 3000000000;                  /* of processor time; a rendering takes milliseconds */
 constexpr size_t ROOM = 2 << 20, INPUT_TIMES = 16;           /* bytes of a string: ROOM and so often the messages' */
 constexpr size_t APPENDED_TIMES = 16;                        /* bytes appended in all: so often that */
+
+/* Processor time of this thread: what a busy machine or a stopped process takes away does not count. */
+int64_t thread_ns() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<int64_t>(now.tv_sec) * 1000000000 + now.tv_nsec;
+}
 
 /* What a rendering in this thread has used, and may. */
 struct meter {
     const char *stack; /* where the rendering's stack begins */
     size_t n_input;    /* bytes of the messages */
     size_t n_steps = 0, n_appended = 0;
-    std::chrono::steady_clock::time_point until = std::chrono::steady_clock::now() + MAX_TIME;
+    int64_t until = thread_ns() + MAX_TIME_NS;
+    const iflow_cancel *cancel = nullptr; /* of the thread that asked */
 
     size_t longest() const {
         return ROOM + INPUT_TIMES * n_input;
@@ -400,7 +412,14 @@ jinja::value clock_function(int64_t now) {
         args.ensure_vals<jinja::value_string>();
         localtime_r(&seconds, &parts);
         const size_t n = std::strftime(text, sizeof text, args.get_pos(0)->as_string().str().c_str(), &parts);
-        return jinja::mk_val<jinja::value_string>(std::string(text, n));
+        auto made = jinja::mk_val<jinja::value_string>(std::string(text, n));
+        for (const auto &part : args.get_pos(0)->as_string().parts) {
+            if (part.is_input) { /* a format of a user's: what comes of it is the user's */
+                made->val_str.mark_input();
+                break;
+            }
+        }
+        return made;
     });
 }
 
@@ -411,6 +430,7 @@ struct rendering {
     const iflow_template_options *options;
     std::vector<jinja::string_part> parts; /* neighbours differ in is_input; none is empty */
     iflow_call_error error;
+    const iflow_cancel *cancel = iflow_cancel_current(); /* of the thread that asks; run() is in another */
 
     void run() noexcept {
         size_t n_input = 0;
@@ -418,6 +438,7 @@ struct rendering {
             n_input += strlen(message[i].content);
         }
         meter m{static_cast<const char *>(__builtin_frame_address(0)), n_input};
+        m.cancel = cancel;
         running = &m;
         guard(&error, IFLOW_E_UNSUPPORTED, [this] { render(); });
         running = nullptr;
@@ -472,8 +493,75 @@ iflow_status hand_out(const std::vector<jinja::string_part> &parts, iflow_render
     return IFLOW_OK;
 }
 
-/* A schema whose grammar stays small: rules are made for every two of an object's properties, and for every count. */
-void check_schema(const common_json &schema, int depth = 0) {
+/* Whether a pattern may allow a quote, a backslash or a control character, which the converter would put into the JSON string as they are.
+ */
+bool leaves_string(const std::string &pattern) {
+    bool in_class = false;
+    for (size_t i = 0; i < pattern.size(); i++) {
+        const auto c = static_cast<unsigned char>(pattern[i]),
+                   next = static_cast<unsigned char>(i + 1 < pattern.size() ? pattern[i + 1] : 0);
+        if (c == '"' || c < 0x20 || (c == '.' && !in_class) || (c == '[' && next == '^')) {
+            return true;
+        }
+        if (c == '\\') {
+            if (std::strchr("dw.-+*?()[]{}|/^$", next) == nullptr || next == 0) {
+                return true;
+            }
+            i++;
+        } else if (in_class && next == '-' && i + 2 < pattern.size() && pattern[i + 2] != ']') {
+            const auto last = static_cast<unsigned char>(pattern[i + 2]);
+            if ((c <= '"' && '"' <= last) || (c <= '\\' && '\\' <= last)) {
+                return true;
+            }
+        }
+        in_class = c == '[' || (in_class && c != ']');
+    }
+    return false;
+}
+
+/* Whether an object has any of these members. */
+bool has_any(const common_json &object, std::initializer_list<const char *> names) {
+    for (const char *name : names) {
+        if (object.contains(name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What the converter would leave out without a word: the grammar would allow what the schema forbids. */
+void check_keywords(const common_json &schema) {
+    for (const char *name : {"not", "multipleOf", "uniqueItems", "if", "dependentRequired", "patternProperties", "contains"}) {
+        if (schema.contains(name)) {
+            throw std::runtime_error(std::string("no grammar is made for ") + name);
+        }
+    }
+    if (has_any(schema, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}) && schema.value("type", "") != "integer") {
+        throw std::runtime_error("no grammar is made for bounds of numbers that are not integers");
+    }
+    if (has_any(schema, {"anyOf", "oneOf"}) && has_any(schema, {"type", "properties", "required", "items", "allOf"})) {
+        throw std::runtime_error("no grammar is made for anyOf or oneOf beside other keywords");
+    }
+    if (schema.contains("allOf")) {
+        for (const auto &part : schema["allOf"]) {
+            if (part.is_object() && has_any(part, {"allOf", "anyOf", "oneOf"})) {
+                throw std::runtime_error("no grammar is made for allOf, anyOf or oneOf within allOf");
+            }
+        }
+    }
+    if (schema.contains("pattern") && schema["pattern"].is_string() &&
+        (leaves_string(schema["pattern"].get<std::string>()) || has_any(schema, {"minLength", "maxLength"}))) {
+        throw std::runtime_error(
+            "no grammar is made for a pattern that may allow quotes, backslashes or any character, or beside a length");
+    }
+    if (schema.contains("properties") && schema["properties"].is_object() && schema["properties"].contains("")) {
+        throw std::runtime_error("no grammar is made for a property without a name");
+    }
+}
+
+/* A schema whose grammar stays small (rules are made for every two of an object's properties, and for every count), and says all that the
+ * schema does. named: the members are names, such as those of properties, and no keywords. */
+void check_schema(const common_json &schema, int depth = 0, bool named = false) {
     if (depth > MAX_NESTING) {
         throw std::runtime_error("it is nested too deeply");
     }
@@ -481,13 +569,21 @@ void check_schema(const common_json &schema, int depth = 0) {
         throw std::runtime_error("an object in it has too many members");
     }
     if (schema.is_object()) {
+        if (!named) {
+            check_keywords(schema);
+        }
         for (auto at = schema.begin(); at != schema.end(); ++at) {
             const std::string key = at.key();
-            const bool counts = key == "minItems" || key == "maxItems" || key == "minLength" || key == "maxLength";
-            if (counts && (!at.value().is_number_integer() || at.value().get<int64_t>() > MAX_COUNT)) {
+            const bool counts = !named && (key == "minItems" || key == "maxItems" || key == "minLength" || key == "maxLength");
+            if (counts && !at.value().is_number_integer()) {
+                throw std::runtime_error(key + " is no whole number");
+            }
+            if (counts && at.value().get<int64_t>() > MAX_COUNT) {
                 throw std::runtime_error(key + " is too large");
             }
-            check_schema(at.value(), depth + 1);
+            if (named || (key != "enum" && key != "const" && key != "default" && key != "examples")) {
+                check_schema(at.value(), depth + 1, !named && (key == "properties" || key == "$defs" || key == "definitions"));
+            }
         }
     } else if (schema.is_array()) {
         for (const auto &element : schema) {
@@ -530,7 +626,10 @@ void infoflow::watch_step(const jinja::statement &) {
     if (static_cast<size_t>(running->stack - static_cast<const char *>(__builtin_frame_address(0))) > MAX_STACK) {
         stop("it nests calls too deeply");
     }
-    if (running->n_steps % 4 == 0 && std::chrono::steady_clock::now() > running->until) {
+    if (iflow_cancel_is_raised(running->cancel)) {
+        stop("it was cancelled");
+    }
+    if (running->n_steps % 4 == 0 && thread_ns() > running->until) {
         stop("it takes too long");
     }
 }
@@ -585,7 +684,8 @@ iflow_status iflow_template_render(const iflow_template *tmpl, const iflow_messa
                                    const iflow_template_options *options, iflow_rendering *out) {
     rendering job = {tmpl, message, n_messages, options, {}, {}};
     const iflow_status status = on_stack(STACK, "the chat template", &job);
-    return status ? status : hand_out(job.parts, out);
+    const iflow_status cancelled = status ? iflow_cancel_check() : IFLOW_OK;
+    return cancelled ? cancelled : status ? status : hand_out(job.parts, out);
 }
 
 iflow_status iflow_schema_to_grammar(const char *schema, size_t n_bytes, char **grammar) {

@@ -1,4 +1,5 @@
 /* tokenizer.c - text to tokens and back, and the sink tokens, through libllama's vocabulary. */
+#include "base/cancel.h"
 #include "model/calls.h"
 #include "model/chat.h"
 #include "model/model.h"
@@ -181,6 +182,10 @@ static iflow_status call_tokenize(tokenising *t, size_t stretch) {
 /* Tokenises a text at once; *tokens: free(). */
 static iflow_status tokenize_piece(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                                    size_t *n_tokens) {
+    const iflow_status cancelled = iflow_cancel_check();
+    if (cancelled) {
+        return cancelled;
+    }
     const size_t stretch = longest_stretch(text, n_bytes);
     tokenising t = {.vocab = llama_model_get_vocab(model->vocab),
                     .text = text,

@@ -49,7 +49,7 @@ iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, bool (
     }
     free(busy);
     stop = stop || (cancelled && cancelled(user));
-    return stop ? iflow_fail(IFLOW_E_CANCELLED, "cancelled while chunks were prefilled") : IFLOW_OK;
+    return stop ? iflow_fail(IFLOW_E_CANCELLED, "cancelled while chunks were prefilled") : status == IFLOW_E_CANCELLED ? status : IFLOW_OK;
 }
 
 /* ---- Whether it fits ---------------------------------------------------------------------------------------------------------------- */
@@ -97,6 +97,11 @@ iflow_status chunks_fit(const chunks_room *room, const chunk_list *chunks, const
     }
     if (status == IFLOW_OK) {
         status = count(room->model, params->instruction, &n_instruction);
+    }
+    for (size_t i = 0; i < params->n_messages && status == IFLOW_OK; i++) {
+        size_t n_message = 0;
+        status = count(room->model, params->messages[i].content, &n_message);
+        n_question += n_message;
     }
     if (status != IFLOW_OK || n + n_question + n_system + n_instruction + AROUND < n_ctx || n == 0) {
         return status;

@@ -192,7 +192,7 @@ static iflow_status finish_document(ingestion *in, ingestion_waiting *doc) {
             show(in, doc->name, true);
             nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         }
-        if (is_cancelled(in)) {
+        if (is_cancelled(in) || status == IFLOW_E_CANCELLED) {
             return end_cancelled();
         }
     }

@@ -16,6 +16,15 @@ gate gate_default(void) {
     return (gate){.least = 0.8};
 }
 
+/* What an answer is drawn by: the question, or the last message of a user. */
+static const char *drawn_by(const iflow_ask_params *params) {
+    const char *text = params->question;
+    for (size_t i = params->n_messages; !text && i-- > 0;) {
+        text = strcmp(params->messages[i].role, "user") == 0 ? params->messages[i].content : NULL;
+    }
+    return text ? text : "";
+}
+
 bool gate_draws(const gate *g, const char *question) {
     uint64_t state = iflow_fnv1a(IFLOW_FNV1A, question, strlen(question));
     return iflow_random_share(&state) < g->share;
@@ -69,10 +78,13 @@ static iflow_status ask_until(gate *g, iflow_context *ctx, iflow_ask_params *par
                               verdict *out) {
     for (;; out->n_asked++) {
         iflow_status status = iflow_context_ask(ctx, params, answer);
-        if (status != IFLOW_OK || is_cancelled(events)) { /* an answer cut short stands unchecked */
-            return status;
+        if (status != IFLOW_OK || (*answer)->finish == IFLOW_FINISH_CANCELLED || is_cancelled(events)) {
+            return status; /* an answer cut short stands unchecked */
         }
         status = check(ctx, params, *answer, out);
+        if (status == IFLOW_E_CANCELLED) { /* and so does one whose check was cut short */
+            return IFLOW_OK;
+        }
         if (status != IFLOW_OK || out->agreement >= g->least || is_cancelled(events)) {
             return status;
         }
@@ -94,7 +106,7 @@ iflow_status gate_run(gate *g, iflow_context *ctx, iflow_ask_params *params, con
     *out = (verdict){.n_asked = 1};
     *answer = NULL;
     apply(g, params);
-    if (!gate_draws(g, params->question)) {
+    if (!gate_draws(g, drawn_by(params))) {
         return iflow_context_ask(ctx, params, answer);
     }
     const iflow_on_text show = params->on_text;
