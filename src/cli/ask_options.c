@@ -65,7 +65,7 @@ int ask_options_read(const command_usage *usage, ask_options *options) {
         return CLI_OK;
     }
     int result = read_option_file(usage, "json-schema", options->json_schema, &schema);
-    if (result == CLI_OK && iflow_schema_to_grammar(schema, strlen(schema), &options->grammar_text)) {
+    if (result == CLI_OK && schema && iflow_schema_to_grammar(schema, strlen(schema), &options->grammar_text)) {
         cli_error("--json-schema %s: %s", options->json_schema, iflow_error_message());
         result = CLI_FAILED;
     }

@@ -204,52 +204,57 @@ static int talk(chat *c) {
     return cli_ended() ? CLI_INTERRUPTED : result;
 }
 
+static const command_usage usage = {
+    "chat", "-m MODEL [OPTION]... DOC...",
+    "Answers questions over documents, one question a line. The first question\n"
+    "prepares the context, as `infoflow ask` does; later questions go on from there.\n"
+    "DOC is a file, a directory, or the id of a document or chunk in the store.\n"
+    "  /again QUESTION   prepare the context anew for this question\n"
+    "  /stats            what the last answer cost\n"
+    "  /quit             end (Ctrl-D, too); Ctrl-C stops an answer\n"
+    "\n"
+    "On a terminal, lines can be edited, and the arrow keys bring back earlier questions, also of earlier chats. They are in "
+    "infoflow/history in $XDG_STATE_HOME, else in ~/.local/state; only you can read that file.\n"
+    "\n"
+    "Exit status: where questions do not come from a terminal, it is 1 if a question failed, a line could not be read, or a "
+    "line began with / and is no command. The questions after it are still answered.",
+    "  infoflow chat -m model.gguf --ratio 0.2 manual.txt"};
+
+static int parse_options(chat *c, profile_options *profiling, int argc, char **argv, int *first) {
+    const option_spec spec[] = {OPTION_ROW_MODEL(c->common),
+                                OPTION_ROW_STORE(c->common),
+                                OPTION_ROWS_EVERY_DAY(c->how, ask_methods_of_chat()),
+                                OPTION_ROW_SYSTEM(c->how),
+                                {'\0', "no-history", NULL, OPTION_FLAG, &c->no_history, 0, 0, "do not keep the questions of this chat"},
+                                {'\0', "json", NULL, OPTION_FLAG, &c->json, 0, 0, "print one JSON object a question"},
+                                OPTION_ROW_QUIET(c->common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
+                                OPTION_ROWS_REPAIR(c->how),
+                                OPTION_ROW_CORRECTION(c->common),
+                                OPTION_ROWS_PROFILE(*profiling),
+                                OPTION_ROWS_VERIFY(c->gate, VERIFY_AGAIN ". Later questions of a chat are not compared"),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
+                                OPTION_ROWS_QUESTION(c->how),
+                                OPTION_ROW_VERBOSE(c->common),
+                                OPTION_ROWS_SAMPLING(c->how),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+                                OPTION_ROW_JSONL(c->how),
+                                OPTION_ROW_CUT(c->common),
+                                OPTION_ROWS_PREFILL(c->common),
+                                OPTION_ROW_NO_STORE(c->common),
+                                OPTION_ROW_MAX_SIZE(c->common),
+                                OPTION_ROW_KV_TYPE(c->common),
+                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+                                OPTION_ROWS_ENGINE(c->common),
+                                {0}};
+    return options_parse(&usage, spec, argc, argv, first);
+}
+
 int cli_chat(int argc, char **argv) {
     chat c = {.common = common_options_for_questions(), .how = ask_options_default(), .gate = gate_default()};
     profile_options profiling = {0};
-    const command_usage usage = {
-        "chat", "-m MODEL [OPTION]... DOC...",
-        "Answers questions over documents, one question a line. The first question\n"
-        "prepares the context, as `infoflow ask` does; later questions go on from there.\n"
-        "DOC is a file, a directory, or the id of a document or chunk in the store.\n"
-        "  /again QUESTION   prepare the context anew for this question\n"
-        "  /stats            what the last answer cost\n"
-        "  /quit             end (Ctrl-D, too); Ctrl-C stops an answer\n"
-        "\n"
-        "On a terminal, lines can be edited, and the arrow keys bring back earlier questions, also of earlier chats. They are in "
-        "infoflow/history in $XDG_STATE_HOME, else in ~/.local/state; only you can read that file.\n"
-        "\n"
-        "Exit status: where questions do not come from a terminal, it is 1 if a question failed, a line could not be read, or a "
-        "line began with / and is no command. The questions after it are still answered.",
-        "  infoflow chat -m model.gguf --ratio 0.2 manual.txt"};
-    const option_spec spec[] = {OPTION_ROW_MODEL(c.common),
-                                OPTION_ROW_STORE(c.common),
-                                OPTION_ROWS_EVERY_DAY(c.how, ask_methods_of_chat()),
-                                OPTION_ROW_SYSTEM(c.how),
-                                {'\0', "no-history", NULL, OPTION_FLAG, &c.no_history, 0, 0, "do not keep the questions of this chat"},
-                                {'\0', "json", NULL, OPTION_FLAG, &c.json, 0, 0, "print one JSON object a question"},
-                                OPTION_ROW_QUIET(c.common),
-                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "What is recomputed"},
-                                OPTION_ROWS_REPAIR(c.how),
-                                OPTION_ROW_CORRECTION(c.common),
-                                OPTION_ROWS_PROFILE(profiling),
-                                OPTION_ROWS_VERIFY(c.gate, VERIFY_AGAIN ". Later questions of a chat are not compared"),
-                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
-                                OPTION_ROWS_QUESTION(c.how),
-                                OPTION_ROW_VERBOSE(c.common),
-                                OPTION_ROWS_SAMPLING(c.how),
-                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-                                OPTION_ROW_JSONL(c.how),
-                                OPTION_ROW_CUT(c.common),
-                                OPTION_ROWS_PREFILL(c.common),
-                                OPTION_ROW_NO_STORE(c.common),
-                                OPTION_ROW_MAX_SIZE(c.common),
-                                OPTION_ROW_KV_TYPE(c.common),
-                                {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
-                                OPTION_ROWS_ENGINE(c.common),
-                                {0}};
     int first = 0;
-    int result = options_parse(&usage, spec, argc, argv, &first);
+    int result = parse_options(&c, &profiling, argc, argv, &first);
     if (result != OPTIONS_GO) {
         return result;
     }

@@ -193,15 +193,15 @@ iflow_status iflow_worker_get(ggml_backend_dev_t device, ggml_backend_dev_t cpu,
     while (w && ggml_backend_get_device(w->backend[0]) != device) {
         w = w->next;
     }
-    if (!w && !(status = new_worker(device, cpu, &w))) {
+    if (!w && !(status = new_worker(device, cpu, &w)) && w) {
         w->next = workers;
         workers = w;
     }
-    if (!status) {
+    if (!status && w) {
         w->n_users++;
     }
     pthread_mutex_unlock(&registry);
-    if (status) {
+    if (status || !w) {
         return status;
     }
     if (!(status = begin_turn(w->turns, &own)) && n_threads > w->n_threads) {

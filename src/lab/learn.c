@@ -83,45 +83,51 @@ static int learn(learning *l, const char *path) {
     return status == IFLOW_OK ? report(l, n_tokens, learned.n_contexts, path) : cli_failed(status, NULL);
 }
 
+static const command_usage usage = {
+    "learn", "-m MODEL [OPTION]... DOC...",
+    "Learns a correction from documents: how the KV of a chunk changes when other\n"
+    "chunks stand before it. Do this once a model, before `infoflow calibrate`.\n"
+    "\n"
+    "The documents should be like those that you will ask about; questions and answers are not needed. `ask`, `chat`, `eval` and "
+    "`calibrate` then correct the KV that they reuse. This brings answers nearer to those of full prefill and takes little time. "
+    "The store does not change.\n"
+    "\n"
+    "DOC is a file, a directory, or - for standard input, as for `infoflow ingest`. Chunks are put together to contexts of "
+    "1,024 to 4,096 tokens, in a random order that is the same every time, and compared with full prefill of the same "
+    "tokens. Prints where the correction is.",
+    "  infoflow learn -m model.gguf reports/"};
+
+static int parse_options(learning *l, profile_options *profiling, int argc, char **argv, int *first) {
+    const option_spec spec[] = {
+        OPTION_ROW_MODEL(l->common),
+        OPTION_ROW_STORE(l->common),
+        {'\0', "tokens", "N", OPTION_INT, &l->tokens, 1024, 1 << 24,
+         "tokens to learn from (default: 16384)\nA chunk is used up to 8 times"},
+        {'o', "output", "FILE", OPTION_TEXT, &l->output, 0, 0,
+         "file of the correction (default: where it is found)\nThat is infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config"},
+        {'\0', "jsonl", NULL, OPTION_FLAG, &l->jsonl, 0, 0,
+         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_QUIET(l->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
+        OPTION_ROW_CUT(l->common),
+        OPTION_ROWS_FILLERS(l->common),
+        OPTION_ROWS_PROFILE(*profiling),
+        OPTION_ROW_NO_STORE(l->common),
+        OPTION_ROW_MAX_SIZE(l->common),
+        OPTION_ROW_KV_TYPE(l->common),
+        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
+        OPTION_ROWS_ENGINE(l->common),
+        OPTION_ROW_VERBOSE(l->common),
+        {0}};
+    return options_parse(&usage, spec, argc, argv, first);
+}
+
 int lab_learn(int argc, char **argv) {
     learning l = {.common = common_options_default(), .tokens = DEFAULT_TOKENS};
     profile_options profiling = {0};
     profile found = {0};
-    const command_usage usage = {
-        "learn", "-m MODEL [OPTION]... DOC...",
-        "Learns a correction from documents: how the KV of a chunk changes when other\n"
-        "chunks stand before it. Do this once a model, before `infoflow calibrate`.\n"
-        "\n"
-        "The documents should be like those that you will ask about; questions and answers are not needed. `ask`, `chat`, `eval` and "
-        "`calibrate` then correct the KV that they reuse. This brings answers nearer to those of full prefill and takes little time. "
-        "The store does not change.\n"
-        "\n"
-        "DOC is a file, a directory, or - for standard input, as for `infoflow ingest`. Chunks are put together to contexts of "
-        "1,024 to 4,096 tokens, in a random order that is the same every time, and compared with full prefill of the same "
-        "tokens. Prints where the correction is.",
-        "  infoflow learn -m model.gguf reports/"};
-    const option_spec spec[] = {
-        OPTION_ROW_MODEL(l.common),
-        OPTION_ROW_STORE(l.common),
-        {'\0', "tokens", "N", OPTION_INT, &l.tokens, 1024, 1 << 24, "tokens to learn from (default: 16384)\nA chunk is used up to 8 times"},
-        {'o', "output", "FILE", OPTION_TEXT, &l.output, 0, 0,
-         "file of the correction (default: where it is found)\nThat is infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &l.jsonl, 0, 0,
-         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
-        OPTION_ROW_QUIET(l.common),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-        OPTION_ROW_CUT(l.common),
-        OPTION_ROWS_FILLERS(l.common),
-        OPTION_ROWS_PROFILE(profiling),
-        OPTION_ROW_NO_STORE(l.common),
-        OPTION_ROW_MAX_SIZE(l.common),
-        OPTION_ROW_KV_TYPE(l.common),
-        {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Computing"},
-        OPTION_ROWS_ENGINE(l.common),
-        OPTION_ROW_VERBOSE(l.common),
-        {0}};
     int first = 0;
-    int result = options_parse(&usage, spec, argc, argv, &first);
+    int result = parse_options(&l, &profiling, argc, argv, &first);
     if (result != OPTIONS_GO) {
         return result;
     }
