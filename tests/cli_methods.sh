@@ -35,7 +35,7 @@ cp filled0.json out; over plain.json 'd["chunks"] == e["chunks"] and d["scores"]
 run 2 ingest --fillers 5 a.txt; says '--fillers takes a whole number from 0 to 4'
 run 0 store delete $("$python" -c 'import json; [print(c["id"]) for n in (1, 4) for c in json.load(open(f"filled{n}.json"))["chunks"][1:]]')
 
-# Foreseen staleness: noted at ingest, or when a question needs it; once.
+# Estimated staleness: noted at ingest, or when a question needs it; once.
 run 0 ingest --chunk 100 --fillers 0 --estimate-staleness a.txt; says 'computed'; ! grep -q ' 0 chunks computed' err || fail "--estimate-staleness computes nothing"
 run 0 ingest --chunk 100 --fillers 0 --estimate-staleness a.txt; says ' 0 chunks computed'
 run 0 store list --json; json out "sum(c['root_tokens'] > 0 for c in d['chunks']) == $n" '{c["staleness"] for c in d["chunks"] if c["root_tokens"] == 1} == {True, False}'
@@ -121,7 +121,7 @@ done
 run 2 eval --methods given -o o.jsonl a.txt; says 'method given needs positions or scores'
 run 2 ask -q x --given positions a.txt; says '--given goes with --method given'
 run 2 ask -q x --method given --given positions --ratio 0.2 a.txt; says '--ratio goes with scores, and --given positions has positions'
-run 2 ask -q x --method given --given infoflow --score vatp a.txt; says '--score goes with methods that look'
+run 2 ask -q x --method given --given infoflow --score vatp a.txt; says '--score goes with methods that score the context'
 run 2 ask -q x --method given --given - -; says 'standard input, which can be read once'
 run 2 ask -q x --positions a.txt; says '--positions goes with --json'
 # An answer that does not pass goes on with infoflow where positions are given: twice as many of these there are not.
