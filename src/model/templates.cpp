@@ -310,6 +310,17 @@ void wrap_builtins() {
     wrap(global, "test_is_divisibleby", check_divisor, false);
 }
 
+/* Not std::call_once: what it calls may throw for want of memory, and libc, through which that would pass, then ends the process. */
+void wrap_builtins_once() {
+    static std::mutex mutex;
+    static bool done = false;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!done) {
+        wrap_builtins();
+        done = true;
+    }
+}
+
 /* ---- Running ------------------------------------------------------------------------------------------------------------------------- */
 
 void keep(iflow_call_error *error, iflow_status status, const char *why) noexcept {
@@ -377,8 +388,7 @@ struct parsing {
 
     void run() noexcept {
         guard(&error, IFLOW_E_FORMAT, [this] {
-            static std::once_flag once;
-            std::call_once(once, wrap_builtins);
+            wrap_builtins_once();
             auto parsed = std::make_unique<iflow_template>();
             parsed->text = text;
             const auto lexed = jinja::lexer().tokenize(parsed->text);
