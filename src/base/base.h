@@ -56,7 +56,6 @@ typedef struct iflow_buffer {
 
 iflow_status iflow_buffer_add(iflow_buffer *buffer, const void *bytes, size_t n_bytes);
 iflow_status iflow_buffer_puts(iflow_buffer *buffer, const char *string);
-iflow_status iflow_buffer_printf(iflow_buffer *buffer, const char *format, ...) IFLOW_PRINTF(2, 3);
 iflow_status iflow_buffer_vprintf(iflow_buffer *buffer, const char *format, va_list arguments) IFLOW_PRINTF(2, 0);
 void iflow_buffer_free(iflow_buffer *buffer);
 

@@ -25,14 +25,6 @@ iflow_status iflow_buffer_puts(iflow_buffer *buffer, const char *string) {
     return iflow_buffer_add(buffer, string, strlen(string));
 }
 
-iflow_status iflow_buffer_printf(iflow_buffer *buffer, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    const iflow_status status = iflow_buffer_vprintf(buffer, format, arguments);
-    va_end(arguments);
-    return status;
-}
-
 iflow_status iflow_buffer_vprintf(iflow_buffer *buffer, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);

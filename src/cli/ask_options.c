@@ -119,11 +119,11 @@ iflow_status ask_options_params(ask_options *options, const iflow_model_info *mo
 
 /* ---- Choices ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Joins the library's names in a buffer that stays. */
-static const char *join(char *buffer, size_t size, const char *(*name_of)(int i)) {
+/* Joins the library's names in a buffer that stays, but for one (negative: all). */
+static const char *join(char *buffer, size_t size, const char *(*name_of)(int i), int but) {
     size_t n = 0;
     for (int i = 0; name_of(i) && n < size; i++) {
-        n += (size_t)snprintf(buffer + n, size - n, "%s%s", i ? "|" : "", name_of(i));
+        n += i == but ? 0 : (size_t)snprintf(buffer + n, size - n, "%s%s", n ? "|" : "", name_of(i));
     }
     return buffer;
 }
@@ -142,28 +142,22 @@ static const char *geometry_name(int i) {
 
 const char *ask_methods(void) {
     static char names[512];
-    return join(names, sizeof names, method_name);
+    return join(names, sizeof names, method_name, -1);
 }
 
 const char *ask_methods_of_chat(void) {
     static char names[512];
-    size_t n = 0;
-    for (int i = 0; method_name(i) && n < sizeof names; i++) {
-        if (i != IFLOW_METHOD_GIVEN) {
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? "|" : "", method_name(i));
-        }
-    }
-    return names;
+    return join(names, sizeof names, method_name, IFLOW_METHOD_GIVEN);
 }
 
 const char *ask_scores(void) {
     static char names[512];
-    return join(names, sizeof names, score_name);
+    return join(names, sizeof names, score_name, -1);
 }
 
 const char *ask_geometries(void) {
     static char names[512];
-    return join(names, sizeof names, geometry_name);
+    return join(names, sizeof names, geometry_name, -1);
 }
 
 /* ---- Contradictions ----------------------------------------------------------------------------------------------------------------- */

@@ -11,8 +11,7 @@ int store_pin(shelf *f, char **operand, size_t n, bool pinned) {
         if (result != CLI_OK) {
             return result;
         }
-        iflow_status status =
-            t.document ? iflow_store_pin(f->s.store, IFLOW_DOCUMENT, t.id, pinned) : iflow_store_pin(f->s.store, IFLOW_CHUNK, t.id, pinned);
+        const iflow_status status = iflow_store_pin(f->s.store, t.document ? IFLOW_DOCUMENT : IFLOW_CHUNK, t.id, pinned);
         if (status != IFLOW_OK) {
             return cli_failed(status, NULL);
         }

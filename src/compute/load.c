@@ -23,6 +23,11 @@ int iflow_load_parse(const char *loadavg) {
     return sscanf(loadavg, "%*s %*s %*s %d/", &n_running) == 1 ? n_running : -1;
 }
 
+/* Threads to compute with: no more than processors are free, and at least one. */
+static int threads_of(const iflow_load *load, int n_threads) {
+    return load->n_free < n_threads ? load->n_free : n_threads;
+}
+
 int iflow_load_judge(iflow_load *load, double now_ms, int n_running, int n_usable, int n_online, int n_threads) {
     const double share = n_online > n_usable ? (double)n_usable / n_online : 1;
     const double others = (n_running > 1 ? n_running - 1 : 0) * share;
@@ -30,7 +35,8 @@ int iflow_load_judge(iflow_load *load, double now_ms, int n_running, int n_usabl
     load->others = keep * load->others + (1 - keep) * others;
     load->at_ms = now_ms;
     const int n_free = n_usable - (int)lround(load->others);
-    return n_free < 1 ? 1 : n_free < n_threads ? n_free : n_threads;
+    load->n_free = n_free < 1 ? 1 : n_free;
+    return threads_of(load, n_threads);
 }
 
 static int count_running(void) {
@@ -50,17 +56,15 @@ static int count_running(void) {
 
 int iflow_load_threads(iflow_load *load, int n_threads) {
     const double now = iflow_now_ms();
-    const int n_usable = iflow_load_processors();
-    int n_running = 0;
     if (n_threads == 1) {
         return 1;
     }
     if (load->at_ms > 0 && now - load->at_ms < LOOK_MS) {
-        const int n_free = n_usable - (int)lround(load->others);
-        return n_free < 1 ? 1 : n_free < n_threads ? n_free : n_threads;
+        return threads_of(load, n_threads);
     }
-    if ((n_running = count_running()) < 0) {
+    const int n_running = count_running();
+    if (n_running < 0) {
         return n_threads; /* no such file: not Linux, or not to be read */
     }
-    return iflow_load_judge(load, now, n_running, n_usable, (int)sysconf(_SC_NPROCESSORS_ONLN), n_threads);
+    return iflow_load_judge(load, now, n_running, iflow_load_processors(), (int)sysconf(_SC_NPROCESSORS_ONLN), n_threads);
 }

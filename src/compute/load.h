@@ -11,6 +11,7 @@ int iflow_load_processors(void);
 typedef struct iflow_load {
     double others; /* other runnable threads on this process's processors, averaged over time */
     double at_ms;  /* of the last look; 0: none */
+    int n_free;    /* processors that they leave free, at least 1 */
 } iflow_load;
 
 /* Threads to compute with, 1 to n_threads: no more than processors are free. Threads of one graph wait for each other after each node, so

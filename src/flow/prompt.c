@@ -69,8 +69,7 @@ static iflow_status render_question(const iflow_model *model, const iflow_ask_pa
     return status;
 }
 
-/* What scores the context where nothing else is said: the question, or the last message of a user. */
-static const char *scoring_text(const iflow_ask_params *params) {
+const char *iflow_prompt_question(const iflow_ask_params *params) {
     const char *text = params->question;
     for (size_t i = params->n_messages; !text && i-- > 0;) {
         text = strcmp(params->messages[i].role, "user") == 0 ? params->messages[i].content : NULL;
@@ -86,7 +85,7 @@ iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params 
     if (!status && !(status = make_head(model, &chat, &p.head)) &&
         !(status = append_pieces(model, &p.prompt, &chat, chat.n_head, chat.n_pieces))) {
         status = params->score_text == IFLOW_SCORE_PROMPT ? append(&p.score, p.prompt.token, p.prompt.n)
-                                                          : append_text(model, &p.score, scoring_text(params), false);
+                                                          : append_text(model, &p.score, iflow_prompt_question(params), false);
     }
     p.plain = chat.plain;
     p.no_place = chat.no_place;

@@ -20,6 +20,9 @@ typedef struct iflow_prompt {
 iflow_status iflow_prompt_make(const iflow_model *model, const iflow_ask_params *params, iflow_prompt *out);
 void iflow_prompt_free(iflow_prompt *prompt);
 
+/* What is asked: the question, or the last message of a user. It scores the context where nothing else is said. The params'. */
+const char *iflow_prompt_question(const iflow_ask_params *params);
+
 /* The tokens of a later turn, after an answer. *out: free(out->token). */
 iflow_status iflow_prompt_turn(const iflow_model *model, const char *question, iflow_tokens *out);
 

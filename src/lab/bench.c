@@ -6,12 +6,12 @@
 #include "cli/progress.h"
 #include "cli/report.h"
 #include "cli/session.h"
+#include "compute/load.h"
 #include "lab/bench_cold.h"
 #include "lab/bench_measure.h"
 #include "lab/bench_report.h"
 #include <errno.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -339,11 +339,6 @@ static char *make_dir(const char *in) {
     return NULL;
 }
 
-static int processors(void) {
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
-}
-
 static const command_usage usage = {
     "bench", "-m MODEL [OPTION]...",
     "Compares infoflow with libllama: time to first token, decoding, memory, ingest\n"
@@ -431,7 +426,7 @@ static int settle_options(bench *b, const bench_options *o) {
     b->quiet = o->common.quiet;
     b->fillers = o->common.fillers;
     b->exact = o->common.exact;
-    b->threads = b->threads ? b->threads : processors();
+    b->threads = b->threads ? b->threads : iflow_load_processors();
     return CLI_OK;
 }
 

@@ -1,6 +1,8 @@
 /* templates.cpp - chat templates by the pinned distribution's Jinja engine, and JSON schemas as grammars; no exception leaves this file. */
 #include "model/templates.h"
 
+#include "model/guarded.h"
+
 extern "C" {
 #include "base/cancel.h"
 }
@@ -323,11 +325,6 @@ void wrap_builtins_once() {
 
 /* ---- Running ------------------------------------------------------------------------------------------------------------------------- */
 
-void keep(iflow_call_error *error, iflow_status status, const char *why) noexcept {
-    error->status = status;
-    snprintf(error->why, sizeof error->why, "%s", why);
-}
-
 /* What the engine says, without its picture of the source. */
 const char *reason(const char *what) {
     static const char mark[] = "Error: ";
@@ -342,11 +339,11 @@ template <typename Call> void guard(iflow_call_error *error, iflow_status otherw
     try {
         call();
     } catch (const std::bad_alloc &) {
-        keep(error, IFLOW_E_MEMORY, "out of memory");
+        iflow::note(error, IFLOW_E_MEMORY, "out of memory");
     } catch (const std::exception &e) { /* the engine wraps what goes through it */
-        keep(error, strstr(e.what(), "bad_alloc") ? IFLOW_E_MEMORY : otherwise, reason(e.what()));
+        iflow::note(error, strstr(e.what(), "bad_alloc") ? IFLOW_E_MEMORY : otherwise, reason(e.what()));
     } catch (...) {
-        keep(error, otherwise, "an exception of no known type");
+        iflow::note(error, otherwise, "an exception of no known type");
     }
 }
 
@@ -612,7 +609,7 @@ struct conversion {
         common_json json;
         guard(&error, IFLOW_E_FORMAT, [&] { json = common_json::parse(std::string(schema, n_bytes)); });
         if (!error.status && !json.is_object()) {
-            keep(&error, IFLOW_E_FORMAT, "it is no JSON object");
+            iflow::note(&error, IFLOW_E_FORMAT, "it is no JSON object");
         }
         if (!error.status) {
             guard(&error, IFLOW_E_UNSUPPORTED, [&] {
@@ -621,7 +618,7 @@ struct conversion {
             });
         }
         if (!error.status && grammar.size() > MAX_GRAMMAR) {
-            keep(&error, IFLOW_E_UNSUPPORTED, "its grammar is too long");
+            iflow::note(&error, IFLOW_E_UNSUPPORTED, "its grammar is too long");
         }
     }
 };

@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "base/random.h"
+#include "flow/prompt.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,15 +15,6 @@ enum { MOST_LOGITS = 1024 }; /* longer answers have no KL: room for a token's lo
 
 gate gate_default(void) {
     return (gate){.least = 0.8};
-}
-
-/* What an answer is drawn by: the question, or the last message of a user. */
-static const char *drawn_by(const iflow_ask_params *params) {
-    const char *text = params->question;
-    for (size_t i = params->n_messages; !text && i-- > 0;) {
-        text = strcmp(params->messages[i].role, "user") == 0 ? params->messages[i].content : NULL;
-    }
-    return text ? text : "";
 }
 
 bool gate_draws(const gate *g, const char *question) {
@@ -106,7 +98,7 @@ iflow_status gate_run(gate *g, iflow_context *ctx, iflow_ask_params *params, con
     *out = (verdict){.n_asked = 1};
     *answer = NULL;
     apply(g, params);
-    if (!gate_draws(g, drawn_by(params))) {
+    if (!gate_draws(g, iflow_prompt_question(params))) {
         return iflow_context_ask(ctx, params, answer);
     }
     const iflow_on_text show = params->on_text;
