@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INTERRUPTED "interrupted; the same command goes on where this one stopped"
+#define INTERRUPTED "interrupted; what was computed is kept: the same command goes on where this one stopped"
 
 typedef struct ingest {
     session s;
@@ -51,9 +51,12 @@ static void say_failed(const char *name, iflow_status status, void *user) {
     in->heard = status;
 }
 
+/* A signal ends the pass at hand, and with it what is computed of a chunk: seconds, at the default length, which is less than anybody waits
+ * for. */
 static void set_signals(bool computes, void *user) {
     (void)user;
     cli_signals(computes ? CLI_SIGNAL_GRACEFUL : CLI_SIGNAL_IMMEDIATE);
+    cli_cancel_by_signals(computes);
 }
 
 static void summarise(const ingest *in) {
@@ -108,10 +111,11 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
         summarise(in);
     }
     if (stopped && in->heard == status) {
-        cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
+        cli_error("stopped there, since the store cannot take more: what comes after it was not tried%s",
+                  status == IFLOW_E_FULL && in->options.max_bytes ? ". What this run computed is kept; --max-size sets the limit" : "");
     }
     if (cli_interrupted()) {
-        cli_note(INTERRUPTED);
+        cli_note("%s", strcmp(in->s.store_dir, "memory:") == 0 ? "interrupted; nothing is kept" : INTERRUPTED);
         return CLI_INTERRUPTED;
     }
     if (!stopped && (status = sources_require(&in->sources, (const char *const *)operands, n_operands)) != IFLOW_OK) {
@@ -131,6 +135,7 @@ static int add_sources(ingest *in, char **operands, size_t n) {
 
 int cli_ingest(int argc, char **argv) {
     ingest in = {.options = common_options_default()};
+    in.options.keep_own = true; /* else the last documents would take the place of the first ones, unseen */
     profile_options profiling = {0};
     profile found = {0};
     bool jsonl = false;
@@ -146,7 +151,10 @@ int cli_ingest(int argc, char **argv) {
         "document from standard input or a pipe is recorded by its text, so that it never replaces another one.\n"
         "\n"
         "What is in the store is not computed again. So you can interrupt a run and repeat the command, and several "
-        "processes can work on the same documents.",
+        "processes can work on the same documents.\n"
+        "\n"
+        "With --max-size, chunks of earlier runs are deleted to make room, never those of this run: it stops first, with a message, "
+        "and the exit status is 1.",
         "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
     const option_spec spec[] = {OPTION_ROW_MODEL(in.options),
                                 OPTION_ROW_STORE(in.options),
