@@ -95,7 +95,7 @@ says '; 11 failed'
 printf 'fine \xff\xfe not' >utf.txt; printf '%s' 'half a character \xe2\x82' | sed 's/\\xe2\\x82/\xe2\x82/' >half.txt; : >empty.txt; printf ' \n\t\n' >blank.txt
 mkdir nothing
 run 1 ingest utf.txt half.txt empty.txt blank.txt docs/picture.bin missing.txt nothing docs/a.txt
-says 'utf.txt: .*UTF-8.*5'; says 'half.txt: .*UTF-8'; says 'empty.txt: empty'; says 'blank.txt: empty'; says 'picture.bin: not a text'; says 'missing.txt: No such file'
+says 'utf.txt: .*UTF-8 at line 1, column 6 '; says 'half.txt: .*UTF-8'; says 'empty.txt: empty'; says 'blank.txt: empty'; says 'picture.bin: not a text'; says 'missing.txt: No such file'
 says 'nothing: no file'; says '; 7 failed'; prints 'docs/a.txt$'
 if [ "$(id -u)" != 0 ]; then
     cp docs/a.txt locked.txt; chmod 0 locked.txt; run 1 ingest locked.txt; says 'locked.txt: Permission denied'

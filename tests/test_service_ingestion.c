@@ -177,7 +177,7 @@ static void test_gather(void **state) {
     assert_non_null(strstr(iflow_error_message(), "are more than the context of 128 holds"));
     assert_ok(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL));
     w.cancel_after = 1;
-    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, is_cancelled, &w), IFLOW_E_CANCELLED);
+    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, &(chunks_events){.cancelled = is_cancelled, .user = &w}, NULL), IFLOW_E_CANCELLED);
     assert_ok(iflow_context_ask(w.ctx, &params, &answer));
     assert_int_equal(answer->n_chunks, 1 + 2 * documents.document[1].n_chunks + documents.document[2].n_chunks);
     iflow_answer_free(answer);

@@ -184,6 +184,7 @@ int cli_ingest(int argc, char **argv) {
         return result;
     }
     in.started = now_seconds();
+    cli_last_word("interrupted; nothing was computed\n");
     result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */
     if (result != CLI_OK) {
         goto cleanup;
