@@ -118,6 +118,8 @@ iflow_status shelf_resolve_id(const shelf *f, const char *operand, char id[IFLOW
     const size_t length = strlen(operand);
     if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length)) {
         cli_error("%s; `infoflow store list` shows them", iflow_error_message());
+    } else if (status == IFLOW_E_NOT_FOUND) {
+        cli_error("%s; what was deleted or pruned must be ingested again", iflow_error_message());
     } else if (status != IFLOW_OK) {
         cli_failed(status, NULL);
     }

@@ -1,4 +1,5 @@
 /* store.c - `infoflow store`: its actions, their options, and pins. */
+#include "cli/nearest.h"
 #include "cli/shelf.h"
 #include "cli/text.h"
 
@@ -70,8 +71,14 @@ static int run_action(size_t which, int argc, char **argv) {
     }
     if (which == PRUNE) {
         spec[n++] = (option_spec){'\0', "old", NULL, OPTION_FLAG, &old, 0, 0, "delete all chunks of older formats; nothing uses them"};
-        spec[n++] = (option_spec){
-            '\0', "max-size", "BYTES", OPTION_BYTES, &f.options.max_bytes, 0, 0, "size that may remain, like 20G (default: no limit)"};
+        spec[n++] = (option_spec){'\0',
+                                  "max-size",
+                                  "BYTES",
+                                  OPTION_BYTES,
+                                  &f.options.max_bytes,
+                                  0,
+                                  0,
+                                  "size that may remain, like 20G; 0: nothing but what is pinned"};
     }
     int first = 0;
     int result = options_parse(usage, spec, argc, argv, &first);
@@ -85,6 +92,9 @@ static int run_action(size_t which, int argc, char **argv) {
     }
     if (!n_operands && which != LIST && which != PRUNE && which != VERIFY) {
         return options_wrong(usage, "which ones? Give ids of documents or chunks");
+    }
+    if (which == PRUNE && !old && !options_given(&f.options.max_bytes)) {
+        return options_wrong(usage, "what may remain? Give --max-size, like 20G (0 deletes all that is not pinned), or --old");
     }
     uint64_t prune_to = f.options.max_bytes;
     f.options.max_bytes = 0; /* of the store itself: opening it must evict nothing */
@@ -146,7 +156,13 @@ int cli_store(int argc, char **argv) {
     if (argv[1][0] == '-') {
         cli_error("store: an action comes first, as in `infoflow store list`, not '%s'", argv[1]);
     } else {
-        cli_error("store: there is no action '%s'", argv[1]);
+        const char *names[COUNT_OF(action)];
+        for (size_t i = 0; i < COUNT_OF(action); i++) {
+            names[i] = cli_store_action(i);
+        }
+        const char *near = nearest(argv[1], strlen(argv[1]), names, COUNT_OF(names));
+        cli_error("store: there is no action '%s'%s%s%s", argv[1], near ? "; did you mean `infoflow store " : "", near ? near : "",
+                  near ? "`?" : "");
     }
     print_store_usage(stderr);
     return CLI_USAGE;

@@ -89,7 +89,12 @@ static iflow_status add_stored_document(const gathering *from, const char *id, c
     }
     for (size_t i = 0; status == IFLOW_OK && i < doc->n_chunks; i++) {
         status = iflow_context_add_chunk(from->ctx, doc->chunk_id[i]);
-        status = status == IFLOW_OK ? status : iflow_fail_in(status, "%s", doc->name);
+        if (status == IFLOW_E_NOT_FOUND) {
+            status =
+                iflow_fail(status, "%s: chunk %s of it is no longer in the store: ingest the document again", doc->name, doc->chunk_id[i]);
+        } else if (status != IFLOW_OK) {
+            status = iflow_fail_in(status, "%s", doc->name);
+        }
     }
     if (status == IFLOW_OK) {
         status = add_name(out, doc->name, doc->n_chunks);
@@ -122,8 +127,10 @@ static iflow_status add_stored(const gathering *from, const char *operand, conte
     const iflow_status status = iflow_store_resolve(from->store, operand, id, &kind);
     if (status == IFLOW_E_NOT_FOUND ||
         (status == IFLOW_E_ARG && (strlen(operand) < 4 || strspn(operand, "0123456789abcdefABCDEF") != strlen(operand)))) {
-        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file, and no document or chunk of the store %s has this id", operand,
-                          from->store_name);
+        return iflow_fail(
+            IFLOW_E_NOT_FOUND,
+            "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be ingested again",
+            operand, from->store_name);
     }
     if (status != IFLOW_OK) {
         return iflow_fail_in(status, "%s", operand);
