@@ -73,7 +73,7 @@ says 'a chunk could not be kept: .*File too large'; same_answers usual.jsonl out
 words 250 3 >more.txt; echo 'Where?' >questions
 stdin=questions run 0 chat -s whole --chunk 64 --max-tokens 2 --json more.txt
 n=$(find whole/chunks -name '*.gguf' | wc -l) size=$(find whole/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print int(n / 2) }')
-stdin=questions run 0 chat -s half --chunk 64 --max-size "$size" -v --max-tokens 2 --json more.txt
+stdin=questions run 0 chat -s half --chunk 64 --max-size "${size}B" -v --max-tokens 2 --json more.txt
 evicted=$(sed -n 's/.*: evicted \([0-9]*\) chunks.*/\1/p' err | awk '{ n += $1 } END { print n + 0 }') left=$(find half/chunks -name '*.gguf' | wc -l)
 [ "$left" -lt "$n" ] && [ $((evicted + left)) = "$n" ] || fail "$evicted chunks were evicted and $left are left, of $n"
 
