@@ -457,6 +457,9 @@ typedef struct iflow_message {
     const char *content; /* UTF-8 */
 } iflow_message;
 
+/* Limits of a question: scoring layers, stop strings, and bytes of a stop string. */
+enum { IFLOW_MAX_SCORE_LAYERS = 16, IFLOW_MAX_STOPS = 16, IFLOW_MAX_STOP_BYTES = 256 };
+
 typedef struct iflow_ask_params {
     size_t size;                 /* of this struct */
     const char *question;        /* required, but for messages */
@@ -478,7 +481,7 @@ typedef struct iflow_ask_params {
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
     const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the
                                   * depth, by iflow_model_info.score_layer. A layer with a window is E_ARG */
-    size_t n_score_layers;       /* 0 with NULL; 16 at most */
+    size_t n_score_layers;       /* 0 with NULL; at most IFLOW_MAX_SCORE_LAYERS */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
     /* Sampling. What is not neutral is done in this order: penalties, top_k, top_p, min_p, temperature, draw. If the grammar does not allow
@@ -496,8 +499,9 @@ typedef struct iflow_ask_params {
     int penalty_last_n;       /* the penalties look at so many last tokens of the answer: -1: all, the default; 0: none; 2^20 at most */
     const char *grammar; /* NULL: none. GBNF, of which the answer's text is a sentence of `root`, or the beginning of one if the answer */
                          /* was cut. The answer ends where the grammar allows no more. E_ARG says where the grammar is wrong */
-    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to 256 bytes each */
-    size_t n_stop;           /* 16 at most; 0 */
+    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to */
+                             /* IFLOW_MAX_STOP_BYTES bytes each */
+    size_t n_stop;           /* at most IFLOW_MAX_STOPS; 0 */
     const int32_t *forced;   /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another; */
                              /* grammar and stop do nothing */
     size_t n_forced;         /* at most max_tokens */

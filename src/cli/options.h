@@ -21,14 +21,14 @@ typedef enum option_kind {
 } option_kind;
 
 typedef struct layer_list {
-    int layer[64];       /* from 0, negative from the end */
-    double fraction[64]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
+    int layer[IFLOW_MAX_SCORE_LAYERS];       /* from 0, negative from the end */
+    double fraction[IFLOW_MAX_SCORE_LAYERS]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
     size_t n;
 } layer_list;
 
 /* Texts that an answer ends at: not empty, UTF-8, as long and as many as the library takes. */
 typedef struct stop_list {
-    const char *item[16];
+    const char *item[IFLOW_MAX_STOPS];
     size_t n;
 } stop_list;
 

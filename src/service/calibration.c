@@ -16,7 +16,7 @@ const double calibration_ratio[CALIBRATION_RATIOS] = {0.05, 0.1, 0.15, 0.2, 0.3,
 /* Of more layers than a pass can observe, every other one, and so on. */
 static void add_set(calibration *c, const char *name, int from, int to) {
     calibration_layers *set = &c->set[c->n_sets++];
-    const int step = 1 + (to - from - 1) / CALIBRATION_MAX_LAYERS;
+    const int step = 1 + (to - from - 1) / IFLOW_MAX_SCORE_LAYERS;
     set->name = name;
     for (int layer = from; layer < to; layer += step) {
         if (c->score_layer[layer] == layer) { /* else it sees a window alone */

@@ -13,7 +13,6 @@ enum {
     CALIBRATION_SCORES = 5,
     CALIBRATION_METHODS = 4,
     CALIBRATION_MAX_SETS = 5,
-    CALIBRATION_MAX_LAYERS = 16, /* that a pass can observe */
     CALIBRATION_MAX_MEASURED = 32,
 };
 
@@ -32,7 +31,7 @@ typedef struct calibration_item {
 /* A set of layers that score. */
 typedef struct calibration_layers {
     const char *name;
-    int layer[CALIBRATION_MAX_LAYERS];
+    int layer[IFLOW_MAX_SCORE_LAYERS];
     size_t n; /* 0: the default's */
 } calibration_layers;
 

@@ -35,8 +35,8 @@ static bool is_wrong(wrong *w, const char *format, ...) {
 
 /* A list of layers of the model, or null. */
 static bool are_layers_wrong(const json_t *list, int n_layer, profile *out, wrong *w) {
-    if (!json_is_null(list) && (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > PROFILE_MAX_LAYERS)) {
-        return is_wrong(w, "\"score_layers\" is neither null nor a list of layers");
+    if (!json_is_null(list) && (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > IFLOW_MAX_SCORE_LAYERS)) {
+        return is_wrong(w, "\"score_layers\" is neither null nor a list of 1 to %d layers", (int)IFLOW_MAX_SCORE_LAYERS);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *layer = json_array_get(list, i);

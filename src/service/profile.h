@@ -6,16 +6,16 @@
 
 #include <jansson.h>
 
-enum { PROFILE_VERSION = 2, PROFILE_MAX_LAYERS = 64 };
+enum { PROFILE_VERSION = 2 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */
     json_t *root; /* owns the strings */
     iflow_method method;
     iflow_score score;
-    const char *correction;        /* the id of the one that it was measured with; "": with none; NULL: that is not known */
-    int layer[PROFILE_MAX_LAYERS]; /* that score, from 0 */
-    size_t n_layers;               /* 0: the default's */
+    const char *correction;            /* the id of the one that it was measured with; "": with none; NULL: that is not known */
+    int layer[IFLOW_MAX_SCORE_LAYERS]; /* that score, from 0 */
+    size_t n_layers;                   /* 0: the default's */
     int fillers;
     bool few;              /* it was measured on too few questions to say which ratio is trusted */
     int correct, drift;    /* 0: it is nearer to full prefill without */
