@@ -28,12 +28,15 @@ typedef struct world {
     char id[8][IFLOW_ID_SIZE]; /* of the documents that were recorded */
     size_t n_recorded, n_replaced, n_failed, n_progress;
     size_t cancel_after; /* calls of progress; 0: never */
+    iflow_cancel *token; /* of this thread */
     double share;        /* the last one */
 } world;
 
 static void world_open(world *w) {
     const iflow_context_params params = IFLOW_PARAMS(iflow_context_params, .n_ctx = 8192, .n_threads = 1, .fillers = IFLOW_NO_FILLERS);
     *w = (world){0};
+    assert_ok(iflow_cancel_new(&w->token));
+    iflow_cancel_use(w->token);
     assert_ok(iflow_store_open("memory:", NULL, &w->store));
     assert_ok(iflow_context_new(model, w->store, &params, &w->ctx));
 }
@@ -41,6 +44,8 @@ static void world_open(world *w) {
 static void world_close(world *w) {
     iflow_context_free(w->ctx);
     iflow_store_close(w->store);
+    iflow_cancel_use(NULL);
+    iflow_cancel_free(w->token);
 }
 
 static void on_recorded(const iflow_document *doc, const char *name, void *user) {
@@ -64,23 +69,18 @@ static void on_progress(const ingestion *in, const char *name, bool waiting, voi
     assert_true(pace_share(&in->pace) >= w->share); /* never back */
     w->share = pace_share(&in->pace);
     w->n_progress++;
-}
-
-static bool is_cancelled(void *user) {
-    const world *w = user;
-    return w->cancel_after && w->n_progress >= w->cancel_after;
+    iflow_cancel_raise(w->token, w->cancel_after && w->n_progress >= w->cancel_after);
 }
 
 /* Ingests what lies at a path. */
 static iflow_status ingest(world *w, const char *path, ingestion *in) {
     sources list = {.events = {.notice = hear, .user = &w->notices}};
-    *in = (ingestion){
-        .model = model,
-        .store = w->store,
-        .ctx = w->ctx,
-        .chunk_tokens = CHUNK,
-        .sources = &list,
-        .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .cancelled = is_cancelled, .user = w}};
+    *in = (ingestion){.model = model,
+                      .store = w->store,
+                      .ctx = w->ctx,
+                      .chunk_tokens = CHUNK,
+                      .sources = &list,
+                      .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .user = w}};
     w->n_recorded = w->n_progress = 0;
     w->share = 0;
     assert_ok(sources_add(&list, path));
@@ -136,6 +136,7 @@ static void test_cancel(void **state) {
         assert_int_equal(ingest(&w, "folder", &in), IFLOW_E_CANCELLED);
         const size_t n_computed = in.n_computed;
         w.cancel_after = 0;
+        iflow_cancel_raise(w.token, false);
         assert_ok(ingest(&w, "folder", &in));
         assert_int_equal(in.n_present, n_computed);
         assert_int_equal(w.n_recorded, 2);
@@ -175,9 +176,12 @@ static void test_gather(void **state) {
     assert_ok(chunks_fit(&room, &documents.chunks, &params));
     assert_int_equal(chunks_fit(&little, &documents.chunks, &params), IFLOW_E_CONTEXT);
     assert_non_null(strstr(iflow_error_message(), "are more than the context of 128 holds"));
-    assert_ok(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL));
-    w.cancel_after = 1;
-    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, is_cancelled, &w), IFLOW_E_CANCELLED);
+    assert_ok(chunks_prefill(&documents.chunks, w.ctx));
+    iflow_cancel_raise(w.token, true);
+    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx), IFLOW_E_CANCELLED);
+    assert_int_equal(gather(&from, "folder", &documents), IFLOW_E_CANCELLED);
+    assert_int_equal(documents.n, 3); /* as they were */
+    iflow_cancel_raise(w.token, false);
     assert_ok(iflow_context_ask(w.ctx, &params, &answer));
     assert_int_equal(answer->n_chunks, 1 + 2 * documents.document[1].n_chunks + documents.document[2].n_chunks);
     iflow_answer_free(answer);

@@ -267,14 +267,13 @@ void stream_waiting(const context_documents *documents, bool off) {
 bool stream_text(const char *piece, void *user) {
     stream *out = user;
     progress_end();
-    cli_cancel_spare();
     if (!out->silent && piece[0]) {
         char *clean = text_utf8(piece, strlen(piece)); /* a model can say bytes that are no characters */
         out->last = clean[strlen(clean) - 1];
         out->failed = !print_text(stdout, clean) || fflush(stdout) == EOF;
         free(clean);
     }
-    return !out->failed && !cli_interrupted();
+    return !out->failed;
 }
 
 void stream_end(stream *out) {

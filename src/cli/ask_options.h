@@ -181,7 +181,7 @@ void stream_waiting(const context_documents *documents, bool off);
 typedef struct stream {
     bool failed; /* standard output cannot be written */
     char last;   /* what was printed last, '\0' if nothing was */
-    bool silent; /* only watches for an interrupt */
+    bool silent; /* nothing is printed */
 } stream;
 
 bool stream_text(const char *piece, void *user); /* an iflow_on_text; user: a stream */

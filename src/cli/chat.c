@@ -34,7 +34,7 @@ static iflow_status prefill(chat *c, const iflow_ask_params *params) {
     const chunk_list *chunks = &c->documents.chunks;
     const chunks_room room = cli_session_room(&c->common, &c->s);
     const bool fits = params->method != IFLOW_METHOD_FULL && chunks_fit(&room, chunks, params) == IFLOW_OK;
-    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
+    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx) : IFLOW_OK;
 }
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
@@ -49,7 +49,6 @@ static int ask(chat *c, const char *question, bool anew) {
     params.user = &out;
     anew = anew || !c->asked;
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    cli_cancel_by_signals(true);
     if (anew) {
         stream_waiting(&c->documents, c->common.quiet);
     }
@@ -63,7 +62,6 @@ static int ask(chat *c, const char *question, bool anew) {
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
     }
     progress_end();
-    cli_cancel_by_signals(false);
     bool stopped = cli_take_interrupt();
     cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {

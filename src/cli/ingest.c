@@ -51,11 +51,6 @@ static void say_failed(const char *name, iflow_status status, void *user) {
     in->heard = status;
 }
 
-static void set_signals(bool computes, void *user) {
-    (void)user;
-    cli_signals(computes ? CLI_SIGNAL_GRACEFUL : CLI_SIGNAL_IMMEDIATE);
-}
-
 static void summarise(const ingest *in) {
     const ingestion *work = &in->work;
     text line = {0};
@@ -88,16 +83,13 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
                            .chunk_tokens = cli_session_chunk_tokens(&in->options),
                            .jsonl = jsonl,
                            .sources = &in->sources,
-                           .events = {.recorded = print_recorded,
-                                      .failed = say_failed,
-                                      .progress = show_progress,
-                                      .computing = set_signals,
-                                      .cancelled = cli_is_interrupted,
-                                      .user = in}};
-    cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
+                           .events = {.recorded = print_recorded, .failed = say_failed, .progress = show_progress, .user = in}};
+    cli_last_word(INTERRUPTED "\n"); /* of a second signal */
+    cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(in->options.quiet);
     iflow_status status = ingestion_run(&in->work);
     progress_end();
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
     cli_last_word(NULL);
     notices_end(&in->said);
     const bool stopped = status != IFLOW_OK && status != IFLOW_E_CANCELLED;

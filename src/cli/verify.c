@@ -40,7 +40,7 @@ static void say_retry(const gate_retry *what, void *user) {
 }
 
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out) {
-    const gate_events events = {.retry = say_retry, .cancelled = cli_is_interrupted, .user = &quiet};
+    const gate_events events = {.retry = say_retry, .user = &quiet};
     return gate_run(g, ctx, params, &events, answer, out);
 }
 

@@ -24,7 +24,7 @@ typedef struct calibrate {
     double started;
 } calibrate;
 
-static bool show_progress(calibration *found, const calibration_setting *what, void *user) {
+static void show_progress(calibration *found, const calibration_setting *what, void *user) {
     calibrate *c = user;
     char *rate = text_format("%zu of %zu", c->n_run, c->n_to_run);
     char *name = what ? calibrate_name(found, what) : text_format("full prefill");
@@ -33,7 +33,6 @@ static bool show_progress(calibration *found, const calibration_setting *what, v
     free(rate);
     free(name);
     c->n_run++;
-    return true;
 }
 
 /* Full prefill's answers; questions that it answers with nothing, or that do not fit, are left out. */

@@ -182,7 +182,7 @@ static iflow_status prepare(eval *e, const eval_question *question) {
         }
         iflow_context_clear(e->ctx[c]);
         if (status == IFLOW_OK && ahead) {
-            status = chunks_prefill(&chunks, e->ctx[c], cli_is_interrupted, NULL);
+            status = chunks_prefill(&chunks, e->ctx[c]);
         }
         if (status == IFLOW_OK) {
             status = chunk_list_lay(&chunks, e->ctx[c]);
@@ -268,12 +268,6 @@ static void show_progress(const eval *e, const eval_question *question, const ev
     free(rate);
 }
 
-static bool watch_interrupt(const char *piece, void *user) {
-    (void)piece;
-    (void)user;
-    return !cli_interrupted();
-}
-
 static iflow_ask_params params_of(const eval *e, const eval_question *question, const eval_variant *v) {
     iflow_ask_params params = e->params;
     params.method = v->method;
@@ -285,7 +279,6 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.ratio = iflow_method_get_info(v->method)->by_ratio ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
-    params.on_text = watch_interrupt;
     return params;
 }
 

@@ -32,17 +32,13 @@ static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
     const learning *l = user;
     const chunks_room room = cli_session_room(&l->common, &l->s);
     const bool ahead = (l->s.store || !all) && chunks_are_kept(&room, chunks, 1);
-    return ahead ? chunks_prefill(chunks, l->s.ctx, cli_is_interrupted, NULL) : IFLOW_OK;
+    return ahead ? chunks_prefill(chunks, l->s.ctx) : IFLOW_OK;
 }
 
-static bool show_progress(size_t n, void *user) {
+static void show_progress(size_t n, void *user) {
     const learning *l = user;
     const double wanted = (double)l->tokens;
-    if (cli_interrupted()) {
-        return false;
-    }
     progress_show((double)n / wanted, n ? (now_seconds() - l->start) / (double)n * (wanted - (double)n) : -1, "learning", "");
-    return true;
 }
 
 static int report(const learning *l, size_t n_tokens, size_t n_contexts, const char *path) {

@@ -2,6 +2,7 @@
 #include "service/ahead.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,40 +17,34 @@ static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_cont
     return iflow_context_prefill(ctx, chunks->token, chunks->start + i, 1, id, &was_stored);
 }
 
-iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, bool (*cancelled)(void *user), void *user) {
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx) {
     size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
     for (size_t i = 1; i < chunks->n_chunks; i++) {
         first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
     }
     /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
-    bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy), stop = false;
+    bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy);
     iflow_status status = busy ? IFLOW_OK : iflow_fail_memory(chunks->n_chunks);
     if (!busy) {
         return status;
     }
     for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY); n++) {
         const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
-        stop = stop || (cancelled && cancelled(user));
-        if (stop) {
-            break;
-        }
         status = prefill_chunk(chunks, i, ctx);
         busy[i] = status == IFLOW_E_BUSY;
     }
     status = status == IFLOW_E_BUSY ? IFLOW_OK : status;
-    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK && !stop;) {
+    for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK;) {
         status = busy[i] ? prefill_chunk(chunks, i, ctx) : IFLOW_OK;
         if (status == IFLOW_E_BUSY) {
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
-            status = IFLOW_OK;
+            status = iflow_cancel_check();
         } else {
             i++;
         }
-        stop = cancelled && cancelled(user);
     }
     free(busy);
-    stop = stop || (cancelled && cancelled(user));
-    return stop ? iflow_fail(IFLOW_E_CANCELLED, "cancelled while chunks were prefilled") : status == IFLOW_E_CANCELLED ? status : IFLOW_OK;
+    return status == IFLOW_E_CANCELLED ? status : iflow_cancel_check();
 }
 
 /* ---- Whether it fits ---------------------------------------------------------------------------------------------------------------- */

@@ -4,11 +4,10 @@
 
 #include "service/chunks.h"
 
-/* Computes ahead the KV of those that are not stored yet, one by one, so that a cancellation counts after one chunk at the latest:
- * E_CANCELLED. Waits for those that another process computes. Any other failure ends it and is not said (OK): what is missing
- * afterwards is computed by the call that uses it, which goes on where a chunk cannot be kept, and says what is wrong. cancelled NULL:
- * never. E_MEMORY. */
-iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, bool (*cancelled)(void *user), void *user);
+/* Computes ahead the KV of those that are not stored yet, one by one. Waits for those that another process computes, after all others.
+ * E_CANCELLED; E_MEMORY. Any other failure ends it and is not said (OK): what is missing afterwards is computed by the call that uses it,
+ * which goes on where a chunk cannot be kept, and says what is wrong. */
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx);
 
 /* A context in which chunks are to stand. */
 typedef struct chunks_room {

@@ -157,7 +157,7 @@ static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) 
 
 /* The source, or what is left of it, cannot be used. no_text: it was never meant to be one. */
 static void refuse(reading *r, iflow_status status, bool no_text, const char *why) {
-    if (status == IFLOW_E_MEMORY) { /* no fault of the source's */
+    if (status == IFLOW_E_MEMORY || status == IFLOW_E_CANCELLED) { /* no fault of the source's */
         r->status = iflow_fail(status, "%s: %s", r->name, why);
     } else if (no_text && !r->from->named) {
         sources_skip(r->list, r->name, why);
@@ -308,8 +308,6 @@ iflow_status documents_read(sources *list, bool jsonl, on_document take, void *u
         r.n_bytes = 0;
         const bool is_open = input_open(&in, r.from->path);
         r.name = in.name;
-        in.cancelled = list->events.cancelled;
-        in.user = list->events.user;
         if (!is_open) {
             refuse(&r, in.status, false, in.why);
         } else if (jsonl || is_jsonl(r.from->path)) {

@@ -39,7 +39,7 @@ typedef iflow_status (*on_document)(document *doc, bool *more, void *user);
 
 /* Reads every source; jsonl: all of them hold a JSON object a line, whatever they are called. An empty, binary or malformed source or line
  * is noticed, counted and passed over: skipped if it was found in a directory and is empty or binary, else failed. OK where some failed,
- * too; E_MEMORY, or what `take` gave. */
+ * too; E_MEMORY, E_CANCELLED, or what `take` gave. */
 iflow_status documents_read(sources *list, bool jsonl, on_document take, void *user);
 
 #endif

@@ -1,9 +1,12 @@
 /* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
 #include "service/input.h"
 
+#include "base/cancel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -56,7 +59,8 @@ bool input_open(input *in, const char *path) {
     const bool is_stdin = strcmp(path, "-") == 0;
     *in = (input){.path = path, .name = is_stdin ? "stdin" : path, .fd = STDIN_FILENO};
     struct stat file;
-    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+    /* Without waiting for a writer of a pipe: await() does. */
+    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
         return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
     const bool known = fstat(in->fd, &file) == 0;
@@ -310,11 +314,28 @@ static bool convert(input *in) {
 
 /* ---- Reading ------------------------------------------------------------------------------------------------------------------------ */
 
-static ssize_t read_block(input *in, char *block) {
-    ssize_t n;
+/* Waits until there is something to be read, or the end; in short turns, so that a cancellation is seen. */
+static iflow_status await(const input *in) {
+    enum { TURN_MS = 50 };
+    for (;;) {
+        const iflow_status status = iflow_cancel_check();
+        const int n = status ? 0 : poll(&(struct pollfd){.fd = in->fd, .events = POLLIN}, 1, TURN_MS);
+        if (status || n > 0 || (n < 0 && errno != EINTR)) {
+            return status;
+        }
+    }
+}
+
+/* Bytes read; negative: errno, which is ECANCELED where this thread's token is raised. */
+static ssize_t read_block(const input *in, char *block) {
+    ssize_t n = 0;
     do {
+        if (await(in)) {
+            errno = ECANCELED;
+            return -1;
+        }
         n = read(in->fd, block, BLOCK);
-    } while (n < 0 && errno == EINTR && !(in->cancelled && in->cancelled(in->user)));
+    } while (n < 0 && (errno == EINTR || errno == EAGAIN));
     return n;
 }
 
@@ -331,7 +352,7 @@ static bool fill(input *in) {
         return give_up_memory(in);
     }
     if (n < 0) {
-        return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
+        return give_up(in, errno == ECANCELED ? IFLOW_E_CANCELLED : IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
     in->ended = n == 0;
     if (in->encoding == INPUT_UTF8) {

@@ -13,12 +13,9 @@ typedef struct input {
     const char *name;    /* for messages; standard input: "stdin" */
     const char *path;    /* "-": standard input */
     const char *why;     /* what is wrong, until the next call; NULL: nothing */
-    iflow_status status; /* of it: E_IO, E_FORMAT (not such a text), E_MEMORY; or OK */
+    iflow_status status; /* of it: E_IO, E_FORMAT (not such a text), E_MEMORY, E_CANCELLED (also while a pipe has nothing); or OK */
     bool binary;         /* what is wrong is that this is no text at all */
     size_t line;         /* the number of the last line */
-    /* Set after opening: called when a signal breaks off a read; true ends reading. NULL: it is read on. */
-    bool (*cancelled)(void *user);
-    void *user;
     /* The reader's own. */
     int fd;
     input_encoding encoding;

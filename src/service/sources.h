@@ -19,10 +19,9 @@ typedef struct source_notice {
     bool named;       /* on the command line or in the request, not found in a directory */
 } source_notice;
 
-/* What somebody hears while sources are looked for and read. All may be NULL. */
+/* What somebody hears while sources are looked for and read. notice may be NULL. */
 typedef struct source_events {
     void (*notice)(const source_notice *notice, void *user);
-    bool (*cancelled)(void *user); /* asked where a read may wait; true ends it */
     void *user;
 } source_events;
 
