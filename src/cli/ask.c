@@ -73,7 +73,7 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
     return options_parse(&usage, spec, argc, argv, first);
 }
 
-static int check_options(const ask *a, char **operands, size_t n_operands) {
+static int check_options(ask *a, char **operands, size_t n_operands) {
     int result = CLI_OK;
     if (!a->question || is_blank(a->question, strlen(a->question))) {
         return options_wrong(&usage, a->question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
@@ -91,9 +91,9 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(a->how.method, &method); /* one of the choices */
+    iflow_method_from_name(a->how.set.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &a->how, &a->common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &a->checking, a->how.method)) != CLI_OK ||
+        (result = gate_check(&usage, &a->checking, a->how.set.method)) != CLI_OK ||
         (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
     }
@@ -170,14 +170,14 @@ int cli_ask(int argc, char **argv) {
     if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
         return result;
     }
-    result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
+    result = a.how.given ? given_read(&usage, a.how.given, &a.how.set, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
         result = ask_options_read(&usage, &a.how);
     }
     if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
-    const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
+    const iflow_status status = result == CLI_OK ? ask_settings_params(&a.how.set, &a.s.info, &params) : IFLOW_OK;
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
     }

@@ -43,7 +43,7 @@ static int ask(chat *c, const char *question, bool anew) {
     iflow_answer *answer = NULL;
     verdict checked = {0};
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&c->how, &c->s.info, &params);
+    iflow_status status = ask_settings_params(&c->how.set, &c->s.info, &params);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
@@ -265,9 +265,9 @@ int cli_chat(int argc, char **argv) {
         }
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(c.how.method, &method); /* one of the choices */
+    iflow_method_from_name(c.how.set.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
+        (result = gate_check(&usage, &c.gate, c.how.set.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
         ask_options_free(&c.how);
         return result;
     }

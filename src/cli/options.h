@@ -3,6 +3,7 @@
 #define IFLOW_CLI_OPTIONS_H
 
 #include "cli/cli.h"
+#include "service/settings.h"
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
@@ -19,18 +20,6 @@ typedef enum option_kind {
     OPTION_STOPS,  /* stop_list: one more each time */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
-
-typedef struct layer_list {
-    int layer[IFLOW_MAX_SCORE_LAYERS];       /* from 0, negative from the end */
-    double fraction[IFLOW_MAX_SCORE_LAYERS]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
-    size_t n;
-} layer_list;
-
-/* Texts that an answer ends at: not empty, UTF-8, as long and as many as the library takes. */
-typedef struct stop_list {
-    const char *item[IFLOW_MAX_STOPS];
-    size_t n;
-} stop_list;
 
 typedef struct option_spec {
     char letter;      /* '\0': none */

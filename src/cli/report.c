@@ -164,27 +164,27 @@ static void set_other_count(json_t *object, const char *key, int value, int usua
 void report_sampling_json(json_t *object, const ask_options *how, const iflow_answer *answer) {
     const iflow_ask_params usual = iflow_ask_default_params();
     json_t *sampling = json_object();
-    set_other(sampling, "temperature", how->temperature, usual.temperature);
-    if (how->temperature > 0) {
-        set_count(sampling, "seed", how->seed);
-        set_other_count(sampling, "top_k", how->top_k, usual.top_k);
-        set_other(sampling, "top_p", how->top_p, usual.top_p);
-        set_other(sampling, "min_p", how->min_p, usual.min_p);
+    set_other(sampling, "temperature", how->set.temperature, usual.temperature);
+    if (how->set.temperature > 0) {
+        set_count(sampling, "seed", how->set.seed);
+        set_other_count(sampling, "top_k", how->set.top_k, usual.top_k);
+        set_other(sampling, "top_p", how->set.top_p, usual.top_p);
+        set_other(sampling, "min_p", how->set.min_p, usual.min_p);
     }
-    set_other(sampling, "repeat_penalty", how->repeat_penalty, usual.repeat_penalty);
-    set_other(sampling, "presence_penalty", how->presence_penalty, usual.presence_penalty);
-    set_other(sampling, "frequency_penalty", how->frequency_penalty, usual.frequency_penalty);
-    set_other_count(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
+    set_other(sampling, "repeat_penalty", how->set.repeat_penalty, usual.repeat_penalty);
+    set_other(sampling, "presence_penalty", how->set.presence_penalty, usual.presence_penalty);
+    set_other(sampling, "frequency_penalty", how->set.frequency_penalty, usual.frequency_penalty);
+    set_other_count(sampling, "penalty_last_n", how->set.penalty_last_n, usual.penalty_last_n);
     if (how->json_schema) {
         json_object_set_new(sampling, "json_schema", json_text(how->json_schema));
     }
     if (how->grammar) {
         json_object_set_new(sampling, "grammar", json_text(how->grammar));
     }
-    if (how->stop.n) {
+    if (how->set.stop.n) {
         json_t *stop = json_array();
-        for (size_t i = 0; i < how->stop.n; i++) {
-            json_array_append_new(stop, json_text(how->stop.item[i]));
+        for (size_t i = 0; i < how->set.stop.n; i++) {
+            json_array_append_new(stop, json_text(how->set.stop.item[i]));
         }
         json_object_set_new(sampling, "stop", stop);
     }
@@ -193,7 +193,7 @@ void report_sampling_json(json_t *object, const ask_options *how, const iflow_an
     }
     json_decref(sampling);
     if (answer->stopped_by >= 0) {
-        json_object_set_new(object, "stopped_by", json_text(how->stop.item[answer->stopped_by]));
+        json_object_set_new(object, "stopped_by", json_text(how->set.stop.item[answer->stopped_by]));
     }
 }
 

@@ -18,14 +18,14 @@ bool eval_is_chat(const eval *e) {
 }
 
 int eval_default_tokens(const eval *e) {
-    return eval_is_chat(e) ? ask_options_default().max_tokens : PAPER_TOKENS;
+    return eval_is_chat(e) ? ask_settings_default().max_tokens : PAPER_TOKENS;
 }
 
 /* Settings that differ from the defaults, as text: a record stands for all that can change its numbers, and what can't change those of this
  * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const ask_options *how = &e->how;
+    const ask_settings *how = &e->how.set;
     const bool looks = iflow_method_get_info(v->method)->by_question;
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = cli_session_chunk_tokens(&e->common);
@@ -78,10 +78,10 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (iflow_method_get_info(v->method)->has_scores && how->coverage > 0) {
         text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", how->coverage, how->min_ratio, how->max_ratio);
     }
-    if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_options_default().staleness_share) > 5e-7) {
+    if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_settings_default().staleness_share) > 5e-7) {
         text_printf(&out, " staleness-share=%.9g", how->staleness_share);
     }
-    if (looks && strcmp(how->score_text, ask_options_default().score_text) != 0) {
+    if (looks && strcmp(how->score_text, ask_settings_default().score_text) != 0) {
         text_printf(&out, " score-text=%s", how->score_text);
     }
     for (size_t i = 0; looks && i < how->layers.n; i++) {

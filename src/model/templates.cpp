@@ -567,8 +567,10 @@ void check_keywords(const common_json &schema) {
 }
 
 /* A schema whose grammar stays small (rules are made for every two of an object's properties, and for every count), and says all that the
- * schema does. named: the members are names, such as those of properties, and no keywords. */
-void check_schema(const common_json &schema, int depth = 0, bool named = false) {
+ * schema does. named: the members are names, such as those of properties, and no keywords. where: the part of the schema as a JSON
+ * pointer; what is thrown is about that. */
+void check_schema(const common_json &schema, std::string &where, int depth = 0, bool named = false) {
+    const size_t here = where.size();
     if (depth > MAX_NESTING) {
         throw std::runtime_error("it is nested too deeply");
     }
@@ -589,12 +591,17 @@ void check_schema(const common_json &schema, int depth = 0, bool named = false) 
                 throw std::runtime_error(key + " is too large");
             }
             if (named || (key != "enum" && key != "const" && key != "default" && key != "examples")) {
-                check_schema(at.value(), depth + 1, !named && (key == "properties" || key == "$defs" || key == "definitions"));
+                where += "/" + key;
+                check_schema(at.value(), where, depth + 1, !named && (key == "properties" || key == "$defs" || key == "definitions"));
+                where.resize(here);
             }
         }
     } else if (schema.is_array()) {
+        size_t i = 0;
         for (const auto &element : schema) {
-            check_schema(element, depth + 1);
+            where += "/" + std::to_string(i++);
+            check_schema(element, where, depth + 1);
+            where.resize(here);
         }
     }
 }
@@ -613,7 +620,12 @@ struct conversion {
         }
         if (!error.status) {
             guard(&error, IFLOW_E_UNSUPPORTED, [&] {
-                check_schema(json);
+                std::string where = "#";
+                try {
+                    check_schema(json, where);
+                } catch (const std::runtime_error &e) {
+                    throw std::runtime_error("at " + where + ": " + e.what());
+                }
                 grammar = json_schema_to_grammar(json);
             });
         }
