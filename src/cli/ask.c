@@ -110,13 +110,15 @@ static int check_options(ask *a, char **operands, size_t n_operands) {
 static int report(const ask *a, stream *out, const iflow_answer *answer, const verdict *checked) {
     int result = CLI_OK;
     if (a->json) {
-        json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
-        report_sampling_json(object, &a->how, answer);
-        verdict_json(object, checked);
-        profile_json(object, &a->found);
-        const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
-        result = status == IFLOW_OK ? report_dump(object, stdout) : cli_failed(status, NULL);
-        json_decref(object);
+        result = report_json(&(answer_report){.session = &a->s,
+                                              .documents = &a->documents,
+                                              .question = a->question,
+                                              .answer = answer,
+                                              .scores = a->scores,
+                                              .positions = a->positions,
+                                              .settings = &a->how.set,
+                                              .checked = checked,
+                                              .profile = &a->found});
     } else if (!out->last) {
         stream_end(out); /* an empty answer is a line, too */
     }

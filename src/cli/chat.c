@@ -89,13 +89,13 @@ static int ask(chat *c, const char *question, bool anew) {
     c->last = answer;
     c->verdict = checked;
     if (c->json) {
-        json_t *object = report_json(&c->s, &c->documents, question, answer, false);
-        report_sampling_json(object, &c->how, answer);
-        verdict_json(object, &checked);
-        profile_json(object, &c->profile);
-        int result = report_dump(object, stdout);
-        json_decref(object);
-        return result;
+        return report_json(&(answer_report){.session = &c->s,
+                                            .documents = &c->documents,
+                                            .question = question,
+                                            .answer = answer,
+                                            .settings = &c->how.set,
+                                            .checked = &checked,
+                                            .profile = &c->profile});
     }
     if (!c->common.quiet) {
         report_print_line(stderr, &c->s, answer, !anew);

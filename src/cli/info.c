@@ -126,7 +126,7 @@ int cli_info(int argc, char **argv) {
             json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
         }
         if (s.model) {
-            profile_json(object, &found);
+            answer_put_profile(object, &found);
         }
         result = json_print(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), stdout);
         json_decref(object);

@@ -89,7 +89,3 @@ void profile_print(FILE *to, const profile *p) {
         fprintf(to, "  %-12s  %s\n", "profile", visible(p->path));
     }
 }
-
-void profile_json(json_t *object, const profile *p) {
-    json_object_set_new(object, "profile", p->path ? json_text(p->path) : json_null());
-}

@@ -65,9 +65,3 @@ void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer) {
     }
     fprintf(to, "; asked %d time%s, %.1f ms more\n", v->n_asked, plural((uint64_t)v->n_asked), v->ms);
 }
-
-void verdict_json(json_t *object, const verdict *v) {
-    json_object_set_new(object, "verified", json_boolean(v->verified));
-    json_object_set_new(object, "agreement", v->verified ? json_finite(v->agreement) : json_null());
-    json_object_set_new(object, "agreement_kl", v->verified ? json_finite(v->kl) : json_null());
-}

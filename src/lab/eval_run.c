@@ -217,7 +217,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
         if (v->reorder) {
-            json_object_set_new(record, "order", report_order_json(answer));
+            json_object_set_new(record, "order", answer_order_json(answer));
         }
     }
     json_object_set_new(record, "ratio", json_finite(v->ratio));
@@ -231,7 +231,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
-    report_finish_json(record, answer);
+    answer_put_finish(record, answer);
     json_object_set_new(record, "f1", json_finite(f1));
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
@@ -240,14 +240,14 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "top1", json_finite(like->top1));
     }
     if (checked->verified) {
-        verdict_json(record, checked);
+        answer_put_verdict(record, checked);
     }
-    json_object_set_new(record, "tokens", report_tokens_json(answer));
+    json_object_set_new(record, "tokens", answer_tokens_json(answer));
     if (answer->n_corrected) {
         json_object_set_new(record, "evidence", json_finite(answer->evidence));
     }
-    json_object_set_new(record, "timings_ms", report_timings_json(answer));
-    json_object_set_new(record, "selected", report_selected_json(answer));
+    json_object_set_new(record, "timings_ms", answer_timings_json(answer));
+    json_object_set_new(record, "selected", answer_selected_json(answer));
     int result = report_dump(record, e->out);
     if (result == CLI_OK) {
         eval_records_add(&e->records, record);

@@ -1,4 +1,4 @@
-/* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
+/* input.c - the reader of texts: files, pipes, standard input and memory as UTF-8, whole or line by line. */
 #include "service/input.h"
 
 #include "base/cancel.h"
@@ -91,6 +91,11 @@ bool input_open_regular(input *in, const char *path) {
     *in = (input){.path = path, .name = path};
     in->fd = open_regular(path, O_RDONLY, &why);
     return in->fd >= 0 || give_up(in, IFLOW_E_IO, iflow_strdup(why));
+}
+
+void input_open_memory(input *in, const char *name, const char *bytes, size_t n_bytes) {
+    /* The descriptor is never read. */
+    *in = (input){.path = name, .name = name, .memory = bytes, .n_memory = n_bytes, .fd = STDIN_FILENO, .odd = n_bytes % 2};
 }
 
 void input_close(input *in) {
@@ -327,8 +332,19 @@ static iflow_status await(const input *in) {
 }
 
 /* Bytes read; negative: errno, which is ECANCELED where this thread's token is raised. */
-static ssize_t read_block(const input *in, char *block) {
+static ssize_t read_block(input *in, char *block) {
     ssize_t n = 0;
+    if (in->memory) {
+        const size_t taken = in->n_memory < BLOCK ? in->n_memory : BLOCK;
+        if (iflow_cancel_check()) {
+            errno = ECANCELED;
+            return -1;
+        }
+        memcpy(block, in->memory, taken);
+        in->memory += taken;
+        in->n_memory -= taken;
+        return (ssize_t)taken;
+    }
     do {
         if (await(in)) {
             errno = ECANCELED;
