@@ -192,7 +192,7 @@ static void test_locked_store_is_no_busy_chunk(void **state) {
 /* ---- Classes --------------------------------------------------------------------------------------------------------------------------
  */
 
-/* What was computed without --exact is no exact chunk, though it is of the same tokens, and the reverse. */
+/* What was computed without exact is no exact chunk, though it is of the same tokens, and the reverse. */
 static void test_exact_is_another_class(void **state) {
     (void)state;
     iflow_store *store = open_limited(0);
@@ -211,7 +211,7 @@ static void test_exact_is_another_class(void **state) {
         OK(iflow_context_add_chunk(ctx, id[exact]));
         if (exact) {
             assert_string_not_equal(id[0], id[1]);
-            FAILS(iflow_context_add_chunk(ctx, id[0]), IFLOW_E_ARG, "ingest its document with --exact");
+            FAILS(iflow_context_add_chunk(ctx, id[0]), IFLOW_E_ARG, "ingest its document with exact");
         }
         iflow_context_free(ctx);
         iflow_model_free(loaded);

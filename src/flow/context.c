@@ -164,10 +164,11 @@ static iflow_status check_origin(const iflow_context *ctx, const iflow_chunk_inf
     }
     if (info->exact != ctx->model->exact) {
         return iflow_fail(IFLOW_E_ARG,
-                          info->exact ? "chunk %s was computed exactly (--exact), and this model was loaded without; ask with --exact, or "
-                                        "ingest its document without"
-                                      : "chunk %s was computed without --exact, and differs by rounding from what is exact; ingest its "
-                                        "document with --exact",
+                          info->exact
+                              ? "chunk %s was computed with exact arithmetic, and this model was loaded without; load it with exact, or "
+                                "ingest its document without"
+                              : "chunk %s was computed without exact arithmetic, and differs by rounding from what this model, "
+                                "loaded with exact, gives; ingest its document with exact",
                           info->id);
     }
     return IFLOW_OK;

@@ -104,8 +104,8 @@ static iflow_status refuse_version(const unsigned char *data, size_t n_bytes, co
     const uint32_t version = version_of(data);
     if (iflow_chunk_is_old(data, n_bytes)) {
         return iflow_fail(IFLOW_E_UNSUPPORTED,
-                          "%s: an old chunk (format version %u, this program uses version %d): ingest its document again; `infoflow store "
-                          "prune --old` removes old ones",
+                          "%s: an old chunk (format version %u, this program uses version %d): ingest its document again; pruning the "
+                          "store's old chunks removes it",
                           name, version, IFLOW_CHUNK_VERSION);
     }
     return version == IFLOW_CHUNK_VERSION ? IFLOW_OK
