@@ -33,10 +33,6 @@ static bool has_role(const turns *t, const char *role) {
     return false;
 }
 
-static bool is_blank(const char *text) {
-    return !text[strspn(text, " \t\n\v\f\r")];
-}
-
 /* ---- Rendering ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Contents one after the other, an empty line between them. */
@@ -199,7 +195,7 @@ static iflow_status check_all_there(const iflow_model *model, const turns *t) {
         return iflow_fail_memory(t->n * sizeof *probe.message);
     }
     for (size_t i = 0; i < t->n; i++) {
-        const bool is_system = is_role(&t->message[i], "system") && !is_blank(t->message[i].content),
+        const bool is_system = is_role(&t->message[i], "system") && !iflow_is_blank(t->message[i].content, strlen(t->message[i].content)),
                    is_tool = is_role(&t->message[i], "tool");
         n_systems += is_system;
         n_tools += is_tool;
@@ -241,15 +237,20 @@ static iflow_status place(const iflow_model *model, turns *t, iflow_chat *out) {
     return status;
 }
 
-iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *message, size_t n_messages, iflow_chat *out) {
+const char *iflow_chat_role(const char *name) {
     static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (strcmp(roles[i], name) == 0) {
+            return roles[i];
+        }
+    }
+    return NULL;
+}
+
+iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *message, size_t n_messages, iflow_chat *out) {
     size_t first = n_messages;
     for (size_t i = n_messages; i-- > 0;) {
-        bool known = false;
-        for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-            known = known || is_role(&message[i], roles[k]);
-        }
-        if (!known) {
+        if (!iflow_chat_role(message[i].role)) {
             return iflow_fail(IFLOW_E_ARG, "message %zu: '%s' is no role (system, user, assistant and tool are)", i, message[i].role);
         }
         first = is_role(&message[i], "user") ? i : first;
