@@ -64,7 +64,7 @@ bool iflow_timeline_warns(iflow_timeline *t, iflow_warning what);
  * "". */
 const char *iflow_timeline_larger(const iflow_timeline *t);
 
-/* limits.c: that there is a token besides, and all are in the vocabulary. what: "a chunk". E_ARG. */
+/* checks.c: that there is a token besides, and all are in the vocabulary. what: "a chunk". E_ARG. */
 iflow_status iflow_check_tokens(const iflow_model *model, const char *what, const int32_t *tokens, size_t n_tokens);
 
 #endif
