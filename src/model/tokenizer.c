@@ -15,7 +15,7 @@
 enum { STACK_A_CHARACTER = 1024, STACK_BESIDES = 1 << 20, SHORT_STRETCH = 128, LONG_DIGITS = 10000 };
 
 /* Bytes that libllama may tokenise while nobody can cancel it: some 20 ms. */
-enum { LONG_TEXT = 64 << 10, DETOKENIZED = 4096 /* tokens between two looks at the token that cancels */ };
+enum { LONG_TEXT = 64 << 10, DETOKENIZED = 4096 /* tokens between two checks */ };
 
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
@@ -106,7 +106,7 @@ static iflow_status new_tokenising(const iflow_model *model, const char *text, s
     t->copy = is_long ? iflow_calloc(n_bytes, 1) : NULL;
     if (!t->out || (is_long && !t->copy)) {
         free_tokenising(t);
-        return iflow_fail_memory((size_t)t->room * sizeof *t->out);
+        return iflow_fail_memory(n_bytes * 3);
     }
     if (is_long) {
         memcpy(t->copy, text, n_bytes);
@@ -116,20 +116,30 @@ static iflow_status new_tokenising(const iflow_model *model, const char *text, s
     return IFLOW_OK;
 }
 
-/* On this stack where text and matches are short, else on one that is long enough. Frees *t on failure. */
-static iflow_status call_tokenize(const iflow_model *model, tokenising *t, size_t stretch) {
+/* On a stack of n_bytes. *t is NULL where a long text was left. */
+static iflow_status tokenize_on_stack(const iflow_model *model, tokenising **t, size_t n_bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), n_pages = (size_t)sysconf(_SC_PHYS_PAGES);
+    if (n_bytes / page > n_pages / 2 * 3) { /* a third of the stack is really used, so this leaves half of the memory */
+        return iflow_fail_memory(n_bytes);
+    }
+    if (!(*t)->copy) {
+        return iflow_on_stack(n_bytes, run_tokenising, *t);
+    }
+    tokenising *given = *t;
+    *t = NULL;
+    const iflow_status status = iflow_on_stack_or_leave(model->vocab, n_bytes, run_tokenising, free_tokenising, given);
+    *t = status ? NULL : given;
+    return status;
+}
+
+/* On this stack where text and matches are short, else on one that is long enough. *t is NULL where a long text was left. */
+static iflow_status call_tokenize(const iflow_model *model, tokenising **t, size_t stretch) {
     const size_t n_stack = stretch * STACK_A_CHARACTER + STACK_BESIDES;
     iflow_status status = IFLOW_OK;
-    if (!t->copy && stretch <= SHORT_STRETCH) {
-        run_tokenising(t);
-    } else if (n_stack / page > n_pages / 2 * 3) { /* a third of the stack is really used, so this leaves half of the memory */
-        status = iflow_fail_memory(n_stack);
-        free_tokenising(t);
-    } else if (t->copy) {
-        status = iflow_on_stack_or_leave(model->vocab, n_stack, run_tokenising, free_tokenising, t);
-    } else if ((status = iflow_on_stack(n_stack, run_tokenising, t))) {
-        free_tokenising(t);
+    if ((*t)->copy || stretch > SHORT_STRETCH) {
+        status = tokenize_on_stack(model, t, n_stack);
+    } else {
+        run_tokenising(*t);
     }
     if (status == IFLOW_E_MEMORY && stretch > SHORT_STRETCH) {
         /* Other texts need no such stack: that is a limit on the text, not a machine out of memory. */
@@ -138,11 +148,7 @@ static iflow_status call_tokenize(const iflow_model *model, tokenising *t, size_
                              "in it would do without)",
                              stretch, n_stack);
     }
-    if (!status && t->error.status) {
-        status = iflow_call_failed(&t->error, "libllama cannot tokenise the text");
-        free_tokenising(t);
-    }
-    return status;
+    return !status && *t && (*t)->error.status ? iflow_call_failed(&(*t)->error, "libllama cannot tokenise the text") : status;
 }
 
 /* Tokenises a text at once; *tokens: free(). */
@@ -150,13 +156,13 @@ static iflow_status tokenize_piece(const iflow_model *model, const char *text, s
                                    size_t *n_tokens) {
     tokenising *t = NULL;
     iflow_status status = iflow_cancel_check();
-    if (status || (status = new_tokenising(model, text, n_bytes, parse_special, &t)) ||
-        (status = call_tokenize(model, t, longest_stretch(text, n_bytes)))) {
-        return status;
+    status = status ? status : new_tokenising(model, text, n_bytes, parse_special, &t);
+    if (!status && t) {
+        status = call_tokenize(model, &t, longest_stretch(text, n_bytes));
     }
-    if (t->n < 0) {
+    if (!status && t && t->n < 0) {
         status = iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
-    } else {
+    } else if (!status && t) {
         *tokens = t->out;
         *n_tokens = (size_t)t->n;
         t->out = NULL;
