@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { N_PLACES = 24 }; /* places of a call at which it is cancelled, spread over its looks at the token */
+enum { N_PLACES = 24 }; /* places of a call at which it is cancelled, spread over its checks the token */
 
 static char *dir;
 static iflow_cancel *token;
@@ -38,8 +38,8 @@ static int tear_down(void **state) {
     return 0;
 }
 
-/* How often a call looks at the token. */
-static long looks_of(iflow_status (*call)(void *user), void *user) {
+/* How often a call checks the token. */
+static long checks_of(iflow_status (*call)(void *user), void *user) {
     const long many = 1L << 40;
     iflow_cancel_after(token, many);
     assert_ok(call(user));
@@ -49,9 +49,9 @@ static long looks_of(iflow_status (*call)(void *user), void *user) {
     return n;
 }
 
-/* Cancels a call at places from its first look to its last. again: called after each, with the token lowered. */
+/* Cancels a call at places from its first check to its last. again: called after each, with the token lowered. */
 static void cancel_everywhere(const char *stage, iflow_status (*call)(void *user), void (*again)(void *user), void *user) {
-    const long n = looks_of(call, user), step = n < N_PLACES ? 1 : n / N_PLACES;
+    const long n = checks_of(call, user), step = n < N_PLACES ? 1 : n / N_PLACES;
     size_t n_cancelled = 0;
     for (long at = 1; at <= n; at += step) {
         iflow_cancel_after(token, at);
@@ -59,12 +59,12 @@ static void cancel_everywhere(const char *stage, iflow_status (*call)(void *user
         iflow_cancel_after(token, 0);
         iflow_cancel_raise(token, false);
         if (status != IFLOW_OK && status != IFLOW_E_CANCELLED) {
-            fail_msg("%s, look %ld of %ld: status %d: %s", stage, at, n, (int)status, iflow_error_message());
+            fail_msg("%s, check %ld of %ld: status %d: %s", stage, at, n, (int)status, iflow_error_message());
         }
         n_cancelled += status == IFLOW_E_CANCELLED;
         again(user);
     }
-    print_message("%s: looks at the token %ld times; cancelled %zu times\n", stage, n, n_cancelled);
+    print_message("%s: checks the token %ld times; cancelled %zu times\n", stage, n, n_cancelled);
     assert_true(n_cancelled > 0);
     iflow_cancel_raise(token, true); /* and before it began */
     assert_int_equal(call(user), IFLOW_E_CANCELLED);
@@ -187,14 +187,14 @@ static iflow_status follow_up(void *user) {
 static iflow_status ask_and_go_on(void *user) {
     asked *a = user;
     iflow_answer *answer = NULL;
-    const long looks = iflow_cancel_left(token);
+    const long left = iflow_cancel_left(token);
     iflow_cancel_after(token, 0); /* of the follow-up only */
     const bool raised = iflow_cancel_is_raised(token);
     iflow_cancel_raise(token, false);
     assert_ok(iflow_context_ask(a->ctx, &a->params, &answer));
     iflow_answer_free(answer);
     iflow_cancel_raise(token, raised);
-    iflow_cancel_after(token, looks);
+    iflow_cancel_after(token, left);
     return follow_up(user);
 }
 
@@ -430,7 +430,7 @@ static void test_schema(void **state) {
         assert_ok(iflow_buffer_puts(&schema, property));
     }
     assert_ok(iflow_buffer_puts(&schema, "}}"));
-    assert_true(looks_of(convert, &schema) > 1000);
+    assert_true(checks_of(convert, &schema) > 1000);
     cancel_everywhere("schema", convert, convert_again, &schema);
     iflow_buffer_free(&schema);
 }
@@ -463,7 +463,7 @@ static void test_grammar(void **state) {
     a.params = ask_params(IFLOW_METHOD_NONE, 0);
     a.params.grammar = grammar.text;
     a.params.max_tokens = 2;
-    assert_true(looks_of(ask_by_grammar, &a) > IFLOW_GRAMMAR_RULES);
+    assert_true(checks_of(ask_by_grammar, &a) > IFLOW_GRAMMAR_RULES);
     cancel_everywhere("grammar", ask_by_grammar, ask_by_grammar_again, &a);
     iflow_context_free(a.ctx);
     iflow_buffer_free(&grammar);

@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_NS = 10000000 }; /* between two looks at the token */
+enum { CHECK_NS = 10000000 }; /* between two checks of the token */
 
 typedef struct job {
     void (*call)(void *user), (*drop)(void *user);
@@ -158,7 +158,7 @@ static iflow_status wait_or_leave(job *j) {
     while (!j->ended && !(status = iflow_cancel_check())) {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOOK_NS;
+        until.tv_nsec += CHECK_NS;
         until.tv_sec += until.tv_nsec / 1000000000;
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&j->end, &j->mutex, &until);
