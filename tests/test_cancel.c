@@ -362,7 +362,7 @@ static void nothing_again(void *user) {
 static void tokenise_and_raise(const tokenised *t) {
     iflow_buffer all = {0};
     pthread_t thread;
-    while (all.n < ((size_t)16 << 20)) {
+    while (all.n < ((size_t)8 << 20)) {
         assert_ok(iflow_buffer_add(&all, t->text.text, t->text.n));
     }
     int32_t *tokens = NULL;

@@ -14,8 +14,8 @@
  * expression that libllama has, 500 without optimisation. */
 enum { STACK_A_CHARACTER = 1024, STACK_BESIDES = 1 << 20, SHORT_STRETCH = 128, LONG_DIGITS = 10000 };
 
-/* Bytes that libllama may tokenise while nobody can cancel it: some 20 ms. */
-enum { LONG_TEXT = 64 << 10, DETOKENIZED = 4096 /* tokens between two checks */ };
+/* Bytes that libllama may tokenise while nobody can cancel it; bytes that we go through between two checks. */
+enum { LONG_TEXT = 64 << 10, UNCHECKED = 1 << 20, DETOKENIZED = 4096 /* tokens between two checks */ };
 
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80);
@@ -24,9 +24,17 @@ static bool is_letter(char c) {
 /* The most characters that one match can span. Of all expressions, none goes on after white space that follows text, except for letters
  * after single spaces (exaone-moe's); white space on either side belongs to it. White space that is not ASCII counts as text, which
  * gives more, never less. */
-static size_t longest_stretch(const char *text, size_t n_bytes) {
-    size_t longest = 0, before = 0, at = 0;
+static iflow_status find_longest_stretch(const char *text, size_t n_bytes, size_t *longest) {
+    size_t before = 0, at = 0, checked = 0;
+    *longest = 0;
     while (at < n_bytes) {
+        if (at - checked >= UNCHECKED) {
+            const iflow_status status = iflow_cancel_check();
+            if (status) {
+                return status;
+            }
+            checked = at;
+        }
         size_t n_text = 0, n_white = 0;
         for (; at < n_bytes; at++) {
             const bool joins = text[at] == ' ' && at > 0 && at + 1 < n_bytes && is_letter(text[at - 1]) && is_letter(text[at + 1]);
@@ -39,10 +47,29 @@ static size_t longest_stretch(const char *text, size_t n_bytes) {
             n_white++;
         }
         const size_t n = before + n_text + n_white;
-        longest = n > longest ? n : longest;
+        *longest = n > *longest ? n : *longest;
         before = n_white;
     }
-    return longest;
+    return IFLOW_OK;
+}
+
+/* E_FORMAT, naming the offset; E_CANCELLED. */
+static iflow_status check_utf8(const char *text, size_t n_bytes) {
+    for (size_t at = 0; n_bytes - at > UNCHECKED;) {
+        const size_t n = iflow_utf8_check(text + at, UNCHECKED);
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
+        }
+        if (n + 4 <= UNCHECKED) { /* no character that the end of this part cuts */
+            break;
+        }
+        at += n;
+        if (n_bytes - at <= UNCHECKED && iflow_utf8_check(text + at, n_bytes - at) == n_bytes - at) {
+            return IFLOW_OK;
+        }
+    }
+    return iflow_utf8_require("", text, n_bytes);
 }
 
 static size_t longest_digits(const char *text, size_t n_bytes) {
@@ -155,10 +182,12 @@ static iflow_status call_tokenize(const iflow_model *model, tokenising **t, size
 static iflow_status tokenize_piece(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                                    size_t *n_tokens) {
     tokenising *t = NULL;
+    size_t stretch = 0;
     iflow_status status = iflow_cancel_check();
+    status = status ? status : find_longest_stretch(text, n_bytes, &stretch);
     status = status ? status : new_tokenising(model, text, n_bytes, parse_special, &t);
     if (!status && t) {
-        status = call_tokenize(model, &t, longest_stretch(text, n_bytes));
+        status = call_tokenize(model, &t, stretch);
     }
     if (!status && t && t->n < 0) {
         status = iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);
@@ -249,7 +278,7 @@ iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n
     if (n_bytes > INT32_MAX / 2) {
         return iflow_fail(IFLOW_E_ARG, "a text of %zu bytes is too long to tokenise at once; the limit is %d", n_bytes, INT32_MAX / 2);
     }
-    iflow_status status = iflow_utf8_require("", text, n_bytes);
+    iflow_status status = check_utf8(text, n_bytes);
     if (status) {
         return status;
     }
