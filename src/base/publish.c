@@ -270,8 +270,7 @@ typedef struct place {
     bool exists;
 } place;
 
-/* Follows the links that path is, also where they lead nowhere yet: the file they name is what is written, and they stay. */
-static int follow(char **path) {
+int iflow_follow_links(char **path) {
     struct stat st;
     for (int i = 0; lstat(*path, &st) == 0 && S_ISLNK(st.st_mode); i++) {
         char target[4096];
@@ -352,7 +351,7 @@ iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_byte
         error = write_in_place(path, &st, bytes, n_bytes);
         goto cleanup;
     }
-    error = error ? error : follow(&at.path);
+    error = error ? error : iflow_follow_links(&at.path);
     error = error ? error : find_place(&at);
     if (!error) {
         error = iflow_publish(at.dir, at.name, bytes, n_bytes, only_owner, at.exists ? &at.st : NULL);

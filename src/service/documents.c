@@ -175,7 +175,7 @@ static iflow_status document_of_input(input *in, const char *name, document **ou
     *why = status == IFLOW_OK ? NULL : in->why;
     *no_text = in->binary;
     *n_read = content.n;
-    if (status == IFLOW_OK && is_blank(content.text, content.n)) {
+    if (status == IFLOW_OK && iflow_is_blank(content.text, content.n)) {
         status = IFLOW_E_FORMAT;
         *why = "empty";
         *no_text = true;
@@ -281,7 +281,7 @@ static iflow_status document_of_json(const json_t *object, const char *source_na
     if (!string) {
         string = json_string_value(json_object_get(object, "context"));
     }
-    if (!string || is_blank(string, strlen(string))) {
+    if (!string || iflow_is_blank(string, strlen(string))) {
         *why = string ? "empty text" : "needs \"text\" or \"context\" (a text), or \"passages\" (a list of texts)";
         return IFLOW_OK;
     }
@@ -327,8 +327,8 @@ static void read_jsonl(reading *r, input *in) {
     iflow_buffer line = {0};
     size_t n_lines = 0;
     for (int got; goes_on(r) && !input_failed(in) && (got = input_line(in, &line)) != 0; r->n_bytes += line.n + 1) {
-        n_lines += got < 0 || !is_blank(line.text, line.n);
-        if (got > 0 && !is_blank(line.text, line.n)) {
+        n_lines += got < 0 || !iflow_is_blank(line.text, line.n);
+        if (got > 0 && !iflow_is_blank(line.text, line.n)) {
             take_line(r, in->line, &line);
         } else if (got < 0 && !input_failed(in)) {
             refuse_line(r, in->line, "", in->why);

@@ -2,7 +2,7 @@
 #include "service/schema.h"
 
 #include "base/base.h"
-#include "model/templates.h"
+#include "model/schema.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,7 @@ static iflow_status fail_conversion(iflow_status status) {
 
 static iflow_status convert(const char *schema, size_t n_bytes, char **out) {
     const iflow_status status = iflow_schema_to_grammar(schema, n_bytes, out);
-    return status == IFLOW_OK || status == IFLOW_E_MEMORY ? status : fail_conversion(status);
+    return status == IFLOW_OK || status == IFLOW_E_MEMORY || status == IFLOW_E_CANCELLED ? status : fail_conversion(status);
 }
 
 iflow_status schema_to_grammar(const char *schema, size_t n_bytes, char **out) {
