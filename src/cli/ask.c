@@ -61,7 +61,7 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         OPTION_ROW_VERBOSE(a->common),
         OPTION_ROWS_SAMPLING(a->how),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-        OPTION_ROW_JSONL(a->how),
+        OPTION_ROW_JSONL(a->how.jsonl),
         OPTION_ROW_CUT(a->common),
         OPTION_ROWS_PREFILL(a->common),
         OPTION_ROW_NO_STORE(a->common),
@@ -75,7 +75,7 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
 
 static int check_options(const ask *a, char **operands, size_t n_operands) {
     int result = CLI_OK;
-    if (!a->question || is_blank(a->question, strlen(a->question))) {
+    if (!a->question || iflow_is_blank(a->question, strlen(a->question))) {
         return options_wrong(&usage, a->question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
     }
     if (!n_operands) {

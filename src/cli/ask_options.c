@@ -4,7 +4,7 @@
 #include "cli/progress.h"
 #include "cli/terminal.h"
 #include "cli/text.h"
-#include "model/templates.h"
+#include "model/schema.h"
 #include "service/input.h"
 
 #include <math.h>

@@ -108,11 +108,6 @@ const char *ask_methods_of_chat(void);
 /* How the answer is generated. */
 #define OPTION_ROWS_QUESTION(o)                                                                                                            \
     { '\0', "instruction", "TEXT", OPTION_WORDS, &(o).instruction, 0, 0, "text before the question (default: a general instruction)" }
-#define OPTION_ROW_JSONL(o)                                                                                                                \
-    {                                                                                                                                      \
-        '\0', "jsonl", NULL, OPTION_FLAG, &(o).jsonl, 0, 0,                                                                                \
-            "read all files as JSON, one object a line\nFiles named .jsonl are always read so"                                             \
-    }
 
 /* How the answer's tokens are drawn, with their heading. */
 #define OPTION_ROWS_SAMPLING(o)                                                                                                            \

@@ -179,7 +179,7 @@ static int talk_to_terminal(chat *c) {
     }
     for (bool end = false; !end && !ferror(stdout) && !cli_ended();) {
         const line_event event = line_read(reader, &line);
-        if (event == LINE_READ && !is_blank(line.text, line.n)) {
+        if (event == LINE_READ && !iflow_is_blank(line.text, line.n)) {
             char *const said = must_copy(line.text, line.n); /* take_line cuts its line */
             take_line(c, line.text, &end);
             if (!end) {
@@ -238,7 +238,7 @@ static int parse_options(chat *c, profile_options *profiling, int argc, char **a
                                 OPTION_ROW_VERBOSE(c->common),
                                 OPTION_ROWS_SAMPLING(c->how),
                                 {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-                                OPTION_ROW_JSONL(c->how),
+                                OPTION_ROW_JSONL(c->how.jsonl),
                                 OPTION_ROW_CUT(c->common),
                                 OPTION_ROWS_PREFILL(c->common),
                                 OPTION_ROW_NO_STORE(c->common),

@@ -112,6 +112,8 @@ int common_fillers(int fillers);
     {                                                                                                                                      \
         '\0', "whole", NULL, OPTION_FLAG, &(o).whole, 0, 0, "do not cut: each document is one chunk"                                       \
     }
+#define OPTION_ROW_JSONL(flag)                                                                                                             \
+    { '\0', "jsonl", NULL, OPTION_FLAG, &(flag), 0, 0, "read all files as JSON, one object a line\nFiles named .jsonl are always read so" }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     {                                                                                                                                      \
         '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0,                                                                    \

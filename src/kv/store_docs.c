@@ -278,7 +278,7 @@ static void warn_pins_stay(const char *id, const char *why) {
     iflow_log(
         IFLOW_LOG_WARN,
         "document %s was pinned, and its record no longer tells its chunks (%s): they stay pinned until they are unpinned by their own "
-        "ids, as `infoflow store unpin CHUNK` does",
+        "ids",
         id, why);
 }
 

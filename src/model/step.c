@@ -24,7 +24,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of all calls: it is
 static pthread_cond_t all_ended = PTHREAD_COND_INITIALIZER;
 static int n_left; /* calls that run on without their callers */
 
-static void wait_for_left(void) {
+void iflow_step_wait(void) {
     pthread_mutex_lock(&mutex);
     while (n_left > 0) {
         pthread_cond_wait(&all_ended, &mutex);
@@ -42,7 +42,7 @@ static void begin_fork(void) {
 /* The end of the process destroys the objects that such calls use, and those that were made last go first. So the thread that goes away
  * from a call waits at its own end, which for the one that ends the process is before all that; and the process waits for the others. */
 static void watch_process(void) {
-    atexit(wait_for_left);
+    atexit(iflow_step_wait);
     pthread_atfork(NULL, NULL, begin_fork);
 }
 
@@ -102,7 +102,7 @@ iflow_status iflow_step(void (*call)(void *step), void (*drop)(void *step), void
         return iflow_fail_memory(sizeof *r);
     }
     pthread_once(&watched, watch_process);
-    iflow_call_at_thread_end(wait_for_left);
+    iflow_call_at_thread_end(iflow_step_wait);
     *r = (running){.call = call, .drop = drop, .step = step};
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);

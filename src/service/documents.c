@@ -170,7 +170,7 @@ static void read_text(reading *r, input *in) {
     iflow_buffer content = {0};
     if (!input_all(in, &content)) {
         refuse(r, in->status, in->binary, in->why);
-    } else if (is_blank(content.text, content.n)) {
+    } else if (iflow_is_blank(content.text, content.n)) {
         refuse(r, IFLOW_E_FORMAT, true, "empty");
     } else {
         document *doc = NULL;
@@ -234,7 +234,7 @@ static iflow_status document_of_json(const json_t *object, const char *source_na
     if (!string) {
         string = json_string_value(json_object_get(object, "context"));
     }
-    if (!string || is_blank(string, strlen(string))) {
+    if (!string || iflow_is_blank(string, strlen(string))) {
         *why = string ? "empty text" : "needs \"text\" or \"context\" (a text), or \"passages\" (a list of texts)";
         return IFLOW_OK;
     }
@@ -280,8 +280,8 @@ static void read_jsonl(reading *r, input *in) {
     iflow_buffer line = {0};
     size_t n_lines = 0;
     for (int got; goes_on(r) && !input_failed(in) && (got = input_line(in, &line)) != 0; r->n_bytes += line.n + 1) {
-        n_lines += got < 0 || !is_blank(line.text, line.n);
-        if (got > 0 && !is_blank(line.text, line.n)) {
+        n_lines += got < 0 || !iflow_is_blank(line.text, line.n);
+        if (got > 0 && !iflow_is_blank(line.text, line.n)) {
             take_line(r, in->line, &line);
         } else if (got < 0 && !input_failed(in)) {
             refuse_line(r, in->line, "", in->why);

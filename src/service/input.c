@@ -41,15 +41,6 @@ static bool give_up_memory(input *in) {
     return give_up(in, IFLOW_E_MEMORY, NULL);
 }
 
-bool is_blank(const char *bytes, size_t n_bytes) {
-    static const char space[] = {' ', '\t', '\r', '\n', '\f', '\v'}; /* no NUL, which is none */
-    while (n_bytes && memchr(space, *bytes, sizeof space)) {
-        bytes++;
-        n_bytes--;
-    }
-    return n_bytes == 0;
-}
-
 /* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
 
 bool input_open(input *in, const char *path) {

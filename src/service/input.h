@@ -49,7 +49,4 @@ int input_line(input *in, iflow_buffer *line);
 bool input_failed(const input *in);
 void input_close(input *in);
 
-/* Whether a text has nothing but white space. */
-bool is_blank(const char *bytes, size_t n_bytes);
-
 #endif

@@ -5,11 +5,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The first line of what the model wrote, without white space around, whatever bytes it wrote: *out, NULL if that is empty. */
+static bool is_around(char c) {
+    return iflow_is_space(c) || c == '"';
+}
+
+/* The first line of what the model wrote, without white space and quotes around, whatever bytes it wrote: *out, NULL if that is empty. */
 static iflow_status first_line(const char *written, char **out) {
-    written += strspn(written, " \t\r\n\"");
+    while (is_around(*written)) {
+        written++;
+    }
     size_t n = strcspn(written, "\r\n");
-    while (n && strchr(" \t\"", written[n - 1])) {
+    while (n && is_around(written[n - 1])) {
         n--;
     }
     *out = n ? iflow_utf8_replaced(written, n) : NULL;
