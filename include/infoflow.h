@@ -22,6 +22,13 @@
  * functions that return a struct give one of zeros then, others 0, false or NULL. A number out of range is E_ARG, one that no memory is
  * left for E_MEMORY.
  *
+ * Threads, cancelling, cost. Each group of functions says at its head, and a function where it differs, from which threads it may be
+ * called, whether a raised token (iflow_cancel) ends it with E_CANCELLED and what can be used then, and how time and memory grow. Costs: N
+ * is the tokens of a context, n those of the call, L the layers. A pass of n tokens takes time that grows with n times the weights and, for
+ * attention, with n N L; its memory is one slice of n_ubatch tokens and what it leaves in the cache. A handle of one thread at a time may
+ * go from thread to thread, but two must not use it at once; two handles never disturb each other. Free functions: no other thread uses the
+ * handle; not cancelled; time grows with what is freed.
+ *
  * Ownership. What a function hands out through `T **out` is the caller's, to be freed by the free function of its type; plain arrays and
  * strings go to iflow_free(). Free functions take NULL. A model must outlive its contexts, a store the contexts that use it.
  *
@@ -69,6 +76,8 @@ typedef enum iflow_status {
 #undef IFLOW_STATUS_ENUM
 } iflow_status;
 
+/* Threads: all at once; each has a message of its own. Cancelling: no. Cost: constant. */
+
 /* The sentence of a status. Static. */
 IFLOW_API const char *iflow_status_string(iflow_status status);
 
@@ -83,7 +92,8 @@ IFLOW_API void iflow_free(void *memory);
 typedef enum iflow_log_level { IFLOW_LOG_DEBUG, IFLOW_LOG_INFO, IFLOW_LOG_WARN, IFLOW_LOG_ERROR } iflow_log_level;
 typedef void (*iflow_log_fn)(iflow_log_level level, const char *message, void *user);
 
-/* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. */
+/* Where the library's warnings and ggml's messages go; NULL: nowhere (the default). Process-wide; set it before anything else. fn is called
+ * in whichever thread has something to say, by several at once, and must not call the library. */
 IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 
 /* ---- Parameters ------------------------------------------------------------------------------------------------------------------- */
@@ -92,7 +102,12 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
  * fields at the end and breaks nobody. Take one from its iflow_*_default_params(), or in C write for example
  *     iflow_context_new(model, store, &IFLOW_PARAMS(iflow_context_params, .n_threads = 2), &ctx);
  * iflow_ask_params has defaults other than 0: take it from iflow_ask_default_params(). Of the others a pointer may be NULL. A size of 0, or
- * one with fields that are set and that the library does not know, is E_ARG. */
+ * one with fields that are set and that the library does not know, is E_ARG.
+ *
+ * The rule for adding a field, which `make abi` checks: it goes to the end, begins at or after the size that the struct had, so that the
+ * size grows, and means by 0 what was done before it. A bool that the compiler would put into the padding after the last field breaks old
+ * callers, whose padding has any value: make it an int, or put it after a field that takes its own alignment. No field is removed, moved or
+ * retyped. */
 #define IFLOW_PARAMS(type, ...) ((type){.size = sizeof(type), __VA_ARGS__})
 
 #ifdef __cplusplus
@@ -114,12 +129,14 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 /* Ends calls from another thread, or from a signal handler. Once the token that a thread uses is raised, its calls that work for long fail
  * with E_CANCELLED soon: prefill, asking, learning, loading a model, cutting and tokenising, verifying, and waiting for a lock or for
  * another process. Soon is within 100 ms with models of some billion weights on a CPU, and after the slice at hand on a GPU. Single steps
- * of libllama and of the disk are finished first: its vocabulary, one run of its tokenizer over a text without control tokens, a grammar's
- * pass over the vocabulary, syncing a file. Context, store and model can be used afterwards, and chunks that were computed before are
- * stored. An answer whose first token is there is given as far as it came (IFLOW_FINISH_CANCELLED); before that a question gives none and
- * must be asked anew, and a follow-up leaves the conversation as it was. */
+ * of libllama and of the disk are finished first: its vocabulary, a grammar's pass over the vocabulary, syncing a file. Its tokenizer
+ * cannot be stopped either: a long text that it is at is left to a thread of its own, for which iflow_model_free() waits. Context, store
+ * and model can be used afterwards, and chunks that were computed before are stored. An answer whose first token is there is given as far
+ * as it came (IFLOW_FINISH_CANCELLED); before that a question gives none and must be asked anew, and a follow-up leaves the conversation as
+ * it was. */
 typedef struct iflow_cancel iflow_cancel;
 
+/* Threads: as each says. Cost: constant; no locks. */
 IFLOW_API iflow_status iflow_cancel_new(iflow_cancel **out);
 /* No thread may use it any more: give each iflow_cancel_use(NULL) first. */
 IFLOW_API void iflow_cancel_free(iflow_cancel *cancel);
@@ -131,6 +148,8 @@ IFLOW_API void iflow_cancel_use(const iflow_cancel *cancel);
 /* ---- Model -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iflow_model iflow_model;
+
+/* Threads: all at once, on one model too, which never changes. */
 
 /* Called now and then while a long thing is done: `what` is being worked on, `done` of `total` bytes are. false cancels: E_CANCELLED. */
 typedef bool (*iflow_on_progress)(const char *what, uint64_t done, uint64_t total, void *user);
@@ -167,25 +186,31 @@ typedef struct iflow_model_info {
 /* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
  * defaults. E_NOT_FOUND (a part, too), E_IO (also where a file changes meanwhile), E_FORMAT (not a GGUF, truncated, a tensor missing or of
  * a wrong shape, a part of another model), E_ARG (another part than the first), E_UNSUPPORTED (architecture, tensor type, device),
- * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress or the token). */
+ * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress or the token; nothing of it is left). Cost: the first
+ * time, a hash of all bytes; each time, a look at all weights; memory of the weights, and again of those that are repacked for the CPU. */
 IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
+/* Waits for texts that its tokenizer is still at after a call was cancelled. */
 IFLOW_API void iflow_model_free(iflow_model *model);
-/* Strings inside belong to the model. */
+/* Strings inside belong to the model. Cost: constant. */
 IFLOW_API iflow_model_info iflow_model_get_info(const iflow_model *model);
 
-/* Name of the i-th compute device, NULL past the last. Static. */
+/* Name of the i-th compute device, NULL past the last. Static. The first call, or loading a model, loads ggml's backends. */
 IFLOW_API const char *iflow_device_name(size_t i);
 /* Name of the i-th supported architecture, NULL past the last. Static. */
 IFLOW_API const char *iflow_architecture_name(size_t i);
 
 /* ---- Text --------------------------------------------------------------------------------------------------------------------------- */
 
+/* Threads: all at once, on one model. Cancelling: yes; nothing is handed out, and the model can be used. */
+
 /* Tokenises UTF-8 text, adding nothing. parse_special: whether text like "<|im_end|>" becomes the control token (false for documents and
  * questions, which must not be able to forge a turn). E_FORMAT on invalid UTF-8, naming the offset; E_UNSUPPORTED: a run of characters or
- * digits that is too long for this model's tokenizer; E_ARG: more than 2^30 bytes. *tokens: iflow_free(). */
+ * digits that is too long for this model's tokenizer; E_ARG: more than 2^30 bytes. *tokens: iflow_free(). Cost: time and memory grow with
+ * the bytes; a long run of characters without spaces or line ends takes a stack of 1 KiB a character meanwhile. */
 IFLOW_API iflow_status iflow_tokenize(const iflow_model *model, const char *text, size_t n_bytes, bool parse_special, int32_t **tokens,
                                       size_t *n_tokens);
-/* The text of tokens, control tokens included, NUL-terminated; a token may hold part of a UTF-8 character. *text: iflow_free(). */
+/* The text of tokens, control tokens included, NUL-terminated; a token may hold part of a UTF-8 character. *text: iflow_free(). Cost: time
+ * and memory grow with the tokens. */
 IFLOW_API iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, size_t n_tokens, char **text);
 
 /* One piece of a document: text[byte_start, byte_end), and its tokens when tokenised alone (in the array of the iflow_pieces). */
@@ -203,13 +228,18 @@ typedef struct iflow_pieces {
 
 /* Cuts a document into pieces of at most chunk_tokens tokens (0: 512; below 2^31), at the last paragraph end that fits, else sentence end,
  * else word, else character. The pieces joined are the text; white space at a cut stays with the piece before it. E_ARG on an empty
- * document, else as iflow_tokenize(). */
+ * document, else as iflow_tokenize(). Cost: tokenises every part of the text a few times. */
 IFLOW_API iflow_status iflow_cut(const iflow_model *model, const char *text, size_t n_bytes, size_t chunk_tokens, iflow_pieces **out);
 IFLOW_API void iflow_pieces_free(iflow_pieces *pieces);
 
 /* ---- Store -------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct iflow_store iflow_store;
+
+/* Threads: all at once, on one store; other processes too. Cancelling: while a call waits for another process's lock, and
+ * iflow_store_verify_all() between two chunks; else no. Nothing is half done then: a chunk, record or pin is as it was or as it shall be.
+ * Cost: a call for one chunk opens its file and reads what it tells of; a change waits until the disk has it. Calls that say "all" open
+ * every chunk. Memory of the store in a directory is a few bytes a chunk meanwhile; one in memory keeps what is put. */
 
 /* What an id is of. */
 typedef enum iflow_kind { IFLOW_CHUNK, IFLOW_DOCUMENT } iflow_kind;
@@ -274,7 +304,7 @@ IFLOW_API iflow_status iflow_store_open(const char *name, const iflow_store_para
 IFLOW_API void iflow_store_close(iflow_store *store);
 
 /* All chunks, most recently used first, damaged ones included; an id can come twice, where a file of its name lies in a wrong directory.
- * *list: iflow_free(). */
+ * *list: iflow_free(). Cost: reads the beginning of every chunk. */
 IFLOW_API iflow_status iflow_store_list(iflow_store *store, iflow_chunk_info **list, size_t *n);
 /* One chunk's facts and, where tokens is not NULL, its token ids (iflow_free()). E_NOT_FOUND; E_CORRUPT. */
 IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, iflow_chunk_info *info, int32_t **tokens);
@@ -282,24 +312,28 @@ IFLOW_API iflow_status iflow_store_inspect(iflow_store *store, const char *id, i
  * one is set aside (moved to the directory bad/): E_CORRUPT. Where a document is set aside that was pinned, its chunks stay pinned: a
  * warning. So are all files of a chunk's name in wrong directories set aside, which readers do not see: E_FORMAT, where there is nothing to
  * be said against the chunk itself, which may be there or not; else the message has both. E_UNSUPPORTED: of another format version, old
- * ones too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. */
+ * ones too; it is left. E_IO (it may not be read, say), E_MEMORY, E_BUSY: it could not be verified, and is left. Cost: time and memory
+ * of the chunk's bytes. */
 IFLOW_API iflow_status iflow_store_verify(iflow_store *store, iflow_kind kind, const char *id);
 /* Verifies every chunk and record that is there, and calls on_verified after each (message: NULL, or what was wrong), and once more for an
  * id of which files lay in wrong directories (E_FORMAT). What stands where the store has something of its own and is something else, is set
  * aside as well: E_CORRUPT, with the first two digits of ids for id, where the directory of such chunks belongs; E_FORMAT where a pin or a
  * lease does. A directory of chunks that cannot be read is E_IO, with such digits. Return false to stop. What is found bad is no failure of
- * this function; it fails at its end where it could not list something. */
+ * this function; it fails at its end where it could not list something. E_CANCELLED: what was found until then has been called for. Cost:
+ * reads all bytes of the store, in the memory of one chunk. */
 typedef bool (*iflow_on_verified)(const char *id, iflow_kind kind, iflow_status status, const char *message, void *user);
 IFLOW_API iflow_status iflow_store_verify_all(iflow_store *store, iflow_on_verified on_verified, void *user);
 /* Pins keep chunks from being evicted and pruned. A document's pins all of its chunks, which must be there (E_NOT_FOUND, and none is
- * pinned); pinned false takes the pins off those that no other pinned document has. */
+ * pinned); pinned false takes the pins off those that no other pinned document has. Cost: a file a chunk; pinned false also reads the
+ * records of all pinned documents. */
 IFLOW_API iflow_status iflow_store_pin(iflow_store *store, iflow_kind kind, const char *id, bool pinned);
 /* Deletes a chunk, or a document's record: its chunks stay, and its pins are taken off. Where they cannot be taken off, it fails (E_BUSY,
  * E_IO, E_MEMORY) and the record stays. A damaged record is deleted all the same: then which chunks it had is not known any more, and the
  * log has a warning that they stay pinned. */
 IFLOW_API iflow_status iflow_store_delete(iflow_store *store, iflow_kind kind, const char *id);
 /* Deletes old chunks, then least recently used ones, but none that is pinned, until at most max_bytes remain, and temporary files that dead
- * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. */
+ * processes left. What cannot be deleted or listed is passed over, and the failure at the end; what was deleted is counted then, too. Cost:
+ * as iflow_store_list(), and a file a chunk deleted. */
 IFLOW_API iflow_status iflow_store_prune(iflow_store *store, uint64_t max_bytes, size_t *n_deleted, uint64_t *n_bytes);
 /* Deletes all old chunks (iflow_chunk_info.old), pinned ones too, since nothing uses them. Counts and fails as iflow_store_prune() does. */
 IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_deleted, uint64_t *n_bytes);
@@ -309,18 +343,22 @@ IFLOW_API iflow_status iflow_store_prune_old(iflow_store *store, size_t *n_delet
  * E_NOT_FOUND: one of them is not there to be pinned, and nothing changed. E_IO also where there is a record that may not be read: it
  * stays. Writes document->id and document->replaced. */
 IFLOW_API iflow_status iflow_store_put_document(iflow_store *store, iflow_document *document);
+/* All documents, by name; a record that cannot be read is left out, with a warning in the log. Cost: reads all records. */
 IFLOW_API iflow_status iflow_store_list_documents(iflow_store *store, iflow_document ***list, size_t *n);
 /* One document by its whole id. E_NOT_FOUND; E_FORMAT, E_CORRUPT: its record is damaged; E_UNSUPPORTED: of a newer version. */
 IFLOW_API iflow_status iflow_store_get_document(iflow_store *store, const char *id, iflow_document **out);
 IFLOW_API void iflow_document_free(iflow_document *document);
 IFLOW_API void iflow_documents_free(iflow_document **list, size_t n);
 /* Resolves the beginning of an id (at least 4 digits) to a document's or a chunk's id; documents are looked at first.
- * *kind says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. */
+ * *kind says which. E_NOT_FOUND; E_ARG when it is ambiguous or no id at all. Cost: lists the names of all documents and chunks. */
 IFLOW_API iflow_status iflow_store_resolve(iflow_store *store, const char *prefix, char id[IFLOW_ID_SIZE], iflow_kind *kind);
 
 /* ---- Context ------------------------------------------------------------------------------------------------------------------------ */
 
 typedef struct iflow_context iflow_context;
+
+/* Threads: a context, one thread at a time; contexts of one model and store at once, whose passes then take turns on the device.
+ * Cancelling: iflow_context_prefill() and iflow_context_add_text(), by the token; the context and its list are as before then. */
 
 enum { IFLOW_MAX_FILLERS = 4, IFLOW_DEFAULT_FILLERS = 2, IFLOW_NO_FILLERS = -1 };
 
@@ -344,7 +382,8 @@ typedef struct iflow_context_params {
 IFLOW_DEFAULT_PARAMS(iflow_context_params, iflow_context_default_params)
 
 /* store NULL: chunks live in memory, for the context's lifetime. E_ARG: a param out of range, or the correction was learned from chunks
- * with other fillers than this version's; E_BACKEND, E_MEMORY. */
+ * with other fillers than this version's; E_BACKEND, E_MEMORY. Cost: small; rows of the cache are allocated when they are needed, with the
+ * bytes of K and V of a token (4 n_embd_kv L where both are f16) each. */
 IFLOW_API iflow_status iflow_context_new(const iflow_model *model, iflow_store *store, const iflow_context_params *params,
                                          iflow_context **out);
 IFLOW_API void iflow_context_free(iflow_context *ctx);
@@ -354,15 +393,17 @@ IFLOW_API void iflow_context_free(iflow_context *ctx);
  * computed together, up to 512 tokens in one pass, which is faster and gives the same files. E_BUSY: all are there but those whose id is
  * "", which another process is computing; from 30 seconds on, they are computed here as well. E_NOT_FINITE: the model's KV of these tokens
  * does not fit f16. E_IO also where another process has had the store locked for 10 seconds. On any other failure than E_BUSY ids are void;
- * what was computed before is stored. */
+ * what was computed before is stored. Cost: a pass of the tokens, once for each filler (at least once), and writing what is new. */
 IFLOW_API iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, const size_t *start, size_t n_chunks,
                                              char (*ids)[IFLOW_ID_SIZE], bool *was_stored);
 
-/* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). */
+/* Append to the context's list of chunks. Nothing is computed or read before iflow_context_ask(). Cost: a copy of the tokens. */
 IFLOW_API iflow_status iflow_context_add_tokens(iflow_context *ctx, const int32_t *tokens, size_t n_tokens);
-/* A chunk of the store. E_NOT_FOUND; E_ARG: of another model, or exact where the model is not, or the reverse; E_UNSUPPORTED. */
+/* A chunk of the store. E_NOT_FOUND; E_ARG: of another model, or exact where the model is not, or the reverse; E_UNSUPPORTED. Cost: reads
+ * its facts and tokens. */
 IFLOW_API iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id);
-/* Cuts a document and adds its pieces. An empty line is put after a text that does not end in one. */
+/* Cuts a document and adds its pieces: all or, on failure, none. An empty line is put after a text that does not end in one. Cost: as
+ * iflow_cut(). */
 IFLOW_API iflow_status iflow_context_add_text(iflow_context *ctx, const char *text, size_t n_bytes, size_t chunk_tokens);
 /* Empties the list. */
 IFLOW_API void iflow_context_clear(iflow_context *ctx);
@@ -371,10 +412,13 @@ IFLOW_API void iflow_context_clear(iflow_context *ctx);
 
 /* How K and V of a chunk's tokens change when other chunks stand before it can in good part be computed from what they are and
  * where they stand: by an affine map a layer, which is learned once a model from documents, without questions or answers (ours). A context
- * with a correction applies it to chunks as it puts them together; the chunks in the store stay as they are. */
+ * with a correction applies it to chunks as it puts them together; the chunks in the store stay as they are.
+ *
+ * Threads: a correction never changes and is shared by all; a learner, one thread at a time, and no other uses its context meanwhile.
+ * Cancelling: iflow_learner_add() and iflow_learner_write(); the learner and its context can be used then. */
 
 /* E_NOT_FOUND, E_FORMAT, E_CORRUPT, E_UNSUPPORTED (another version's), E_ARG (another model's), E_IO, E_MEMORY. The model must outlive it.
- */
+ * Cost: time and memory of the file's bytes. */
 IFLOW_API iflow_status iflow_correction_load(const char *path, const iflow_model *model, iflow_correction **out);
 IFLOW_API void iflow_correction_free(iflow_correction *correction);
 
@@ -393,16 +437,25 @@ IFLOW_API iflow_status iflow_learner_new(iflow_context *ctx, iflow_learner **out
 /* Compares the chunks in the context's list, in their order, with full prefill of all of them. Several contexts of one to several thousand
  * tokens each, 10,000 in all, are what it takes. E_ARG: fewer than two chunks, or a chunk made in another way; E_CONTEXT; E_CANCELLED: in
  * the middle of adding, all that was learned before is forgotten, too (iflow_learner_tokens() is 0 then); E_NOT_FINITE: KV that is no
- * number, and nothing of this context is learned then. */
+ * number, and nothing of this context is learned then. Cost: two prefills of the context, and N products of the 2 n_embd_kv numbers with
+ * each other a layer. */
 IFLOW_API iflow_status iflow_learner_add(iflow_learner *learner);
 /* Tokens learned from so far. */
 IFLOW_API size_t iflow_learner_tokens(const iflow_learner *learner);
 /* Writes the correction's file, for its owner alone, whole or not at all. E_ARG: fewer than 1,024 tokens; E_NOT_FINITE: what was learned is
- * no number; E_FULL, E_IO, E_MEMORY. */
+ * no number; E_FULL, E_IO, E_MEMORY; E_CANCELLED: no file is written or changed. Cost: a layer, time that grows with the cube of
+ * 2 n_embd_kv. */
 IFLOW_API iflow_status iflow_learner_write(const iflow_learner *learner, const char *path);
 IFLOW_API void iflow_learner_free(iflow_learner *learner);
 
 /* ---- Asking ------------------------------------------------------------------------------------------------------------------------- */
+
+/* Threads: as the context; functions of names and iflow_fidelity_of() from all at once, at constant cost (that one: of the logits).
+ * Cancelling: every call of a context, by the token; iflow_context_ask() and iflow_context_follow_up() by on_text, too. The context, its
+ * list and its chunks can be used then; what is left of a conversation stands with iflow_cancel. Cost of a question: prefill of the chunks
+ * that are not stored (as iflow_context_prefill()); reading and rotating those that are, bytes of K and V of N tokens; scoring, a pass of
+ * the scoring text up to the last scoring layer; recompute, a pass of the selected tokens; then a pass of the prompt and one a token of the
+ * answer. Method full is one pass of all N tokens instead. Memory: N rows of the cache and the largest chunk. */
 
 typedef enum iflow_method {
     IFLOW_METHOD_INFOFLOW,   /* assemble, score, select the best, recompute them, prompt */
@@ -459,6 +512,9 @@ typedef struct iflow_message {
     const char *content; /* UTF-8 */
 } iflow_message;
 
+/* Limits of a question: scoring layers, stop strings, and bytes of a stop string. */
+enum { IFLOW_MAX_SCORE_LAYERS = 16, IFLOW_MAX_STOPS = 16, IFLOW_MAX_STOP_BYTES = 256 };
+
 typedef struct iflow_ask_params {
     size_t size;                 /* of this struct */
     const char *question;        /* required, but for messages */
@@ -480,7 +536,7 @@ typedef struct iflow_ask_params {
     bool reorder;                /* infoflow: first put the most informative chunks last, next to the prompt */
     const int *score_layers;     /* layers whose attention is scored, from 0, negative from the end; NULL: 0.55 .. 0.625 of the
                                   * depth, by iflow_model_info.score_layer. A layer with a window is E_ARG */
-    size_t n_score_layers;       /* 0 with NULL; 16 at most */
+    size_t n_score_layers;       /* 0 with NULL; at most IFLOW_MAX_SCORE_LAYERS */
     iflow_score_text score_text; /* QUESTION */
     int max_tokens;              /* of the answer; 256 */
     /* Sampling. What is not neutral is done in this order: penalties, top_k, top_p, min_p, temperature, draw. If the grammar does not allow
@@ -498,8 +554,9 @@ typedef struct iflow_ask_params {
     int penalty_last_n;       /* the penalties look at so many last tokens of the answer: -1: all, the default; 0: none; 2^20 at most */
     const char *grammar; /* NULL: none. GBNF, of which the answer's text is a sentence of `root`, or the beginning of one if the answer */
                          /* was cut. The answer ends where the grammar allows no more. E_ARG says where the grammar is wrong */
-    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to 256 bytes each */
-    size_t n_stop;           /* 16 at most; 0 */
+    const char *const *stop; /* [n_stop]: the answer ends where its text has one of these, and before it. UTF-8, of 1 to */
+                             /* IFLOW_MAX_STOP_BYTES bytes each */
+    size_t n_stop;           /* at most IFLOW_MAX_STOPS; 0 */
     const int32_t *forced;   /* NULL: sample. Else the answer is these n_forced tokens, whatever the model would say, one after another; */
                              /* grammar and stop do nothing */
     size_t n_forced;         /* at most max_tokens */
@@ -587,7 +644,8 @@ static inline iflow_ask_params iflow_ask_default_params(void) {
 IFLOW_API iflow_status iflow_context_ask(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Goes on after the last answer, over the same repaired context; of params, question, max_tokens, what is of sampling, stop, forced,
- * keep_logits and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. */
+ * keep_logits and on_text count. E_ARG if nothing was asked before; E_CONTEXT; E_NOT_FINITE, after which it must be asked anew. Cost: a
+ * pass of the question, and one a token of the answer. */
 IFLOW_API iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params *params, iflow_answer **out);
 
 /* Takes back the last answer (to a question or a follow-up) and has the model say these n_tokens instead (teacher forcing), in one pass:

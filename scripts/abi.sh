@@ -15,6 +15,8 @@ made=$build/libinfoflow.abi
 abidw --headers-dir include --drop-private-types --exported-interfaces-only --no-corpus-path --no-comp-dir-path --no-show-locs --out-file "$made" "$build/libinfoflow.so"
 # What the library needs, and its own version, are not its interface.
 sed -i -e '/<elf-needed>/,/<\/elf-needed>/d' -e "s/ soname='[^']*'//" -e "s| path='$PWD/| path='|" "$made"
+# An intended change, too, keeps the rule for adding fields, as far as released callers go: BREAK=1 is for a version that breaks them.
+if [ "${BREAK:-0}" != 1 ]; then scripts/abi_fields.py "$known" "$made"; fi
 if [ "${1:-}" = --update ]; then
     cp "$made" "$known"
     echo "abi: wrote $known"

@@ -28,13 +28,15 @@ unkeyed=(-DCMAKE_INSTALL_RPATH=\$ORIGIN -DGGML_ALL_WARNINGS=OFF -DLLAMA_ALL_WARN
 common_sources=(jinja/lexer jinja/parser jinja/runtime jinja/string jinja/value json json-schema json-schema-to-grammar trie unicode)
 common_templates=models/templates # of other models, for the tests
 common_flags=(-std=c++17 -O2 -DNDEBUG -fPIC -fvisibility=hidden -w)
-# Lines that are changed: file, the whole line, what stands there instead. Each line is there once. The Jinja engine gets calls of watch.h;
-# a schema that a grammar says in part only is refused, and nothing is printed.
+# Lines that are changed: file, the whole line, what stands there instead. Each line is there once. The Jinja engine and the converter of
+# schemas get calls of watch.h; a schema that a grammar says in part only is refused, and nothing is printed.
 common_edits=(
     jinja/runtime.cpp '        return execute_impl(ctx);'
     '        infoflow::watch_step(*this); value made = execute_impl(ctx); infoflow::watch_value(*this, ctx, made); return made;'
     jinja/string.cpp '        parts.push_back(part);'
     '        infoflow::watch_append(sizeof part + part.val.size()); parts.push_back(part);'
+    json-schema-to-grammar.cpp '        std::string esc_name = regex_replace(name, INVALID_RULE_CHARS_RE, "-");'
+    '        infoflow::watch_rule(); std::string esc_name = regex_replace(name, INVALID_RULE_CHARS_RE, "-");'
     json-schema-to-grammar.cpp
     '            fprintf(stderr, "WARNING: JSON schema conversion was incomplete: %s\n", string_join(_warnings, "; ").c_str());'
     '            throw std::invalid_argument("JSON schema conversion was incomplete: " + string_join(_warnings, "; "));'

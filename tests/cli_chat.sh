@@ -54,7 +54,7 @@ mkfifo pipe
 "$bin" chat a.txt <pipe >o 2>e & one=$!
 exec 9>pipe
 echo 'Where?' >&9
-for _ in $(seq 200); do grep -q 'first token' e && break; sleep 0.05; done
+for _ in $(seq 2400); do grep -q 'first token' e && break; sleep 0.05; done # an interrupt of the answer would leave the chat waiting
 kill -INT $one; status=0; wait $one || status=$?
 exec 9>&-
 [ "$status" = 130 ] || fail "status $status after an interrupt"
@@ -101,7 +101,7 @@ done
 cp "$models/llama.gguf" used.gguf; mkfifo lines.used
 "$bin" chat -m used.gguf -s used_store -n 2 a.txt <lines.used >out 2>err & chat=$!
 exec 9>lines.used; echo 'Where?' >&9
-for _ in $(seq 200); do [ -s out ] && break; sleep 0.05; done
+for _ in $(seq 200); do grep -q 'first token' err && break; sleep 0.05; done # the answer is whole: nothing reads the weights
 words 20 9 >late.txt; cp "$models/llama-untied.gguf" used.gguf; echo '/again Who?' >&9; exec 9>&-
 status=0; wait $chat || status=$?
 [ $status = 1 ] && grep -q 'used.gguf: its file was written to while it is in use' err || fail "an answer of other weights"

@@ -268,7 +268,7 @@ while read -r layers wrong; do run 2 eval --methods none --score-layers "$layers
 1,, 
 0.x 0.x
 T
-run 2 eval --methods none --score-layers "$(seq -s , 65)" --output o data.jsonl; says 'at most 64 layers'
+run 2 eval --methods none --score-layers "$(seq -s , 17)" --output o data.jsonl; says 'at most 16 layers'
 
 # A record stands for every setting that can change its numbers, and no method is asked again for one that concerns others.
 tail -n 1 data.jsonl >one.jsonl

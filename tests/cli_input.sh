@@ -147,7 +147,7 @@ for name in latin.txt half.txt end_pair.txt link.txt loop bad.jsonl:2 bad.jsonl:
 stdin=questions; run 1 chat --json -n 1 folder; [ "$(json_lines)" = 2 ] || fail "no chat over the folder"; stdin=/dev/null
 words 1500 3 >folder/words.txt
 run 0 learn --quiet --chunk 100 --tokens 1024 -o learned.gguf folder
-run 0 calibrate --quiet --limit 1 --chunk 60 -o calibrated.json folder
+run 0 calibrate --quiet --limit 3 --chunk 60 -o calibrated.json folder
 run 1 ask -q 'x' folder/good.txt folder/latin.txt; says '^infoflow: folder/latin.txt: not UTF-8'
 run 1 ask -q 'x' folder/bad.jsonl; says '^infoflow: folder/bad.jsonl:2:'
 run 1 ask -q 'x' folder/link.txt

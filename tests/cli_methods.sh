@@ -120,7 +120,7 @@ for command in 'ask -q x' chat; do
 done
 run 2 eval --methods given -o o.jsonl a.txt; says 'method given needs positions or scores'
 run 2 ask -q x --given positions a.txt; says '--given goes with --method given'
-run 2 ask -q x --method given --given positions --ratio 0.2 a.txt; says '--ratio goes with scores, and --given positions has positions'
+run 2 ask -q x --method given --given positions --ratio 0.2 a.txt; says '--given positions: --ratio goes with scores, and there are positions'
 run 2 ask -q x --method given --given infoflow --score vatp a.txt; says '--score goes with methods that score the context'
 run 2 ask -q x --method given --given - -; says 'standard input, which can be read once'
 run 2 ask -q x --positions a.txt; says '--positions goes with --json'

@@ -78,7 +78,9 @@ for seed in $seeds; do
 done
 run 2 ask -q 'Who?' --json-schema person.json --grammar object.gbnf a.txt; says 'exclude one another'
 run 1 ask -q 'Who?' --json-schema missing.json a.txt; says '--json-schema missing.json: '
-echo '{"type": ' >torn.json; run 1 ask -q 'Who?' --json-schema torn.json a.txt; says '--json-schema torn.json: '
+printf '{"type": ' >torn.json; run 1 ask -q 'Who?' --json-schema torn.json a.txt; says '--json-schema torn.json: line 1, column 9: '
+printf '{"type": "object",\n"a": 1 2}' >torn.json; run 1 ask -q 'Who?' --json-schema torn.json a.txt; says '--json-schema torn.json: line 2, column 8: '
+echo '{"type": "strin"}' >odd.json; run 1 ask -q 'Who?' --json-schema odd.json a.txt; says '--json-schema odd.json: at #: unrecognized type strin$'
 run 2 ask -q 'Who?' --json-schema - a.txt; says '--json-schema takes a file'
 
 # Help has them in a group of their own.

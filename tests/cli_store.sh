@@ -132,7 +132,7 @@ run 0 store list --json; json out 'len(d["documents"]) == 2' 'all(x["missing_chu
 run 0 ingest --exact --chunk 100 a.txt; says 'replaced'; says '[1-9][0-9]* chunks computed'; a=$(cut -c1-32 out)
 run 0 ask --exact -q 'Where?' --max-tokens 2 "$a"; run 1 ask -q 'Where?' --max-tokens 2 "$a"; says 'loaded without'
 run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; b=$(grep -l '/b.txt' twins/docs/*.json); b=$(basename "$b" .json)
-run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; says 'ingest its document with --exact'
+run 1 ask --exact -q 'Where?' --max-tokens 2 "$b"; says 'ingest its document with exact'
 run 0 store show "$a" --json; run 0 store show "$(value out 'd["chunks"][0]')"; prints '^exact +yes'
 
 # Chunks of an older format: told in one line, left by a verification, not used, and removed by name.

@@ -47,7 +47,7 @@ static inline fixture fixture_new(uint32_t seed, size_t n_tokens, size_t n_root,
     f.k = fixture_rows((size_t)n_layer, n_tokens * (size_t)width, &state);
     f.v = fixture_rows((size_t)n_layer, n_tokens * (size_t)width, &state);
     f.identity = (iflow_chunk_identity){
-        .root = f.root, .n_root = n_root, .token = f.token, .n_tokens = n_tokens, .layer = f.layer, .n_layer = n_layer, .type = type};
+        .prefix = f.root, .n_prefix = n_root, .token = f.token, .n_tokens = n_tokens, .layer = f.layer, .n_layer = n_layer, .type = type};
     memcpy(f.identity.fingerprint, "0123456789abcdef0123456789abcdef", IFLOW_ID_SIZE);
     return f;
 }

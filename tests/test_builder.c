@@ -46,8 +46,8 @@ static void *work(void *user) {
     iflow_timings ms = {0};
     fill(w, token, chunk);
     if (w->several) {
-        bool was_stored[N_CHUNKS], is_busy[N_CHUNKS];
-        const iflow_status status = iflow_builder_make(&w->builder, chunk, N_CHUNKS, false, was_stored, is_busy);
+        bool was_stored[N_CHUNKS], is_leased[N_CHUNKS];
+        const iflow_status status = iflow_builder_make(&w->builder, chunk, N_CHUNKS, false, was_stored, is_leased);
         if (status && status != IFLOW_E_BUSY) {
             return (void *)"make failed";
         }

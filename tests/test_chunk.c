@@ -19,14 +19,14 @@ static void check_round_trip(iflow_kv_type type, size_t n_tokens, size_t n_root,
     assert_string_equal(chunk->id, id);
     assert_string_equal(chunk->identity.fingerprint, f.identity.fingerprint);
     assert_int_equal(chunk->identity.n_tokens, n_tokens);
-    assert_int_equal(chunk->identity.n_root, n_root);
+    assert_int_equal(chunk->identity.n_prefix, n_root);
     assert_int_equal(chunk->identity.n_layer, n_layer);
     assert_memory_equal(chunk->identity.layer, f.layer, (size_t)n_layer * sizeof f.layer[0]);
     assert_true(!chunk->identity.parent[0] && !chunk->identity.coord && !chunk->identity.group && !chunk->identity.content[0]);
     assert_int_equal(chunk->identity.type, type);
     assert_memory_equal(chunk->identity.token, f.token, n_tokens * sizeof f.token[0]);
     if (n_root) {
-        assert_memory_equal(chunk->identity.root, f.root, n_root * sizeof f.root[0]);
+        assert_memory_equal(chunk->identity.prefix, f.root, n_root * sizeof f.root[0]);
     }
     const size_t n = (size_t)width;
     uint16_t *rows = calloc(n_tokens * n, sizeof rows[0]);
@@ -147,7 +147,7 @@ static void test_id_depends_on_everything(void **state) {
     iflow_chunk_id(&i, ids[n++]);
     i.fingerprint[31] = '0';
     iflow_chunk_id(&i, ids[n++]);
-    i = f.identity, i.n_root = 1;
+    i = f.identity, i.n_prefix = 1;
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, i.n_tokens = 3;
     iflow_chunk_id(&i, ids[n++]);
@@ -178,7 +178,7 @@ static void test_id_depends_on_everything(void **state) {
     iflow_chunk_id(&i, ids[n++]);
     i = f.identity, memset(i.content, 'a', 64);
     iflow_chunk_id(&i, ids[n++]);
-    i = f.identity, i.token = f.root, i.n_tokens = 2, i.root = f.token, i.n_root = 4; /* what moves from root to chunk */
+    i = f.identity, i.token = f.root, i.n_tokens = 2, i.prefix = f.token, i.n_prefix = 4; /* what moves from root to chunk */
     iflow_chunk_id(&i, ids[n++]);
     for (int a = 0; a < n; a++) {
         assert_true(iflow_id_is_valid(ids[a]));
@@ -211,8 +211,8 @@ static void test_golden_id(void **state) {
     const iflow_kv_layer layer[] = {{IFLOW_KV_ROWS, 64, 64}, {IFLOW_KV_ROWS, 32, 96}, {IFLOW_KV_ROWS, 0, 0}, {IFLOW_KV_ROWS, 64, 64}};
     iflow_kv_layer *alike = iflow_kv_layers_alike(4, 64);
     iflow_chunk_identity identity = {.fingerprint = "00112233445566778899aabbccddeeff",
-                                     .root = root,
-                                     .n_root = 2,
+                                     .prefix = root,
+                                     .n_prefix = 2,
                                      .token = token,
                                      .n_tokens = 3,
                                      .layer = alike,
@@ -367,7 +367,7 @@ static void test_old_file(void **state) {
     assert_false(iflow_chunk_is_old(bytes, 100)); /* less than the first fields */
     assert_int_equal(status_of(bytes, old.n_bytes, NULL), IFLOW_E_UNSUPPORTED);
     assert_non_null(strstr(iflow_error_message(), "an old chunk (format version 1"));
-    assert_non_null(strstr(iflow_error_message(), "prune --old"));
+    assert_non_null(strstr(iflow_error_message(), "pruning the store's old chunks"));
     assert_int_equal(iflow_chunk_peek(bytes, old.n_bytes, NULL, "file", &info, NULL), IFLOW_E_UNSUPPORTED);
     bytes[300] ^= 1;
     assert_int_equal(status_of(bytes, old.n_bytes, NULL), IFLOW_E_CORRUPT);

@@ -207,20 +207,20 @@ static float draw(uint64_t *state) {
 }
 
 /* The hash of what the model's chunks are prefilled after. */
-static const char *lead_of(int fillers) {
-    static char lead[IFLOW_ID_SIZE];
+static const char *prefix_of(int fillers) {
+    static char prefix[IFLOW_ID_SIZE];
     iflow_context *ctx = NULL;
     assert_ok(iflow_context_new(model, NULL, NULL, &ctx));
-    memcpy(lead, ctx->builder.lead_id[fillers], sizeof lead);
+    memcpy(prefix, ctx->builder.prefix_id[fillers], sizeof prefix);
     iflow_context_free(ctx);
-    return lead;
+    return prefix;
 }
 
 /* Values of a correction, all 0 or drawn. */
 static iflow_correction_values make_values(bool zero) {
     const size_t n = (size_t)model->h.n_layer - 1, width = 2 * (size_t)model->n_embd_kv;
     iflow_correction_values values = {.fingerprint = model->fingerprint,
-                                      .lead = lead_of(IFLOW_DEFAULT_FILLERS),
+                                      .prefix_id = prefix_of(IFLOW_DEFAULT_FILLERS),
                                       .fillers = IFLOW_DEFAULT_FILLERS,
                                       .n_layer = model->h.n_layer,
                                       .n_embd_kv = model->n_embd_kv,
@@ -376,7 +376,7 @@ static void test_files(void **state) {
     values.n_embd_kv *= 2;
 
     /* After other texts: it is read, and no context takes it. */
-    values.lead = "0123456789abcdef0123456789abcdef";
+    values.prefix_id = "0123456789abcdef0123456789abcdef";
     assert_ok(iflow_correction_write(path_of("after"), &values));
     iflow_correction *fillers = NULL;
     iflow_context *ctx = NULL;
@@ -385,7 +385,7 @@ static void test_files(void **state) {
     assert_non_null(strstr(iflow_error_message(), "other texts"));
     assert_non_null(strstr(iflow_error_message(), path_of("after")));
     iflow_correction_free(fillers);
-    values.lead = "..";
+    values.prefix_id = "..";
     assert_ok(iflow_correction_write(path_of("nowhere"), &values));
     refuses(IFLOW_E_CORRUPT, "nowhere", "missing");
     free_values(&values);

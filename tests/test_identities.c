@@ -397,7 +397,7 @@ static void test_follow_up(void **state) {
     assert_true(second->n_prompt > 5);
     assert_true(second->n_generated > 0);
     /* Every row up to the end holds its own position: nothing was skipped or written twice. */
-    for (int i = 0; i < ctx->timeline.turn.n_rows; i++) {
+    for (int i = 0; i < ctx->timeline.last.n_rows; i++) {
         assert_int_equal(ctx->pool.rows.order[i], i);
     }
     iflow_answer_free(first), iflow_answer_free(second);

@@ -74,8 +74,8 @@ static void test_behind_is_mean_of_passes(void **state) {
         assert_ok(iflow_builder_get(&fewer->builder, &fewer->chunk[1], false, &before, &ms));
         assert_ok(iflow_builder_get(&ctx->builder, &ctx->chunk[0], false, &first, &ms));
         assert_ok(iflow_builder_get(&ctx->builder, of, false, &chunk, &ms));
-        assert_int_equal(chunk->identity.n_root, model->n_sink + 160 * (size_t)n_texts);
-        assert_memory_equal(chunk->identity.root, ctx->builder.texts.token, chunk->identity.n_root * sizeof(int32_t));
+        assert_int_equal(chunk->identity.n_prefix, model->n_sink + 160 * (size_t)n_texts);
+        assert_memory_equal(chunk->identity.prefix, ctx->builder.texts.token, chunk->identity.n_prefix * sizeof(int32_t));
 
         const size_t n_values = of->n_tokens * (size_t)model->n_embd_kv;
         float *expected = calloc(2 * n_values * (size_t)model->h.n_layer, sizeof *expected), *is = rows_of(chunk), *was = rows_of(before);

@@ -292,7 +292,7 @@ static void test_timelines_together(void **state) {
             params.question = question[k];
             params.max_tokens = 1;
             assert_ok(iflow_timeline_ask(&t[k], chunk, 2, &params, &answer));
-            said[k][0] = t[k].turn.pending;
+            said[k][0] = t[k].last.pending;
             iflow_answer_free(answer);
             free(chunk[0].token), free(chunk[1].token);
         }

@@ -4,6 +4,9 @@
 #include "service/record_names.h"
 #include "service_fixture.h"
 
+#include <fcntl.h>
+#include <pthread.h>
+
 #define LITERAL(string) (string), sizeof(string) - 1
 
 /* What a reading gave. */
@@ -155,6 +158,40 @@ static void test_stop(void **state) {
     }
 }
 
+static void *raise_soon(void *token) {
+    usleep(30000);
+    iflow_cancel_raise(token, true);
+    return NULL;
+}
+
+/* A pipe that nobody writes to, and one that somebody holds open: the token ends the wait, and the source is not at fault. */
+static void test_cancel(void **state) {
+    (void)state;
+    assert_int_equal(mkfifo("fifo", 0600), 0);
+    for (int open_by_somebody = 0; open_by_somebody < 2; open_by_somebody++) {
+        taken t = {0};
+        heard notices = {0};
+        sources list = {.events = {.notice = hear, .user = &notices}};
+        iflow_cancel *token = NULL;
+        pthread_t other;
+        const int writer = open_by_somebody ? open("fifo", O_RDWR | O_CLOEXEC) : -1;
+        assert_ok(iflow_cancel_new(&token));
+        iflow_cancel_use(token);
+        assert_ok(sources_add(&list, "fifo"));
+        assert_int_equal(pthread_create(&other, NULL, raise_soon, token), 0);
+        assert_int_equal(documents_read(&list, false, take, &t), IFLOW_E_CANCELLED);
+        assert_int_equal(pthread_join(other, NULL), 0);
+        assert_int_equal(list.n_failed, 0);
+        assert_string_equal(notices.text, "");
+        iflow_cancel_use(NULL);
+        iflow_cancel_free(token);
+        sources_free(&list);
+        if (writer >= 0) {
+            close(writer);
+        }
+    }
+}
+
 static void test_require(void **state) {
     (void)state;
     static const char *const names[] = {"one", "two"};
@@ -242,6 +279,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_named, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_lines, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_stop, fixture_enter, fixture_leave),
+        cmocka_unit_test_setup_teardown(test_cancel, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_require, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_odd, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_record_names, fixture_enter, fixture_leave),

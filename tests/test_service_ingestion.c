@@ -28,12 +28,15 @@ typedef struct world {
     char id[8][IFLOW_ID_SIZE]; /* of the documents that were recorded */
     size_t n_recorded, n_replaced, n_failed, n_progress;
     size_t cancel_after; /* calls of progress; 0: never */
+    iflow_cancel *token; /* of this thread */
     double share;        /* the last one */
 } world;
 
 static void world_open(world *w) {
     const iflow_context_params params = IFLOW_PARAMS(iflow_context_params, .n_ctx = 8192, .n_threads = 1, .fillers = IFLOW_NO_FILLERS);
     *w = (world){0};
+    assert_ok(iflow_cancel_new(&w->token));
+    iflow_cancel_use(w->token);
     assert_ok(iflow_store_open("memory:", NULL, &w->store));
     assert_ok(iflow_context_new(model, w->store, &params, &w->ctx));
 }
@@ -41,6 +44,8 @@ static void world_open(world *w) {
 static void world_close(world *w) {
     iflow_context_free(w->ctx);
     iflow_store_close(w->store);
+    iflow_cancel_use(NULL);
+    iflow_cancel_free(w->token);
 }
 
 static void on_recorded(const iflow_document *doc, const char *name, void *user) {
@@ -64,23 +69,18 @@ static void on_progress(const ingestion *in, const char *name, bool waiting, voi
     assert_true(pace_share(&in->pace) >= w->share); /* never back */
     w->share = pace_share(&in->pace);
     w->n_progress++;
-}
-
-static bool is_cancelled(void *user) {
-    const world *w = user;
-    return w->cancel_after && w->n_progress >= w->cancel_after;
+    iflow_cancel_raise(w->token, w->cancel_after && w->n_progress >= w->cancel_after);
 }
 
 /* Ingests what lies at a path. */
 static iflow_status ingest(world *w, const char *path, ingestion *in) {
     sources list = {.events = {.notice = hear, .user = &w->notices}};
-    *in = (ingestion){
-        .model = model,
-        .store = w->store,
-        .ctx = w->ctx,
-        .chunk_tokens = CHUNK,
-        .sources = &list,
-        .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .cancelled = is_cancelled, .user = w}};
+    *in = (ingestion){.model = model,
+                      .store = w->store,
+                      .ctx = w->ctx,
+                      .chunk_tokens = CHUNK,
+                      .sources = &list,
+                      .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .user = w}};
     w->n_recorded = w->n_progress = 0;
     w->share = 0;
     assert_ok(sources_add(&list, path));
@@ -136,6 +136,7 @@ static void test_cancel(void **state) {
         assert_int_equal(ingest(&w, "folder", &in), IFLOW_E_CANCELLED);
         const size_t n_computed = in.n_computed;
         w.cancel_after = 0;
+        iflow_cancel_raise(w.token, false);
         assert_ok(ingest(&w, "folder", &in));
         assert_int_equal(in.n_present, n_computed);
         assert_int_equal(w.n_recorded, 2);
@@ -176,8 +177,11 @@ static void test_gather(void **state) {
     assert_int_equal(chunks_fit(&little, &documents.chunks, &params), IFLOW_E_CONTEXT);
     assert_non_null(strstr(iflow_error_message(), "are more than the context of 128 holds"));
     assert_ok(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL));
-    w.cancel_after = 1;
-    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, &(chunks_events){.cancelled = is_cancelled, .user = &w}, NULL), IFLOW_E_CANCELLED);
+    iflow_cancel_raise(w.token, true);
+    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL), IFLOW_E_CANCELLED);
+    assert_int_equal(gather(&from, "folder", &documents), IFLOW_E_CANCELLED);
+    assert_int_equal(documents.n, 3); /* as they were */
+    iflow_cancel_raise(w.token, false);
     assert_ok(iflow_context_ask(w.ctx, &params, &answer));
     assert_int_equal(answer->n_chunks, 1 + 2 * documents.document[1].n_chunks + documents.document[2].n_chunks);
     iflow_answer_free(answer);
@@ -189,6 +193,95 @@ static void test_gather(void **state) {
     gathering bare = from;
     bare.store = NULL;
     assert_int_equal(gather(&bare, "missing", &documents), IFLOW_E_NOT_FOUND);
+    context_documents_free(&documents);
+    world_close(&w);
+}
+
+/* Ingests texts in memory: name, title, text; NULL ends. */
+static iflow_status ingest_texts(world *w, const char *const text[][3], ingestion *in) {
+    sources list = {.events = {.notice = hear, .user = &w->notices}};
+    *in = (ingestion){.model = model,
+                      .store = w->store,
+                      .ctx = w->ctx,
+                      .chunk_tokens = CHUNK,
+                      .sources = &list,
+                      .events = {.recorded = on_recorded, .failed = on_failed, .progress = on_progress, .user = w}};
+    w->n_recorded = w->n_progress = 0;
+    w->share = 0;
+    for (size_t i = 0; text[i][0]; i++) {
+        assert_ok(sources_add_text(&list, text[i][0], text[i][1], text[i][2], strlen(text[i][2])));
+    }
+    assert_false(list.is_open);
+    const iflow_status status = ingestion_run(in);
+    ingestion_free(in);
+    sources_free(&list);
+    return status;
+}
+
+/* What a request brings: texts in memory and documents of the store by id and name, in one context; no file is opened. */
+static void test_memory(void **state) {
+    (void)state;
+    static const char sea[] = "The sea is old.\r\nThe ship goes north.", light[] = "The keeper of the light went over the river.";
+    static const char *const texts[][3] = {
+        {"notes", NULL, sea}, {"/upload/1", "Light", light}, {"bad", NULL, "Caf\xE9\n"}, {NULL, NULL, NULL}};
+    static const char *const other[][3] = {{"notes", NULL, light}, {NULL, NULL, NULL}};
+    world w;
+    ingestion in;
+    context_documents documents = {0};
+    iflow_document *doc = NULL;
+    iflow_answer *answer = NULL;
+    world_open(&w);
+    assert_ok(ingest_texts(&w, texts, &in));
+    assert_int_equal(w.n_recorded, 2);
+    assert_non_null(strstr(w.notices.text, "named failed bad: not UTF-8 at byte 3 (0xe9)"));
+    assert_ok(iflow_store_get_document(w.store, w.id[1], &doc));
+    assert_string_equal(doc->name, "/upload/1/Light");
+    iflow_document_free(doc);
+    char notes[IFLOW_ID_SIZE];
+    memcpy(notes, w.id[0], sizeof notes);
+    fixture_write("same.txt", sea, sizeof sea - 1); /* the same bytes are the same chunks, wherever they come from */
+    assert_ok(ingest(&w, "same.txt", &in));
+    assert_int_equal(in.n_computed, 0);
+    assert_ok(ingest_texts(&w, other, &in)); /* the same name is the same document */
+    assert_int_equal(w.n_replaced, 1);
+    assert_int_equal(strcmp(w.id[0], notes), 0);
+
+    const gathering from = {.model = model, .ctx = w.ctx, .store = w.store, .store_name = "memory:", .chunk_tokens = CHUNK};
+    assert_ok(gather_stored(&from, "/upload/1/Light", &documents));
+    assert_ok(gather_text(&from, "question", "Harbour", sea, sizeof sea - 1, &documents));
+    assert_ok(gather_stored(&from, notes, &documents));
+    notes[6] = '\0';
+    assert_ok(gather_stored(&from, notes, &documents));
+    static const char *const name[] = {"/upload/1/Light", "Harbour", "notes", "notes"};
+    assert_int_equal(documents.n, 4);
+    for (size_t i = 0; i < documents.n; i++) {
+        assert_string_equal(documents.document[i].name, name[i]);
+        assert_true(documents.document[i].n_chunks > 0);
+    }
+    char id[1][IFLOW_ID_SIZE];
+    bool was_stored = false; /* the text in memory, as same.txt */
+    assert_int_equal(documents.chunks.n_chunks, 1);
+    assert_ok(iflow_context_prefill(w.ctx, documents.chunks.token, documents.chunks.start, 1, id, &was_stored));
+    assert_true(was_stored);
+    iflow_ask_params params = iflow_ask_default_params();
+    params.question = "Who?";
+    params.max_tokens = 2;
+    assert_ok(iflow_context_ask(w.ctx, &params, &answer));
+    assert_int_equal(answer->n_chunks, 5);
+    iflow_answer_free(answer);
+
+    assert_int_equal(gather_stored(&from, "same.txt", &documents), IFLOW_E_NOT_FOUND); /* a file here, and no name of a document */
+    assert_string_equal(iflow_error_message(), "same.txt: no document or chunk of the store memory: has this name or id");
+    assert_int_equal(gather_stored(&from, "", &documents), IFLOW_E_NOT_FOUND);
+    assert_int_equal(gather_text(&from, "x", NULL, "a\0b", 3, &documents), IFLOW_E_FORMAT);
+    assert_string_equal(iflow_error_message(), "x: not a text: byte 1 is zero");
+    assert_int_equal(gather_text(&from, "x", "T", " ", 1, &documents), IFLOW_E_FORMAT);
+    assert_string_equal(iflow_error_message(), "T: empty");
+    assert_int_equal(gather_text(&from, "", NULL, "a", 1, &documents), IFLOW_E_ARG);
+    gathering bare = from;
+    bare.store = NULL;
+    assert_int_equal(gather_stored(&bare, "notes", &documents), IFLOW_E_NOT_FOUND);
+    assert_int_equal(documents.n, 4);
     context_documents_free(&documents);
     world_close(&w);
 }
@@ -241,6 +334,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_ingest, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_cancel, fixture_enter, fixture_leave),
         cmocka_unit_test_setup_teardown(test_gather, fixture_enter, fixture_leave),
+        cmocka_unit_test_setup_teardown(test_memory, fixture_enter, fixture_leave),
         cmocka_unit_test(test_kept),
         cmocka_unit_test_setup_teardown(test_session, fixture_enter, fixture_leave),
     };

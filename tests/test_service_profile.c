@@ -9,6 +9,10 @@ static const iflow_model_info model = {.path = "m.gguf", .fingerprint = "0123456
     "\"score_layers\": "                                                                                                                   \
     "[1, 3], \"fillers\": 1, \"ratio\": 0.3, \"trusted_ratio\": 0.2, \"correct\": false, \"drift\": false, \"correction\": \"abc\""
 
+#define LAYERS_17                                                                                                                          \
+    "\"version\": 2, \"fingerprint\": \"0123456789abcdef0123456789abcdef\", \"method\": \"union\", \"score\": \"vatp\", "                  \
+    "\"score_layers\": [0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0], \"fillers\": 1, \"ratio\": 0.3, \"trusted_ratio\": 0.2"
+
 static void write_text(const char *name, const char *text) {
     fixture_write(name, text, strlen(text));
 }
@@ -70,6 +74,7 @@ static void test_refused(void **state) {
                {"{\"version\": 1}", "its version is another one's"},
                {"{" PROFILE ", \"fingerprint\": \"a\"}", "duplicate"},
                {"{\"version\": 2, \"fingerprint\": 5}", "\"fingerprint\": "},
+               {"{" LAYERS_17 "}", "\"score_layers\" is neither null nor a list of 1 to 16 layers"},
                {"\xFF", "not UTF-8"}};
     profile p = {0};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -95,29 +100,45 @@ static void test_refused(void **state) {
 
 static void test_apply(void **state) {
     (void)state;
-    const profile_settings usual = {.fillers = 2, .correct = true, .method = IFLOW_METHOD_INFOFLOW, .ratio = 0.15};
-    const profile_given none = {0}, all = {true, true, true, true, true, true, true};
+    const ask_settings usual = ask_settings_default();
+    const profile_chunks usual_chunks = {.fillers = 2, .correct = true};
     profile p = {0};
-    profile_settings s = usual;
-    profile_apply(&p, &none, &s); /* there is no profile */
+    ask_settings s = usual, all = usual;
+    profile_chunks chunks = usual_chunks;
+    profile_apply(&p, &s); /* there is no profile */
+    profile_apply_chunks(&p, &chunks);
     assert_memory_equal(&s, &usual, sizeof s);
+    assert_memory_equal(&chunks, &usual_chunks, sizeof chunks);
     write_text("p.json", "{" PROFILE "}");
     assert_ok(profile_find("p.json", &model, &p));
-    profile_apply(&p, &all, &s);
-    assert_memory_equal(&s, &usual, sizeof s);
-    profile_apply(&p, &none, &s);
-    assert_int_equal(s.fillers, 1);
-    assert_false(s.correct);
-    assert_int_equal(s.method, IFLOW_METHOD_UNION);
-    assert_int_equal(s.score, IFLOW_SCORE_VATP);
-    assert_true(s.ratio > 0.29 && s.ratio < 0.31);
-    assert_int_equal(s.drift, IFLOW_OFF);
-    assert_int_equal(s.n_layers, 2);
+    for (int i = 0; i < N_ASK_SETTINGS; i++) {
+        all.given[i] = true;
+    }
+    s = all;
+    profile_apply(&p, &s);
+    assert_memory_equal(&s, &all, sizeof s);
     s = usual;
-    profile_apply(&p, &(profile_given){.ratio = true, .drift = true}, &s); /* each by itself */
+    profile_apply(&p, &s);
+    assert_string_equal(s.method, "union");
+    assert_string_equal(s.score, "vatp");
+    assert_true(s.ratio > 0.29 && s.ratio < 0.31);
+    assert_string_equal(s.drift, "off");
+    assert_int_equal(s.layers.n, 2);
+    assert_int_equal(s.layers.layer[1], 3);
+    assert_true(s.layers.fraction[1] < 0);
+    s = usual;
+    s.given[ASK_SETTING_RATIO] = s.given[ASK_SETTING_DRIFT] = true; /* each by itself */
+    profile_apply(&p, &s);
     assert_true(s.ratio < 0.2);
-    assert_int_equal(s.drift, IFLOW_AUTO);
-    assert_int_equal(s.method, IFLOW_METHOD_UNION);
+    assert_string_equal(s.drift, "auto");
+    assert_string_equal(s.method, "union");
+    profile_apply_chunks(&p, &chunks);
+    assert_int_equal(chunks.fillers, 1);
+    assert_false(chunks.correct);
+    chunks = (profile_chunks){.fillers = 2, .correct = true, .fillers_given = true, .correct_given = true};
+    profile_apply_chunks(&p, &chunks);
+    assert_int_equal(chunks.fillers, 2);
+    assert_true(chunks.correct);
     profile_free(&p);
 }
 

@@ -124,16 +124,16 @@ static void test_random(void **state) {
 
 static void test_check(void **state) {
     (void)state;
-    char longest[IFLOW_MOST_STOP_BYTES + 2];
+    char longest[IFLOW_MAX_STOP_BYTES + 2];
     memset(longest, 'x', sizeof longest);
-    longest[IFLOW_MOST_STOP_BYTES] = '\0';
-    const char *many[IFLOW_MOST_STOPS + 1];
+    longest[IFLOW_MAX_STOP_BYTES] = '\0';
+    const char *many[IFLOW_MAX_STOPS + 1];
     for (size_t i = 0; i < COUNT(many); i++) {
         many[i] = longest;
     }
     assert_ok(iflow_stop_check(NULL, 0));
-    assert_ok(iflow_stop_check(many, IFLOW_MOST_STOPS));
-    assert_int_equal(iflow_stop_check(many, IFLOW_MOST_STOPS + 1), IFLOW_E_ARG);
+    assert_ok(iflow_stop_check(many, IFLOW_MAX_STOPS));
+    assert_int_equal(iflow_stop_check(many, IFLOW_MAX_STOPS + 1), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "17 stop strings; 16"));
     assert_int_equal(iflow_stop_check(many, SIZE_MAX), IFLOW_E_ARG);
     assert_int_equal(iflow_stop_check(NULL, 1), IFLOW_E_ARG);
@@ -142,8 +142,8 @@ static void test_check(void **state) {
     assert_int_equal(iflow_stop_check((const char *[]){NULL}, 1), IFLOW_E_ARG);
     assert_int_equal(iflow_stop_check((const char *[]){"a\xc3"}, 1), IFLOW_E_FORMAT);
     assert_non_null(strstr(iflow_error_message(), "stop string 1 is invalid UTF-8 at byte 1"));
-    longest[IFLOW_MOST_STOP_BYTES] = 'x';
-    longest[IFLOW_MOST_STOP_BYTES + 1] = '\0';
+    longest[IFLOW_MAX_STOP_BYTES] = 'x';
+    longest[IFLOW_MAX_STOP_BYTES + 1] = '\0';
     assert_int_equal(iflow_stop_check(many, 1), IFLOW_E_ARG);
     assert_non_null(strstr(iflow_error_message(), "longer; from 1 to 256"));
 }

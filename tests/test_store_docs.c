@@ -299,7 +299,7 @@ static void test_pinned_document_changes(void **state) {
     put_document(store, "a", chunk + 3, 1, a);
     assert_true(is_pinned(store, chunk[2]) && is_pinned(store, chunk[3]));
     assert_int_equal(n_warnings, 1);
-    assert_non_null(strstr(last_warning, "store unpin"));
+    assert_non_null(strstr(last_warning, "unpinned by their own ids"));
     close_checked(store);
 }
 

@@ -138,7 +138,7 @@ static void test_lease_of_a_stopped_process(void **state) {
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
-    assert_true(ctx->builder.busy.patience_ms >= 10000);
+    assert_true(ctx->builder.waits.patience_ms >= 10000);
     snprintf(number, sizeof number, "is being computed by process %ld", (long)pid);
     FAILS(support_prefill(ctx, tokens, N_TOKENS, id, NULL), IFLOW_E_BUSY, number);
     assert_int_equal(n_warnings, 0);
@@ -149,7 +149,7 @@ static void test_lease_of_a_stopped_process(void **state) {
     assert_int_equal(n_warnings, 1); /* once */
     assert_non_null(strstr(last_warning, number));
     assert_non_null(strstr(last_warning, "waiting"));
-    ctx->builder.busy.patience_ms = 500;
+    ctx->builder.waits.patience_ms = 500;
     bool was_stored = true;
     OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_false(was_stored);
@@ -159,12 +159,12 @@ static void test_lease_of_a_stopped_process(void **state) {
     FAILS(store->ops->lease(store, id), IFLOW_E_BUSY, number);
     OK(support_prefill(ctx, tokens, N_TOKENS, id, &was_stored));
     assert_true(was_stored);
-    assert_int_equal(ctx->builder.busy.n, 0);
+    assert_int_equal(ctx->builder.waits.n, 0);
 
     /* One of our own threads has it: what is computed without the lease does not give that back. */
     iflow_store *other = open_limited(0);
     OK(iflow_store_delete(store, IFLOW_CHUNK, id));
-    ctx->builder.busy.patience_ms = 0;
+    ctx->builder.waits.patience_ms = 0;
     kill(pid, SIGKILL);
     assert_int_equal(wait_for(pid), 128 + SIGKILL);
     OK(store->ops->lease(store, id));
@@ -192,7 +192,7 @@ static void test_locked_store_is_no_busy_chunk(void **state) {
 /* ---- Classes --------------------------------------------------------------------------------------------------------------------------
  */
 
-/* What was computed without --exact is no exact chunk, though it is of the same tokens, and the reverse. */
+/* What was computed without exact is no exact chunk, though it is of the same tokens, and the reverse. */
 static void test_exact_is_another_class(void **state) {
     (void)state;
     iflow_store *store = open_limited(0);
@@ -211,7 +211,7 @@ static void test_exact_is_another_class(void **state) {
         OK(iflow_context_add_chunk(ctx, id[exact]));
         if (exact) {
             assert_string_not_equal(id[0], id[1]);
-            FAILS(iflow_context_add_chunk(ctx, id[0]), IFLOW_E_ARG, "ingest its document with --exact");
+            FAILS(iflow_context_add_chunk(ctx, id[0]), IFLOW_E_ARG, "ingest its document with exact");
         }
         iflow_context_free(ctx);
         iflow_model_free(loaded);

@@ -88,7 +88,7 @@ static void test_never_served(void **state) {
     uint64_t n_bytes = 0;
     plant_old();
     FAILS(iflow_store_get_chunk(store, old_id, &chunk), IFLOW_E_UNSUPPORTED, "an old chunk (format version 1");
-    FAILS(iflow_store_inspect(store, old_id, &info, NULL), IFLOW_E_UNSUPPORTED, "prune --old");
+    FAILS(iflow_store_inspect(store, old_id, &info, NULL), IFLOW_E_UNSUPPORTED, "pruning the store's old chunks");
     FAILS(iflow_store_verify(store, IFLOW_CHUNK, old_id), IFLOW_E_UNSUPPORTED, old_id); /* and it is left */
     OK(iflow_store_resolve(store, old_id, found, &kind));
     assert_int_equal(count_old(store, &n_bytes), 1);

@@ -1,4 +1,5 @@
 /* test_templates.c - chat templates are rendered with input told apart, hostile ones end soon, and JSON schemas become grammars. */
+#include "model/schema.h"
 #include "model/templates.h"
 #include "support.h"
 

@@ -150,16 +150,16 @@ static void test_pool(void **state) {
     ggml_backend_dev_t cpu = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
     const int before = count_threads();
     assert_ok(iflow_worker_get(cpu, cpu, 2, &a));
-    assert_threads(before + 1); /* the caller is one of the two */
+    assert_threads(before + 2); /* the caller is one of the two; and a helper */
     assert_ok(iflow_worker_get(cpu, cpu, 1, &b));
     assert_ptr_equal(a, b);
     assert_int_equal(b->n_threads, 2);
     iflow_worker_put(b);
     assert_ok(iflow_worker_get(cpu, cpu, 4, &b)); /* the pool grows for who wants more */
     assert_ptr_equal(a, b);
-    assert_threads(before + 3);
+    assert_threads(before + 6);
     iflow_worker_put(a);
-    assert_threads(before + 3);
+    assert_threads(before + 6);
     iflow_worker_put(b);
     assert_threads(before);
 }
@@ -210,10 +210,31 @@ static void test_load(void **state) {
     assert_int_equal(iflow_load_threads(&load, 1), 1);
 }
 
+/* On a busy machine one thread computes, and helpers do items of its ops; what comes out is the same to the bit as without them. */
+static void test_busy(void **state) {
+    (void)state;
+    iflow_answer *answer[2] = {NULL}; /* of one thread; of one that has helpers */
+    assert_ok(iflow_model_load(support_env("INFOFLOW_SMOLLM2"), NULL, &model));
+    for (int i = 0; i < 2; i++) {
+        iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = i == 0 ? 1 : 3), NULL);
+        ctx->engine->worker->load = (iflow_load){.at_ms = 1e15, .n_free = 1}; /* until then it does not look again */
+        iflow_ask_params params = ask_params(IFLOW_METHOD_INFOFLOW, 0.3);
+        params.keep_logits = true;
+        params.max_tokens = 2;
+        assert_ok(iflow_context_ask(ctx, &params, &answer[i]));
+        iflow_context_free(ctx);
+    }
+    assert_same_answer(answer[0], answer[1]);
+    assert_memory_equal(answer[0]->logits, answer[1]->logits, answer[0]->n_generated * (size_t)model->n_vocab * sizeof(float));
+    iflow_answer_free(answer[0]);
+    iflow_answer_free(answer[1]);
+    iflow_model_free(model);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_together), cmocka_unit_test(test_fork), cmocka_unit_test(test_pool),
-        cmocka_unit_test(test_sleeps),   cmocka_unit_test(test_load),
+        cmocka_unit_test(test_together), cmocka_unit_test(test_fork),   cmocka_unit_test(test_pool),
+        cmocka_unit_test(test_busy),     cmocka_unit_test(test_sleeps), cmocka_unit_test(test_load),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

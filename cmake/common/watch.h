@@ -1,4 +1,5 @@
-// watch.h - where the Jinja engine calls whoever runs it, so that a template can be stopped. scripts/deps.sh puts the calls in.
+// watch.h - where the Jinja engine and the converter of JSON schemas call whoever runs them, so that they can be stopped. scripts/deps.sh
+// puts the calls in.
 #pragma once
 
 #include <cstddef>
@@ -20,5 +21,8 @@ void watch_value(const jinja::statement &statement, jinja::context &context, con
 
 // Before n_bytes are appended to a string; may throw.
 void watch_append(std::size_t n_bytes);
+
+// Before a rule of a grammar is made; may throw.
+void watch_rule();
 
 } // namespace infoflow

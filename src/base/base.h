@@ -86,6 +86,14 @@ size_t iflow_finite_first(const float *value, size_t n);
 /* Bytes of the UTF-8 character at bytes: 1 to 4; 0 if there is none; negative: of one that n_bytes cuts off. */
 int iflow_utf8_length(const char *bytes, size_t n_bytes);
 
+/* The character of `length` bytes that iflow_utf8_length() has measured. */
+uint32_t iflow_utf8_decode(const char *bytes, int length);
+
+/* White space as texts are cut and judged by it: ASCII's (space, \t \n \v \f \r). NUL is none. */
+bool iflow_is_space(char c);
+/* Whether there is nothing else in it. */
+bool iflow_is_blank(const char *text, size_t n_bytes);
+
 /* Offset of the first byte that does not continue valid UTF-8 (no overlong forms, no surrogates), n_bytes when all is valid. A character
  * cut off at the end is invalid. */
 size_t iflow_utf8_check(const char *text, size_t n_bytes);

@@ -8,7 +8,7 @@
 
 struct iflow_cancel {
     atomic_bool raised; /* lock-free on every platform of ours, so a signal handler may write it */
-    atomic_long left;   /* looks until it raises itself; 0 or less: it does not */
+    atomic_long left;   /* checks until it raises itself; 0 or less: it does not */
 };
 
 static _Thread_local const iflow_cancel *current;
@@ -46,8 +46,8 @@ const iflow_cancel *iflow_cancel_current(void) {
     return current;
 }
 
-void iflow_cancel_after(iflow_cancel *cancel, long n_looks) {
-    atomic_store(&cancel->left, n_looks);
+void iflow_cancel_after(iflow_cancel *cancel, long n_checks) {
+    atomic_store(&cancel->left, n_checks);
 }
 
 long iflow_cancel_left(const iflow_cancel *cancel) {

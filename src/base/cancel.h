@@ -10,8 +10,8 @@ const iflow_cancel *iflow_cancel_current(void);
 /* Whether a token is raised; NULL is not. */
 bool iflow_cancel_is_raised(const iflow_cancel *cancel);
 
-/* For tests: raises the token when it is looked at for the n_looks-th time from now. */
-void iflow_cancel_after(iflow_cancel *cancel, long n_looks);
+/* For tests: raises the token when it is checked for the n_checks-th time from now. */
+void iflow_cancel_after(iflow_cancel *cancel, long n_checks);
 long iflow_cancel_left(const iflow_cancel *cancel);
 
 /* E_CANCELLED where this thread's token is raised. To be called at least every 20 ms or so of work. */

@@ -1,4 +1,4 @@
-/* text.c - growing strings, printf into them, and UTF-8: what is valid, and U+FFFD in the place of what is not. */
+/* text.c - growing strings, printf into them, white space, and UTF-8: what is valid, and U+FFFD in the place of what is not. */
 #include "base/base.h"
 
 #include <stdio.h>
@@ -87,6 +87,27 @@ int iflow_utf8_length(const char *bytes, size_t n_bytes) {
         high = 0xBF;
     }
     return length;
+}
+
+uint32_t iflow_utf8_decode(const char *bytes, int length) {
+    const unsigned char *b = (const unsigned char *)bytes;
+    uint32_t c = length == 1 ? b[0] : b[0] & (0x7FU >> length);
+    for (int i = 1; i < length; i++) {
+        c = c << 6 | (b[i] & 0x3FU);
+    }
+    return c;
+}
+
+bool iflow_is_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+bool iflow_is_blank(const char *text, size_t n_bytes) {
+    size_t i = 0;
+    while (i < n_bytes && iflow_is_space(text[i])) {
+        i++;
+    }
+    return i == n_bytes;
 }
 
 size_t iflow_utf8_check(const char *text, size_t n_bytes) {

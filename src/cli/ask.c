@@ -62,7 +62,7 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
         OPTION_ROW_VERBOSE(a->common),
         OPTION_ROWS_SAMPLING(a->how),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-        OPTION_ROW_JSONL(a->how),
+        OPTION_ROW_JSONL(a->how.jsonl),
         OPTION_ROW_CUT(a->common),
         OPTION_ROWS_PREFILL(a->common),
         OPTION_ROW_NO_STORE(a->common),
@@ -74,9 +74,9 @@ static int parse_options(ask *a, int argc, char **argv, int *first) {
     return options_parse(&usage, spec, argc, argv, first);
 }
 
-static int check_options(const ask *a, char **operands, size_t n_operands) {
+static int check_options(ask *a, char **operands, size_t n_operands) {
     int result = CLI_OK;
-    if (!a->question || is_blank(a->question, strlen(a->question))) {
+    if (!a->question || iflow_is_blank(a->question, strlen(a->question))) {
         return options_wrong(&usage, a->question ? "--question has nothing but white space" : "which question? Give -q QUESTION");
     }
     if (!n_operands) {
@@ -92,9 +92,9 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
         return result;
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(a->how.method, &method); /* one of the choices */
+    iflow_method_from_name(a->how.set.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &a->how, &a->common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &a->checking, a->how.method)) != CLI_OK ||
+        (result = gate_check(&usage, &a->checking, a->how.set.method)) != CLI_OK ||
         (a->html && (result = output_check("--html", a->html, OUTPUT_PAGE)) != CLI_OK)) {
         return result;
     }
@@ -111,13 +111,15 @@ static int check_options(const ask *a, char **operands, size_t n_operands) {
 static int report(const ask *a, stream *out, const iflow_answer *answer, const verdict *checked) {
     int result = CLI_OK;
     if (a->json) {
-        json_t *object = report_json(&a->s, &a->documents, a->question, answer, a->scores);
-        report_sampling_json(object, &a->how, answer);
-        verdict_json(object, checked);
-        profile_json(object, &a->found);
-        const iflow_status status = a->positions ? report_positions_json(object, &a->s, answer) : IFLOW_OK;
-        result = status == IFLOW_OK ? report_dump(object, stdout) : cli_failed(status, NULL);
-        json_decref(object);
+        result = report_json(&(answer_report){.session = &a->s,
+                                              .documents = &a->documents,
+                                              .question = a->question,
+                                              .answer = answer,
+                                              .scores = a->scores,
+                                              .positions = a->positions,
+                                              .settings = &a->how.set,
+                                              .checked = checked,
+                                              .profile = &a->found});
     } else if (!out->last) {
         stream_end(out); /* an empty answer is a line, too */
     }
@@ -177,14 +179,14 @@ int cli_ask(int argc, char **argv) {
         return result;
     }
     cli_last_word("interrupted; nothing was computed\n");
-    result = a.how.given ? given_read(&usage, a.how.given, operands, n_operands, &a.by) : CLI_OK;
+    result = a.how.given ? given_read(&usage, a.how.given, &a.how.set, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
         result = ask_options_read(&usage, &a.how);
     }
     if (result == CLI_OK) {
         result = profile_open_session(&usage, &a.profiling, &a.common, &a.how, &a.s, &a.found);
     }
-    const iflow_status status = result == CLI_OK ? ask_options_params(&a.how, &a.s.info, &params) : IFLOW_OK;
+    const iflow_status status = result == CLI_OK ? ask_settings_params(&a.how.set, &a.s.info, &params) : IFLOW_OK;
     if (status != IFLOW_OK) {
         result = cli_failed(status, NULL);
     }

@@ -39,13 +39,12 @@ static int ask(chat *c, const char *question, bool anew) {
     iflow_answer *answer = NULL;
     verdict checked = {0};
     iflow_ask_params params;
-    iflow_status status = ask_options_params(&c->how, &c->s.info, &params);
+    iflow_status status = ask_settings_params(&c->how.set, &c->s.info, &params);
     params.question = question;
     params.on_text = stream_text;
     params.user = &out;
     anew = anew || !c->asked;
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    cli_cancel_by_signals(true);
     double prefill_ms = 0;
     if (status == IFLOW_OK && anew) {
         status = documents_prefill(&c->s, &c->common, &c->documents, &params, &prefill_ms);
@@ -55,7 +54,6 @@ static int ask(chat *c, const char *question, bool anew) {
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
     }
     progress_end();
-    cli_cancel_by_signals(false);
     bool stopped = cli_take_interrupt();
     cli_signals(c->terminal ? CLI_SIGNAL_NOTED : CLI_SIGNAL_IMMEDIATE);
     if (out.last || (status == IFLOW_OK && !c->json)) {
@@ -78,19 +76,18 @@ static int ask(chat *c, const char *question, bool anew) {
     iflow_answer_free(c->last);
     c->last = answer;
     c->verdict = checked;
-    c->method = anew ? answer->method : c->method;
-    c->ratio = anew ? answer->ratio : c->ratio;
+    c->method = answer->method = anew ? answer->method : c->method;
+    c->ratio = answer->ratio = anew ? answer->ratio : c->ratio;
     if (c->json) {
-        json_t *object = report_json(&c->s, &c->documents, question, answer, false);
-        json_object_set_new(object, "method", json_string(iflow_method_name(c->method)));
-        json_object_set_new(object, "ratio", json_real(c->ratio));
-        json_object_set_new(object, "follow_up", json_boolean(!anew));
-        report_sampling_json(object, &c->how, answer);
-        verdict_json(object, &checked);
-        profile_json(object, &c->profile);
-        int result = report_dump(object, stdout);
-        json_decref(object);
-        return result;
+        return report_json(&(answer_report){.session = &c->s,
+                                            .documents = &c->documents,
+                                            .question = question,
+                                            .answer = answer,
+                                            .in_chat = true,
+                                            .follow_up = !anew,
+                                            .settings = &c->how.set,
+                                            .checked = &checked,
+                                            .profile = &c->profile});
     }
     if (!c->common.quiet) {
         report_print_line(stderr, &c->s, answer, !anew);
@@ -193,7 +190,7 @@ static int talk_to_terminal(chat *c) {
     }
     for (bool end = false; !end && !ferror(stdout) && !cli_ended();) {
         const line_event event = line_read(reader, &line);
-        if (event == LINE_READ && !is_blank(line.text, line.n)) {
+        if (event == LINE_READ && !iflow_is_blank(line.text, line.n)) {
             char *const said = must_copy(line.text, line.n); /* take_line cuts its line */
             take_line(c, line.text, &end);
             if (!end) {
@@ -254,7 +251,7 @@ static int parse_options(chat *c, profile_options *profiling, int argc, char **a
                                 OPTION_ROW_VERBOSE(c->common),
                                 OPTION_ROWS_SAMPLING(c->how),
                                 {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
-                                OPTION_ROW_JSONL(c->how),
+                                OPTION_ROW_JSONL(c->how.jsonl),
                                 OPTION_ROW_CUT(c->common),
                                 OPTION_ROWS_PREFILL(c->common),
                                 OPTION_ROW_NO_STORE(c->common),
@@ -283,9 +280,9 @@ int cli_chat(int argc, char **argv) {
         }
     }
     iflow_method method = IFLOW_METHOD_INFOFLOW;
-    iflow_method_from_name(c.how.method, &method); /* one of the choices */
+    iflow_method_from_name(c.how.set.method, &method); /* one of the choices */
     if ((result = ask_options_check(&usage, &c.how, &c.common, &method, 1)) != CLI_OK ||
-        (result = gate_check(&usage, &c.gate, c.how.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
+        (result = gate_check(&usage, &c.gate, c.how.set.method)) != CLI_OK || (result = ask_options_read(&usage, &c.how)) != CLI_OK) {
         ask_options_free(&c.how);
         return result;
     }

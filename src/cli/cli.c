@@ -3,6 +3,7 @@
 
 #include "cli/progress.h"
 #include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -69,15 +70,12 @@ int cli_finish(int status) {
 }
 
 static iflow_cancel *volatile token; /* NULL: none yet */
-static volatile sig_atomic_t spared; /* the call at hand ends by its callback, which sees the flag */
 
 /* What a signal does where it does not end the process. Runs in a signal's handler, in any thread. */
 static void raise_interrupt(int number) {
     const int error = errno;
     interrupted = 1;
-    if (!spared) {
-        iflow_cancel_raise(token, true);
-    }
+    iflow_cancel_raise(token, true);
     ended = ended || number != SIGINT;
     if (wake[1] >= 0) {
         ssize_t ignored = write(wake[1], "", 1); /* full: it wakes already */
@@ -101,7 +99,23 @@ void cli_last_word(const char *line) {
     last_word = line;
 }
 
+/* Has this thread use the token that signals raise. */
+static void use_token(void) {
+    iflow_cancel *made = NULL;
+    if (!token) {
+        must(iflow_cancel_new(&made));
+        token = made;
+    }
+    iflow_cancel_use(token);
+    if (interrupted) { /* it came before there was a token */
+        iflow_cancel_raise(token, true);
+    }
+}
+
 void cli_signals(cli_signal_mode wanted) {
+    if (wanted != CLI_SIGNAL_IMMEDIATE) {
+        use_token();
+    }
     mode = (sig_atomic_t)wanted;
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a read from the terminal must come back */
     sigemptyset(&action.sa_mask);
@@ -113,29 +127,8 @@ void cli_signals(cli_signal_mode wanted) {
     }
 }
 
-void cli_cancel_by_signals(bool on) {
-    iflow_cancel *made = NULL;
-    if (on && !token && iflow_cancel_new(&made) == IFLOW_OK) { /* without memory for it, an interrupt is heard as each piece comes */
-        token = made;
-    }
-    spared = 0;
-    if (on && interrupted) { /* it came before */
-        iflow_cancel_raise(token, true);
-    }
-    iflow_cancel_use(on ? token : NULL);
-}
-
-void cli_cancel_spare(void) {
-    spared = 1;
-}
-
 bool cli_interrupted(void) {
     return interrupted != 0;
-}
-
-bool cli_is_interrupted(void *user) {
-    (void)user;
-    return cli_interrupted();
 }
 
 bool cli_ended(void) {

@@ -40,23 +40,17 @@ int cli_failed(iflow_status status, const char *what);
 int cli_finish(int status);
 
 /* SIGINT, SIGTERM and SIGHUP, unless that is ignored. IMMEDIATE ends the process at once, which is safe: the store publishes atomically and
- * a dead process's leases are void. GRACEFUL only raises the flag, so that the work at hand is finished; a second signal then ends the
- * process. NOTED only raises the flag, however many signals come: whoever waits by cli_wake_fd() sees it at once. */
+ * a dead process's leases are void. GRACEFUL raises the flag and the token that this thread uses from then on: services and the library end
+ * soon, with E_CANCELLED or the answer so far; a second signal ends the process. NOTED does the same, however many signals come: whoever
+ * waits by cli_wake_fd() sees it at once. */
 typedef enum cli_signal_mode { CLI_SIGNAL_IMMEDIATE, CLI_SIGNAL_GRACEFUL, CLI_SIGNAL_NOTED } cli_signal_mode;
 void cli_signals(cli_signal_mode mode);
-/* Whether a signal that does not end the process ends the library's calls of this thread: E_CANCELLED, within 100 ms. */
-void cli_cancel_by_signals(bool on);
-/* From here until that is called again, signals only raise the flag: an answer whose text began to come ends at its next piece, and what
- * came of it stays, for the next question to go on from. */
-void cli_cancel_spare(void);
 /* A line, with its end, that is said where a signal ends the process; NULL: none (the default). The string stays. */
 void cli_last_word(const char *line);
 bool cli_interrupted(void);
-/* The same as services ask it; user is not looked at. */
-bool cli_is_interrupted(void *user);
 /* Whether a signal came that is to end the process, not only what it is doing: any but SIGINT. */
 bool cli_ended(void);
-/* Lowers the flag again and says whether it was up. */
+/* Lowers flag and token again and says whether they were up. */
 bool cli_take_interrupt(void);
 /* A descriptor that can be read from while the flag is up, for poll(); nothing else reads it. -1: there is none, which poll() passes over.
  */

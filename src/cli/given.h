@@ -3,20 +3,11 @@
 #define IFLOW_CLI_GIVEN_H
 
 #include "cli/ask_options.h"
-
-/* One of the two is there. */
-typedef struct given {
-    int32_t *position; /* NULL: scores are given */
-    size_t n_positions;
-    float *score;
-    size_t n_scores;
-} given;
+#include "service/given.h"
 
 /* Reads a JSON file, {"positions": [...]} or {"scores": [...]}, whatever else the object has; "-": standard input, which none of the n
  * documents may be then. CLI_OK; CLI_FAILED after a message on what is wrong with it; CLI_USAGE after one on the command line: options that
  * go with scores where the file has positions. */
-int given_read(const command_usage *usage, const char *path, char *const *documents, size_t n, given *out);
-void given_use(const given *from, iflow_ask_params *params);
-void given_free(given *g);
+int given_read(const command_usage *usage, const char *path, const ask_settings *settings, char *const *documents, size_t n, given *out);
 
 #endif

@@ -2,6 +2,7 @@
 #include "cli/html.h"
 
 #include "cli/page.h"
+#include "service/pieces.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -161,8 +162,8 @@ static iflow_status add_context(text *out, const session *with, const context_do
                         span->length ? 100.0 * span->n_selected / span->length : 0);
         }
         text_puts(out, "</div><div class=\"text\">");
-        iflow_status status = page_pieces(with->model, answer->context_token, (size_t)span->start, (size_t)(span->start + span->length),
-                                          add_tokens, &(drawing){out, answer, s});
+        iflow_status status = token_pieces(with->model, answer->context_token, (size_t)span->start, (size_t)(span->start + span->length),
+                                           add_tokens, &(drawing){out, answer, s});
         if (status != IFLOW_OK) {
             return status;
         }
@@ -175,17 +176,17 @@ static iflow_status add_context(text *out, const session *with, const context_do
 
 static void add_time_line(text *out, const iflow_answer *answer) {
     enum { WIDTH = 1000, HEIGHT = 34 };
-    report_stage stage[REPORT_STAGES];
-    report_stages(answer, stage);
+    answer_stage stage[ANSWER_STAGES];
+    answer_stages(answer, stage);
     double sum = 0;
-    for (size_t i = 0; i < REPORT_STAGES; i++) {
+    for (size_t i = 0; i < ANSWER_STAGES; i++) {
         sum += stage[i].ms;
     }
     double scale = sum > 0 ? WIDTH / sum : 0, x = 0;
     text_printf(
         out, "<h2>Time</h2>\n<svg viewBox=\"0 0 %d %d\" height=\"%d\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"time line\">",
         WIDTH, HEIGHT, HEIGHT);
-    for (size_t i = 0; i < REPORT_STAGES; i++) {
+    for (size_t i = 0; i < ANSWER_STAGES; i++) {
         if (stage[i].ms * scale >= 0.05) {
             text_printf(out, "<rect x=\"%.2f\" width=\"%.2f\" height=\"%d\" fill=\"%s\"><title>%s: %.1f ms</title></rect>", x,
                         stage[i].ms * scale, HEIGHT, page_stage_colour[i], stage[i].name, stage[i].ms);
@@ -193,7 +194,7 @@ static void add_time_line(text *out, const iflow_answer *answer) {
         x += stage[i].ms * scale;
     }
     text_puts(out, "</svg>\n<ul class=\"legend\">");
-    for (size_t i = 0; i < REPORT_STAGES; i++) {
+    for (size_t i = 0; i < ANSWER_STAGES; i++) {
         text_printf(out, "<li><b style=\"background:%s\"></b>%s <span>%.1f ms</span></li>", page_stage_colour[i], stage[i].name,
                     stage[i].ms);
     }
@@ -250,7 +251,7 @@ static void add_facts(text *out, const session *with, const iflow_answer *answer
         {"first token after", text_format("%.0f ms", answer->ms.ttft)},
         {"generated", text_format("%s tokens", human_count(answer->n_generated))},
         {"finish", text_format("%s%s", iflow_finish_name(answer->finish), answer->context_full ? " (the context is full)" : "")},
-        {"decoding", report_decode_rate(answer) > 0 ? text_format("%.1f tokens/s", report_decode_rate(answer)) : text_format("-")},
+        {"decoding", answer_decode_rate(answer) > 0 ? text_format("%.1f tokens/s", answer_decode_rate(answer)) : text_format("-")},
         {"cache", text_format("%s", human_bytes(answer->cache_bytes))},
     };
     text_puts(out, "<dl class=\"facts\">");

@@ -35,28 +35,6 @@ static void print_scoring(const iflow_model_info *info) {
     puts(n ? "" : "none");
 }
 
-/* The same as a list; null: all layers can. */
-static json_t *scoring_json(const iflow_model_info *info) {
-    if (!info->window) {
-        return json_null();
-    }
-    json_t *list = json_array();
-    for (int il = 0; il < info->n_layer; il++) {
-        if (info->score_layer[il] == il) {
-            json_array_append_new(list, json_integer(il));
-        }
-    }
-    return list;
-}
-
-static json_t *model_json(const iflow_model_info *info, double load_ms) {
-    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:o, s:o}", "path", json_text(info->path),
-                     "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab,
-                     "n_layer", info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
-                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "n_parts", info->n_parts,
-                     "window", info->window, "score_layers", scoring_json(info), "load_ms", json_finite(load_ms));
-}
-
 static void print_model(const iflow_model_info *info, double load_ms) {
     printf("\n%-15s%s\n", "model", visible(info->path));
     if (info->n_parts > 1) {
@@ -123,10 +101,10 @@ int cli_info(int argc, char **argv) {
         json_object_set_new(object, "devices", list_json(iflow_device_name));
         json_object_set_new(object, "architectures", list_json(iflow_architecture_name));
         if (s.model) {
-            json_object_set_new(object, "model", model_json(&s.info, s.model_load_ms));
+            json_object_set_new(object, "model", session_model_json(&s));
         }
         if (s.model) {
-            profile_json(object, &found);
+            answer_put_profile(object, &found);
         }
         result = json_print(object, JSON_INDENT(2) | JSON_REAL_PRECISION(9), stdout);
         json_decref(object);

@@ -56,14 +56,6 @@ static void say_failed(const char *name, iflow_status status, void *user) {
     in->heard = status;
 }
 
-/* A signal ends the pass at hand, and with it what is computed of a chunk: seconds, at the default length, which is less than anybody waits
- * for. */
-static void set_signals(bool computes, void *user) {
-    (void)user;
-    cli_signals(computes ? CLI_SIGNAL_GRACEFUL : CLI_SIGNAL_IMMEDIATE);
-    cli_cancel_by_signals(computes);
-}
-
 static void summarise(const ingest *in) {
     const ingestion *work = &in->work;
     text line = {0};
@@ -96,16 +88,13 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
                            .chunk_tokens = cli_session_chunk_tokens(&in->options),
                            .jsonl = jsonl,
                            .sources = &in->sources,
-                           .events = {.recorded = print_recorded,
-                                      .failed = say_failed,
-                                      .progress = show_progress,
-                                      .computing = set_signals,
-                                      .cancelled = cli_is_interrupted,
-                                      .user = in}};
-    cli_last_word(INTERRUPTED "\n"); /* between documents a signal ends it at once */
+                           .events = {.recorded = print_recorded, .failed = say_failed, .progress = show_progress, .user = in}};
+    cli_last_word(INTERRUPTED "\n"); /* of a second signal */
+    cli_signals(CLI_SIGNAL_GRACEFUL);
     progress_start(in->options.quiet);
     iflow_status status = ingestion_run(&in->work);
     progress_end();
+    cli_signals(CLI_SIGNAL_IMMEDIATE);
     cli_last_word(NULL);
     notices_end(&in->said);
     const bool stopped = status != IFLOW_OK && status != IFLOW_E_CANCELLED;
@@ -166,8 +155,7 @@ int cli_ingest(int argc, char **argv) {
                                 OPTION_ROW_CUT(in.options),
                                 OPTION_ROW_KV_TYPE(in.options),
                                 OPTION_ROW_MAX_SIZE(in.options),
-                                {'\0', "jsonl", NULL, OPTION_FLAG, &jsonl, 0, 0,
-                                 "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+                                OPTION_ROW_JSONL(jsonl),
                                 OPTION_ROW_QUIET(in.options),
                                 {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "How chunks are computed"},
                                 OPTION_ROWS_PREFILL(in.options),

@@ -24,7 +24,7 @@ static void say(const source_notice *what, void *user) {
 }
 
 source_events notices_events(notices *said) {
-    return (source_events){.notice = say, .cancelled = cli_is_interrupted, .user = said};
+    return (source_events){.notice = say, .user = said};
 }
 
 void notices_end(const notices *said) {

@@ -12,7 +12,7 @@ typedef struct notices {
     size_t n;
 } notices;
 
-/* How sources are heard: each notice is a line, up to a number of them, and an interrupt ends a read. */
+/* How sources are heard: each notice is a line, up to a number of them. */
 source_events notices_events(notices *said);
 /* Says how many more there were. */
 void notices_end(const notices *said);

@@ -172,9 +172,8 @@ static bool parse_signed(const char *string, double low, double high, double *ou
 }
 
 static bool add_stop(const char *string, stop_list *out) {
-    enum { MOST_BYTES = 256 };
     const size_t n = strlen(string);
-    if (n < 1 || n > MOST_BYTES || iflow_utf8_check(string, n) != n || out->n == COUNT_OF(out->item)) {
+    if (n < 1 || n > IFLOW_MAX_STOP_BYTES || iflow_utf8_check(string, n) != n || out->n == COUNT_OF(out->item)) {
         return false;
     }
     out->item[out->n++] = string;
@@ -196,7 +195,7 @@ static int wrong_layer(const command_usage *usage, const option_spec *row, const
     const char *item = given;
     parse_layers(given, &list, &item);
     if (list.n == COUNT_OF(list.layer)) {
-        return options_wrong(usage, "--%s takes at most %zu layers", row->name, COUNT_OF(list.layer));
+        return options_wrong(usage, "--%s takes at most %d layers", row->name, (int)IFLOW_MAX_SCORE_LAYERS);
     }
     return options_wrong(usage,
                          "--%s takes layer numbers separated by commas, like 13, -9 from the end, or 0.55 of the depth (from 0.0 to below "
@@ -219,8 +218,8 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_INT:
         return options_wrong(usage, "--%s takes a whole number from %.0f to %.0f, not '%s'", row->name, row->low, row->high, given);
     case OPTION_STOPS:
-        return options_wrong(usage, "--%s takes UTF-8 text of 1 to 256 bytes, and can be given %zu times, not '%s'", row->name,
-                             COUNT_OF(((stop_list *)NULL)->item), given);
+        return options_wrong(usage, "--%s takes UTF-8 text of 1 to %d bytes, and can be given %d times, not '%s'", row->name,
+                             (int)IFLOW_MAX_STOP_BYTES, (int)IFLOW_MAX_STOPS, given);
     case OPTION_REAL:
     case OPTION_SIGNED:
         return options_wrong(usage, "--%s takes a number from %g to %g, not '%s'", row->name, row->low, row->high, given);

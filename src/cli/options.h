@@ -3,6 +3,7 @@
 #define IFLOW_CLI_OPTIONS_H
 
 #include "cli/cli.h"
+#include "service/settings.h"
 
 typedef enum option_kind {
     OPTION_FLAG,   /* bool */
@@ -19,18 +20,6 @@ typedef enum option_kind {
     OPTION_STOPS,  /* stop_list: one more each time */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
 } option_kind;
-
-typedef struct layer_list {
-    int layer[64];       /* from 0, negative from the end */
-    double fraction[64]; /* of the model's depth, 0 to below 1; negative: `layer` counts */
-    size_t n;
-} layer_list;
-
-/* Texts that an answer ends at: not empty, UTF-8, as long and as many as the library takes. */
-typedef struct stop_list {
-    const char *item[16];
-    size_t n;
-} stop_list;
 
 typedef struct option_spec {
     char letter;      /* '\0': none */
@@ -116,6 +105,8 @@ int common_fillers(int fillers);
     {                                                                                                                                      \
         '\0', "whole", NULL, OPTION_FLAG, &(o).whole, 0, 0, "do not cut: each document is one chunk"                                       \
     }
+#define OPTION_ROW_JSONL(flag)                                                                                                             \
+    { '\0', "jsonl", NULL, OPTION_FLAG, &(flag), 0, 0, "read all files as JSON, one object a line\nFiles named .jsonl are always read so" }
 #define OPTION_ROW_KV_TYPE(o)                                                                                                              \
     {                                                                                                                                      \
         '\0', "kv-type", "f16|q8_0", OPTION_CHOICE, &(o).kv_type, 0, 0,                                                                    \

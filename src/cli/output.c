@@ -1,6 +1,7 @@
 /* output.c - files that the command writes where the user says: looked at before the work begins, and never somebody's own document. */
 #include "cli/output.h"
 
+#include "base/publish.h"
 #include "cli/text.h"
 
 #include <errno.h>
@@ -70,17 +71,8 @@ static char *directory_of(const char *path) {
 
 /* Where the links lead that path is, also where nothing is there yet: that file is written, and they stay. A new string. */
 static char *follow(const char *path) {
-    enum { MAX_LINKS = 40, MAX_TARGET = 4096 };
-    char *at = text_format("%s", path), *target = must_alloc(MAX_TARGET, 1);
-    ssize_t n = 0;
-    for (int i = 0; i < MAX_LINKS && (n = readlink(at, target, MAX_TARGET - 1)) > 0; i++) {
-        const char *slash = target[0] == '/' ? NULL : strrchr(at, '/');
-        char *next = text_format("%.*s%.*s", slash ? (int)(slash + 1 - at) : 0, at, (int)n, target);
-        free(at);
-        at = next;
-    }
-    free(target);
-    return at;
+    int error = 0; /* what is wrong there shows when the file is opened */
+    return iflow_follow_links(text_format("%s", path), &error);
 }
 
 /* Whether something can be written into the nearest directory above that is there; made: directories that lack are made. A new message, or

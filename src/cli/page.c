@@ -1,11 +1,11 @@
-/* page.c - what the HTML pages share: their style, escaped text, facts, and tokens as people read them. */
+/* page.c - what the HTML pages share: their style, escaped text and facts. */
 #include "cli/page.h"
 
 #include "cli/terminal.h"
 
 #include <string.h>
 
-const char *const page_stage_colour[REPORT_STAGES] = {"#8792a5", "#56b4e9", "#2f6fdb", "#9b5de5",
+const char *const page_stage_colour[ANSWER_STAGES] = {"#8792a5", "#56b4e9", "#2f6fdb", "#9b5de5",
                                                       "#e05299", "#e8772e", "#d9a90f", "#2a9d6f"};
 
 /* Everything is in the page: that nothing else is loaded is said to the browser, too. */
@@ -98,36 +98,4 @@ void page_fact(text *out, const char *name, const char *value) {
 const char *page_file_name(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
-}
-
-/* Whether the bytes end within a character. */
-static bool is_cut(const text *bytes) {
-    int length = 1;
-    for (size_t b = 0; b < bytes->n && length >= 0; b += length > 0 ? (size_t)length : 1) {
-        length = iflow_utf8_length(bytes->text + b, bytes->n - b);
-    }
-    return length < 0;
-}
-
-iflow_status page_pieces(const iflow_model *model, const int32_t *token, size_t start, size_t end, page_on_piece take, void *user) {
-    text pending = {0};
-    size_t first = start;
-    iflow_status status = IFLOW_OK;
-    for (size_t i = start; i < end && status == IFLOW_OK; i++) {
-        char *piece = NULL;
-        status = iflow_detokenize(model, &token[i], 1, &piece);
-        if (status != IFLOW_OK) {
-            break;
-        }
-        text_puts(&pending, piece);
-        iflow_free(piece);
-        if (i + 1 < end && is_cut(&pending)) {
-            continue;
-        }
-        take(first, i + 1, pending.text, pending.n, user);
-        pending.n = 0;
-        first = i + 1;
-    }
-    text_free(&pending);
-    return status;
 }

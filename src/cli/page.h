@@ -1,13 +1,13 @@
-/* page.h - what the HTML pages share: their style, escaped text, facts, and tokens as people read them. */
+/* page.h - what the HTML pages share: their style, escaped text and facts. */
 #ifndef IFLOW_CLI_PAGE_H
 #define IFLOW_CLI_PAGE_H
 
 #include "cli/report.h"
 #include "cli/text.h"
 
-/* A stage's colour as CSS, in the order of report_stage_name: apart from each other in light and dark, and for most who see colours
+/* A stage's colour as CSS, in the order of answer_stage_name: apart from each other in light and dark, and for most who see colours
  * differently. */
-extern const char *const page_stage_colour[REPORT_STAGES];
+extern const char *const page_stage_colour[ANSWER_STAGES];
 
 /* The beginning of a page, its shared style and title, up to the open <main>; style: more of it, without tags. */
 void page_begin(text *out, const char *title, const char *style);
@@ -22,9 +22,5 @@ void page_fact(text *out, const char *name, const char *value);
 
 /* Where a path's last part begins. */
 const char *page_file_name(const char *path);
-
-/* Gives the text of tokens one by one. Tokens that hold parts of a character are joined: start to end - 1 are given as one. */
-typedef void (*page_on_piece)(size_t start, size_t end, const char *bytes, size_t n_bytes, void *user);
-iflow_status page_pieces(const iflow_model *model, const int32_t *token, size_t start, size_t end, page_on_piece take, void *user);
 
 #endif

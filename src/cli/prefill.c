@@ -23,7 +23,7 @@ iflow_status documents_prefill(const session *s, const common_options *common, c
                                const iflow_ask_params *params, double *ms) {
     const chunk_list *chunks = &documents->chunks;
     const chunks_room room = cli_session_room(common, s);
-    const chunks_events events = {.cancelled = cli_is_interrupted, .progress = show};
+    const chunks_events events = {.progress = show};
     chunks_state state = {0};
     iflow_status status = IFLOW_OK;
     const double start = now_seconds();

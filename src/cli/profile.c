@@ -17,22 +17,6 @@ int profile_read(const profile_options *wanted, const iflow_model_info *model, p
     return status == IFLOW_OK ? CLI_OK : CLI_FAILED;
 }
 
-/* Takes into the options of questions what was applied. */
-static void take(const profile_settings *settings, ask_options *how) {
-    how->method = iflow_method_name(settings->method);
-    how->score = iflow_score_name(settings->score);
-    how->ratio = settings->ratio;
-    how->drift = settings->drift == IFLOW_ON ? "on" : settings->drift == IFLOW_OFF ? "off" : "auto";
-    if (options_given(&how->layers)) {
-        return;
-    }
-    how->layers.n = settings->n_layers;
-    for (size_t i = 0; i < settings->n_layers; i++) {
-        how->layers.layer[i] = settings->layer[i];
-        how->layers.fraction[i] = -1; /* the number counts */
-    }
-}
-
 int profile_use(const profile_options *wanted, const iflow_model_info *model, common_options *common, ask_options *how, profile *out) {
     if (wanted->ignore && !options_given(&common->correction)) {
         common->correction = NULL;
@@ -41,23 +25,16 @@ int profile_use(const profile_options *wanted, const iflow_model_info *model, co
     if (result != CLI_OK || !out->path) {
         return result;
     }
-    const ask_options usual = ask_options_default(), *from = how ? how : &usual;
-    profile_settings settings = {.fillers = common->fillers, .correct = common->correction != NULL, .ratio = from->ratio};
-    settings.drift = strcmp(from->drift, "on") == 0 ? IFLOW_ON : strcmp(from->drift, "off") == 0 ? IFLOW_OFF : IFLOW_AUTO;
-    iflow_method_from_name(from->method, &settings.method); /* choices, both */
-    iflow_score_from_name(from->score, &settings.score);
-    const profile_given given = {.fillers = options_given(&common->fillers),
-                                 .correct = options_given(&common->correction),
-                                 .method = how && options_given(&how->method),
-                                 .score = how && options_given(&how->score),
-                                 .ratio = how && options_given(&how->ratio),
-                                 .drift = how && options_given(&how->drift),
-                                 .layers = how && options_given(&how->layers)};
-    profile_apply(out, &given, &settings);
-    common->fillers = settings.fillers;
-    common->correction = settings.correct ? common->correction : NULL;
+    profile_chunks chunks = {.fillers = common->fillers,
+                             .correct = common->correction != NULL,
+                             .fillers_given = options_given(&common->fillers),
+                             .correct_given = options_given(&common->correction)};
+    profile_apply_chunks(out, &chunks);
+    common->fillers = chunks.fillers;
+    common->correction = chunks.correct ? common->correction : NULL;
     if (how) {
-        take(&settings, how);
+        ask_options_note_given(how);
+        profile_apply(out, &how->set);
     }
     return CLI_OK;
 }
@@ -71,7 +48,7 @@ int profile_open_session(const command_usage *usage, const profile_options *want
     if (result == CLI_OK) {
         result = cli_session_open(usage, common, s);
     }
-    if (result == CLI_OK && how && !common->quiet && strcmp(how->method, "full") != 0) {
+    if (result == CLI_OK && how && !common->quiet && strcmp(how->set.method, "full") != 0) {
         profile_warn_correction(found, s);
     }
     return result;
@@ -89,9 +66,9 @@ void profile_warn_correction(const profile *p, const session *s) {
 }
 
 void profile_warn(const profile *p, const ask_options *how) {
-    iflow_ask_params params = {.coverage = how->coverage, .max_ratio = how->max_ratio, .ratio = how->ratio};
+    iflow_ask_params params = {.coverage = how->set.coverage, .max_ratio = how->set.max_ratio, .ratio = how->set.ratio};
     double ratio = 0;
-    if (iflow_method_from_name(how->method, &params.method) != IFLOW_OK) {
+    if (iflow_method_from_name(how->set.method, &params.method) != IFLOW_OK) {
         return;
     }
     switch (profile_trust_in(p, &params, &ratio)) {
@@ -111,8 +88,4 @@ void profile_print(FILE *to, const profile *p) {
     if (p->path) {
         fprintf(to, "  %-12s  %s\n", "profile", visible(p->path));
     }
-}
-
-void profile_json(json_t *object, const profile *p) {
-    json_object_set_new(object, "profile", p->path ? json_text(p->path) : json_null());
 }

@@ -41,8 +41,7 @@ void profile_warn_correction(const profile *p, const session *s);
 /* Warns if the options ask below the ratio that was trusted. */
 void profile_warn(const profile *p, const ask_options *how);
 
-/* For reports: a line for people if there is a profile, and the member "profile" of an object. */
+/* For reports: a line if there is a profile. */
 void profile_print(FILE *to, const profile *p);
-void profile_json(json_t *object, const profile *p);
 
 #endif

@@ -1,27 +1,13 @@
-/* report.c - what an answer cost: a table for people, and JSON. */
+/* report.c - what an answer cost, printed: a table for people, and JSON. */
 #include "cli/report.h"
 
-#include "cli/page.h"
 #include "cli/terminal.h"
+#include "cli/text.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-double report_decode_rate(const iflow_answer *answer) {
-    return answer->n_generated > 1 && answer->ms.decode > 0 ? (double)(answer->n_generated - 1) / answer->ms.decode * 1e3 : 0;
-}
-
-const char *const report_stage_name[REPORT_STAGES] = {"prefill", "load", "assemble", "score", "select", "recompute", "prompt", "decode"};
-
-void report_stages(const iflow_answer *answer, report_stage stage[REPORT_STAGES]) {
-    const iflow_timings *ms = &answer->ms;
-    const double all[REPORT_STAGES] = {ms->prefill, ms->load, ms->assemble, ms->score, ms->select, ms->recompute, ms->prompt, ms->decode};
-    for (size_t i = 0; i < REPORT_STAGES; i++) {
-        stage[i] = (report_stage){report_stage_name[i], all[i]};
-    }
-}
 
 static double share(size_t part, size_t whole) {
     return whole ? (double)part / (double)whole * 100 : 0;
@@ -88,15 +74,15 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     print_tokens(to, "prompt", answer->n_prompt, "");
     print_tokens(to, "generated", answer->n_generated, "");
     fprintf(to, "\n");
-    report_stage stage[REPORT_STAGES];
-    report_stages(answer, stage);
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
+    answer_stage stage[ANSWER_STAGES];
+    answer_stages(answer, stage);
+    for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
         fprintf(to, "  %-12s%10.1f ms\n", stage[i].name, stage[i].ms);
     }
     fprintf(to, "  %-12s%10.1f ms  to the first token\n", "all of these", answer->ms.ttft);
     fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
-    if (report_decode_rate(answer) > 0) {
-        fprintf(to, "  %.1f tokens/s", report_decode_rate(answer));
+    if (answer_decode_rate(answer) > 0) {
+        fprintf(to, "  %.1f tokens/s", answer_decode_rate(answer));
     }
     fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, visible(s->info.device));
     fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
@@ -108,212 +94,14 @@ void report_print_line(FILE *to, const session *s, const iflow_answer *answer, b
         fprintf(to, ", %s recomputed", human_count(answer->n_recomputed));
     }
     fprintf(to, "; first token after %.0f ms, %zu token%s", answer->ms.ttft, answer->n_generated, plural(answer->n_generated));
-    if (report_decode_rate(answer) > 0) {
-        fprintf(to, " at %.1f tokens/s", report_decode_rate(answer));
+    if (answer_decode_rate(answer) > 0) {
+        fprintf(to, " at %.1f tokens/s", answer_decode_rate(answer));
     }
     fprintf(to, "]\n");
     print_cut(to, s, answer);
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */
-
-json_t *json_text(const char *bytes) {
-    char *clean = text_utf8(bytes, strlen(bytes));
-    json_t *string = json_string(clean);
-    free(clean);
-    return string;
-}
-
-json_t *json_finite(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
-}
-
-/* A count fits: jansson's integers have 64 bits. */
-static void set_count(json_t *object, const char *key, uint64_t n) {
-    json_object_set_new(object, key, json_integer((json_int_t)n));
-}
-
-json_t *report_tokens_json(const iflow_answer *answer) {
-    json_t *tokens = json_object();
-    set_count(tokens, "context", answer->n_context);
-    set_count(tokens, "reused", answer->n_reused);
-    set_count(tokens, "corrected", answer->n_corrected);
-    set_count(tokens, "recomputed", answer->n_recomputed);
-    set_count(tokens, "prompt", answer->n_prompt);
-    set_count(tokens, "generated", answer->n_generated);
-    return tokens;
-}
-
-void report_finish_json(json_t *object, const iflow_answer *answer) {
-    json_object_set_new(object, "finish", json_string(iflow_finish_name(answer->finish)));
-    json_object_set_new(object, "context_full", json_boolean(answer->context_full));
-}
-
-static void set_other(json_t *object, const char *key, double value, double usual) {
-    if (value != usual) {
-        json_object_set_new(object, key, json_finite(value));
-    }
-}
-
-static void set_other_count(json_t *object, const char *key, int value, int usual) {
-    if (value != usual) {
-        json_object_set_new(object, key, json_integer(value));
-    }
-}
-
-void report_sampling_json(json_t *object, const ask_options *how, const iflow_answer *answer) {
-    const iflow_ask_params usual = iflow_ask_default_params();
-    json_t *sampling = json_object();
-    set_other(sampling, "temperature", how->temperature, usual.temperature);
-    if (how->temperature > 0) {
-        set_count(sampling, "seed", how->seed);
-        set_other_count(sampling, "top_k", how->top_k, usual.top_k);
-        set_other(sampling, "top_p", how->top_p, usual.top_p);
-        set_other(sampling, "min_p", how->min_p, usual.min_p);
-    }
-    set_other(sampling, "repeat_penalty", how->repeat_penalty, usual.repeat_penalty);
-    set_other(sampling, "presence_penalty", how->presence_penalty, usual.presence_penalty);
-    set_other(sampling, "frequency_penalty", how->frequency_penalty, usual.frequency_penalty);
-    set_other_count(sampling, "penalty_last_n", how->penalty_last_n, usual.penalty_last_n);
-    if (how->json_schema) {
-        json_object_set_new(sampling, "json_schema", json_text(how->json_schema));
-    }
-    if (how->grammar) {
-        json_object_set_new(sampling, "grammar", json_text(how->grammar));
-    }
-    if (how->stop.n) {
-        json_t *stop = json_array();
-        for (size_t i = 0; i < how->stop.n; i++) {
-            json_array_append_new(stop, json_text(how->stop.item[i]));
-        }
-        json_object_set_new(sampling, "stop", stop);
-    }
-    if (json_object_size(sampling)) {
-        json_object_set(object, "sampling", sampling);
-    }
-    json_decref(sampling);
-    if (answer->stopped_by >= 0) {
-        json_object_set_new(object, "stopped_by", json_text(how->stop.item[answer->stopped_by]));
-    }
-}
-
-json_t *report_timings_json(const iflow_answer *answer) {
-    json_t *timings = json_object();
-    report_stage stage[REPORT_STAGES];
-    report_stages(answer, stage);
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
-        json_object_set_new(timings, stage[i].name, json_finite(stage[i].ms));
-    }
-    json_object_set_new(timings, "ttft", json_finite(answer->ms.ttft));
-    json_object_set_new(timings, "decode", json_finite(answer->ms.decode));
-    json_object_set_new(timings, "total", json_finite(answer->ms.total));
-    return timings;
-}
-
-json_t *report_selected_json(const iflow_answer *answer) {
-    json_t *selected = json_array();
-    for (size_t i = 0; i < answer->n_selected; i++) {
-        json_array_append_new(selected, json_integer(answer->selected[i]));
-    }
-    return selected;
-}
-
-json_t *report_order_json(const iflow_answer *answer) {
-    json_t *order = json_array();
-    for (size_t i = 1; i < answer->n_chunks; i++) {
-        json_array_append_new(order, json_integer((json_int_t)answer->chunk[i].index));
-    }
-    return order;
-}
-
-static json_t *chunks_json(const iflow_answer *answer) {
-    json_t *chunks = json_array();
-    for (size_t i = 0; i < answer->n_chunks; i++) {
-        const iflow_chunk_span *span = &answer->chunk[i];
-        json_t *chunk = json_object();
-        json_object_set_new(chunk, "id", json_string(span->id));
-        set_count(chunk, "index", span->index);
-        json_object_set_new(chunk, "start", json_integer(span->start));
-        json_object_set_new(chunk, "length", json_integer(span->length));
-        json_object_set_new(chunk, "selected", json_integer(span->n_selected));
-        json_array_append_new(chunks, chunk);
-    }
-    return chunks;
-}
-
-static json_t *documents_json(const context_documents *documents) {
-    json_t *list = json_array();
-    size_t first = 1; /* chunk 0 is the head */
-    for (size_t i = 0; i < documents->n; i++) {
-        json_t *object = json_object();
-        json_object_set_new(object, "name", json_text(documents->document[i].name));
-        set_count(object, "first_chunk", first);
-        set_count(object, "chunks", documents->document[i].n_chunks);
-        json_array_append_new(list, object);
-        first += documents->document[i].n_chunks;
-    }
-    return list;
-}
-
-static json_t *model_json(const session *s) {
-    json_t *model = json_object();
-    json_object_set_new(model, "path", json_text(s->info.path));
-    json_object_set_new(model, "architecture", json_text(s->info.architecture));
-    json_object_set_new(model, "fingerprint", json_text(s->info.fingerprint));
-    json_object_set_new(model, "device", json_text(s->info.device));
-    json_object_set_new(model, "load_ms", json_finite(s->model_load_ms));
-    return model;
-}
-
-json_t *report_json(const session *s, const context_documents *documents, const char *question, const iflow_answer *answer, bool scores) {
-    json_t *object = json_object();
-    json_object_set_new(object, "answer", json_text(answer->text));
-    report_finish_json(object, answer);
-    json_object_set_new(object, "question", json_text(question));
-    json_object_set_new(object, "method", json_string(iflow_method_name(answer->method)));
-    json_object_set_new(object, "ratio", json_finite(answer->ratio));
-    json_object_set_new(object, "tokens", report_tokens_json(answer));
-    json_object_set_new(object, "evidence", json_finite(answer->evidence));
-    json_object_set_new(object, "timings_ms", report_timings_json(answer));
-    json_object_set_new(object, "decode_tokens_per_second", json_finite(report_decode_rate(answer)));
-    set_count(object, "cache_bytes", answer->cache_bytes);
-    json_object_set_new(object, "model", model_json(s));
-    json_object_set_new(object, "documents", documents_json(documents));
-    set_count(object, "left_out", documents->n_left_out);
-    json_object_set_new(object, "chunks", chunks_json(answer));
-    json_object_set_new(object, "selected", report_selected_json(answer));
-    if (scores) {
-        json_t *list = answer->score ? json_array() : json_null();
-        for (size_t i = 0; answer->score && i < answer->n_context; i++) {
-            json_array_append_new(list, json_finite((double)answer->score[i]));
-        }
-        json_object_set_new(object, "scores", list);
-    }
-    return object;
-}
-
-static void add_piece(size_t start, size_t end, const char *bytes, size_t n_bytes, void *user) {
-    char *clean = text_utf8(bytes, n_bytes);
-    for (size_t i = start; i < end; i++) {
-        json_array_append_new(user, json_string(i == start ? clean : ""));
-    }
-    free(clean);
-}
-
-iflow_status report_positions_json(json_t *object, const session *s, const iflow_answer *answer) {
-    json_t *tokens = json_array(), *texts = json_array();
-    for (size_t i = 0; i < answer->n_context; i++) {
-        json_array_append_new(tokens, json_integer(answer->context_token[i]));
-    }
-    iflow_status status = IFLOW_OK;
-    for (size_t c = 0; status == IFLOW_OK && c < answer->n_chunks; c++) {
-        const size_t start = (size_t)answer->chunk[c].start, end = start + (size_t)answer->chunk[c].length;
-        status = page_pieces(s->model, answer->context_token, start, end, add_piece, texts);
-    }
-    json_object_set_new(object, "context_tokens", tokens);
-    json_object_set_new(object, "context_texts", texts);
-    return status;
-}
 
 /* The bytes of a string that JSON lets through and a terminal would obey become \uXXXX. They stand nowhere but in strings. */
 static void escape(text *out, const char *json) {
@@ -355,4 +143,12 @@ int json_print(const json_t *object, size_t flags, FILE *to) {
 
 int report_dump(const json_t *object, FILE *to) {
     return json_print(object, JSON_COMPACT | JSON_REAL_PRECISION(9), to);
+}
+
+int report_json(const answer_report *what) {
+    json_t *object = NULL;
+    const iflow_status status = answer_to_json(what, &object);
+    const int result = status == IFLOW_OK ? report_dump(object, stdout) : cli_failed(status, NULL);
+    json_decref(object);
+    return result;
 }

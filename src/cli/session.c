@@ -61,7 +61,7 @@ static bool on_reading(const char *what, uint64_t done, uint64_t total, void *us
     progress_show(share, share > 0 ? seconds / share - seconds : -1, rate, doing);
     free(rate);
     free(doing);
-    return !cli_interrupted();
+    return true;
 }
 
 int cli_session_load_model(const command_usage *usage, const common_options *options, session *out) {

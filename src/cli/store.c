@@ -1,14 +1,60 @@
 /* store.c - `infoflow store`: its actions, their options, and pins. */
+#include "cli/store.h"
+
 #include "cli/nearest.h"
-#include "cli/shelf.h"
+#include "cli/report.h"
 #include "cli/text.h"
 
 #include <string.h>
+#include <time.h>
 
-int store_pin(shelf *f, char **operand, size_t n, bool pinned) {
+/* ---- What the actions share --------------------------------------------------------------------------------------------------------- */
+
+iflow_status store_resolve_id(const store_call *f, const char *operand, char id[IFLOW_ID_SIZE], iflow_kind *kind) {
+    const iflow_status status = iflow_store_resolve(f->s.store, operand, id, kind);
+    const size_t length = strlen(operand);
+    if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length)) {
+        cli_error("%s; `infoflow store list` shows them", iflow_error_message());
+    } else if (status == IFLOW_E_NOT_FOUND) {
+        cli_error("%s; what was deleted or pruned must be ingested again", iflow_error_message());
+    } else if (status != IFLOW_OK) {
+        cli_failed(status, NULL);
+    }
+    return status;
+}
+
+int store_resolve(const store_call *f, const char *operand, store_target *out) {
+    *out = (store_target){0};
+    if (store_resolve_id(f, operand, out->id, &out->kind) != IFLOW_OK) {
+        return CLI_FAILED;
+    }
+    const bool is_document = out->kind == IFLOW_DOCUMENT;
+    out->document = is_document ? inventory_document(&f->all, out->id) : NULL;
+    if (is_document && !out->document) {
+        cli_error("document %s is no longer in the store", out->id);
+        return CLI_FAILED;
+    }
+    out->chunk = is_document ? (const char(*)[IFLOW_ID_SIZE])out->document->chunk_id : (const char(*)[IFLOW_ID_SIZE]) & out->id;
+    out->n_chunks = is_document ? out->document->n_chunks : 1;
+    return CLI_OK;
+}
+
+const char *store_age(int64_t used_at) {
+    return used_at > 0 ? human_age((int64_t)time(NULL) - used_at) : "-";
+}
+
+int store_dump(json_t *object) {
+    const int result = object ? report_dump(object, stdout) : cli_failed(IFLOW_E_MEMORY, NULL);
+    json_decref(object);
+    return result;
+}
+
+/* ---- Pins --------------------------------------------------------------------------------------------------------------------------- */
+
+int store_pin(store_call *f, char **operand, size_t n, bool pinned) {
     for (size_t i = 0; i < n; i++) {
-        shelf_target t;
-        int result = shelf_resolve(f, operand[i], &t);
+        store_target t;
+        int result = store_resolve(f, operand[i], &t);
         if (result != CLI_OK) {
             return result;
         }
@@ -58,7 +104,7 @@ static void print_store_usage(FILE *to) {
 
 static int run_action(size_t which, int argc, char **argv) {
     const command_usage *usage = &action[which];
-    shelf f = {.options = {.max_bytes = UINT64_MAX}};
+    store_call f = {.options = {.max_bytes = UINT64_MAX}};
     bool tokens = false, old = false;
     option_spec spec[10] = {OPTION_ROW_STORE(f.options), OPTION_ROWS_OUTPUT(f.options)};
     size_t n = 3;
@@ -104,7 +150,8 @@ static int run_action(size_t which, int argc, char **argv) {
         result = cli_session_load_model(usage, &f.options, &f.s);
     }
     if (result == CLI_OK && (which != VERIFY || n_operands)) { /* it looks at all files by itself, whether they can be listed or not */
-        result = shelf_load(&f);
+        const iflow_status status = inventory_take(&f.all, f.s.store);
+        result = status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
     }
     if (result != CLI_OK) {
         goto cleanup;
@@ -131,7 +178,8 @@ static int run_action(size_t which, int argc, char **argv) {
         break;
     }
 cleanup:
-    shelf_close(&f);
+    inventory_free(&f.all);
+    session_close(&f.s);
     return cli_finish(result);
 }
 

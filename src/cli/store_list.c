@@ -1,5 +1,5 @@
 /* store_list.c - `infoflow store list`: documents with the size of their chunks, and the total. */
-#include "cli/shelf.h"
+#include "cli/store.h"
 
 #include "cli/report.h"
 #include "cli/terminal.h"
@@ -8,44 +8,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int list_json(const shelf *f) {
-    json_t *documents = json_array(), *chunks = json_array();
-    uint64_t n_bytes = 0, n_damaged = 0, n_old = 0, old_bytes = 0;
-    for (size_t i = 0; i < f->n_documents; i++) {
-        json_array_append_new(documents, shelf_document_json(f, f->document[i]));
-    }
-    for (size_t i = 0; i < f->n_chunks; i++) {
-        json_array_append_new(chunks, shelf_chunk_json(&f->chunk[i]));
-        n_bytes += f->chunk[i].n_bytes;
-        n_damaged += f->chunk[i].damaged;
-        n_old += f->chunk[i].old;
-        old_bytes += f->chunk[i].old ? f->chunk[i].n_bytes : 0;
-    }
-    return shelf_dump(json_pack("{s:o, s:I, s:I, s:I, s:I, s:o, s:o}", "store", json_text(f->s.store_dir), "bytes", (json_int_t)n_bytes,
-                                "damaged", (json_int_t)n_damaged, "old", (json_int_t)n_old, "old_bytes", (json_int_t)old_bytes, "documents",
-                                documents, "chunks", chunks));
-}
-
 static int by_name(const void *a, const void *b) {
     const iflow_document *x = *(iflow_document *const *)a, *y = *(iflow_document *const *)b;
     int order = strcmp(x->name, y->name);
     return order ? order : strcmp(x->id, y->id);
 }
 
-int store_list(shelf *f) {
+int store_list(store_call *f) {
     if (f->json) {
-        return list_json(f);
+        return store_dump(inventory_json(&f->all, f->s.store_dir));
     }
-    if (f->n_documents) {
-        qsort(f->document, f->n_documents, sizeof(iflow_document *), by_name);
+    if (f->all.n_documents) {
+        qsort(f->all.document, f->all.n_documents, sizeof(iflow_document *), by_name);
     }
-    uint64_t n_bytes = 0, n_tokens = 0, n_pinned = 0, n_damaged = 0, n_unsupported = 0, n_unreadable = 0, n_old = 0, old_bytes = 0;
+    inventory_total total;
+    const iflow_status status = inventory_total_of(&f->all, &total);
+    if (status != IFLOW_OK) {
+        return cli_failed(status, NULL);
+    }
     printf("%-12s  %6s  %10s  %10s  %-4s  %-14s  %-6s  %s\n", "DOCUMENT", "CHUNKS", "TOKENS", "SIZE", "TYPE", "USED", "PINNED", "NAME");
-    for (size_t i = 0; i < f->n_documents; i++) {
-        const iflow_document *doc = f->document[i];
-        shelf_total all = shelf_sum(f, doc);
+    for (size_t i = 0; i < f->all.n_documents; i++) {
+        const iflow_document *doc = f->all.document[i];
+        inventory_sum all = inventory_sum_of(&f->all, doc);
         printf("%-12.12s  %6zu  %10s  %10s  %-4s  %-14s  %-6s  %s", doc->id, doc->n_chunks, human_count(doc->n_tokens),
-               human_bytes(all.n_bytes), all.type, shelf_age(all.used_at), all.pinned ? "yes" : "", visible(doc->name));
+               human_bytes(all.n_bytes), all.type, store_age(all.used_at), all.pinned ? "yes" : "", visible(doc->name));
         if (all.n_missing) {
             printf("  (%zu of its chunks missing: ingest it again)", all.n_missing);
         }
@@ -57,39 +43,29 @@ int store_list(shelf *f) {
         }
         putchar('\n');
     }
-    for (size_t i = 0; i < f->n_chunks; i++) {
-        n_bytes += f->chunk[i].n_bytes;
-        n_tokens += (uint64_t)f->chunk[i].n_tokens;
-        n_pinned += f->chunk[i].pinned;
-        n_damaged += f->chunk[i].damaged;
-        n_unsupported += f->chunk[i].unsupported;
-        n_unreadable += f->chunk[i].unreadable;
-        n_old += f->chunk[i].old;
-        old_bytes += f->chunk[i].old ? f->chunk[i].n_bytes : 0;
-    }
-    printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->n_documents), plural(f->n_documents),
-           human_count(f->n_chunks), plural(f->n_chunks), human_count(n_tokens), human_bytes(n_bytes), human_count(n_pinned),
-           visible(f->s.store_dir));
-    const size_t n_loose = shelf_count_loose(f);
-    if (n_loose) {
+    printf("%s document%s; %s chunk%s, %s tokens, %s, %s pinned; %s\n", human_count(f->all.n_documents), plural(f->all.n_documents),
+           human_count(f->all.n_chunks), plural(f->all.n_chunks), human_count(total.n_tokens), human_bytes(total.n_bytes),
+           human_count(total.n_pinned), visible(f->s.store_dir));
+    if (total.n_loose) {
         printf(
             "%s chunk%s of no recorded document: the head that stands before all chunks, and files that were asked about, not ingested\n",
-            human_count(n_loose), plural(n_loose));
+            human_count(total.n_loose), plural(total.n_loose));
     }
-    if (n_damaged) {
-        printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n", human_count(n_damaged),
-               n_damaged == 1 ? " is" : "s are", n_damaged == 1 ? "it" : "them");
+    if (total.n_damaged) {
+        printf("%s chunk file%s damaged: `infoflow store verify` sets %s aside; then ingest the documents again\n",
+               human_count(total.n_damaged), total.n_damaged == 1 ? " is" : "s are", total.n_damaged == 1 ? "it" : "them");
     }
-    if (n_old) {
+    if (total.n_old) {
         printf("%s old chunk%s, %s, which this program does not use: ingest the documents again; `infoflow store prune --old` removes %s\n",
-               human_count(n_old), plural(n_old), human_bytes(old_bytes), n_old == 1 ? "it" : "them");
+               human_count(total.n_old), plural(total.n_old), human_bytes(total.old_bytes), total.n_old == 1 ? "it" : "them");
     }
-    if (n_unsupported) {
-        printf("%s chunk file%s of a format version that this program does not read\n", human_count(n_unsupported),
-               n_unsupported == 1 ? " is" : "s are");
+    if (total.n_unsupported) {
+        printf("%s chunk file%s of a format version that this program does not read\n", human_count(total.n_unsupported),
+               total.n_unsupported == 1 ? " is" : "s are");
     }
-    if (n_unreadable) {
-        printf("%s chunk file%s cannot be read: `infoflow store verify` says why\n", human_count(n_unreadable), plural(n_unreadable));
+    if (total.n_unreadable) {
+        printf("%s chunk file%s cannot be read: `infoflow store verify` says why\n", human_count(total.n_unreadable),
+               plural(total.n_unreadable));
     }
     return CLI_OK;
 }

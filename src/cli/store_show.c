@@ -1,5 +1,5 @@
 /* store_show.c - `infoflow store show`: facts and tokens of documents and chunks. */
-#include "cli/shelf.h"
+#include "cli/store.h"
 
 #include "cli/terminal.h"
 #include "cli/text.h"
@@ -12,21 +12,21 @@ static void print_chunk_facts(const iflow_chunk_info *chunk) {
     printf("%-10s%s\n", "staleness", chunk->has_staleness ? "estimated for each token" : "not estimated");
     printf("%-10s%s\n", "exact", chunk->exact ? "yes: computed as libllama does, to the bit" : "no");
     printf("%-10s%s, K and V of %d in %d layers\n", "type", chunk->type, chunk->n_embd_kv, chunk->n_layer);
-    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", shelf_age(chunk->used_at), "pinned",
+    printf("%-10s%s\n%-10s%s\n%-10s%s\n", "size", human_bytes(chunk->n_bytes), "used", store_age(chunk->used_at), "pinned",
            chunk->pinned ? "yes" : "no");
 }
 
-static void print_document_facts(const shelf *f, const iflow_document *doc) {
-    shelf_total all = shelf_sum(f, doc);
+static void print_document_facts(const store_call *f, const iflow_document *doc) {
+    inventory_sum all = inventory_sum_of(&f->all, doc);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "document", doc->id, "name", visible(doc->name), "model", doc->fingerprint);
     printf("%-10s%s\n%-10s%s\n%-10s%s\n", "tokens", human_count(doc->n_tokens), "size", human_bytes(all.n_bytes), "pinned",
            all.pinned ? "yes" : "no");
     printf("%-10s%zu\n", "chunks", doc->n_chunks);
     for (size_t i = 0; i < doc->n_chunks; i++) {
-        const iflow_chunk_info *chunk = shelf_find_chunk(f, doc->chunk_id[i]);
+        const iflow_chunk_info *chunk = inventory_chunk(&f->all, doc->chunk_id[i]);
         if (chunk) {
             printf("  %s  %6s tokens  %10s  used %s%s\n", chunk->id, human_count((uint64_t)chunk->n_tokens), human_bytes(chunk->n_bytes),
-                   shelf_age(chunk->used_at), chunk->pinned ? ", pinned" : "");
+                   store_age(chunk->used_at), chunk->pinned ? ", pinned" : "");
         } else {
             printf("  %s  missing\n", doc->chunk_id[i]);
         }
@@ -34,7 +34,7 @@ static void print_document_facts(const shelf *f, const iflow_document *doc) {
 }
 
 /* Prints the text of a target's chunks, or their token ids without a model. */
-static int show_tokens(const shelf *f, const shelf_target *t) {
+static int show_tokens(const store_call *f, const store_target *t) {
     putchar('\n');
     for (size_t i = 0; i < t->n_chunks; i++) {
         iflow_chunk_info info;
@@ -66,17 +66,17 @@ static int show_tokens(const shelf *f, const shelf_target *t) {
     return CLI_OK;
 }
 
-static json_t *show_json(const shelf *f, const shelf_target *t, const iflow_chunk_info *info) {
-    json_t *object = t->document ? shelf_document_json(f, t->document) : shelf_chunk_json(info);
+static json_t *show_json(const store_call *f, const store_target *t, const iflow_chunk_info *info) {
+    json_t *object = t->document ? inventory_document_json(&f->all, t->document) : inventory_chunk_json(info);
     json_object_set_new(object, "kind", json_string(t->document ? "document" : "chunk"));
     return object;
 }
 
-int store_show(shelf *f, char **operand, size_t n, bool tokens) {
+int store_show(store_call *f, char **operand, size_t n, bool tokens) {
     for (size_t i = 0; i < n; i++) {
-        shelf_target t;
+        store_target t;
         iflow_chunk_info info = {0};
-        int result = shelf_resolve(f, operand[i], &t);
+        int result = store_resolve(f, operand[i], &t);
         if (result != CLI_OK) {
             return result;
         }
@@ -87,7 +87,7 @@ int store_show(shelf *f, char **operand, size_t n, bool tokens) {
             }
         }
         if (f->json) {
-            result = shelf_dump(show_json(f, &t, &info));
+            result = store_dump(show_json(f, &t, &info));
         } else {
             if (i) {
                 putchar('\n');

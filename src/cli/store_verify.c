@@ -1,5 +1,5 @@
 /* store_verify.c - `infoflow store verify`: reads chunks whole, and sets damaged ones aside. */
-#include "cli/shelf.h"
+#include "cli/store.h"
 
 #include "cli/report.h"
 #include "cli/text.h"
@@ -38,32 +38,17 @@ static bool note_verified(const char *id, iflow_kind kind, iflow_status status, 
 }
 
 /* Verifies a document or a chunk. */
-static int verify_operand(const shelf *f, const char *operand, findings *out) {
+static int verify_operand(const store_call *f, const char *operand, findings *out) {
     char id[IFLOW_ID_SIZE];
     iflow_kind kind = IFLOW_CHUNK;
-    if (shelf_resolve_id(f, operand, id, &kind) != IFLOW_OK) {
+    if (store_resolve_id(f, operand, id, &kind) != IFLOW_OK) {
         return CLI_FAILED;
     }
-    iflow_status status = IFLOW_OK;
-    const iflow_document *doc = (kind == IFLOW_DOCUMENT) ? shelf_find_document(f, id) : NULL;
-    if (kind == IFLOW_DOCUMENT) {
-        status = iflow_store_verify(f->s.store, IFLOW_DOCUMENT, id);
-        note_verified(id, IFLOW_DOCUMENT, status, iflow_error_message(), out);
-    }
-    const size_t n = (kind == IFLOW_DOCUMENT) ? doc ? doc->n_chunks : 0 : 1;
-    for (size_t c = 0; c < n; c++) {
-        const char *chunk = (kind == IFLOW_DOCUMENT) ? doc->chunk_id[c] : id;
-        status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
-        note_verified(chunk, IFLOW_CHUNK, status, iflow_error_message(), out);
-        if (status == IFLOW_E_FORMAT) { /* files of its name in wrong directories, which are gone from there now; and the chunk itself? */
-            status = iflow_store_verify(f->s.store, IFLOW_CHUNK, chunk);
-            note_verified(chunk, IFLOW_CHUNK, status, iflow_error_message(), out);
-        }
-    }
+    inventory_verify(&f->all, kind, id, note_verified, out);
     return CLI_OK;
 }
 
-int store_verify(shelf *f, char **operand, size_t n) {
+int store_verify(store_call *f, char **operand, size_t n) {
     findings out = {.bad = json_array(), .strays = json_array(), .failed = json_array()};
     int result = CLI_OK;
     for (size_t i = 0; i < n; i++) {
@@ -75,7 +60,7 @@ int store_verify(shelf *f, char **operand, size_t n) {
     }
     const size_t n_strays = json_array_size(out.strays), n_failed = json_array_size(out.failed);
     if (f->json) {
-        shelf_dump(json_pack("{s:I, s:O, s:O, s:O, s:I}", "good", (json_int_t)out.n_good, "bad", out.bad, "strays", out.strays, "failed",
+        store_dump(json_pack("{s:I, s:O, s:O, s:O, s:I}", "good", (json_int_t)out.n_good, "bad", out.bad, "strays", out.strays, "failed",
                              out.failed, "unsupported", (json_int_t)out.n_unsupported));
     } else {
         printf("%s chunk%s good", human_count(out.n_good), plural(out.n_good));

@@ -5,16 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The character of a sequence that iflow_utf8_length has measured. */
-static uint32_t character(const char *bytes, int length) {
-    const unsigned char *b = (const unsigned char *)bytes;
-    uint32_t c = length == 1 ? b[0] : b[0] & (0x7FU >> length);
-    for (int i = 1; i < length; i++) {
-        c = c << 6 | (b[i] & 0x3F);
-    }
-    return c;
-}
-
 static bool is_shown(uint32_t c) {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069);
 }
@@ -32,7 +22,7 @@ static void add_visible(text *out, const char *bytes, size_t n, bool lines) {
     text_add(out, "", 0);
     for (size_t i = 0; i < n;) {
         const int length = iflow_utf8_length(bytes + i, n - i);
-        const uint32_t c = length > 0 ? character(bytes + i, length) : 0;
+        const uint32_t c = length > 0 ? iflow_utf8_decode(bytes + i, length) : 0;
         /* A carriage return before a line end moves nothing that is there. */
         const bool passes = lines && (c == '\n' || c == '\t' || (c == '\r' && i + 1 < n && bytes[i + 1] == '\n'));
         if (length <= 0) {

@@ -40,7 +40,7 @@ static void say_retry(const gate_retry *what, void *user) {
 }
 
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out) {
-    const gate_events events = {.retry = say_retry, .cancelled = cli_is_interrupted, .user = &quiet};
+    const gate_events events = {.retry = say_retry, .user = &quiet};
     return gate_run(g, ctx, params, &events, answer, out);
 }
 
@@ -64,10 +64,4 @@ void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer) {
         fprintf(to, " at ratio %.2f", answer->ratio);
     }
     fprintf(to, "; asked %d time%s, %.1f ms more\n", v->n_asked, plural((uint64_t)v->n_asked), v->ms);
-}
-
-void verdict_json(json_t *object, const verdict *v) {
-    json_object_set_new(object, "verified", json_boolean(v->verified));
-    json_object_set_new(object, "agreement", v->verified ? json_finite(v->agreement) : json_null());
-    json_object_set_new(object, "agreement_kl", v->verified ? json_finite(v->kl) : json_null());
 }

@@ -18,11 +18,10 @@
 /* CLI_OK, or CLI_USAGE after a message on options that do not go together. method: NULL where there are several. */
 int gate_check(const command_usage *usage, const gate *g, const char *method);
 
-/* gate_run() until an interrupt. Tries that do not pass are said, unless quiet. */
+/* gate_run(). Tries that do not pass are said, unless quiet. */
 iflow_status gate_ask(gate *g, iflow_context *ctx, iflow_ask_params *params, bool quiet, iflow_answer **answer, verdict *out);
 
-/* For reports: lines for people, and the members "verified", "agreement" and "agreement_kl" of an object. */
+/* For reports. */
 void verdict_print(FILE *to, const verdict *v, const iflow_answer *answer);
-void verdict_json(json_t *object, const verdict *v);
 
 #endif

@@ -45,7 +45,7 @@ enum {
     IFLOW_N_OBSERVATIONS = 4,
 };
 
-enum { IFLOW_MAX_OBSERVED = 16 }; /* layers that a pass can observe */
+enum { IFLOW_MAX_OBSERVED = IFLOW_MAX_SCORE_LAYERS }; /* layers that a pass can observe */
 
 /* One pass. Token i of sequence seq[i] goes in at order[i] and coord[i], and writes row row[i], which has these then. It sees every row of
  * its own sequence, or of all, whose order is not greater. Orders ascend within a sequence; sequences ascend. Done in slices of n_ubatch.

@@ -34,13 +34,21 @@ static ggml_backend_t cpu_of(const iflow_worker *w) {
 
 /* ---- Threads ------------------------------------------------------------------------------------------------------------------------ */
 
-static void free_pool(iflow_worker *w) {
+static void release_pool(const iflow_worker *w, struct ggml_threadpool *pool) {
     void (*release)(struct ggml_threadpool *) = NULL;
     *(void **)&release = cpu_function(cpu_of(w), "ggml_threadpool_free"); /* POSIX gives functions as void * */
-    if (w->pool && release && w->turns->owner == getpid()) {              /* in a fork its threads are not there to be joined */
-        release(w->pool);
+    if (pool && release) {
+        release(pool);
+    }
+}
+
+static void free_pool(iflow_worker *w) {
+    if (w->turns->owner == getpid()) { /* in a fork the threads are not there to be joined */
+        release_pool(w, w->pool);
+        iflow_helpers_free(w->helpers);
     }
     w->pool = NULL;
+    w->helpers = NULL;
 }
 
 static void set_pool(iflow_worker *w, struct ggml_threadpool *pool) {
@@ -70,6 +78,7 @@ static iflow_status grow_pool(iflow_worker *w, int n_threads) {
     free_pool(w);
     set_pool(w, pool);
     w->pool = pool;
+    w->helpers = n_threads > 1 ? iflow_helpers_new(n_threads - 1) : NULL; /* a busy machine is slower without */
     w->n_threads = n_threads;
     w->turns->owner = getpid();
     return IFLOW_OK;
@@ -263,12 +272,14 @@ static iflow_status compute(iflow_worker *w, ggml_backend_sched_t sched, struct 
     if (status || (status = iflow_cancel_check())) {
         return status;
     }
-    n_threads = fewer ? iflow_load_threads(&w->load, n_threads) : n_threads;
+    const int n_used = fewer ? iflow_load_threads(&w->load, n_threads) : n_threads;
     set_abort(w, cancel);
     for (int i = 0; i < w->n_backends; i++) {
-        set_threads(w->backend[i], n_threads);
+        set_threads(w->backend[i], n_used);
     }
+    iflow_helpers_use(w->helpers, n_used == 1 ? n_threads - 1 : 0);
     const enum ggml_status result = ggml_backend_sched_graph_compute(sched, cgraph);
+    iflow_helpers_use(NULL, 0);
     const char *name = ggml_backend_name(w->backend[0]);
     set_abort(w, NULL);
     if (iflow_cancel_seen(cancel)) { /* kernels of our own leave work undone then, whatever ggml says */

@@ -4,6 +4,7 @@
 
 #include "base/latch.h"
 #include "compute/load.h"
+#include "kernels/helpers.h"
 
 #include <ggml-backend.h>
 
@@ -14,6 +15,7 @@ typedef struct iflow_worker {
     int n_backends;
     struct ggml_threadpool *pool; /* of the CPU's backend; its threads sleep between graphs */
     int n_threads;                /* of the pool, the caller's included */
+    iflow_helpers *helpers;       /* n_threads - 1 more, for ops of our own where the pool cannot be used; NULL: none */
     iflow_load load;              /* of the machine, by which a graph gets fewer threads */
     struct iflow_turns *turns;
 } iflow_worker;
@@ -24,8 +26,9 @@ iflow_status iflow_worker_get(ggml_backend_dev_t device, ggml_backend_dev_t cpu,
 void iflow_worker_put(iflow_worker *worker);
 
 /* Computes a graph that is allocated in a scheduler over the worker's backends, with n_threads of its threads; fewer: with less where the
- * machine is busy, which must not change what comes out. One graph is computed at a time, in the order of the calls. The latch, which has
- * this thread's token, ends it between two nodes: E_CANCELLED, and what the graph writes is undefined. E_BACKEND, E_MEMORY. */
+ * machine is busy, down to one that has helpers, which must not change what comes out. One graph is computed at a time, in the order of the
+ * calls. The latch, which has this thread's token, ends it between two nodes: E_CANCELLED, and what the graph writes is undefined.
+ * E_BACKEND, E_MEMORY. */
 iflow_status iflow_worker_compute(iflow_worker *worker, ggml_backend_sched_t sched, struct ggml_cgraph *cgraph, int n_threads, bool fewer,
                                   iflow_cancel_latch *cancel);
 

@@ -1,4 +1,4 @@
-/* answer.c - what an ask returns, and its parameters' defaults. */
+/* answer.c - the public structs of a question: its parameters' defaults, and the answer and how it ended. */
 #include "base/base.h"
 
 #include <stdlib.h>
@@ -32,4 +32,11 @@ void iflow_answer_free(iflow_answer *answer) {
         free(answer->chunk);
         free(answer);
     }
+}
+
+static const char *const finish_name[] = {
+    [IFLOW_FINISH_STOP] = "stop", [IFLOW_FINISH_LENGTH] = "length", [IFLOW_FINISH_CANCELLED] = "cancelled"};
+
+const char *iflow_finish_name(iflow_finish finish) {
+    return (size_t)finish < sizeof finish_name / sizeof *finish_name ? finish_name[finish] : NULL;
 }

@@ -9,52 +9,52 @@
 enum {
     MAX_TOGETHER = 16, /* chunks in one pass */
     MIN_TOGETHER = 32, /* tokens of each, where there are several: ggml multiplies fewer rows in another order */
-    PAUSE_MS = 20,     /* between two looks for a chunk that another computes */
+    PAUSE_MS = 20,     /* between two checks for a chunk that another computes */
 };
 
-static void init_leads(iflow_chunk_builder *b) {
-    for (size_t i = 0; i < sizeof b->lead / sizeof *b->lead; i++) {
-        iflow_cache_init(&b->lead[i].cache, b->model, b->engine, true);
-        b->lead[i].n = 0;
+static void init_prefixes(iflow_chunk_builder *b) {
+    for (size_t i = 0; i < sizeof b->prefix / sizeof *b->prefix; i++) {
+        iflow_cache_init(&b->prefix[i].cache, b->model, b->engine, true);
+        b->prefix[i].n = 0;
     }
 }
 
 iflow_status iflow_builder_init(iflow_chunk_builder *b, const iflow_model *model, iflow_store *store, iflow_engine *engine, int n_ctx,
                                 int fillers) {
     *b = (iflow_chunk_builder){
-        .model = model, .store = store, .engine = engine, .n_ctx = n_ctx, .fillers = fillers, .busy.patience_ms = IFLOW_BUSY_PATIENCE_MS};
-    init_leads(b);
+        .model = model, .store = store, .engine = engine, .n_ctx = n_ctx, .fillers = fillers, .waits.patience_ms = IFLOW_LEASE_PATIENCE_MS};
+    init_prefixes(b);
     b->layer = iflow_kv_layers_alike(model->h.n_layer, model->n_embd_kv);
     const iflow_status status =
         b->layer ? iflow_texts_make(model, &b->texts) : iflow_fail_memory((size_t)model->h.n_layer * sizeof *b->layer);
     for (int i = 0; !status && i <= IFLOW_MAX_FILLERS; i++) {
-        iflow_hash_hex(b->texts.token, b->texts.end[i] * sizeof b->texts.token[0], b->lead_id[i]);
+        iflow_hash_hex(b->texts.token, b->texts.end[i] * sizeof b->texts.token[0], b->prefix_id[i]);
     }
     return status;
 }
 
-static void free_leads(iflow_chunk_builder *b) {
-    for (size_t i = 0; i < sizeof b->lead / sizeof *b->lead; i++) {
-        iflow_cache_free(&b->lead[i].cache);
+static void free_prefixes(iflow_chunk_builder *b) {
+    for (size_t i = 0; i < sizeof b->prefix / sizeof *b->prefix; i++) {
+        iflow_cache_free(&b->prefix[i].cache);
     }
 }
 
 void iflow_builder_free(iflow_chunk_builder *b) {
-    free_leads(b);
-    free(b->busy.entry);
+    free_prefixes(b);
+    free(b->waits.entry);
     free(b->texts.token);
     free(b->layer);
 }
 
 void iflow_builder_drop_rows(iflow_chunk_builder *b) {
-    free_leads(b);
-    init_leads(b);
+    free_prefixes(b);
+    init_prefixes(b);
 }
 
 iflow_chunk_identity iflow_builder_identity(const iflow_chunk_builder *b, const iflow_context_chunk *chunk) {
     iflow_chunk_identity identity = {
-        .root = b->texts.token,
-        .n_root = chunk->fillers == IFLOW_ROOT_NONE ? 0 : b->texts.end[chunk->fillers],
+        .prefix = b->texts.token,
+        .n_prefix = chunk->fillers == IFLOW_NO_PREFIX ? 0 : b->texts.end[chunk->fillers],
         .token = chunk->token,
         .n_tokens = chunk->n_tokens,
         .layer = b->layer,
@@ -103,16 +103,16 @@ static iflow_chunk *find(iflow_chunk_builder *b, const iflow_context_chunk *chun
 static iflow_status lease(iflow_chunk_builder *b, const iflow_context_chunk *chunk, bool estimate, bool *wanted, bool *leased) {
     *leased = false;
     if (!(*wanted = !is_kept(b, chunk, estimate))) {
-        iflow_busy_forget(&b->busy, chunk->id);
+        iflow_lease_wait_end(&b->waits, chunk->id);
         return IFLOW_OK;
     }
     const iflow_status status = b->store->ops->lease(b->store, chunk->id);
     if (status) {
-        return status == IFLOW_E_BUSY ? iflow_busy_wait(&b->busy, chunk->id) : status;
+        return status == IFLOW_E_BUSY ? iflow_lease_wait_for(&b->waits, chunk->id) : status;
     }
     *leased = true;
-    iflow_busy_forget(&b->busy, chunk->id);
-    if (!(*wanted = !is_kept(b, chunk, estimate))) { /* published between the look and the lease */
+    iflow_lease_wait_end(&b->waits, chunk->id);
+    if (!(*wanted = !is_kept(b, chunk, estimate))) { /* published between the check and the lease */
         b->store->ops->release(b->store, chunk->id);
         *leased = false;
     }
@@ -144,7 +144,7 @@ iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk
     if (status) {
         return status;
     }
-    estimate = estimate && chunk->fillers != IFLOW_ROOT_NONE;
+    estimate = estimate && chunk->fillers != IFLOW_NO_PREFIX;
     *out = find(b, chunk, estimate);
     if (*out) {
         ms->load += iflow_now_ms() - start;
@@ -202,9 +202,9 @@ static iflow_status batch_run(iflow_chunk_builder *b, batch *t, bool estimate, i
 }
 
 iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, bool *was_stored,
-                                bool *is_busy) {
+                                bool *is_leased) {
     iflow_status status = IFLOW_OK;
-    bool busy = false;
+    bool any_leased = false;
     batch t = {.n = 0};
     for (size_t i = 0; !status && i < n; i++) {
         bool wanted = false, leased = false;
@@ -215,16 +215,16 @@ iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chun
             break;
         }
         status = lease(b, &chunk[i], estimate, &wanted, &leased);
-        is_busy[i] = status == IFLOW_E_BUSY;
+        is_leased[i] = status == IFLOW_E_BUSY;
         was_stored[i] = !status && !wanted;
         if (!status && wanted) {
             t.leased[t.n] = leased;
             t.chunk[t.n++] = chunk[i];
             t.n_tokens += chunk[i].n_tokens;
         }
-        busy = busy || is_busy[i];
-        status = is_busy[i] ? IFLOW_OK : status;
+        any_leased = any_leased || is_leased[i];
+        status = is_leased[i] ? IFLOW_OK : status;
     }
     status = batch_run(b, &t, estimate, status);
-    return !status && busy ? IFLOW_E_BUSY : status;
+    return !status && any_leased ? IFLOW_E_BUSY : status;
 }

@@ -5,8 +5,8 @@
 #define IFLOW_FLOW_CHUNK_BUILDER_H
 
 #include "compute/engine.h"
-#include "flow/busy.h"
 #include "flow/fillers.h"
+#include "flow/lease_wait.h"
 #include "kv/cache.h"
 #include "kv/store.h"
 
@@ -16,7 +16,7 @@ typedef struct iflow_context_chunk {
     int32_t *token;
     size_t n_tokens;
     iflow_kv_type type;
-    int fillers; /* texts that it is prefilled after, each in its turn; or IFLOW_ROOT_NONE */
+    int fillers; /* texts that it is prefilled after, each in its turn; or IFLOW_NO_PREFIX */
 } iflow_context_chunk;
 
 typedef struct iflow_chunk_builder {
@@ -28,15 +28,15 @@ typedef struct iflow_chunk_builder {
     unsigned warned;   /* what was warned of, once: bits of iflow_warning */
     size_t n_computed; /* chunks, so far */
     iflow_texts texts;
-    iflow_kv_layer *layer;                              /* [n_layer]: what chunks store */
-    char lead_id[IFLOW_MAX_FILLERS + 1][IFLOW_ID_SIZE]; /* hash of the tokens that stand before a chunk with so many fillers */
-    iflow_busy busy;                                    /* chunks that others compute */
-    /* Where chunks are prefilled: a lead's rows, which stay for the next chunk, then the chunk's. [0]: for heads, which have no lead; [1]:
-     * the sink; [1 + i]: the sink and text i. */
+    iflow_kv_layer *layer;                                /* [n_layer]: what chunks store */
+    char prefix_id[IFLOW_MAX_FILLERS + 1][IFLOW_ID_SIZE]; /* hash of the tokens that stand before a chunk with so many fillers */
+    iflow_lease_wait waits;                               /* chunks that others compute */
+    /* Where chunks are prefilled: a prefix's rows, which stay for the next chunk, then the chunk's. [0]: for heads, which have no prefix;
+     * [1]: the sink; [1 + i]: the sink and text i. */
     struct {
         iflow_cache cache;
-        int n; /* rows of the lead that are there */
-    } lead[IFLOW_MAX_FILLERS + 2];
+        int n; /* rows of the prefix that are there */
+    } prefix[IFLOW_MAX_FILLERS + 2];
 } iflow_chunk_builder;
 
 /* Model, store and engine stay the caller's and must outlive the builder. n_ctx, fillers: as above. E_MEMORY, and what tokenising
@@ -55,9 +55,9 @@ iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk
                                iflow_timings *ms);
 
 /* Computes and keeps those of n chunks that are not there, several in one pass where that changes nothing. The result is that of
- * iflow_context_prefill(). was_stored [n]; is_busy [n]: another has it in the making. */
+ * iflow_context_prefill(). was_stored [n]; is_leased [n]: another has it in the making. */
 iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chunk *chunk, size_t n, bool estimate, bool *was_stored,
-                                bool *is_busy);
+                                bool *is_leased);
 
 /* Gives up all rows. */
 void iflow_builder_drop_rows(iflow_chunk_builder *b);

@@ -15,19 +15,19 @@ static size_t next_block(size_t row) {
     return (row + IFLOW_ROWS_BLOCK - 1) / IFLOW_ROWS_BLOCK * IFLOW_ROWS_BLOCK;
 }
 
-/* Puts a lead's rows where they are not there yet, for all chunks to see. order: 0, 1, 2, ...; all: IFLOW_SEQ_ALL for each. */
-static iflow_status prefill_lead(iflow_chunk_builder *b, int text, const int32_t *order, const int32_t *all) {
-    if (text == IFLOW_ROOT_NONE || b->lead[text + 1].n) {
+/* Puts a prefix's rows where they are not there yet, for all chunks to see. order: 0, 1, 2, ...; all: IFLOW_SEQ_ALL for each. */
+static iflow_status prefill_prefix(iflow_chunk_builder *b, int text, const int32_t *order, const int32_t *all) {
+    if (text == IFLOW_NO_PREFIX || b->prefix[text + 1].n) {
         return IFLOW_OK;
     }
-    iflow_tokens lead = {0};
-    iflow_status status = iflow_texts_lead(&b->texts, text, &lead);
-    if (!status && lead.n) {
-        const iflow_pass pass = {.token = lead.token, .order = order, .row = order, .seq = all, .n = (int)lead.n, .fixed_slices = true};
-        status = iflow_engine_forward(b->engine, &b->lead[text + 1].cache.rows, &pass);
-        b->lead[text + 1].n = status ? 0 : (int)lead.n;
+    iflow_tokens prefix = {0};
+    iflow_status status = iflow_texts_prefix(&b->texts, text, &prefix);
+    if (!status && prefix.n) {
+        const iflow_pass pass = {.token = prefix.token, .order = order, .row = order, .seq = all, .n = (int)prefix.n, .fixed_slices = true};
+        status = iflow_engine_forward(b->engine, &b->prefix[text + 1].cache.rows, &pass);
+        b->prefix[text + 1].n = status ? 0 : (int)prefix.n;
     }
-    free(lead.token);
+    free(prefix.token);
     return status;
 }
 
@@ -59,9 +59,9 @@ static iflow_status making_begin(const iflow_chunk_builder *b, const iflow_conte
 /* Runs chunks after a text (0: the sink; or nothing), each as if it were alone, and keeps their rows. The text runs once for all chunks;
  * several chunks are sequences that share its rows, and fit a slice. */
 static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, int text, bool other) {
-    iflow_cache *cache = &b->lead[text + 1].cache;
+    iflow_cache *cache = &b->prefix[text + 1].cache;
     const size_t n_layer = (size_t)b->model->h.n_layer;
-    const size_t n_sink = text == IFLOW_ROOT_NONE ? 0 : b->texts.end[0];
+    const size_t n_sink = text == IFLOW_NO_PREFIX ? 0 : b->texts.end[0];
     const size_t n_before = n_sink + (text > 0 ? b->texts.end[text] - b->texts.end[text - 1] : 0);
     size_t n = 0, end = next_block(n_before); /* tokens; rows */
     for (size_t c = 0; c < n_chunks; c++) {
@@ -73,7 +73,7 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
         n += n_tokens;
         end = next_block(end) + n_tokens;
     }
-    int32_t *at = iflow_calloc(4 * n + 2 * n_before, sizeof *at); /* of the chunks' tokens, then of the lead's */
+    int32_t *at = iflow_calloc(4 * n + 2 * n_before, sizeof *at); /* of the chunks' tokens, then of the prefix's */
     if (!at) {
         return iflow_fail_memory((4 * n + 2 * n_before) * sizeof *at);
     }
@@ -91,10 +91,10 @@ static iflow_status prefill(iflow_chunk_builder *b, making *m, size_t n_chunks, 
             seq[i] = (int32_t)c;
         }
     }
-    iflow_cache_truncate(cache, b->lead[text + 1].n); /* what is not needed any more is not copied */
+    iflow_cache_truncate(cache, b->prefix[text + 1].n); /* what is not needed any more is not copied */
     iflow_status status = iflow_cache_reserve(cache, (int)end);
     if (!status) {
-        status = prefill_lead(b, text, before, all);
+        status = prefill_prefix(b, text, before, all);
     }
     if (!status) {
         const iflow_pass pass = {.token = token, .order = order, .row = row, .seq = seq, .n = (int)n, .fixed_slices = true};

@@ -9,7 +9,7 @@
 
 /* That a correction is for chunks with this version's fillers. */
 static iflow_status check_correction(const iflow_context *ctx, const iflow_correction *c) {
-    if (c && strcmp(c->lead, ctx->builder.lead_id[c->info.fillers]) != 0) {
+    if (c && strcmp(c->prefix_id, ctx->builder.prefix_id[c->info.fillers]) != 0) {
         return iflow_fail(IFLOW_E_ARG, "the correction %s was learned from chunks after other texts than this version's: learn it again",
                           c->path);
     }
@@ -104,8 +104,8 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, co
     const size_t n_all = start[n_chunks] - start[0];
     int32_t *copy = iflow_calloc(n_all, sizeof *copy);
     iflow_context_chunk *chunk = iflow_calloc(n_chunks, sizeof *chunk);
-    bool *is_busy = iflow_calloc(n_chunks, sizeof *is_busy);
-    if (!copy || !chunk || !is_busy) {
+    bool *is_leased = iflow_calloc(n_chunks, sizeof *is_leased);
+    if (!copy || !chunk || !is_leased) {
         status = iflow_fail_memory(n_all * sizeof *copy + n_chunks * sizeof *chunk);
         goto cleanup;
     }
@@ -113,13 +113,13 @@ iflow_status iflow_context_prefill(iflow_context *ctx, const int32_t *tokens, co
     for (size_t i = 0; i < n_chunks; i++) {
         chunk[i] = iflow_builder_chunk(&ctx->builder, copy + (start[i] - start[0]), start[i + 1] - start[i], ctx->kv_type, ctx->fillers);
     }
-    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.estimate, was_stored, is_busy);
+    status = iflow_builder_make(&ctx->builder, chunk, n_chunks, ctx->timeline.estimate, was_stored, is_leased);
     for (size_t i = 0; i < n_chunks; i++) {
-        memcpy(ids[i], is_busy[i] ? "" : chunk[i].id, is_busy[i] ? 1 : sizeof chunk[i].id);
+        memcpy(ids[i], is_leased[i] ? "" : chunk[i].id, is_leased[i] ? 1 : sizeof chunk[i].id);
     }
 
 cleanup:
-    free(copy), free(chunk), free(is_busy);
+    free(copy), free(chunk), free(is_leased);
     return status;
 }
 
@@ -164,10 +164,11 @@ static iflow_status check_origin(const iflow_context *ctx, const iflow_chunk_inf
     }
     if (info->exact != ctx->model->exact) {
         return iflow_fail(IFLOW_E_ARG,
-                          info->exact ? "chunk %s was computed exactly (--exact), and this model was loaded without; ask with --exact, or "
-                                        "ingest its document without"
-                                      : "chunk %s was computed without --exact, and differs by rounding from what is exact; ingest its "
-                                        "document with --exact",
+                          info->exact
+                              ? "chunk %s was computed with exact arithmetic, and this model was loaded without; load it with exact, or "
+                                "ingest its document without"
+                              : "chunk %s was computed without exact arithmetic, and differs by rounding from what this model, "
+                                "loaded with exact, gives; ingest its document with exact",
                           info->id);
     }
     return IFLOW_OK;
@@ -186,7 +187,7 @@ iflow_status iflow_context_add_chunk(iflow_context *ctx, const char *id) {
     status = status ? status : check_origin(ctx, &info);
     if (!status) {
         iflow_kv_type type = IFLOW_KV_F16;
-        int fillers = info.n_root ? 0 : IFLOW_ROOT_NONE;
+        int fillers = info.n_root ? 0 : IFLOW_NO_PREFIX;
         while (fillers >= 0 && fillers < IFLOW_MAX_FILLERS && (size_t)info.n_root > ctx->builder.texts.end[fillers]) {
             fillers++;
         }
@@ -264,7 +265,7 @@ iflow_status iflow_context_follow_up(iflow_context *ctx, const iflow_ask_params 
     if (status) {
         return status;
     }
-    return ctx->timeline.turn.n_rows ? iflow_timeline_follow_up(&ctx->timeline, params, out)
+    return ctx->timeline.last.n_rows ? iflow_timeline_follow_up(&ctx->timeline, params, out)
                                      : iflow_fail(IFLOW_E_ARG, "there is no answer to go on from; ask first");
 }
 
@@ -272,7 +273,7 @@ iflow_status iflow_context_replay(iflow_context *ctx, const int32_t *tokens, siz
     if (IFLOW_UNUSABLE(ctx) || IFLOW_MISSING(tokens) || IFLOW_MISSING(logits)) {
         return IFLOW_E_ARG;
     }
-    if (!ctx->timeline.turn.n_rows) {
+    if (!ctx->timeline.last.n_rows) {
         return iflow_fail(IFLOW_E_ARG, "there is no answer to replace; ask first");
     }
     const iflow_status status = iflow_check_tokens(ctx->model, "an answer", tokens, n_tokens);

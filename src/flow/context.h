@@ -24,10 +24,10 @@ struct iflow_context {
 #define IFLOW_UNUSABLE(ctx) iflow_context_unusable(__func__, (ctx))
 bool iflow_context_unusable(const char *function, const iflow_context *ctx);
 
-/* limits.c */
+/* checks.c */
 iflow_status iflow_context_check_params(const iflow_model *model, const iflow_context_params *params);
 
-/* limits.c: that there are no more tokens than any context can hold, before they are read; what: "a chunk". E_ARG. */
+/* checks.c: that there are no more tokens than any context can hold, before they are read; what: "a chunk". E_ARG. */
 iflow_status iflow_context_check_count(const char *what, size_t n_tokens);
 
 #endif

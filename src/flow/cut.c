@@ -7,12 +7,8 @@
 
 enum { DEFAULT_CHUNK_TOKENS = 512, MOST_CHUNK_TOKENS = INT32_MAX };
 
-static bool is_space(char c) {
-    return c == ' ' || c == '\n' || c == '\t' || c == '\r' || c == '\f' || c == '\v';
-}
-
 static size_t skip_space(const char *text, size_t at, size_t end) {
-    while (at < end && is_space(text[at])) {
+    while (at < end && iflow_is_space(text[at])) {
         at++;
     }
     return at;
@@ -39,12 +35,12 @@ static bool is_boundary(const char *text, size_t start, size_t at, level l) {
          !memcmp(text + at - 3, "\xef\xbc\x9f", 3))) {
         return true; /* the full-width full stop, exclamation and question marks, after which no space stands */
     }
-    if (is_space(text[at]) || !is_space(text[at - 1])) {
+    if (iflow_is_space(text[at]) || !iflow_is_space(text[at - 1])) {
         return false;
     }
     size_t before = at; /* end of the last word */
     int n_lines = 0;
-    while (before > start && is_space(text[before - 1])) {
+    while (before > start && iflow_is_space(text[before - 1])) {
         n_lines += text[--before] == '\n';
     }
     switch (l) {

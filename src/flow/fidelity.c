@@ -54,9 +54,9 @@ iflow_fidelity iflow_fidelity_of(const float *full, const float *method, size_t 
 
 /* An answer without tokens agrees if full prefill, too, ends at once. The context goes on from it: no token, no row. */
 static iflow_fidelity of_empty(iflow_timeline *t, const iflow_answer *full) {
-    iflow_seq_truncate(&t->seq, t->turn.n_before);
-    t->turn.n_rows = t->turn.n_before;
-    t->turn.pending = -1;
+    iflow_seq_truncate(&t->seq, t->last.n_before);
+    t->last.n_rows = t->last.n_before;
+    t->last.pending = -1;
     return (iflow_fidelity){NAN, full->n_generated ? 0 : 1, 0};
 }
 

@@ -96,8 +96,8 @@ iflow_status iflow_texts_make(const iflow_model *model, iflow_texts *out) {
     return IFLOW_OK;
 }
 
-iflow_status iflow_texts_lead(const iflow_texts *texts_of, int text, iflow_tokens *out) {
-    const size_t n_sink = text == IFLOW_ROOT_NONE ? 0 : texts_of->end[0];
+iflow_status iflow_texts_prefix(const iflow_texts *texts_of, int text, iflow_tokens *out) {
+    const size_t n_sink = text == IFLOW_NO_PREFIX ? 0 : texts_of->end[0];
     const size_t start = text > 0 ? texts_of->end[text - 1] : 0, n = text > 0 ? texts_of->end[text] - start : 0;
     out->token = iflow_calloc(n_sink + n, sizeof *out->token);
     if (!out->token) {

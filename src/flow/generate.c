@@ -213,11 +213,11 @@ iflow_status iflow_generate(iflow_timeline *t, const iflow_ask_params *params, f
     if ((status = decode(&m, logits, start))) {
         goto cleanup;
     }
-    t->turn.n_before = n_rows;
-    t->turn.n_rows = m.n_rows;
-    t->turn.pending = m.pending;
-    free(t->turn.logits);
-    t->turn.logits = before;
+    t->last.n_before = n_rows;
+    t->last.n_rows = m.n_rows;
+    t->last.pending = m.pending;
+    free(t->last.logits);
+    t->last.logits = before;
     before = NULL;
     answer->ms.decode = iflow_now_ms() - m.first;
     m.text.text[whole(m.text.text, m.text.n)] = '\0';

@@ -11,11 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* How strongly the map is held to 0, in shares of the variance of what goes in: of K and V, and of a place. Fidelity hardly depends on
- * them (docs/results/APPENDIX.md). */
-static const double HOLD = 1e-2, HOLD_PLACE = 1e-4;
+/* Ridge penalties: how strongly the map is drawn to 0, in shares of the variance of what goes in: of K and V, and of a place. Fidelity
+ * hardly depends on them (docs/results/APPENDIX.md). */
+static const double RIDGE = 1e-2, RIDGE_PLACE = 1e-4;
 
-/* How much of what is foretold is done. A regression foretells the mean of what may happen, and tokens that matter are not like the mean:
+/* How much of what is predicted is done. A regression predicts the mean of what may happen, and tokens that matter are not like the mean:
  * all of it is nearer to full prefill for most questions, and much farther for some (docs/results/APPENDIX.md). */
 static const double SHARE = 0.75;
 
@@ -86,10 +86,10 @@ size_t iflow_learner_tokens(const iflow_learner *l) {
     return l ? l->n_tokens : 0;
 }
 
-/* ---- Looking ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Comparing ---------------------------------------------------------------------------------------------------------------------- */
 
 /* A context that is learned from. */
-typedef struct lesson {
+typedef struct comparison {
     int32_t *token, *pos; /* [n]: the head's, then the chunks' */
     size_t n, n_head;
     iflow_chunk **chunk; /* [n_chunks] as they are reused */
@@ -99,9 +99,9 @@ typedef struct lesson {
     uint16_t *now;     /* [2 (K, V), n - n_head, n_embd_kv]: of full prefill */
     float *x, *y;      /* [n - n_head, n_in], [n - n_head, n_out] */
     float *line;       /* [n_in + n_out] */
-} lesson;
+} comparison;
 
-static void lesson_free(lesson *s) {
+static void comparison_free(comparison *s) {
     for (size_t i = 0; s->chunk && i < s->n_chunks; i++) {
         iflow_chunk_free(s->chunk[i]);
     }
@@ -113,7 +113,7 @@ static void lesson_free(lesson *s) {
 }
 
 /* Tokens of a context whose head is that of a question, and its chunks. */
-static iflow_status lesson_begin(const iflow_learner *l, lesson *s) {
+static iflow_status comparison_begin(const iflow_learner *l, comparison *s) {
     iflow_context *ctx = l->ctx;
     iflow_prompt prompt = {0};
     iflow_ask_params params = iflow_ask_default_params();
@@ -168,7 +168,7 @@ cleanup:
 }
 
 /* x and y of a layer: what the chunks have against what full prefill, which is in the cache, has. */
-static void look(const iflow_learner *l, lesson *s, int layer) {
+static void observe(const iflow_learner *l, comparison *s, int layer) {
     const iflow_context *ctx = l->ctx;
     const size_t width = (size_t)ctx->model->n_embd_kv, n = s->n - s->n_head;
     iflow_cache_read_raw(&s->cache, layer, (int)s->n_head, (int)n, s->now, s->now + n * width);
@@ -227,7 +227,7 @@ static void add_slice(const iflow_learner *l, const float *x, const float *y, si
 }
 
 /* One number that is none would spoil all sums for good. */
-static iflow_status check_finite(const iflow_learner *l, const lesson *s, int layer) {
+static iflow_status check_finite(const iflow_learner *l, const comparison *s, int layer) {
     const size_t n = s->n - s->n_head, x = iflow_finite_first(s->x, n * l->n_in), y = iflow_finite_first(s->y, n * l->n_out);
     return x < n * l->n_in
                ? iflow_not_finite((double)s->x[x], "the KV of the chunk token at position %zu in layer %d", s->n_head + x / l->n_in, layer)
@@ -236,7 +236,7 @@ static iflow_status check_finite(const iflow_learner *l, const lesson *s, int la
                               : IFLOW_OK;
 }
 
-static iflow_status add(iflow_learner *l, lesson *s, moments *m) {
+static iflow_status add(iflow_learner *l, comparison *s, moments *m) {
     const size_t n_in = l->n_in, n = s->n - s->n_head;
     if (!l->n_tokens) {
         for (size_t a = 0; a < n_in; a++) {
@@ -287,9 +287,9 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
         return iflow_fail(IFLOW_E_ARG, "a context of %zu chunk%s has nothing to learn from: at least 2 are needed", ctx->n_chunks,
                           ctx->n_chunks == 1 ? "" : "s");
     }
-    lesson s = {0};
+    comparison s = {0};
     iflow_timings ms = {0};
-    iflow_status status = lesson_begin(l, &s);
+    iflow_status status = comparison_begin(l, &s);
     for (size_t i = 0; !status && i < s.n_chunks; i++) {
         status = iflow_builder_get(&ctx->builder, &ctx->chunk[i], ctx->timeline.estimate, &s.chunk[i], &ms);
     }
@@ -301,7 +301,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) { /* all layers or none are learned from */
         status = iflow_cancel_check();
         if (!status) {
-            look(l, &s, layer);
+            observe(l, &s, layer);
             status = check_finite(l, &s, layer);
         }
     }
@@ -309,7 +309,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
         goto cleanup;
     }
     for (int layer = 1; !status && layer < ctx->model->h.n_layer; layer++) {
-        look(l, &s, layer);
+        observe(l, &s, layer);
         status = add(l, &s, &l->layer[layer - 1]);
     }
     if (status) {
@@ -319,7 +319,7 @@ iflow_status iflow_learner_add(iflow_learner *learner) {
     }
 
 cleanup:
-    lesson_free(&s);
+    comparison_free(&s);
     if (status == IFLOW_E_NOT_FINITE) {
         iflow_timeline_drop_rows(&ctx->timeline);
     }
@@ -386,7 +386,7 @@ static iflow_status regress(const iflow_learner *l, const moments *m, double *a,
         variance += i < n_out ? a[i * n_in + i] / (double)n_out : 0;
     }
     for (size_t i = 0; i < n_in; i++) {
-        a[i * n_in + i] += (i < n_out ? HOLD * variance : HOLD_PLACE * a[i * n_in + i]) + 1e-9 * n;
+        a[i * n_in + i] += (i < n_out ? RIDGE * variance : RIDGE_PLACE * a[i * n_in + i]) + 1e-9 * n;
     }
     const iflow_status status = solve(a, b, n_in, n_out);
     if (status) {
@@ -421,7 +421,7 @@ iflow_status iflow_learner_write(const iflow_learner *learner, const char *path)
     const iflow_context *ctx = l->ctx;
     const size_t n_in = l->n_in, n_out = l->n_out, n_layer = (size_t)ctx->model->h.n_layer;
     iflow_correction_values values = {.fingerprint = ctx->model->fingerprint,
-                                      .lead = ctx->builder.lead_id[ctx->fillers],
+                                      .prefix_id = ctx->builder.prefix_id[ctx->fillers],
                                       .fillers = ctx->fillers,
                                       .n_layer = ctx->model->h.n_layer,
                                       .n_embd_kv = ctx->model->n_embd_kv,

@@ -1,14 +1,7 @@
-/* names.c - finding a row of a table by its name, and the names of how answers end. */
+/* names.c - finding a row of a table by its name. */
 #include "flow/names.h"
 
 #include <string.h>
-
-static const char *const finish_name[] = {
-    [IFLOW_FINISH_STOP] = "stop", [IFLOW_FINISH_LENGTH] = "length", [IFLOW_FINISH_CANCELLED] = "cancelled"};
-
-const char *iflow_finish_name(iflow_finish finish) {
-    return (size_t)finish < sizeof finish_name / sizeof *finish_name ? finish_name[finish] : NULL;
-}
 
 iflow_status iflow_name_find(const char *kind, const char *name, const char *(*name_of)(size_t i), size_t *index) {
     for (size_t i = 0; name_of(i); i++) {

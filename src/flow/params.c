@@ -10,7 +10,7 @@
 #include <string.h>
 
 static bool is_blank(const char *text) {
-    return !text[strspn(text, " \t\r\n")];
+    return iflow_is_blank(text, strlen(text));
 }
 
 static iflow_status check_text(const char *beginning, const char *text) {

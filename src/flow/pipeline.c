@@ -70,7 +70,7 @@ static iflow_status lay_out(iflow_run *r) {
     r->n = (int)n;
     r->n_head = (int)r->text.head.n;
     r->n_need = r->n + (int)n_after;
-    r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_ROOT_NONE);
+    r->head = iflow_builder_chunk(t->builder, r->text.head.token, r->text.head.n, t->kv_type, IFLOW_NO_PREFIX);
     r->order = iflow_calloc(n_chunks, sizeof *r->order);
     r->start = iflow_calloc(n_chunks, sizeof *r->start);
     r->length = iflow_calloc(n_chunks, sizeof *r->length);
@@ -284,7 +284,7 @@ iflow_status iflow_timeline_ask(iflow_timeline *t, const iflow_context_chunk *ch
     iflow_status status = IFLOW_OK;
     r.answer->method = params->method;
     r.answer->evidence = NAN;
-    t->turn.n_rows = 0;
+    t->last.n_rows = 0;
     iflow_seq_truncate(&t->seq, 0);
     if ((status = iflow_prompt_make(t->model, params, &r.text)) || (status = check_room(&r)) || (status = lay_out(&r)) ||
         ((r.method->traits & IFLOW_FROM_CALLER) && (status = iflow_given_check(&r)))) {

@@ -1,4 +1,4 @@
-/* prompt.h - the texts around the context: the head before it, the prompt after it, and what looks at it. */
+/* prompt.h - the texts around the context: the head before it, the prompt after it, and the text that scores it. */
 #ifndef IFLOW_FLOW_PROMPT_H
 #define IFLOW_FLOW_PROMPT_H
 

@@ -4,8 +4,6 @@
 
 #include "compute/engine.h"
 
-enum { IFLOW_MAX_SCORE_LAYERS = IFLOW_MAX_OBSERVED };
-
 /* Resolves the caller's layers (negative: from the end; n_wanted 0: the layers at 0.55, 0.575, 0.6 and 0.625 of the depth, or the
  * nearest to each that sees the whole context) to ascending layers without duplicates. E_ARG naming a layer that is not there or sees a
  * window alone. */

@@ -19,8 +19,8 @@ iflow_status iflow_score_by_nothing(iflow_run *run) {
     return IFLOW_OK;
 }
 
-/* Step 3: the scoring text looks at the context as it is assembled, up to the last scoring layer. Its rows are given back. */
-static iflow_status look(iflow_run *run) {
+/* Step 3: the scoring text attends to the context as it is assembled, up to the last scoring layer. Its rows are given back. */
+static iflow_status observe(iflow_run *run) {
     iflow_timeline *t = run->t;
     int layer[IFLOW_MAX_SCORE_LAYERS], n_layers = 0;
     iflow_status status = iflow_score_layers(run->params->score_layers, run->params->n_score_layers, &t->model->h, layer, &n_layers);
@@ -62,12 +62,12 @@ cleanup:
 }
 
 iflow_status iflow_score_by_attention(iflow_run *run) {
-    const iflow_status status = look(run);
+    const iflow_status status = observe(run);
     return status ? status : iflow_finite_scores("score", run->answer->score, (size_t)run->n);
 }
 
 iflow_status iflow_score_by_product(iflow_run *run) {
-    const iflow_status status = look(run);
+    const iflow_status status = observe(run);
     if (status) {
         return status;
     }

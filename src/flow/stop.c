@@ -5,18 +5,18 @@
 #include <string.h>
 
 iflow_status iflow_stop_check(const char *const *stop, size_t n_stop) {
-    if (n_stop > IFLOW_MOST_STOPS) {
-        return iflow_fail(IFLOW_E_ARG, "there are %zu stop strings; %d are possible", n_stop, (int)IFLOW_MOST_STOPS);
+    if (n_stop > IFLOW_MAX_STOPS) {
+        return iflow_fail(IFLOW_E_ARG, "there are %zu stop strings; %d are possible", n_stop, (int)IFLOW_MAX_STOPS);
     }
     if (n_stop && !stop) {
         return iflow_fail(IFLOW_E_ARG, "stop is NULL, but n_stop is %zu", n_stop);
     }
     for (size_t i = 0; i < n_stop; i++) {
-        const size_t n = stop[i] ? strnlen(stop[i], IFLOW_MOST_STOP_BYTES + 1) : 0;
+        const size_t n = stop[i] ? strnlen(stop[i], IFLOW_MAX_STOP_BYTES + 1) : 0;
         char beginning[48];
-        if (n < 1 || n > IFLOW_MOST_STOP_BYTES) {
+        if (n < 1 || n > IFLOW_MAX_STOP_BYTES) {
             return iflow_fail(IFLOW_E_ARG, "stop string %zu %s; from 1 to %d bytes are possible", i + 1, n ? "is longer" : "is empty",
-                              (int)IFLOW_MOST_STOP_BYTES);
+                              (int)IFLOW_MAX_STOP_BYTES);
         }
         snprintf(beginning, sizeof beginning, "stop string %zu is ", i + 1);
         const iflow_status status = iflow_utf8_require(beginning, stop[i], n);

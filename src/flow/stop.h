@@ -4,9 +4,7 @@
 
 #include "base/base.h"
 
-enum { IFLOW_MOST_STOPS = 16, IFLOW_MOST_STOP_BYTES = 256 };
-
-/* That there are so many at most, and each is UTF-8 of 1 to 256 bytes. E_ARG, E_FORMAT. */
+/* That there are at most IFLOW_MAX_STOPS, and each is UTF-8 of 1 to IFLOW_MAX_STOP_BYTES bytes. E_ARG, E_FORMAT. */
 iflow_status iflow_stop_check(const char *const *stop, size_t n_stop);
 
 /* The stop string that is complete first in text[0, n), reading on from byte `from`, before which none was; of those that end at the same

@@ -7,7 +7,7 @@
 #include <string.h>
 
 void iflow_timeline_begin(iflow_timeline *t, iflow_chunk_builder *builder, iflow_cache *pool) {
-    *t = (iflow_timeline){.model = builder->model, .builder = builder, .turn.pending = -1};
+    *t = (iflow_timeline){.model = builder->model, .builder = builder, .last.pending = -1};
     iflow_seq_begin(&t->seq, pool);
 }
 
@@ -15,9 +15,9 @@ void iflow_timeline_clear(iflow_timeline *t) {
     if (t->seq.cache) {
         iflow_seq_truncate(&t->seq, 0);
     }
-    free(t->turn.logits);
-    memset(&t->turn, 0, sizeof t->turn);
-    t->turn.pending = -1;
+    free(t->last.logits);
+    memset(&t->last, 0, sizeof t->last);
+    t->last.pending = -1;
 }
 
 void iflow_timeline_end(iflow_timeline *t) {
@@ -29,8 +29,8 @@ void iflow_timeline_end(iflow_timeline *t) {
 
 void iflow_timeline_drop_rows(iflow_timeline *t) {
     iflow_seq_wipe(&t->seq);
-    t->turn.n_rows = 0;
-    t->turn.pending = -1;
+    t->last.n_rows = 0;
+    t->last.pending = -1;
 }
 
 iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *token, int n, float *logits) {
@@ -44,7 +44,7 @@ iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *tok
     }
     for (int i = 0; !status && i < n; i++) {
         seq[i] = &t[i]->seq;
-        at[i] = t[i]->turn.n_rows;
+        at[i] = t[i]->last.n_rows;
         if (!at[i]) {
             status = iflow_fail(IFLOW_E_ARG, "timeline %d has no answer to go on from; ask first", i);
         } else if (at[i] >= t[i]->n_ctx) {
@@ -58,8 +58,8 @@ iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *tok
     const bool ran = !status;
     for (int i = 0; ran && i < n; i++) {
         const iflow_status finite = iflow_finite_logits("the answer", (size_t)at[i], logits + (size_t)i * n_vocab, n_vocab);
-        t[i]->turn.n_rows = at[i] + 1;
-        t[i]->turn.pending = -1;
+        t[i]->last.n_rows = at[i] + 1;
+        t[i]->last.pending = -1;
         if (finite) { /* the others are not touched by that */
             iflow_timeline_drop_rows(t[i]);
             status = finite;

@@ -23,13 +23,13 @@ typedef struct iflow_timeline {
     const iflow_correction *correction; /* NULL: none */
     bool answering;                     /* on_text is being called */
     unsigned warned;                    /* what was warned of, each once: bits of iflow_warning */
-    /* The state that a follow-up goes on from; n_rows 0: nothing was asked. */
+    /* The last answer, which a follow-up goes on from; n_rows 0: nothing was asked. */
     struct {
         int n_rows;      /* rows in use: context, prompt, answer */
         int n_before;    /* of these, before the answer */
         float *logits;   /* [n_vocab]: what the answer's first token was predicted by */
         int32_t pending; /* last generated token, which has no row yet; -1: none */
-    } turn;
+    } last;
 } iflow_timeline;
 
 typedef enum iflow_warning { IFLOW_WARN_BEYOND = 1, IFLOW_WARN_PLAIN = 2, IFLOW_WARN_NO_PLACE = 4 } iflow_warning;
@@ -52,8 +52,8 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
 
 /* One pass that decodes a token for each of n timelines of one pool: token[i] comes after the rows of t[i], which has one more then, and
  * logits [n, n_vocab] are what comes after it. The first token after an answer must be its last one, where that has no row yet
- * (turn.pending). E_ARG: nothing was asked there; E_CONTEXT: one is full; E_MEMORY, E_BACKEND: then none went on. E_NOT_FINITE: those whose
- * turn.n_rows is 0 now did not go on, the others did. */
+ * (last.pending). E_ARG: nothing was asked there; E_CONTEXT: one is full; E_MEMORY, E_BACKEND: then none went on. E_NOT_FINITE: those whose
+ * last.n_rows is 0 now did not go on, the others did. */
 iflow_status iflow_timelines_decode(iflow_timeline *const *t, const int32_t *token, int n, float *logits);
 
 /* limits.c: whether a warning is due: not where it was given before. */
@@ -64,7 +64,7 @@ bool iflow_timeline_warns(iflow_timeline *t, iflow_warning what);
  * "". */
 const char *iflow_timeline_larger(const iflow_timeline *t);
 
-/* limits.c: that there is a token besides, and all are in the vocabulary. what: "a chunk". E_ARG. */
+/* checks.c: that there is a token besides, and all are in the vocabulary. what: "a chunk". E_ARG. */
 iflow_status iflow_check_tokens(const iflow_model *model, const char *what, const int32_t *tokens, size_t n_tokens);
 
 #endif

@@ -164,27 +164,37 @@ static int64_t tile_end(const struct ggml_tensor *dst, int64_t first, int64_t pe
     return i;
 }
 
+/* All items of an op. */
+typedef struct attending {
+    const iflow_attention *attention;
+    struct ggml_tensor *dst;
+    int64_t n_head_kv, n_tiles, per_tile; /* per_tile: queries */
+} attending;
+
+static void attend_item(const void *op, int64_t i) {
+    const attending *a = op;
+    /* The last queries see the most: they go first. */
+    item work = {.head_kv = i % a->n_head_kv, .part = i / a->n_head_kv % a->dst->ne[2]};
+    for (int64_t before = a->n_tiles - 1 - i / a->n_head_kv / a->dst->ne[2]; before > 0; before--) {
+        work.first = tile_end(a->dst, work.first, a->per_tile);
+    }
+    work.end = tile_end(a->dst, work.first, a->per_tile);
+    do_item(a->attention, a->dst, &work);
+}
+
 static void attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     (void)ith;
     iflow_attention *attention = user;
     const int64_t d = dst->src[0]->ne[0], n_head = dst->src[0]->ne[1], n = dst->src[0]->ne[2], n_head_kv = dst->src[1]->ne[0] / d;
     const int64_t group = n_head / n_head_kv, most = MAX_PANELS * IFLOW_QUERY_PANEL / group, least = MIN_PANELS * IFLOW_QUERY_PANEL / group;
-    int64_t per_tile = nth == 1 ? most : n * n_head_kv / (ITEMS_A_THREAD * nth);
+    const int n_threads = iflow_work_threads(nth);
+    int64_t per_tile = n_threads == 1 ? most : n * n_head_kv / (ITEMS_A_THREAD * n_threads);
     per_tile = per_tile > most ? most : per_tile < least ? least : per_tile;
-    int64_t n_tiles = 0;
+    attending a = {.attention = attention, .dst = dst, .n_head_kv = n_head_kv, .per_tile = per_tile};
     for (int64_t first = 0; first < n; first = tile_end(dst, first, per_tile)) {
-        n_tiles++;
+        a.n_tiles++;
     }
-    const int64_t n_items = n_tiles * n_head_kv * dst->ne[2];
-    for (int64_t i; iflow_work_take(&attention->work, n_items, nth, &i);) {
-        /* The last queries see the most: they go first. */
-        item work = {.head_kv = i % n_head_kv, .part = i / n_head_kv % dst->ne[2]};
-        for (int64_t before = n_tiles - 1 - i / n_head_kv / dst->ne[2]; before > 0; before--) {
-            work.first = tile_end(dst, work.first, per_tile);
-        }
-        work.end = tile_end(dst, work.first, per_tile);
-        do_item(attention, dst, &work);
-    }
+    iflow_work_do(&attention->work, a.n_tiles * n_head_kv * dst->ne[2], nth, attend_item, &a);
 }
 
 /* Parts [n_embd_head + 2, n_head, n, n_parts] to what the whole gives. */

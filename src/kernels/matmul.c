@@ -54,20 +54,23 @@ static int64_t block_at(int64_t n, int64_t start, int64_t panel, int depth) {
     return (start * n_panels(n) + panel * depth) / IFLOW_BLOCK;
 }
 
-static void quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    (void)user;
-    const struct ggml_tensor *x = dst->src[0];
+/* An item: one panel. */
+static void quantise_panel(const void *op, int64_t p) {
+    const struct ggml_tensor *dst = op, *x = dst->src[0];
     const int64_t n_in = x->ne[0], n = x->ne[1];
     const size_t stride = x->nb[1] / sizeof(float);
-    for (int64_t p = ith; p < n_panels(n); p += nth) {
-        const int64_t first = p * IFLOW_PANEL, left = n - first;
-        const int n_rows = left < IFLOW_PANEL ? (int)left : IFLOW_PANEL;
-        for (int64_t start = 0; start < n_in; start += IFLOW_TILE_DEPTH) {
-            const int depth = depth_at(n_in, start);
-            iflow_kernels_get(0)->quantise((const float *)x->data + (size_t)first * stride + start, stride, depth, n_rows,
-                                           (iflow_block *)dst->data + block_at(n, start, p, depth));
-        }
+    const int64_t first = p * IFLOW_PANEL, left = n - first;
+    const int n_rows = left < IFLOW_PANEL ? (int)left : IFLOW_PANEL;
+    for (int64_t start = 0; start < n_in; start += IFLOW_TILE_DEPTH) {
+        const int depth = depth_at(n_in, start);
+        iflow_kernels_get(0)->quantise((const float *)x->data + (size_t)first * stride + start, stride, depth, n_rows,
+                                       (iflow_block *)dst->data + block_at(n, start, p, depth));
     }
+}
+
+static void quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    (void)user;
+    iflow_work_split(n_panels(dst->src[0]->ne[1]), ith, nth, quantise_panel, dst);
 }
 
 struct ggml_tensor *iflow_matmul_quantise(struct ggml_context *ctx, struct ggml_tensor *x) {
@@ -113,22 +116,34 @@ static void multiply_tile(const iflow_kernels *kernels, const iflow_product *pro
     }
 }
 
+/* A product's tiles, each cut by panels where tiles are few for the threads. */
+typedef struct multiplication {
+    const iflow_kernels *kernels;
+    const iflow_product *product;
+    struct ggml_tensor *dst;
+    int64_t n_panels, n_cuts, per_cut;
+    int n_threads;
+} multiplication;
+
+static void multiply_item(const void *op, int64_t i) {
+    const multiplication *m = op;
+    const int64_t first = i % m->n_cuts * m->per_cut, end = first + m->per_cut < m->n_panels ? first + m->per_cut : m->n_panels;
+    const int64_t row = i / m->n_cuts * IFLOW_TILE_ROWS, next = (i + m->n_threads) / m->n_cuts * IFLOW_TILE_ROWS; /* most likely */
+    if (first < end) {
+        multiply_tile(m->kernels, m->product, (const iflow_block *)m->dst->src[0]->data, m->dst, row, next, first, end);
+    }
+}
+
 static void multiply(struct ggml_tensor *dst, int ith, int nth, void *user) {
     (void)ith;
     iflow_product *product = user;
-    const iflow_kernels *kernels = product->kernels ? product->kernels : iflow_kernels_get(0);
-    /* Tiles are the items of work; where they are few for the threads, each is cut by panels. */
-    const int64_t n_tiles = (dst->ne[0] + IFLOW_TILE_ROWS - 1) / IFLOW_TILE_ROWS, panels = n_panels(dst->ne[1]);
-    int64_t n_cuts = (4 * (int64_t)nth + n_tiles - 1) / n_tiles;
-    n_cuts = nth == 1 ? 1 : n_cuts < panels ? n_cuts : panels;
-    const int64_t per_cut = (panels + n_cuts - 1) / n_cuts, n_items = n_tiles * n_cuts;
-    for (int64_t i; iflow_work_take(&product->work, n_items, nth, &i);) {
-        const int64_t first = i % n_cuts * per_cut, end = first + per_cut < panels ? first + per_cut : panels;
-        const int64_t row = i / n_cuts * IFLOW_TILE_ROWS, next = (i + nth) / n_cuts * IFLOW_TILE_ROWS; /* most likely */
-        if (first < end) {
-            multiply_tile(kernels, product, (const iflow_block *)dst->src[0]->data, dst, row, next, first, end);
-        }
-    }
+    multiplication m = {.product = product, .dst = dst, .n_panels = n_panels(dst->ne[1]), .n_threads = iflow_work_threads(nth)};
+    m.kernels = product->kernels ? product->kernels : iflow_kernels_get(0);
+    const int64_t n_tiles = (dst->ne[0] + IFLOW_TILE_ROWS - 1) / IFLOW_TILE_ROWS,
+                  wanted = (4 * (int64_t)m.n_threads + n_tiles - 1) / n_tiles;
+    m.n_cuts = m.n_threads == 1 ? 1 : wanted < m.n_panels ? wanted : m.n_panels;
+    m.per_cut = (m.n_panels + m.n_cuts - 1) / m.n_cuts;
+    iflow_work_do(&product->work, n_tiles * m.n_cuts, nth, multiply_item, &m);
 }
 
 struct ggml_tensor *iflow_matmul_multiply(struct ggml_context *ctx, iflow_product *product, struct ggml_tensor *quantised, int64_t n) {

@@ -76,13 +76,13 @@ void iflow_chunk_id(const iflow_chunk_identity *identity, char id[IFLOW_ID_SIZE]
     put(&block, (uint32_t)iflow_kv_ggml_type(identity->type), 4);
     put(&block, (uint32_t)identity->rope, 4);
     put(&block, identity->exact, 4);
-    put(&block, identity->n_root, 8);
+    put(&block, identity->n_prefix, 8);
     put(&block, identity->n_before, 8);
     put(&block, n, 8);
     put_digits(&block, identity->fingerprint);
     put_digits(&block, identity->parent);
     put_array(&block, identity->layer, (size_t)identity->n_layer * sizeof identity->layer[0]);
-    put_array(&block, identity->n_root ? identity->root : &none, identity->n_root * sizeof identity->root[0]);
+    put_array(&block, identity->n_prefix ? identity->prefix : &none, identity->n_prefix * sizeof identity->prefix[0]);
     put_array(&block, n ? identity->token : &none, n * sizeof identity->token[0]);
     put_array(&block, identity->coord, 4 * n * sizeof identity->token[0]);
     put_array(&block, identity->group, n * sizeof identity->token[0]);
@@ -147,7 +147,7 @@ const char *iflow_chunk_problem(const iflow_chunk_identity *identity) {
         return "there is no token";
     }
     const size_t each = 1U + (identity->coord ? 4U : 0U) + (identity->group ? 1U : 0U);
-    if (identity->n_tokens > limit || identity->n_root > limit || identity->n_tokens * each + identity->n_root > limit) {
+    if (identity->n_tokens > limit || identity->n_prefix > limit || identity->n_tokens * each + identity->n_prefix > limit) {
         return "there are more than 8388608 tokens, coordinates and groups";
     }
     for (size_t i = 0; i < identity->n_tokens; i++) {
@@ -155,9 +155,9 @@ const char *iflow_chunk_problem(const iflow_chunk_identity *identity) {
             return "a token id is negative";
         }
     }
-    for (size_t i = 0; i < identity->n_root; i++) {
-        if (identity->root[i] < 0) {
-            return "a token id of the root is negative";
+    for (size_t i = 0; i < identity->n_prefix; i++) {
+        if (identity->prefix[i] < 0) {
+            return "a token id of the prefix is negative";
         }
     }
     const char *problem = layers_problem(identity);

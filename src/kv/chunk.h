@@ -41,8 +41,8 @@ enum {
  * chunk of text by itself. */
 typedef struct iflow_chunk_identity {
     char fingerprint[IFLOW_ID_SIZE]; /* of the model */
-    const int32_t *root;             /* [n_root]: tokens that stood before its document: sink, fillers, or a head; none for a head */
-    size_t n_root;
+    const int32_t *prefix;           /* [n_prefix]: tokens that stood before its document: sink, fillers, or a head; none for a head */
+    size_t n_prefix;
     char parent[IFLOW_ID_SIZE]; /* the chunk of the same document before it; "": none */
     uint64_t n_before;          /* tokens of its document that stand before it in the chain: 0 without a parent, more with one */
     const int32_t *token;       /* [n_tokens] */

@@ -104,8 +104,8 @@ static iflow_status refuse_version(const unsigned char *data, size_t n_bytes, co
     const uint32_t version = version_of(data);
     if (iflow_chunk_is_old(data, n_bytes)) {
         return iflow_fail(IFLOW_E_UNSUPPORTED,
-                          "%s: an old chunk (format version %u, this program uses version %d): ingest its document again; `infoflow store "
-                          "prune --old` removes old ones",
+                          "%s: an old chunk (format version %u, this program uses version %d): ingest its document again; pruning the "
+                          "store's old chunks removes it",
                           name, version, IFLOW_CHUNK_VERSION);
     }
     return version == IFLOW_CHUNK_VERSION ? IFLOW_OK
@@ -205,10 +205,10 @@ static iflow_status read_optional(const struct gguf_context *gguf, const char *n
 static iflow_status read_tokens(const struct gguf_context *gguf, const char *name, iflow_chunk_identity *identity) {
     const char *parent = get_string(gguf, IFLOW_KEY_PARENT), *content = get_string(gguf, IFLOW_KEY_CONTENT);
     const int64_t n_before = find_value(gguf, IFLOW_KEY_N_BEFORE, GGUF_TYPE_UINT64);
-    identity->root = get_array(gguf, IFLOW_KEY_ROOT, GGUF_TYPE_INT32, &identity->n_root);
+    identity->prefix = get_array(gguf, IFLOW_KEY_ROOT, GGUF_TYPE_INT32, &identity->n_prefix);
     identity->token = get_array(gguf, IFLOW_KEY_TOKENS, GGUF_TYPE_INT32, &identity->n_tokens);
-    if (!identity->root || !identity->token) {
-        return lacks(name, identity->root ? IFLOW_KEY_TOKENS : IFLOW_KEY_ROOT, "array of i32");
+    if (!identity->prefix || !identity->token) {
+        return lacks(name, identity->prefix ? IFLOW_KEY_TOKENS : IFLOW_KEY_ROOT, "array of i32");
     }
     if (!parent || strlen(parent) >= sizeof identity->parent || n_before < 0) {
         return lacks(name, n_before < 0 ? IFLOW_KEY_N_BEFORE : IFLOW_KEY_PARENT, n_before < 0 ? "u64" : "id");
@@ -497,7 +497,7 @@ iflow_status iflow_chunk_peek(const void *data, size_t n_bytes, const char *id, 
         *tokens = copy;
     }
     *info = (iflow_chunk_info){.n_tokens = (int)identity->n_tokens,
-                               .n_root = (int)identity->n_root,
+                               .n_root = (int)identity->n_prefix,
                                .n_before = (int)identity->n_before,
                                .n_layer = identity->n_layer,
                                .type = iflow_kv_type_name(identity->type),

@@ -79,7 +79,7 @@ static struct gguf_context *describe(const encoding *e) {
     if (identity->exact) {
         gguf_set_val_bool(gguf, IFLOW_KEY_EXACT, true);
     }
-    add_tokens(gguf, IFLOW_KEY_ROOT, identity->root, identity->n_root);
+    add_tokens(gguf, IFLOW_KEY_ROOT, identity->prefix, identity->n_prefix);
     gguf_set_val_str(gguf, IFLOW_KEY_PARENT, identity->parent);
     gguf_set_val_u64(gguf, IFLOW_KEY_N_BEFORE, identity->n_before);
     add_tokens(gguf, IFLOW_KEY_TOKENS, identity->token, identity->n_tokens);

@@ -20,7 +20,7 @@
 #define KEY_VERSION      "infoflow.version"
 #define KEY_FINGERPRINT  "infoflow.fingerprint"
 #define KEY_FILLERS      "infoflow.behind" /* as files have it since version 2 */
-#define KEY_LEAD         "infoflow.lead"
+#define KEY_PREFIX       "infoflow.lead"   /* as files have it */
 #define KEY_N_TOKENS     "infoflow.learned_tokens"
 
 enum { DIGITS = IFLOW_ID_SIZE - 1 };
@@ -85,7 +85,7 @@ static struct gguf_context *describe(const iflow_correction_values *values) {
     gguf_set_val_u32(gguf, KEY_VERSION, IFLOW_CORRECTION_VERSION);
     gguf_set_val_str(gguf, KEY_FINGERPRINT, values->fingerprint);
     gguf_set_val_u32(gguf, KEY_FILLERS, (uint32_t)values->fillers);
-    gguf_set_val_str(gguf, KEY_LEAD, values->lead);
+    gguf_set_val_str(gguf, KEY_PREFIX, values->prefix_id);
     gguf_set_val_u64(gguf, KEY_N_TOKENS, values->n_tokens);
     for (int layer = 1; layer < values->n_layer; layer++) {
         for (int i = 0; i < N_PARTS; i++) {
@@ -168,7 +168,7 @@ static int64_t find(const struct gguf_context *gguf, const char *key, enum gguf_
 
 static iflow_status check(const struct gguf_context *gguf, const char *path, const iflow_model *model, iflow_correction *c) {
     const int64_t architecture = find(gguf, KEY_ARCHITECTURE, GGUF_TYPE_STRING), version = find(gguf, KEY_VERSION, GGUF_TYPE_UINT32),
-                  fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), lead = find(gguf, KEY_LEAD, GGUF_TYPE_STRING),
+                  fingerprint = find(gguf, KEY_FINGERPRINT, GGUF_TYPE_STRING), prefix = find(gguf, KEY_PREFIX, GGUF_TYPE_STRING),
                   fillers = find(gguf, KEY_FILLERS, GGUF_TYPE_UINT32), n_tokens = find(gguf, KEY_N_TOKENS, GGUF_TYPE_UINT64);
     if (architecture < 0 || version < 0 || strcmp(gguf_get_val_str(gguf, architecture), ARCHITECTURE) != 0) {
         return iflow_fail(IFLOW_E_FORMAT, "%s is no correction", path);
@@ -180,11 +180,11 @@ static iflow_status check(const struct gguf_context *gguf, const char *path, con
     if (fingerprint < 0 || strcmp(gguf_get_val_str(gguf, fingerprint), model->fingerprint) != 0) {
         return iflow_fail(IFLOW_E_ARG, "%s is a correction for another model than %s", path, model->path);
     }
-    if (fillers < 0 || n_tokens < 0 || lead < 0 || !iflow_id_is_valid(gguf_get_val_str(gguf, lead)) ||
+    if (fillers < 0 || n_tokens < 0 || prefix < 0 || !iflow_id_is_valid(gguf_get_val_str(gguf, prefix)) ||
         gguf_get_val_u32(gguf, fillers) > IFLOW_MAX_FILLERS || gguf_get_n_tensors(gguf) != (int64_t)N_PARTS * (model->h.n_layer - 1)) {
         return iflow_fail(IFLOW_E_CORRUPT, "%s: parts of the correction are missing", path);
     }
-    memcpy(c->lead, gguf_get_val_str(gguf, lead), sizeof c->lead);
+    memcpy(c->prefix_id, gguf_get_val_str(gguf, prefix), sizeof c->prefix_id);
     c->info.fillers = (int)gguf_get_val_u32(gguf, fillers);
     c->info.n_tokens = gguf_get_val_u64(gguf, n_tokens);
     return IFLOW_OK;

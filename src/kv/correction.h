@@ -14,9 +14,9 @@ enum { IFLOW_CORRECTION_FEATURES = 5 };
 struct iflow_correction {
     const iflow_model *model;
     iflow_correction_info info;
-    char *path;               /* that it was loaded from */
-    char lead[IFLOW_ID_SIZE]; /* hash of the tokens that its chunks are prefilled after: sink and fillers */
-    iflow_affine *layer;      /* [n_layer - 1]: of all but the first */
+    char *path;                    /* that it was loaded from */
+    char prefix_id[IFLOW_ID_SIZE]; /* hash of the tokens that its chunks are prefilled after: sink and fillers */
+    iflow_affine *layer;           /* [n_layer - 1]: of all but the first */
     struct ggml_context *ctx;
     ggml_backend_buffer_t buffer;
 };
@@ -24,7 +24,7 @@ struct iflow_correction {
 /* The same on the host, of layers 1 and up, to be written; width: 2 n_embd_kv. */
 typedef struct iflow_correction_values {
     const char *fingerprint; /* of the model */
-    const char *lead;        /* the same hash */
+    const char *prefix_id;   /* the same hash */
     int fillers, n_layer, n_embd_kv;
     size_t n_tokens;
     float *mean;     /* [n_layer - 1, width] */

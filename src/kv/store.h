@@ -98,6 +98,9 @@ iflow_status iflow_store_dir_check(iflow_store *store);
 /* Gets, decodes and checks a chunk. A bad one is set aside and reported as E_CORRUPT: the caller recomputes. */
 iflow_status iflow_store_get_chunk(iflow_store *store, const char *id, iflow_chunk **out);
 
+/* store_docs.c: the id that a document of a model (its fingerprint) is recorded by. E_MEMORY. */
+iflow_status iflow_document_id(const char *fingerprint, const char *name, char id[IFLOW_ID_SIZE]);
+
 /* store_docs.c: a document's part of iflow_store_verify(), _pin() and _delete(). */
 iflow_status iflow_document_verify(iflow_store *store, const char *id);
 iflow_status iflow_document_pin(iflow_store *store, const char *id, bool pinned);

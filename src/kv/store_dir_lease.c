@@ -305,7 +305,7 @@ iflow_status iflow_dir_take_lease(iflow_store *base, const char *id) {
         const int error = errno;
         struct stat st;
         return iflow_files_stat(&store->files, path, &st) == 0 && !S_ISREG(st.st_mode)
-                   ? iflow_fail(IFLOW_E_IO, "%s/%s is no regular file, and so no lease: `infoflow store verify` moves it away",
+                   ? iflow_fail(IFLOW_E_IO, "%s/%s is no regular file, and so no lease: verifying the store moves it away",
                                 store->files.dir, path)
                    : iflow_files_fail_lock(&store->files, path, error);
     }

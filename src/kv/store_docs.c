@@ -44,6 +44,12 @@ static iflow_status document_id(const iflow_document *document, int version, con
     return IFLOW_OK;
 }
 
+iflow_status iflow_document_id(const char *fingerprint, const char *name, char id[IFLOW_ID_SIZE]) {
+    iflow_document document = {0};
+    strncpy(document.fingerprint, fingerprint, DIGITS);
+    return document_id(&document, RECORD_VERSION, name, id);
+}
+
 /* Bytes as hexadecimal digits; NULL: no memory. */
 static char *to_digits(const char *bytes) {
     const size_t n = strlen(bytes);
@@ -278,7 +284,7 @@ static void warn_pins_stay(const char *id, const char *why) {
     iflow_log(
         IFLOW_LOG_WARN,
         "document %s was pinned, and its record no longer tells its chunks (%s): they stay pinned until they are unpinned by their own "
-        "ids, as `infoflow store unpin CHUNK` does",
+        "ids",
         id, why);
 }
 

@@ -24,7 +24,7 @@ typedef struct calibrate {
     double started;
 } calibrate;
 
-static bool show_progress(calibration *found, const calibration_setting *what, void *user) {
+static void show_progress(calibration *found, const calibration_setting *what, void *user) {
     calibrate *c = user;
     char *rate = text_format("%zu of %zu", c->n_run, c->n_to_run);
     char *name = what ? calibrate_name(found, what) : text_format("full prefill");
@@ -33,7 +33,6 @@ static bool show_progress(calibration *found, const calibration_setting *what, v
     free(rate);
     free(name);
     c->n_run++;
-    return true;
 }
 
 /* Full prefill's answers; questions that it answers with nothing, or that do not fit, are left out. */
@@ -206,8 +205,7 @@ int lab_calibrate(int argc, char **argv) {
         {'\0', "limit", "N", OPTION_INT, &c.limit, 1, 1000, "most questions (default: 12)"},
         {'o', "output", "PROFILE", OPTION_TEXT, &c.output, 0, 0,
          "file of the profile (default: where it is found)\nThat is infoflow/profiles in $XDG_CONFIG_HOME, else in ~/.config"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &c.jsonl, 0, 0,
-         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_JSONL(c.jsonl),
         OPTION_ROW_QUIET(c.common),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_CUT(c.common),

@@ -28,10 +28,9 @@ int calibrate_items_read(const char *path, size_t limit, const iflow_model *mode
     return result == CLI_OK && malformed ? CLI_FAILED : result;
 }
 
-static bool show_progress(size_t done, size_t total, void *user) {
+static void show_progress(size_t done, size_t total, void *user) {
     const double *start = user, left = (double)(total - done);
     progress_show((double)done / (double)total, done ? (now_seconds() - *start) / (double)done * left : -1, "writing questions", "");
-    return true;
 }
 
 int calibrate_items_make(const session *s, const common_options *options, bool jsonl, char **operands, size_t n_operands, size_t limit,

@@ -43,8 +43,8 @@ static const command_usage usage = {
 /* Makes the needles, unless they do not fit the context. */
 static int make_needles(eval *e) {
     enum { AROUND = 128 }; /* tokens of a chat template and of a needle's question, at most */
-    const char *const given[] = {e->how.system, e->how.instruction};
-    size_t n_around = AROUND + (size_t)e->how.max_tokens;
+    const char *const given[] = {e->how.set.system, e->how.set.instruction};
+    size_t n_around = AROUND + (size_t)e->how.set.max_tokens;
     for (size_t i = 0; i < COUNT_OF(given); i++) {
         int32_t *token = NULL;
         size_t n = 0;
@@ -131,7 +131,7 @@ static int parse_variants(eval *e) {
 }
 
 /* Options that none of the methods uses. */
-static int check_methods(const eval *e) {
+static int check_methods(eval *e) {
     iflow_method method[EVAL_MAX_VARIANTS];
     for (size_t v = 0; v < e->n_variants; v++) {
         method[v] = e->variant[v].method;
@@ -198,14 +198,15 @@ static int parse_options(eval *e, profile_options *profiling, int argc, char **a
         OPTION_ROWS_PROFILE(*profiling),
         OPTION_ROWS_VERIFY(e->gate, ". The question decides whether an answer is compared; 1: all are"),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Answer"},
-        {'\0', "system", "TEXT", OPTION_WORDS, &e->how.system, 0, 0,
+        {'\0', "system", "TEXT", OPTION_WORDS, &e->how.set.system, 0, 0,
          "protocol chat: system message; \"\" is none (default: that of the model's chat template, if it has one)"},
-        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->how.instruction, 0, 0,
+        {'\0', "instruction", "TEXT", OPTION_WORDS, &e->how.set.instruction, 0, 0,
          "protocol chat: text before the question (default: a general instruction)"},
-        {'n', "max-tokens", "N", OPTION_INT, &e->how.max_tokens, 1, 1 << 20, "most tokens of an answer (default: 32; protocol chat: 256)"},
-        {'\0', "temp", "T", OPTION_REAL, &e->how.temperature, 0, 100,
+        {'n', "max-tokens", "N", OPTION_INT, &e->how.set.max_tokens, 1, 1 << 20,
+         "most tokens of an answer (default: 32; protocol chat: 256)"},
+        {'\0', "temp", "T", OPTION_REAL, &e->how.set.temperature, 0, 100,
          "temperature of sampling; 0 always takes the most likely token (default: 0)"},
-        {'\0', "seed", "N", OPTION_SEED, &e->how.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
+        {'\0', "seed", "N", OPTION_SEED, &e->how.set.seed, 0, 0, "seed of needles, of method random and of sampling (default: 0)"},
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         {'\0', "chunk", "N", OPTION_INT, &e->common.chunk, 1, 1 << 24,
          "most tokens of a chunk of a context that has no passages (default: 512)"},
@@ -241,23 +242,23 @@ static int check_options(eval *e, const char *operand, int n_operands) {
         return options_wrong(&usage, n_operands == 0 ? "which questions? Name a JSONL file, or give --needle LENGTHS"
                                                      : "one data file at a time, please");
     }
-    if (!eval_is_chat(e) && (e->how.system || e->how.instruction)) {
+    if (!eval_is_chat(e) && (e->how.set.system || e->how.set.instruction)) {
         return options_wrong(&usage, "--%s goes with --protocol chat; the paper's protocol has its own",
-                             e->how.system ? "system" : "instruction");
+                             e->how.set.system ? "system" : "instruction");
     }
     if (!eval_is_chat(e)) {
-        e->how.instruction = paper_instruction;
-        e->how.system = "";
+        e->how.set.instruction = paper_instruction;
+        e->how.set.system = "";
     }
-    if (!e->how.max_tokens) {
-        e->how.max_tokens = eval_default_tokens(e);
+    if (!e->how.set.max_tokens) {
+        e->how.set.max_tokens = eval_default_tokens(e);
     }
     return gate_check(&usage, &e->gate, NULL);
 }
 
 /* Parses what lists and shares say: faults show at once; a profile may still change methods and ratios. */
 static int parse_lists(eval *e, size_t *shard, size_t *n_shards) {
-    e->grid.seed = e->how.seed;
+    e->grid.seed = e->how.set.seed;
     e->grid.repeat = e->grid.repeat ? e->grid.repeat : 1;
     int result = e->needle ? needle_grid_parse(&usage, e->needle, e->depths ? e->depths : "0,0.25,0.5,0.75,1", &e->grid) : CLI_OK;
     if (result == CLI_OK) {
@@ -306,7 +307,7 @@ static int open_model(eval *e, const profile_options *profiling, char **methods,
     if (result == CLI_OK) {
         result = eval_open_contexts(e);
     }
-    const iflow_status status = result == CLI_OK ? ask_options_params(&e->how, &e->s.info, &e->params) : IFLOW_OK;
+    const iflow_status status = result == CLI_OK ? ask_settings_params(&e->how.set, &e->s.info, &e->params) : IFLOW_OK;
     return status == IFLOW_OK ? result : cli_failed(status, NULL);
 }
 
@@ -364,7 +365,7 @@ int lab_eval(int argc, char **argv) {
     e.common = common_options_for_questions();
     e.how = ask_options_default();
     e.gate = gate_default();
-    e.how.max_tokens = 0; /* the protocol's */
+    e.how.set.max_tokens = 0; /* the protocol's */
     int result = parse_options(&e, &profiling, argc, argv, &first);
     if (result != OPTIONS_GO) {
         return result;

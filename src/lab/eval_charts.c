@@ -355,7 +355,7 @@ void eval_charts_curves(text *out, const eval_summary *summary) {
 
 static double stages_sum(const eval_row *row) {
     double sum = 0;
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
+    for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
         sum += isfinite(row->stage[i]) ? row->stage[i] : 0;
     }
     return sum;
@@ -393,11 +393,11 @@ static void draw_bars(text *out, const eval_summary *summary, bool but_full, dou
         text_printf(out, "<text x=\"%.0f\" y=\"%zu\" text-anchor=\"end\">", left - 8, y + 12);
         page_string(out, row->label);
         text_puts(out, "</text>");
-        for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
+        for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
             const double width = isfinite(row->stage[i]) ? row->stage[i] * scale : 0;
             if (width >= 0.05) {
                 text_printf(out, "<rect x=\"%.1f\" y=\"%zu\" width=\"%.1f\" height=\"%d\" fill=\"%s\"><title>%s %.1f ms</title></rect>", x,
-                            y, width, BAR, page_stage_colour[i], report_stage_name[i], row->stage[i]);
+                            y, width, BAR, page_stage_colour[i], answer_stage_name[i], row->stage[i]);
             }
             x += width;
         }
@@ -416,8 +416,8 @@ void eval_charts_stages(text *out, const eval_summary *summary) {
         }
     }
     text_puts(out, "<ul class=\"legend keys\">");
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
-        text_printf(out, "<li><b style=\"background:%s;margin:0\"></b>%s</li>", page_stage_colour[i], report_stage_name[i]);
+    for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
+        text_printf(out, "<li><b style=\"background:%s;margin:0\"></b>%s</li>", page_stage_colour[i], answer_stage_name[i]);
     }
     text_puts(out, "</ul>\n");
     if (longest > 0) {

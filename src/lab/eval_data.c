@@ -154,7 +154,7 @@ int eval_data_read(const char *path, size_t limit, eval_data *out, bool *malform
     input_open(&in, path);
     while (!input_failed(&in) && (limit == 0 || out->n < limit) && (got = input_line(&in, &line)) != 0) {
         json_error_t error = {0};
-        if (input_failed(&in) || (got > 0 && is_blank(line.text, line.n))) {
+        if (input_failed(&in) || (got > 0 && iflow_is_blank(line.text, line.n))) {
             continue;
         }
         const char *why = got < 0 ? in.why : NULL;

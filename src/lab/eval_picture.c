@@ -2,6 +2,7 @@
 #include "lab/eval_picture.h"
 
 #include "cli/page.h"
+#include "service/pieces.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -145,7 +146,7 @@ iflow_status eval_picture_make(const iflow_model *model, const eval_question *qu
     p.texts = json_array();
     for (size_t c = 0; c < p.chunks.n_chunks && status == IFLOW_OK; c++) {
         const size_t before = p.n_pieces;
-        status = page_pieces(model, p.chunks.token, p.chunks.start[c], p.chunks.start[c + 1], take_piece, &p);
+        status = token_pieces(model, p.chunks.token, p.chunks.start[c], p.chunks.start[c + 1], take_piece, &p);
         json_array_append_new(pieces, count(p.n_pieces - before));
         json_array_append_new(tokens, count(chunk_length(&p, c)));
     }

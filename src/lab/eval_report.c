@@ -212,7 +212,7 @@ static void add_means(text *out, const eval_summary *summary) {
 }
 
 /* Whether the interval is clear of zero, and on which side. One question has none. */
-static const char *verdict(int measure, const eval_cell *cell) {
+static const char *verdict_of(int measure, const eval_cell *cell) {
     if (cell->n < 2 || (cell->mean.low <= 0 && cell->mean.high >= 0)) {
         return "";
     }
@@ -256,7 +256,7 @@ static void add_differences(text *out, const eval_summary *summary) {
                 if (!eval_measures[m].is_compared || !summary->is_measured[m]) {
                     continue;
                 }
-                text_printf(out, "<td class=\"%s%s\">", edge, verdict(m, cell));
+                text_printf(out, "<td class=\"%s%s\">", edge, verdict_of(m, cell));
                 if (cell->n) {
                     text_printf(out, "%+.4f", cell->mean.mean);
                 } else {

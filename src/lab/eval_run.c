@@ -18,14 +18,14 @@ bool eval_is_chat(const eval *e) {
 }
 
 int eval_default_tokens(const eval *e) {
-    return eval_is_chat(e) ? ask_options_default().max_tokens : PAPER_TOKENS;
+    return eval_is_chat(e) ? ask_settings_default().max_tokens : PAPER_TOKENS;
 }
 
 /* Settings that differ from the defaults, as text: a record stands for all that can change its numbers, and what can't change those of this
  * question and method is left out. Where it is computed and with how many threads is no setting: numbers differ by rounding, times by more.
  */
 static char *settings_of(const eval *e, const eval_question *question, const eval_variant *v) {
-    const ask_options *how = &e->how;
+    const ask_settings *how = &e->how.set;
     const bool looks = iflow_method_get_info(v->method)->by_question;
     const bool reuses = v->method != IFLOW_METHOD_FULL;
     const size_t chunk = cli_session_chunk_tokens(&e->common);
@@ -78,10 +78,10 @@ static char *settings_of(const eval *e, const eval_question *question, const eva
     if (iflow_method_get_info(v->method)->has_scores && how->coverage > 0) {
         text_printf(&out, " coverage=%.9g min-ratio=%.9g max-ratio=%.9g", how->coverage, how->min_ratio, how->max_ratio);
     }
-    if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_options_default().staleness_share) > 5e-7) {
+    if (v->method == IFLOW_METHOD_UNION && fabs(how->staleness_share - ask_settings_default().staleness_share) > 5e-7) {
         text_printf(&out, " staleness-share=%.9g", how->staleness_share);
     }
-    if (looks && strcmp(how->score_text, ask_options_default().score_text) != 0) {
+    if (looks && strcmp(how->score_text, ask_settings_default().score_text) != 0) {
         text_printf(&out, " score-text=%s", how->score_text);
     }
     for (size_t i = 0; looks && i < how->layers.n; i++) {
@@ -182,7 +182,7 @@ static iflow_status prepare(eval *e, const eval_question *question) {
         }
         iflow_context_clear(e->ctx[c]);
         if (status == IFLOW_OK && ahead) {
-            status = chunks_prefill(&chunks, e->ctx[c], &(chunks_events){.cancelled = cli_is_interrupted}, NULL);
+            status = chunks_prefill(&chunks, e->ctx[c], NULL, NULL);
         }
         if (status == IFLOW_OK) {
             status = chunk_list_lay(&chunks, e->ctx[c]);
@@ -217,7 +217,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "geometry", json_string(iflow_geometry_name(v->geometry)));
         json_object_set_new(record, "reorder", json_boolean(v->reorder));
         if (v->reorder) {
-            json_object_set_new(record, "order", report_order_json(answer));
+            json_object_set_new(record, "order", answer_order_json(answer));
         }
     }
     json_object_set_new(record, "ratio", json_finite(v->ratio));
@@ -231,7 +231,7 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
     json_object_set_new(record, "model", json_string(e->s.info.fingerprint));
     json_object_set_new(record, "answer", json_text(extracted));
     json_object_set_new(record, "raw", json_text(answer->text));
-    report_finish_json(record, answer);
+    answer_put_finish(record, answer);
     json_object_set_new(record, "f1", json_finite(f1));
     json_object_set_new(record, "em", json_integer(exact));
     json_object_set_new(record, "contains", json_integer(contains));
@@ -240,14 +240,14 @@ static int write_record(eval *e, const eval_question *question, const eval_varia
         json_object_set_new(record, "top1", json_finite(like->top1));
     }
     if (checked->verified) {
-        verdict_json(record, checked);
+        answer_put_verdict(record, checked);
     }
-    json_object_set_new(record, "tokens", report_tokens_json(answer));
+    json_object_set_new(record, "tokens", answer_tokens_json(answer));
     if (answer->n_corrected) {
         json_object_set_new(record, "evidence", json_finite(answer->evidence));
     }
-    json_object_set_new(record, "timings_ms", report_timings_json(answer));
-    json_object_set_new(record, "selected", report_selected_json(answer));
+    json_object_set_new(record, "timings_ms", answer_timings_json(answer));
+    json_object_set_new(record, "selected", answer_selected_json(answer));
     int result = report_dump(record, e->out);
     if (result == CLI_OK) {
         eval_records_add(&e->records, record);
@@ -268,12 +268,6 @@ static void show_progress(const eval *e, const eval_question *question, const ev
     free(rate);
 }
 
-static bool watch_interrupt(const char *piece, void *user) {
-    (void)piece;
-    (void)user;
-    return !cli_interrupted();
-}
-
 static iflow_ask_params params_of(const eval *e, const eval_question *question, const eval_variant *v) {
     iflow_ask_params params = e->params;
     params.method = v->method;
@@ -285,7 +279,6 @@ static iflow_ask_params params_of(const eval *e, const eval_question *question, 
     params.ratio = iflow_method_get_info(v->method)->by_ratio ? v->ratio : params.ratio;
     params.question = question->question;
     params.keep_logits = is_verified(e, question, v);
-    params.on_text = watch_interrupt;
     return params;
 }
 

@@ -181,8 +181,8 @@ eval_summary eval_summary_make(const eval_series *series, size_t n_series, size_
             row->cell[m] = cell_of(m, &series[s], NULL, n_questions, value);
             out.is_measured[m] = out.is_measured[m] || row->cell[m].n;
         }
-        for (size_t i = 0; i < REPORT_STAGES; i++) {
-            row->stage[i] = median_ms(&series[s], report_stage_name[i], n_questions, value);
+        for (size_t i = 0; i < ANSWER_STAGES; i++) {
+            row->stage[i] = median_ms(&series[s], answer_stage_name[i], n_questions, value);
         }
         row->ttft = median_ms(&series[s], "ttft", n_questions, value);
     }
@@ -335,13 +335,13 @@ static void print_ms(double ms) {
 static void print_stages(const eval_summary *summary) {
     const int name = name_width(summary);
     printf("\nTime to first token and its stages, medians in ms:\n%-*s  %5s", name, "METHOD", "RATIO");
-    for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
-        printf("  %9s", report_stage_name[i]);
+    for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
+        printf("  %9s", answer_stage_name[i]);
     }
     printf("  %9s\n", "TTFT");
     for (size_t s = 0; s < summary->n_series; s++) {
         printf("%-*s  %5.2f", name, summary->row[s].name, summary->series[s].ratio);
-        for (size_t i = 0; i < REPORT_TTFT_STAGES; i++) {
+        for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
             print_ms(summary->row[s].stage[i]);
         }
         print_ms(summary->row[s].ttft);

@@ -45,7 +45,7 @@ typedef struct eval_row {
     bool has_ratio;
     size_t n_records, n_full; /* n_full: answers that were cut, as the context was full */
     eval_cell cell[EVAL_MEASURES];
-    double stage[REPORT_STAGES], ttft; /* medians of milliseconds; NAN where nothing was measured */
+    double stage[ANSWER_STAGES], ttft; /* medians of milliseconds; NAN where nothing was measured */
 } eval_row;
 
 typedef struct eval_summary {

@@ -102,7 +102,7 @@ static int take_word(const command_usage *usage, const char *item, const char *w
 
 /* What can make no difference is the same in all variants, so that they are known as one. */
 static void settle(eval_variant *v, int fillers, const iflow_correction_info *corrected) {
-    const ask_options usual = ask_options_default();
+    const ask_settings usual = ask_settings_default();
     if (!iflow_method_get_info(v->method)->by_question) {
         iflow_score_from_name(usual.score, &v->score);
         iflow_geometry_from_name(usual.geometry, &v->geometry);
@@ -175,13 +175,14 @@ int eval_variants_parse(const command_usage *usage, const char *methods, const c
     for (const char *at = methods; at && result == CLI_OK;) {
         const size_t length = strcspn(at, ",");
         char *item = text_format("%.*s", (int)length, at);
-        eval_variant v = {.reorder = how->reorder, .fillers = fillers};
-        iflow_score_from_name(how->score, &v.score);
-        iflow_geometry_from_name(how->geometry, &v.geometry);
+        eval_variant v = {.reorder = how->set.reorder, .fillers = fillers};
+        iflow_score_from_name(how->set.score, &v.score);
+        iflow_geometry_from_name(how->set.geometry, &v.geometry);
         result = n_methods++ == EVAL_MAX_METHODS ? options_wrong(usage, "--methods: more than %d of them", EVAL_MAX_METHODS)
-                                                 : parse_method(usage, item, how->drift, corrected, &v);
+                                                 : parse_method(usage, item, how->set.drift, corrected, &v);
         settle(&v, fillers, corrected);
-        const bool one = !iflow_method_get_info(v.method)->by_ratio || (how->coverage > 0 && iflow_method_get_info(v.method)->has_scores);
+        const bool one =
+            !iflow_method_get_info(v.method)->by_ratio || (how->set.coverage > 0 && iflow_method_get_info(v.method)->has_scores);
         for (size_t r = 0; result == CLI_OK && r < (one ? 1 : n_ratios); r++) {
             v.ratio = iflow_method_get_info(v.method)->by_ratio ? ratio[r] : v.method == IFLOW_METHOD_FULL ? 1 : 0;
             add(variant, n, &v);

@@ -32,17 +32,13 @@ static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
     const learning *l = user;
     const chunks_room room = cli_session_room(&l->common, &l->s);
     const bool ahead = (l->s.store || !all) && chunks_are_kept(&room, chunks, 1);
-    return ahead ? chunks_prefill(chunks, l->s.ctx, &(chunks_events){.cancelled = cli_is_interrupted}, NULL) : IFLOW_OK;
+    return ahead ? chunks_prefill(chunks, l->s.ctx, NULL, NULL) : IFLOW_OK;
 }
 
-static bool show_progress(size_t n, void *user) {
+static void show_progress(size_t n, void *user) {
     const learning *l = user;
     const double wanted = (double)l->tokens;
-    if (cli_interrupted()) {
-        return false;
-    }
     progress_show((double)n / wanted, n ? (now_seconds() - l->start) / (double)n * (wanted - (double)n) : -1, "learning", "");
-    return true;
 }
 
 static int report(const learning *l, size_t n_tokens, size_t n_contexts, const char *path) {
@@ -105,8 +101,7 @@ static int parse_options(learning *l, profile_options *profiling, int argc, char
          "tokens to learn from (default: 16384)\nA chunk is used up to 8 times"},
         {'o', "output", "FILE", OPTION_TEXT, &l->output, 0, 0,
          "file of the correction (default: where it is found)\nThat is infoflow/corrections in $XDG_CONFIG_HOME, else in ~/.config"},
-        {'\0', "jsonl", NULL, OPTION_FLAG, &l->jsonl, 0, 0,
-         "read all files as JSON, one object a line\nFiles named .jsonl are always read so"},
+        OPTION_ROW_JSONL(l->jsonl),
         OPTION_ROW_QUIET(l->common),
         {0, NULL, NULL, OPTION_FLAG, NULL, 0, 0, "Documents and store"},
         OPTION_ROW_CUT(l->common),

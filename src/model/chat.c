@@ -7,24 +7,24 @@
 #include <string.h>
 
 /* Messages with encoded contents, as they go to the template. */
-typedef struct turns {
+typedef struct messages {
     iflow_message *message;
     size_t n;
-} turns;
+} messages;
 
-static void turns_free(turns *t) {
+static void messages_free(messages *t) {
     for (size_t i = 0; i < t->n; i++) {
         free((char *)t->message[i].content);
     }
     free(t->message);
-    *t = (turns){0};
+    *t = (messages){0};
 }
 
 static bool is_role(const iflow_message *message, const char *role) {
     return strcmp(message->role, role) == 0;
 }
 
-static bool has_role(const turns *t, const char *role) {
+static bool has_role(const messages *t, const char *role) {
     for (size_t i = 0; i < t->n; i++) {
         if (is_role(&t->message[i], role)) {
             return true;
@@ -33,14 +33,10 @@ static bool has_role(const turns *t, const char *role) {
     return false;
 }
 
-static bool is_blank(const char *text) {
-    return !text[strspn(text, " \t\n\v\f\r")];
-}
-
 /* ---- Rendering ----------------------------------------------------------------------------------------------------------------------- */
 
 /* Contents one after the other, an empty line between them. */
-static iflow_status render_plain(const turns *t, iflow_rendering *out) {
+static iflow_status render_plain(const messages *t, iflow_rendering *out) {
     out->part = iflow_calloc(t->n, sizeof *out->part);
     if (!out->part) {
         return iflow_fail_memory(t->n * sizeof *out->part);
@@ -55,7 +51,7 @@ static iflow_status render_plain(const turns *t, iflow_rendering *out) {
     return IFLOW_OK;
 }
 
-static iflow_status render(const iflow_model *model, const turns *t, iflow_rendering *out) {
+static iflow_status render(const iflow_model *model, const messages *t, iflow_rendering *out) {
     const struct llama_vocab *vocab = llama_model_get_vocab(model->vocab);
     const int32_t bos = llama_vocab_bos(vocab), eos = llama_vocab_eos(vocab);
     const iflow_template_options options = {.bos = bos >= 0 ? llama_vocab_get_text(vocab, bos) : "",
@@ -72,7 +68,7 @@ static iflow_status render(const iflow_model *model, const turns *t, iflow_rende
 }
 
 /* The pieces, which must have one mark of this letter. */
-static iflow_status render_marked(const iflow_model *model, const turns *t, char letter, iflow_chat *out) {
+static iflow_status render_marked(const iflow_model *model, const messages *t, char letter, iflow_chat *out) {
     iflow_rendering rendering = {0};
     iflow_chat chat = {0};
     size_t n_marks = 0;
@@ -115,8 +111,8 @@ static iflow_status close_thoughts(const iflow_model *model, iflow_chat *chat) {
 /* ---- Messages ------------------------------------------------------------------------------------------------------------------------ */
 
 /* Encoded copies; documents stand at the beginning of message `first`. */
-static iflow_status encode(const iflow_model *model, const iflow_message *message, size_t n, size_t first, turns *out) {
-    turns t = {.message = iflow_calloc(n, sizeof *t.message)};
+static iflow_status encode(const iflow_model *model, const iflow_message *message, size_t n, size_t first, messages *out) {
+    messages t = {.message = iflow_calloc(n, sizeof *t.message)};
     iflow_status status = IFLOW_OK;
     if (!t.message) {
         return iflow_fail_memory(n * sizeof *t.message);
@@ -130,14 +126,14 @@ static iflow_status encode(const iflow_model *model, const iflow_message *messag
         }
     }
     if (status) {
-        turns_free(&t);
+        messages_free(&t);
     }
     *out = t;
     return status;
 }
 
 /* The same messages with b's content after a's, which an empty line parts; b is removed. */
-static iflow_status join(turns *t, size_t a, size_t b) {
+static iflow_status join(messages *t, size_t a, size_t b) {
     const bool before = b < a; /* b's content then comes first */
     char *content = iflow_format("%s\n\n%s", t->message[before ? b : a].content, t->message[before ? a : b].content);
     if (!content) {
@@ -152,7 +148,7 @@ static iflow_status join(turns *t, size_t a, size_t b) {
 }
 
 /* System messages go to the beginning of the first user's. */
-static iflow_status move_system(turns *t) {
+static iflow_status move_system(messages *t) {
     for (size_t i = t->n; i-- > 0;) {
         size_t user = 0;
         while (user < t->n && !is_role(&t->message[user], "user")) {
@@ -173,7 +169,7 @@ static iflow_status move_system(turns *t) {
 }
 
 /* Neighbours of one role become one message. */
-static iflow_status merge(turns *t, bool *merged) {
+static iflow_status merge(messages *t, bool *merged) {
     *merged = false;
     for (size_t i = 1; i < t->n;) {
         if (is_role(&t->message[i], t->message[i - 1].role) && !is_role(&t->message[i], "tool")) {
@@ -190,8 +186,8 @@ static iflow_status merge(turns *t, bool *merged) {
 }
 
 /* Whether every system message and every tool's is in the rendering: with a mark for the content of each, they are as many. */
-static iflow_status check_all_there(const iflow_model *model, const turns *t) {
-    turns probe = {.message = iflow_calloc(t->n, sizeof *probe.message)};
+static iflow_status check_all_there(const iflow_model *model, const messages *t) {
+    messages probe = {.message = iflow_calloc(t->n, sizeof *probe.message)};
     size_t n_systems = 0, n_tools = 0, n_marks = 0;
     iflow_rendering rendering = {0};
     iflow_chat chat = {0};
@@ -199,7 +195,7 @@ static iflow_status check_all_there(const iflow_model *model, const turns *t) {
         return iflow_fail_memory(t->n * sizeof *probe.message);
     }
     for (size_t i = 0; i < t->n; i++) {
-        const bool is_system = is_role(&t->message[i], "system") && !is_blank(t->message[i].content),
+        const bool is_system = is_role(&t->message[i], "system") && !iflow_is_blank(t->message[i].content, strlen(t->message[i].content)),
                    is_tool = is_role(&t->message[i], "tool");
         n_systems += is_system;
         n_tools += is_tool;
@@ -217,13 +213,13 @@ static iflow_status check_all_there(const iflow_model *model, const turns *t) {
     return status;
 }
 
-static iflow_status attempt(const iflow_model *model, const turns *t, iflow_chat *out) {
+static iflow_status attempt(const iflow_model *model, const messages *t, iflow_chat *out) {
     const iflow_status status = check_all_there(model, t);
     return status ? status : render_marked(model, t, IFLOW_MARK_DOCUMENTS[1], out);
 }
 
 /* As they are; else with system messages in the user's; else with neighbours of one role as one message. */
-static iflow_status place(const iflow_model *model, turns *t, iflow_chat *out) {
+static iflow_status place(const iflow_model *model, messages *t, iflow_chat *out) {
     bool no_place = false, merged = false;
     iflow_status status = attempt(model, t, out);
     if (status == IFLOW_E_UNSUPPORTED && has_role(t, "system")) {
@@ -241,15 +237,20 @@ static iflow_status place(const iflow_model *model, turns *t, iflow_chat *out) {
     return status;
 }
 
-iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *message, size_t n_messages, iflow_chat *out) {
+const char *iflow_chat_role(const char *name) {
     static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
+        if (strcmp(roles[i], name) == 0) {
+            return roles[i];
+        }
+    }
+    return NULL;
+}
+
+iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *message, size_t n_messages, iflow_chat *out) {
     size_t first = n_messages;
     for (size_t i = n_messages; i-- > 0;) {
-        bool known = false;
-        for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-            known = known || is_role(&message[i], roles[k]);
-        }
-        if (!known) {
+        if (!iflow_chat_role(message[i].role)) {
             return iflow_fail(IFLOW_E_ARG, "message %zu: '%s' is no role (system, user, assistant and tool are)", i, message[i].role);
         }
         first = is_role(&message[i], "user") ? i : first;
@@ -265,7 +266,7 @@ iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *me
         skip = own ? 0 : 1;
         free(own);
     }
-    turns t = {0};
+    messages t = {0};
     iflow_chat chat = {0};
     iflow_status status = encode(model, message + skip, n_messages - skip, first - skip, &t);
     if (!status && !(status = place(model, &t, &chat)) && !(status = close_thoughts(model, &chat))) {
@@ -274,13 +275,13 @@ iflow_status iflow_chat_render(const iflow_model *model, const iflow_message *me
         chat = (iflow_chat){0};
     }
     iflow_chat_free(&chat);
-    turns_free(&t);
+    messages_free(&t);
     return status;
 }
 
 iflow_status iflow_chat_turn(const iflow_model *model, const char *question, iflow_chat *out) {
     const iflow_message message[] = {{"user", "?"}, {"assistant", ""}, {"user", question}};
-    turns t = {0};
+    messages t = {0};
     iflow_chat chat = {0};
     iflow_status status = encode(model, message, 3, 3, &t);
     if (t.message) {
@@ -299,7 +300,7 @@ iflow_status iflow_chat_turn(const iflow_model *model, const char *question, ifl
         chat = (iflow_chat){0};
     }
     iflow_chat_free(&chat);
-    turns_free(&t);
+    messages_free(&t);
     return status;
 }
 

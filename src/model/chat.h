@@ -20,6 +20,9 @@ typedef struct iflow_chat {
     bool no_place; /* the template has no place for a system message: it stands before the documents, in the user's message */
 } iflow_chat;
 
+/* The role's own name, static ("system", "user", "assistant", "tool"); NULL: there is no such role. */
+const char *iflow_chat_role(const char *name);
+
 /* Messages, of which one is a user's at least, with the assistant's turn opened at the end and, where the family has them, thoughts closed.
  * A system message is the template's own where none is given; one that is empty is none. E_ARG: a role that is none of the four; no user's
  * message; E_UNSUPPORTED: the template refuses the messages, or would leave out a tool's; E_MEMORY. */

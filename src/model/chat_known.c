@@ -97,17 +97,17 @@ static iflow_status put_contents(const char *text, const iflow_message *message,
 }
 
 iflow_status iflow_chat_by_libllama(const char *template, const iflow_message *message, size_t n_messages, iflow_rendering *out) {
-    struct llama_chat_message *turn = iflow_calloc(n_messages + 1, sizeof *turn);
+    struct llama_chat_message *laid = iflow_calloc(n_messages + 1, sizeof *laid);
     char *text = NULL, **content = iflow_calloc(n_messages + 1, sizeof *content), *own = NULL;
     size_t n = 0;
     iflow_status status = IFLOW_OK;
     const bool has_system = n_messages && strcmp(message[0].role, "system") == 0;
-    if (!turn || !content) {
-        status = iflow_fail_memory(n_messages * sizeof *turn);
+    if (!laid || !content) {
+        status = iflow_fail_memory(n_messages * sizeof *laid);
         goto cleanup;
     }
     if (!has_system && (own = iflow_chat_own_system(template))) { /* rendered as a part of the template */
-        turn[n++] = (struct llama_chat_message){"system", own};
+        laid[n++] = (struct llama_chat_message){"system", own};
     }
     for (size_t i = 0; i < n_messages; i++) {
         if (i == 0 && has_system && !message[i].content[0]) {
@@ -118,9 +118,9 @@ iflow_status iflow_chat_by_libllama(const char *template, const iflow_message *m
             status = iflow_fail_memory(sizeof *content);
             goto cleanup;
         }
-        turn[n++] = (struct llama_chat_message){message[i].role, content[i]};
+        laid[n++] = (struct llama_chat_message){message[i].role, content[i]};
     }
-    if (!(status = render(template, turn, n, &text)) && text) {
+    if (!(status = render(template, laid, n, &text)) && text) {
         status = put_contents(text, message, n_messages, out);
     }
 
@@ -132,7 +132,7 @@ cleanup:
         free(content[i]);
     }
     free(content);
-    free(turn);
+    free(laid);
     free(text);
     free(own);
     return status;

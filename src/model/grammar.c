@@ -1,6 +1,7 @@
 /* grammar.c - reads a grammar in GBNF as libllama does, and says what is wrong and where. */
 #include "model/grammar.h"
 
+#include "base/cancel.h"
 #include "model/grammar_rules.h"
 
 #include <assert.h>
@@ -152,11 +153,7 @@ static iflow_status read_character(parser *p, uint32_t *value) {
     const char *start = p->at;
     if (*start != '\\') {
         const int n = iflow_utf8_length(start, strlen(start) < 4 ? strlen(start) : 4);
-        static const unsigned char mask[5] = {0, 0x7f, 0x1f, 0x0f, 0x07};
-        *value = (unsigned char)start[0] & mask[n];
-        for (int i = 1; i < n; i++) {
-            *value = *value << 6 | ((unsigned char)start[i] & 0x3fU);
-        }
+        *value = iflow_utf8_decode(start, n);
         p->at += n;
         return IFLOW_OK;
     }
@@ -499,6 +496,7 @@ iflow_status iflow_grammar_check(const iflow_model *model, const char *text) {
     skip_space(&p, true);
     while (!status && *p.at) {
         status = read_rule(&p);
+        status = status ? status : iflow_cancel_check();
     }
     if (!status && !(status = check_defined(&p))) {
         status = iflow_rules_check(&p.rules);

@@ -15,7 +15,7 @@ enum {
 };
 
 /* Whether text is a grammar in GBNF with a rule `root` that libllama takes and can follow in bounded time and memory. E_ARG, with the line
- * and the column (in characters, both from 1) where there is one place that is wrong; E_MEMORY. */
+ * and the column (in characters, both from 1) where there is one place that is wrong; E_MEMORY; E_CANCELLED. */
 iflow_status iflow_grammar_check(const iflow_model *model, const char *text);
 
 #endif

@@ -3,6 +3,7 @@
  * libllama follows rules downward from the left until characters come. A rule that comes to stand at its own beginning keeps it there for
  * ever, and so does one that libllama's own check does not find, because rules before it are empty only through other rules. Both graphs
  * are looked at here: edges go from a rule to those that can begin it. */
+#include "base/cancel.h"
 #include "model/grammar.h"
 #include "model/grammar_rules.h"
 
@@ -54,6 +55,10 @@ static iflow_status find_empty(graph *g, bool direct) {
     for (int pass = 0; more; pass++) {
         if (pass == PASSES) {
             return iflow_fail(IFLOW_E_ARG, "the grammar: too many rules are empty only through other rules");
+        }
+        const iflow_status status = iflow_cancel_check();
+        if (status) {
+            return status;
         }
         more = false;
         for (size_t i = 0; i < n; i++) {

@@ -29,7 +29,7 @@ typedef struct iflow_rules {
     size_t n, capacity;
 } iflow_rules;
 
-/* grammar_analysis.c: that following the rules from their beginning ends, and soon. E_ARG, naming a rule; E_MEMORY. */
+/* grammar_analysis.c: that following the rules from their beginning ends, and soon. E_ARG, naming a rule; E_MEMORY; E_CANCELLED. */
 iflow_status iflow_rules_check(const iflow_rules *rules);
 
 #endif

@@ -54,25 +54,25 @@ size_t iflow_guard_work_bytes(struct ggml_cgraph *cgraph, int n_threads) {
     return input + (size_t)n_threads * (4 * row + CACHE_LINES);
 }
 
-static void *wait_for_all(void *gate) {
-    pthread_mutex_lock(gate);
-    pthread_mutex_unlock(gate);
+static void *wait_for_all(void *mutex) {
+    pthread_mutex_lock(mutex);
+    pthread_mutex_unlock(mutex);
     return NULL;
 }
 
 iflow_status iflow_guard_threads(int n_threads) {
     iflow_status status = IFLOW_OK;
-    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* closed until all are there: they must be able to live at the same time */
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* closed until all are there: they must be able to live at the same time */
     pthread_t *thread = iflow_calloc((size_t)n_threads, sizeof *thread);
     int n = 0, error = 0;
     if (!thread) {
         return iflow_fail_memory((size_t)n_threads * sizeof *thread);
     }
-    pthread_mutex_lock(&gate);
+    pthread_mutex_lock(&mutex);
     for (; n < n_threads - 1 && !error; n += !error) { /* the caller is one of them */
-        error = pthread_create(&thread[n], NULL, wait_for_all, &gate);
+        error = pthread_create(&thread[n], NULL, wait_for_all, &mutex);
     }
-    pthread_mutex_unlock(&gate);
+    pthread_mutex_unlock(&mutex);
     if (error) {
         status = iflow_fail(IFLOW_E_MEMORY, "only %d of %d threads can be started (%s); give fewer", n + 1, n_threads, strerror(error));
     }

@@ -78,7 +78,7 @@ iflow_status iflow_model_unchanged(const iflow_model *model);
 /* How a weight lies, for our products; OTHER also where ggml's are to be used. */
 iflow_layout iflow_weight_layout(const iflow_model *model, const struct ggml_tensor *weight);
 
-/* tokenizer.c */
+/* vocab.c */
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf);
 void iflow_vocab_free(iflow_model *model);
 

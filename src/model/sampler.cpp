@@ -2,6 +2,7 @@
 #include "model/sampler.h"
 
 #include "model/guarded.h"
+#include "model/step.h"
 
 #include <algorithm>
 #include <cfloat>
@@ -9,6 +10,7 @@
 #include <llama.h>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -207,24 +209,62 @@ llama_token next(iflow_sampler &s, const float *logits) {
 
 } // namespace
 
+namespace {
+
+/* A grammar that libllama reads, which nothing stops. */
+struct reading {
+    const llama_vocab *vocab;
+    std::string text;
+    owned made; /* NULL: refused */
+    iflow_call_error error;
+
+    static void run(void *user) {
+        auto *r = static_cast<reading *>(user);
+        iflow::guard(&r->error, IFLOW_E_BACKEND, [r] { r->made.reset(llama_sampler_init_grammar(r->vocab, r->text.c_str(), "root")); });
+    }
+
+    static void drop(void *user) {
+        delete static_cast<reading *>(user);
+    }
+};
+
+/* *out: NULL where libllama refuses the grammar. E_MEMORY, E_CANCELLED. */
+iflow_status read_grammar(const llama_model *vocab, const char *text, owned *out) {
+    reading *r = nullptr;
+    iflow_status status = iflow::guarded("the grammar", IFLOW_E_BACKEND, [&] {
+        r = new reading{llama_model_get_vocab(vocab), text, nullptr, {}};
+    });
+    if (status) {
+        return status;
+    }
+    status = iflow_step(reading::run, reading::drop, r);
+    if (status == IFLOW_E_CANCELLED) {
+        return status; /* the reading is not ours any more */
+    }
+    status = !status && r->error.status ? iflow_call_failed(&r->error, "the grammar") : status;
+    *out = std::move(r->made);
+    reading::drop(r);
+    return status;
+}
+
+} // namespace
+
 iflow_status iflow_sampler_new(const struct llama_model *vocab, int n_vocab, const iflow_sampling *how, iflow_sampler **out) {
-    bool refused = false;
-    const iflow_status status = iflow::guarded("the samplers", IFLOW_E_BACKEND, [&] {
+    owned grammar;
+    iflow_status status = how->grammar ? read_grammar(vocab, how->grammar, &grammar) : IFLOW_OK;
+    if (status || (how->grammar && !grammar)) {
+        return status ? status : iflow_fail(IFLOW_E_ARG, "libllama refuses the grammar");
+    }
+    return iflow::guarded("the samplers", IFLOW_E_BACKEND, [&] {
         std::unique_ptr<iflow_sampler> s(new iflow_sampler());
         s->vocab = llama_model_get_vocab(vocab);
         s->n_vocab = static_cast<size_t>(n_vocab);
         s->chain = make_chain(how, n_vocab);
-        if (how->grammar) {
-            s->grammar.reset(llama_sampler_init_grammar(s->vocab, how->grammar, "root"));
-            refused = !s->grammar;
-        }
+        s->grammar = std::move(grammar);
         s->greedy = how->temperature <= 0;
         s->plain = !s->chain && !s->grammar;
-        if (!refused) {
-            *out = s.release();
-        }
+        *out = s.release();
     });
-    return !status && refused ? iflow_fail(IFLOW_E_ARG, "libllama refuses the grammar") : status;
 }
 
 void iflow_sampler_free(iflow_sampler *sampler) {

@@ -20,7 +20,8 @@ typedef struct iflow_sampling {
 
 typedef struct iflow_sampler iflow_sampler;
 
-/* vocab: the model's vocabulary, which must outlive it. E_ARG where libllama refuses the grammar; E_MEMORY, E_BACKEND. */
+/* vocab: the model's vocabulary, which must outlive it. E_ARG where libllama refuses the grammar; E_MEMORY, E_BACKEND,
+ * E_CANCELLED while it reads the grammar. */
 iflow_status iflow_sampler_new(const struct llama_model *vocab, int n_vocab, const iflow_sampling *how, iflow_sampler **out);
 void iflow_sampler_free(iflow_sampler *sampler);
 

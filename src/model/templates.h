@@ -1,6 +1,6 @@
-/* templates.h - chat templates by the pinned distribution's Jinja engine, and JSON schemas as grammars. A template comes from a model's
- * file and is not trusted: it cannot run for long, use much memory or end the process. Without the engine (INFOFLOW_TEMPLATES=OFF at build
- * time) all of this is E_UNSUPPORTED and iflow_templates_available() false. */
+/* templates.h - chat templates by the pinned distribution's Jinja engine. A template comes from a model's file and is not
+ * trusted: it cannot run for long, use much memory or end the process. Without the engine (INFOFLOW_TEMPLATES=OFF at build time) all of
+ * this is E_UNSUPPORTED and iflow_templates_available() false. */
 #ifndef IFLOW_MODEL_TEMPLATES_H
 #define IFLOW_MODEL_TEMPLATES_H
 
@@ -44,10 +44,6 @@ void iflow_rendering_free(iflow_rendering *rendering);
  * have, or takes too much time or memory; E_MEMORY. */
 iflow_status iflow_template_render(const iflow_template *tmpl, const iflow_message *message, size_t n_messages,
                                    const iflow_template_options *options, iflow_rendering *out);
-
-/* The GBNF grammar of the JSON texts that a JSON schema allows; its root is "root". E_FORMAT: no JSON, or no schema; E_UNSUPPORTED: longer
- * than 64 KiB, or something that no grammar of bounded size is made for; E_MEMORY. *grammar: free(). */
-iflow_status iflow_schema_to_grammar(const char *schema, size_t n_bytes, char **grammar);
 
 #ifdef __cplusplus
 }

@@ -13,17 +13,15 @@ typedef struct chunks_state {
     double seconds;    /* that they were computed in */
 } chunks_state;
 
-/* What somebody hears of it. Both may be NULL. */
+/* What somebody hears of it. progress may be NULL. */
 typedef struct chunks_events {
-    bool (*cancelled)(void *user);                           /* asked before each chunk; true ends it: E_CANCELLED */
     void (*progress)(const chunks_state *state, void *user); /* after each chunk */
     void *user;
 } chunks_events;
 
-/* Computes ahead the KV of those that are not stored yet, one by one, so that a cancellation counts after one chunk at the latest:
- * E_CANCELLED. Waits for those that another process computes. Any other failure ends it and is not said (OK): what is missing
- * afterwards is computed by the call that uses it, which goes on where a chunk cannot be kept, and says what is wrong. events NULL: none;
- * state NULL: not wanted. E_MEMORY. */
+/* Computes ahead the KV of those that are not stored yet, one by one. Waits for those that another process computes, after all others.
+ * E_CANCELLED; E_MEMORY. Any other failure ends it and is not said (OK): what is missing afterwards is computed by the call that uses it,
+ * which goes on where a chunk cannot be kept, and says what is wrong. events NULL: none; state NULL: not wanted. */
 iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, const chunks_events *events, chunks_state *state);
 
 /* A context in which chunks are to stand. */

@@ -2,6 +2,7 @@
 #include "service/calibration.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ const double calibration_ratio[CALIBRATION_RATIOS] = {0.05, 0.1, 0.15, 0.2, 0.3,
 /* Of more layers than a pass can observe, every other one, and so on. */
 static void add_set(calibration *c, const char *name, int from, int to) {
     calibration_layers *set = &c->set[c->n_sets++];
-    const int step = 1 + (to - from - 1) / CALIBRATION_MAX_LAYERS;
+    const int step = 1 + (to - from - 1) / IFLOW_MAX_SCORE_LAYERS;
     set->name = name;
     for (int layer = from; layer < to; layer += step) {
         if (c->score_layer[layer] == layer) { /* else it sees a window alone */
@@ -47,8 +48,12 @@ static bool is_same(const calibration_setting *a, const calibration_setting *b) 
 
 /* ---- Measuring ---------------------------------------------------------------------------------------------------------------------- */
 
-static bool goes_on(calibration *c, const calibration_setting *what) {
-    return !c->progress || c->progress(c, what, c->user);
+/* Before an answer. E_CANCELLED. */
+static iflow_status begin_answer(calibration *c, const calibration_setting *what) {
+    if (c->progress) {
+        c->progress(c, what, c->user);
+    }
+    return iflow_cancel_check();
 }
 
 static iflow_status lay(const calibration_item *item, iflow_context *ctx) {
@@ -103,7 +108,10 @@ static iflow_status measure(calibration *c, const char *stage, const calibration
     iflow_status status = IFLOW_OK;
     for (size_t i = 0; i < c->n_items && status == IFLOW_OK; i++) {
         iflow_fidelity like = {0};
-        status = goes_on(c, what) ? measure_item(c, what, &c->item[i], &like) : IFLOW_E_CANCELLED;
+        status = begin_answer(c, what);
+        if (status == IFLOW_OK) {
+            status = measure_item(c, what, &c->item[i], &like);
+        }
         m->kl[i] = like.kl <= MOST_KL ? like.kl : MOST_KL; /* not a number, too */
         m->top1[i] = like.top1;
     }
@@ -290,7 +298,10 @@ iflow_status calibration_answer(calibration *c) {
     size_t n = 0;
     for (size_t i = 0; i < n_all; i++) {
         calibration_item *item = &c->item[i], *to = &c->item[n];
-        const iflow_status status = goes_on(c, NULL) ? answer_item(c, item) : IFLOW_E_CANCELLED;
+        iflow_status status = begin_answer(c, NULL);
+        if (status == IFLOW_OK) {
+            status = answer_item(c, item);
+        }
         if (status != IFLOW_OK && status != IFLOW_E_CONTEXT) {
             c->failed = item;
             return status;

@@ -13,7 +13,6 @@ enum {
     CALIBRATION_SCORES = 5,
     CALIBRATION_METHODS = 4,
     CALIBRATION_MAX_SETS = 5,
-    CALIBRATION_MAX_LAYERS = 16, /* that a pass can observe */
     CALIBRATION_MAX_MEASURED = 32,
 };
 
@@ -32,7 +31,7 @@ typedef struct calibration_item {
 /* A set of layers that score. */
 typedef struct calibration_layers {
     const char *name;
-    int layer[CALIBRATION_MAX_LAYERS];
+    int layer[IFLOW_MAX_SCORE_LAYERS];
     size_t n; /* 0: the default's */
 } calibration_layers;
 
@@ -56,8 +55,8 @@ typedef struct calibration_measured {
 } calibration_measured;
 
 typedef struct calibration calibration;
-/* Called before each answer; what: the setting that is asked with, NULL for full prefill. false cancels: E_CANCELLED. */
-typedef bool (*calibration_progress)(calibration *c, const calibration_setting *what, void *user);
+/* Called before each answer; what: the setting that is asked with, NULL for full prefill. */
+typedef void (*calibration_progress)(calibration *c, const calibration_setting *what, void *user);
 
 struct calibration {
     /* Filled by the caller. Both contexts note how stale tokens will be, as two of the methods go by it. */
@@ -69,7 +68,7 @@ struct calibration {
     size_t n_vocab;         /* of the model */
     calibration_item *item; /* [n_items]; owned */
     size_t n_items;
-    calibration_progress progress; /* NULL: nobody asks */
+    calibration_progress progress; /* NULL: nobody listens */
     void *user;
 
     /* What was found. */
@@ -89,9 +88,9 @@ void calibration_begin(calibration *c);
 size_t calibration_settings(const calibration *c);
 
 /* Has the model write a question over each of `limit` chunks, which stand evenly apart; the chunk's neighbours are in its context. Chunks
- * for which the model writes nothing are left out. progress: called before each question, NULL: not; false cancels: E_CANCELLED. */
+ * for which the model writes nothing are left out. progress: called before each question; NULL: nobody listens. */
 iflow_status calibration_write_items(calibration *c, const chunk_list *all, size_t limit,
-                                     bool (*progress)(size_t done, size_t total, void *user), void *user);
+                                     void (*progress)(size_t done, size_t total, void *user), void *user);
 
 /* Full prefill's answers; items that it answers with nothing, or that do not fit, are taken out. */
 iflow_status calibration_answer(calibration *c);

@@ -1,20 +1,13 @@
 /* conversation.c - a conversation of several messages, as a request brings it, made ready for iflow_context_ask(). */
 #include "service/conversation.h"
 
+#include "model/chat.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const roles[] = {"system", "user", "assistant", "tool"};
-
-/* The role's own name, static; NULL: there is no such role. */
-static const char *find_role(const char *role) {
-    role = strcmp(role, "developer") == 0 ? "system" : role;
-    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++) {
-        if (strcmp(roles[i], role) == 0) {
-            return roles[i];
-        }
-    }
-    return NULL;
+static bool is_role(const char *role, const char *name) {
+    return strcmp(role, name) == 0;
 }
 
 /* Appends to the system message, which is the first. */
@@ -29,12 +22,12 @@ static iflow_status extend_system(conversation *c, const char *content) {
 }
 
 iflow_status conversation_add(conversation *c, const char *role, const char *content) {
-    const char *known = find_role(role);
+    const char *known = iflow_chat_role(strcmp(role, "developer") == 0 ? "system" : role);
     if (!known) {
         return iflow_fail(IFLOW_E_ARG, "'%s' is no role of a message (system, developer, user, assistant and tool are)", role);
     }
     iflow_status status = iflow_utf8_require("a message is ", content, strlen(content));
-    const bool is_system = known == roles[0], has_system = c->n && c->message[0].role == roles[0];
+    const bool is_system = is_role(known, "system"), has_system = c->n && is_role(c->message[0].role, "system");
     if (status || (is_system && has_system)) {
         return status ? status : extend_system(c, content);
     }
@@ -121,12 +114,12 @@ iflow_status conversation_ask(const conversation *c, iflow_ask_params *params) {
     const char *last = c->n ? c->message[c->n - 1].role : "";
     bool has_user = false;
     for (size_t i = 0; i < c->n; i++) {
-        has_user = has_user || c->message[i].role == roles[1];
+        has_user = has_user || is_role(c->message[i].role, "user");
     }
     if (!has_user) {
         return iflow_fail(IFLOW_E_ARG, "none of the messages is a user's");
     }
-    if (last != roles[1] && last != roles[3]) {
+    if (!is_role(last, "user") && !is_role(last, "tool")) {
         return iflow_fail(IFLOW_E_ARG, "the last message must be a user's or a tool's; it is of the role '%s'", last);
     }
     params->question = NULL;

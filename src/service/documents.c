@@ -140,7 +140,8 @@ static bool goes_on(const reading *r) {
 }
 
 static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) {
-    const bool is_file = strcmp(r->from->path, "-") != 0;
+    const bool is_file = r->from->text || strcmp(r->from->path, "-") != 0;
+    doc->in_memory = r->from->text != NULL;
     doc->source = is_file ? iflow_strdup(r->from->path) : NULL;
     doc->line = line;
     doc->source_at = r->list->n_passed + r->n_bytes;
@@ -157,7 +158,7 @@ static void give(reading *r, document *doc, size_t line, uint64_t source_bytes) 
 
 /* The source, or what is left of it, cannot be used. no_text: it was never meant to be one. */
 static void refuse(reading *r, iflow_status status, bool no_text, const char *why) {
-    if (status == IFLOW_E_MEMORY) { /* no fault of the source's */
+    if (status == IFLOW_E_MEMORY || status == IFLOW_E_CANCELLED) { /* no fault of the source's */
         r->status = iflow_fail(status, "%s: %s", r->name, why);
     } else if (no_text && !r->from->named) {
         sources_skip(r->list, r->name, why);
@@ -166,21 +167,67 @@ static void refuse(reading *r, iflow_status status, bool no_text, const char *wh
     }
 }
 
-static void read_text(reading *r, input *in) {
+/* The document that a whole source is. *why, until the input is closed: what is wrong with the source; *no_text: it was never meant to be a
+ * text. */
+static iflow_status document_of_input(input *in, const char *name, document **out, const char **why, bool *no_text, size_t *n_read) {
     iflow_buffer content = {0};
-    if (!input_all(in, &content)) {
-        refuse(r, in->status, in->binary, in->why);
-    } else if (is_blank(content.text, content.n)) {
-        refuse(r, IFLOW_E_FORMAT, true, "empty");
-    } else {
-        document *doc = NULL;
-        const uint64_t n_read = r->from->n_bytes ? r->from->n_bytes : content.n;
-        r->status = document_of_text(iflow_strdup(r->name), &content, &doc);
-        if (r->status == IFLOW_OK) {
-            give(r, doc, 0, n_read);
-        }
+    iflow_status status = input_all(in, &content) ? IFLOW_OK : in->status;
+    *why = status == IFLOW_OK ? NULL : in->why;
+    *no_text = in->binary;
+    *n_read = content.n;
+    if (status == IFLOW_OK && iflow_is_blank(content.text, content.n)) {
+        status = IFLOW_E_FORMAT;
+        *why = "empty";
+        *no_text = true;
+    }
+    if (status == IFLOW_OK) {
+        status = document_of_text(iflow_strdup(name), &content, out);
     }
     iflow_buffer_free(&content);
+    return status;
+}
+
+static void read_text(reading *r, input *in) {
+    document *doc = NULL;
+    const char *why = NULL;
+    bool no_text = false;
+    size_t n_read = 0;
+    const char *name = r->from->title ? r->from->title : r->name;
+    const iflow_status status = document_of_input(in, name, &doc, &why, &no_text, &n_read);
+    if (why) {
+        refuse(r, status, no_text, why);
+    } else if (status != IFLOW_OK) {
+        r->status = status;
+    } else {
+        give(r, doc, 0, r->from->n_bytes ? r->from->n_bytes : n_read);
+    }
+}
+
+iflow_status document_from_text(const char *name, const char *title, const char *text, size_t n_bytes, document **out) {
+    input in;
+    document *doc = NULL;
+    const char *why = NULL;
+    bool no_text = false;
+    size_t n_read = 0;
+    if (!name || !name[0]) {
+        return iflow_fail(IFLOW_E_ARG, "a text in memory needs a name");
+    }
+    input_open_memory(&in, name, text ? text : "", n_bytes);
+    iflow_status status = document_of_input(&in, title ? title : name, &doc, &why, &no_text, &n_read);
+    if (why) {
+        status = iflow_fail(status, "%s: %s", title ? title : name, why);
+    }
+    input_close(&in);
+    if (status == IFLOW_OK && !(doc->source = iflow_strdup(name))) {
+        document_free(doc);
+        status = iflow_fail_memory(strlen(name));
+    }
+    if (status == IFLOW_OK) {
+        doc->in_memory = true;
+        doc->source_bytes = n_bytes;
+        *out = doc;
+    }
+    return status;
 }
 
 static char *line_name(const json_t *object, const char *source_name, size_t line) {
@@ -234,7 +281,7 @@ static iflow_status document_of_json(const json_t *object, const char *source_na
     if (!string) {
         string = json_string_value(json_object_get(object, "context"));
     }
-    if (!string || is_blank(string, strlen(string))) {
+    if (!string || iflow_is_blank(string, strlen(string))) {
         *why = string ? "empty text" : "needs \"text\" or \"context\" (a text), or \"passages\" (a list of texts)";
         return IFLOW_OK;
     }
@@ -280,8 +327,8 @@ static void read_jsonl(reading *r, input *in) {
     iflow_buffer line = {0};
     size_t n_lines = 0;
     for (int got; goes_on(r) && !input_failed(in) && (got = input_line(in, &line)) != 0; r->n_bytes += line.n + 1) {
-        n_lines += got < 0 || !is_blank(line.text, line.n);
-        if (got > 0 && !is_blank(line.text, line.n)) {
+        n_lines += got < 0 || !iflow_is_blank(line.text, line.n);
+        if (got > 0 && !iflow_is_blank(line.text, line.n)) {
             take_line(r, in->line, &line);
         } else if (got < 0 && !input_failed(in)) {
             refuse_line(r, in->line, "", in->why);
@@ -306,13 +353,14 @@ iflow_status documents_read(sources *list, bool jsonl, on_document take, void *u
         input in;
         r.from = &list->source[i];
         r.n_bytes = 0;
-        const bool is_open = input_open(&in, r.from->path);
+        if (r.from->text) {
+            input_open_memory(&in, r.from->path, r.from->text, (size_t)r.from->n_bytes);
+        }
+        const bool is_open = r.from->text || input_open(&in, r.from->path);
         r.name = in.name;
-        in.cancelled = list->events.cancelled;
-        in.user = list->events.user;
         if (!is_open) {
             refuse(&r, in.status, false, in.why);
-        } else if (jsonl || is_jsonl(r.from->path)) {
+        } else if (!r.from->text && (jsonl || is_jsonl(r.from->path))) {
             read_jsonl(&r, &in);
         } else {
             read_text(&r, &in);

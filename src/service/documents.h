@@ -8,8 +8,9 @@
 /* A document as it was read: one text to be cut, or passages that are a chunk each. Every part is NUL-terminated. */
 typedef struct document {
     char *name;
-    char *source; /* the file that it comes from; NULL: standard input */
-    size_t line;  /* of it, from 1; 0: it is the whole file */
+    char *source; /* the file that it comes from; NULL: standard input; of a text in memory its name */
+    bool in_memory;
+    size_t line; /* of it, from 1; 0: it is the whole file */
     char **part;
     size_t *part_bytes;
     size_t n_parts;
@@ -21,6 +22,11 @@ typedef struct document {
 
 /* Tokens a chunk has at most unless somebody says otherwise: whoever reads a document finds what another one stored of it. */
 enum { DOCUMENT_CHUNK_TOKENS = 512 };
+
+/* A document of a text in memory, read as a file is. name: where it comes from, as a file's path; it is recorded as NAME, or NAME/TITLE.
+ * title: what it is called in messages and reports; NULL: its name. E_ARG: no name; E_FORMAT: no text, or one in another encoding, saying
+ * at which byte; E_CANCELLED, E_MEMORY. *out: document_free(). */
+iflow_status document_from_text(const char *name, const char *title, const char *text, size_t n_bytes, document **out);
 
 void document_free(document *doc);
 
@@ -37,9 +43,10 @@ bool document_is_at_fault(iflow_status status);
 /* Takes a document over. A failure ends the reading, as does a false *more, which is true before. */
 typedef iflow_status (*on_document)(document *doc, bool *more, void *user);
 
-/* Reads every source; jsonl: all of them hold a JSON object a line, whatever they are called. An empty, binary or malformed source or line
+/* Reads every source; jsonl: all files hold a JSON object a line, whatever they are called; a
+ * text in memory is one document. An empty, binary or malformed source or line
  * is noticed, counted and passed over: skipped if it was found in a directory and is empty or binary, else failed. OK where some failed,
- * too; E_MEMORY, or what `take` gave. */
+ * too; E_MEMORY, E_CANCELLED, or what `take` gave. */
 iflow_status documents_read(sources *list, bool jsonl, on_document take, void *user);
 
 #endif

@@ -1,7 +1,8 @@
-/* gathering.c - puts documents into a context: by file, directory or standard input, or by their id in the store. */
+/* gathering.c - puts documents into a context: by file, directory or standard input, by their id or name in the store, or from memory. */
 #include "service/gathering.h"
 
 #include "base/base.h"
+#include "kv/store.h"
 #include "service/documents.h"
 
 #include <stdlib.h>
@@ -33,14 +34,20 @@ static iflow_status add_chunks(const gathering *from, const char *name, const ch
     return status == IFLOW_OK ? add_name(out, name, chunks->n_chunks) : status;
 }
 
+static iflow_status add_document(const gathering *from, const document *doc, context_documents *out) {
+    chunk_list chunks = {0};
+    iflow_status status = document_cut(from->model, doc, from->chunk_tokens, &chunks);
+    if (status == IFLOW_OK) {
+        status = add_chunks(from, doc->name, &chunks, out);
+    }
+    chunk_list_free(&chunks);
+    return status;
+}
+
 static iflow_status take_document(document *doc, bool *more, void *user) {
     adding *a = user;
-    chunk_list chunks = {0};
     (void)more;
-    iflow_status status = document_cut(a->from->model, doc, a->from->chunk_tokens, &chunks);
-    if (status == IFLOW_OK) {
-        status = add_chunks(a->from, doc->name, &chunks, a->out);
-    }
+    iflow_status status = add_document(a->from, doc, a->out);
     if (doc->found && document_is_at_fault(status)) {
         sources_fail(a->list, doc->name, false, iflow_error_message());
         a->list->n_documents--;
@@ -48,7 +55,17 @@ static iflow_status take_document(document *doc, bool *more, void *user) {
     } else if (status != IFLOW_OK) {
         status = iflow_fail_in(status, "%s", doc->name);
     }
-    chunk_list_free(&chunks);
+    document_free(doc);
+    return status;
+}
+
+iflow_status gather_text(const gathering *from, const char *name, const char *title, const char *text, size_t n_bytes,
+                         context_documents *out) {
+    document *doc = NULL;
+    iflow_status status = document_from_text(name, title, text, n_bytes, &doc);
+    if (status == IFLOW_OK && (status = add_document(from, doc, out)) != IFLOW_OK) {
+        status = iflow_fail_in(status, "%s", doc->name);
+    }
     document_free(doc);
     return status;
 }
@@ -118,32 +135,68 @@ static iflow_status add_stored_chunk(const gathering *from, const char *operand,
     return status;
 }
 
-static iflow_status add_stored(const gathering *from, const char *operand, context_documents *out) {
+/* Whether what iflow_store_resolve() says of a string is that nothing has it, or that it is no id. */
+static bool is_unknown(const char *id, iflow_status status) {
+    return status == IFLOW_E_NOT_FOUND || (status == IFLOW_E_ARG && (strlen(id) < 4 || strspn(id, "0123456789abcdefABCDEF") != strlen(id)));
+}
+
+/* Adds what has an id, or says that nothing has it: *known is false then, and the status OK. */
+static iflow_status add_by_id(const gathering *from, const char *operand, bool *known, context_documents *out) {
     char id[IFLOW_ID_SIZE];
     iflow_kind kind = IFLOW_CHUNK;
-    if (!from->store) {
-        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file, and without a store no id", operand);
-    }
     const iflow_status status = iflow_store_resolve(from->store, operand, id, &kind);
-    if (status == IFLOW_E_NOT_FOUND ||
-        (status == IFLOW_E_ARG && (strlen(operand) < 4 || strspn(operand, "0123456789abcdefABCDEF") != strlen(operand)))) {
-        return iflow_fail(
-            IFLOW_E_NOT_FOUND,
-            "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be ingested again",
-            operand, from->store_name);
-    }
-    if (status != IFLOW_OK) {
-        return iflow_fail_in(status, "%s", operand);
+    *known = !is_unknown(operand, status);
+    if (!*known || status != IFLOW_OK) {
+        return *known ? iflow_fail_in(status, "%s", operand) : IFLOW_OK;
     }
     return (kind == IFLOW_DOCUMENT) ? add_stored_document(from, id, out) : add_stored_chunk(from, operand, id, out);
 }
 
+/* The same of a document by its whole name. */
+static iflow_status add_by_name(const gathering *from, const char *name, bool *known, context_documents *out) {
+    char id[IFLOW_ID_SIZE];
+    iflow_document *doc = NULL;
+    iflow_status status = iflow_document_id(iflow_model_get_info(from->model).fingerprint, name, id);
+    if (status == IFLOW_OK) {
+        status = iflow_store_get_document(from->store, id, &doc);
+    }
+    iflow_document_free(doc);
+    *known = status != IFLOW_E_NOT_FOUND;
+    if (!*known || status != IFLOW_OK) {
+        return *known ? iflow_fail_in(status, "%s", name) : IFLOW_OK;
+    }
+    return add_stored_document(from, id, out);
+}
+
+iflow_status gather_stored(const gathering *from, const char *id_or_name, context_documents *out) {
+    bool known = false;
+    if (!from->store) {
+        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: there is no store", id_or_name);
+    }
+    iflow_status status = add_by_name(from, id_or_name, &known, out);
+    if (!known) {
+        status = add_by_id(from, id_or_name, &known, out);
+    }
+    return known ? status
+                 : iflow_fail(IFLOW_E_NOT_FOUND, "%s: no document or chunk of the store %s has this name or id", id_or_name,
+                              from->store_name);
+}
+
 iflow_status gather(const gathering *from, const char *name, context_documents *out) {
     struct stat file;
-    if (from->ctx && strcmp(name, "-") != 0 && stat(name, &file) != 0) {
-        return add_stored(from, name, out);
+    bool known = false;
+    if (!from->ctx || strcmp(name, "-") == 0 || stat(name, &file) == 0) {
+        return gather_sources(from, &name, 1, out);
     }
-    return gather_sources(from, &name, 1, out);
+    if (!from->store) {
+        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file, and without a store no id", name);
+    }
+    const iflow_status status = add_by_id(from, name, &known, out);
+    return known ? status
+                 : iflow_fail(IFLOW_E_NOT_FOUND,
+                              "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be "
+                              "ingested again",
+                              name, from->store_name);
 }
 
 void context_documents_free(context_documents *documents) {

@@ -1,4 +1,5 @@
-/* gathering.h - puts documents into a context: by file, directory or standard input, or by their id in the store. */
+/* gathering.h - puts documents into a context: by file, directory or standard input, by their id or name in the store, or from memory. What
+ * several calls give stands in the context one after the other. */
 #ifndef IFLOW_SERVICE_GATHERING_H
 #define IFLOW_SERVICE_GATHERING_H
 
@@ -36,6 +37,15 @@ iflow_status gather(const gathering *from, const char *name, context_documents *
 
 /* The same for n names that are sources, all together, and never ids. */
 iflow_status gather_sources(const gathering *from, const char *const *names, size_t n, context_documents *out);
+
+/* Adds a document of the store by its id or its beginning (4 digits at least) or by the whole name that it is recorded by, or a chunk by
+ * its id; never a file. ctx must be there. E_NOT_FOUND; E_ARG: ambiguous, or of another model; else as iflow_context_add_chunk(). */
+iflow_status gather_stored(const gathering *from, const char *id_or_name, context_documents *out);
+
+/* Adds a text in memory. It is cut as a file of the same bytes is, so what was ingested of it is found. As document_from_text(), and as
+ * gather(). */
+iflow_status gather_text(const gathering *from, const char *name, const char *title, const char *text, size_t n_bytes,
+                         context_documents *out);
 
 void context_documents_free(context_documents *documents);
 

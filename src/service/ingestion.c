@@ -2,24 +2,15 @@
 #include "service/ingestion.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static bool is_cancelled(const ingestion *in) {
-    return in->events.cancelled && in->events.cancelled(in->events.user);
-}
-
 static void show(const ingestion *in, const char *name, bool waiting) {
     if (in->events.progress) {
         in->events.progress(in, name, waiting, in->events.user);
-    }
-}
-
-static void tell_computing(const ingestion *in, bool computes) {
-    if (in->events.computing) {
-        in->events.computing(computes, in->events.user);
     }
 }
 
@@ -30,10 +21,6 @@ static iflow_status give_up(ingestion *in, iflow_status status, const char *name
         in->events.failed(name, status, in->events.user);
     }
     return document_is_at_fault(status) ? IFLOW_OK : status;
-}
-
-static iflow_status end_cancelled(void) {
-    return iflow_fail(IFLOW_E_CANCELLED, "cancelled; what was computed is kept");
 }
 
 /* ---- Chunks ------------------------------------------------------------------------------------------------------------------------- */
@@ -88,9 +75,6 @@ static iflow_status prefill_document(ingestion *in, const document *doc, const c
     for (size_t i = 0, end; i < chunks->n_chunks; i = end) {
         size_t n_computed = 0;
         double seconds = 0;
-        if (is_cancelled(in)) {
-            return end_cancelled();
-        }
         end = together(chunks, i);
         const iflow_status status = prefill(in, chunks, i, end, id, &n_computed, &seconds);
         if (status != IFLOW_OK && status != IFLOW_E_BUSY) {
@@ -111,8 +95,10 @@ static iflow_status record(ingestion *in, const char *name, char *recorded, cons
     iflow_document doc = {.name = recorded, .chunk_id = id, .n_chunks = chunks->n_chunks, .n_tokens = chunk_list_tokens(chunks)};
     memcpy(doc.fingerprint, iflow_model_get_info(in->model).fingerprint, sizeof doc.fingerprint);
     const iflow_status status = iflow_store_put_document(in->store, &doc);
-    if (status != IFLOW_OK) { /* the store takes no record: the next one neither */
+    if (status != IFLOW_OK && status != IFLOW_E_CANCELLED) { /* the store takes no record: the next one neither */
         give_up(in, status, name);
+    }
+    if (status != IFLOW_OK) {
         return status;
     }
     in->n_documents++;
@@ -155,7 +141,6 @@ static iflow_status ingest_document(document *doc, bool *more, void *user) {
         status = iflow_fail_memory(now.chunks.n_chunks * sizeof *now.id);
     }
     if (status == IFLOW_OK) {
-        tell_computing(in, true); /* what is computed is kept; while files are read and cut there is nothing to finish */
         status = prefill_document(in, doc, &now.chunks, now.id, &n_busy);
     }
     if (status == IFLOW_E_CANCELLED) {
@@ -173,11 +158,10 @@ static iflow_status ingest_document(document *doc, bool *more, void *user) {
         now.name = NULL;
     }
 cleanup:
-    tell_computing(in, false);
     pace_pass(&in->pace, (double)(doc->source_at + doc->source_bytes), 0, 0);
     waiting_free(&now);
     document_free(doc);
-    return status == IFLOW_OK && is_cancelled(in) ? end_cancelled() : status;
+    return status == IFLOW_OK ? iflow_cancel_check() : status;
 }
 
 /* The chunks of a document that another process had in hand. It finishes them, or dies and leaves them to us; the library waits for one no
@@ -187,14 +171,13 @@ static iflow_status finish_document(ingestion *in, ingestion_waiting *doc) {
     for (size_t i = 0; i < doc->chunks.n_chunks && status == IFLOW_OK; i++) {
         size_t n_computed = 0;
         double seconds = 0;
-        while (!doc->id[i][0] && !is_cancelled(in) &&
-               (status = prefill(in, &doc->chunks, i, i + 1, doc->id, &n_computed, &seconds)) == IFLOW_E_BUSY) {
+        while (!doc->id[i][0] && (status = prefill(in, &doc->chunks, i, i + 1, doc->id, &n_computed, &seconds)) == IFLOW_E_BUSY) {
             show(in, doc->name, true);
             nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         }
-        if (is_cancelled(in) || status == IFLOW_E_CANCELLED) {
-            return end_cancelled();
-        }
+    }
+    if (status == IFLOW_E_CANCELLED) {
+        return status;
     }
     return status == IFLOW_OK ? record(in, doc->name, doc->recorded, &doc->chunks, doc->id) : give_up(in, status, doc->name);
 }
@@ -202,12 +185,7 @@ static iflow_status finish_document(ingestion *in, ingestion_waiting *doc) {
 iflow_status ingestion_run(ingestion *in) {
     in->pace.whole = in->sources->is_open ? 0 : (double)in->sources->n_bytes;
     iflow_status status = documents_read(in->sources, in->jsonl, ingest_document, in);
-    if (status == IFLOW_OK && is_cancelled(in)) {
-        status = end_cancelled();
-    }
-    if (status == IFLOW_OK && in->n_waiting) {
-        tell_computing(in, true);
-    }
+    status = status == IFLOW_OK ? iflow_cancel_check() : status;
     for (size_t i = 0; i < in->n_waiting && status == IFLOW_OK; i++) {
         status = finish_document(in, &in->waiting[i]);
     }

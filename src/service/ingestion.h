@@ -17,10 +17,6 @@ typedef struct ingestion_events {
     void (*failed)(const char *name, iflow_status status, void *user);
     /* Something was done for what goes by a name; waiting: another process is computing it. */
     void (*progress)(const ingestion *in, const char *name, bool waiting, void *user);
-    /* Chunks are computed from here on (true), where what is begun is kept if it is finished; or files are read (false). */
-    void (*computing)(bool computes, void *user);
-    /* Asked after each pass; true ends it: E_CANCELLED. What was computed is kept. */
-    bool (*cancelled)(void *user);
     void *user;
 } ingestion_events;
 
@@ -54,8 +50,9 @@ struct ingestion {
     record_names names;
 };
 
-/* Reads, cuts, computes and records all sources. OK where some documents failed, too: sources->n_failed counts them. E_CANCELLED; any other
- * failure is the store's or the machine's, the next document would meet it, too, and it was heard as `failed` (E_MEMORY need not be). */
+/* Reads, cuts, computes and records all sources. OK where some documents failed, too: sources->n_failed counts them. E_CANCELLED: the
+ * chunks that were computed are kept. Any other failure is the store's or the machine's, the next document would meet it, too, and it was
+ * heard as `failed` (E_MEMORY need not be). */
 iflow_status ingestion_run(ingestion *in);
 /* Frees what is its own. */
 void ingestion_free(ingestion *in);

@@ -1,9 +1,12 @@
-/* input.c - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
+/* input.c - the reader of texts: files, pipes, standard input and memory as UTF-8, whole or line by line. */
 #include "service/input.h"
+
+#include "base/cancel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -41,22 +44,14 @@ static bool give_up_memory(input *in) {
     return give_up(in, IFLOW_E_MEMORY, NULL);
 }
 
-bool is_blank(const char *bytes, size_t n_bytes) {
-    static const char space[] = {' ', '\t', '\r', '\n', '\f', '\v'}; /* no NUL, which is none */
-    while (n_bytes && memchr(space, *bytes, sizeof space)) {
-        bytes++;
-        n_bytes--;
-    }
-    return n_bytes == 0;
-}
-
 /* ---- Opening ------------------------------------------------------------------------------------------------------------------------ */
 
 bool input_open(input *in, const char *path) {
     const bool is_stdin = strcmp(path, "-") == 0;
     *in = (input){.path = path, .name = is_stdin ? "stdin" : path, .fd = STDIN_FILENO};
     struct stat file;
-    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC)) < 0) {
+    /* Without waiting for a writer of a pipe: await() does. */
+    if (!is_stdin && (in->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
         return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
     const bool known = fstat(in->fd, &file) == 0;
@@ -87,6 +82,11 @@ bool input_open_regular(input *in, const char *path) {
     *in = (input){.path = path, .name = path};
     in->fd = open_regular(path, O_RDONLY, &why);
     return in->fd >= 0 || give_up(in, IFLOW_E_IO, iflow_strdup(why));
+}
+
+void input_open_memory(input *in, const char *name, const char *bytes, size_t n_bytes) {
+    /* The descriptor is never read. */
+    *in = (input){.path = name, .name = name, .memory = bytes, .n_memory = n_bytes, .fd = STDIN_FILENO, .odd = n_bytes % 2};
 }
 
 void input_close(input *in) {
@@ -359,11 +359,39 @@ static bool convert(input *in) {
 
 /* ---- Reading ------------------------------------------------------------------------------------------------------------------------ */
 
+/* Waits until there is something to be read, or the end; in short turns, so that a cancellation is seen. */
+static iflow_status await(const input *in) {
+    enum { TURN_MS = 50 };
+    for (;;) {
+        const iflow_status status = iflow_cancel_check();
+        const int n = status ? 0 : poll(&(struct pollfd){.fd = in->fd, .events = POLLIN}, 1, TURN_MS);
+        if (status || n > 0 || (n < 0 && errno != EINTR)) {
+            return status;
+        }
+    }
+}
+
+/* Bytes read; negative: errno, which is ECANCELED where this thread's token is raised. */
 static ssize_t read_block(input *in, char *block) {
-    ssize_t n;
+    ssize_t n = 0;
+    if (in->memory) {
+        const size_t taken = in->n_memory < BLOCK ? in->n_memory : BLOCK;
+        if (iflow_cancel_check()) {
+            errno = ECANCELED;
+            return -1;
+        }
+        memcpy(block, in->memory, taken);
+        in->memory += taken;
+        in->n_memory -= taken;
+        return (ssize_t)taken;
+    }
     do {
+        if (await(in)) {
+            errno = ECANCELED;
+            return -1;
+        }
         n = read(in->fd, block, BLOCK);
-    } while (n < 0 && errno == EINTR && !(in->cancelled && in->cancelled(in->user)));
+    } while (n < 0 && (errno == EINTR || errno == EAGAIN));
     return n;
 }
 
@@ -380,7 +408,7 @@ static bool fill(input *in) {
         return give_up_memory(in);
     }
     if (n < 0) {
-        return give_up(in, IFLOW_E_IO, iflow_strdup(strerror(errno)));
+        return give_up(in, errno == ECANCELED ? IFLOW_E_CANCELLED : IFLOW_E_IO, iflow_strdup(strerror(errno)));
     }
     in->ended = n == 0;
     if (in->encoding == INPUT_UTF8) {

@@ -1,4 +1,4 @@
-/* input.h - the reader of texts: files, pipes and standard input as UTF-8, whole or line by line. */
+/* input.h - the reader of texts: files, pipes, standard input and memory as UTF-8, whole or line by line. */
 #ifndef IFLOW_SERVICE_INPUT_H
 #define IFLOW_SERVICE_INPUT_H
 
@@ -13,13 +13,12 @@ typedef struct input {
     const char *name;    /* for messages; standard input: "stdin" */
     const char *path;    /* "-": standard input */
     const char *why;     /* what is wrong, until the next call; NULL: nothing */
-    iflow_status status; /* of it: E_IO, E_FORMAT (not such a text), E_MEMORY; or OK */
+    iflow_status status; /* of it: E_IO, E_FORMAT (not such a text), E_MEMORY, E_CANCELLED (also while a pipe has nothing); or OK */
     bool binary;         /* what is wrong is that this is no text at all */
     size_t line;         /* the number of the last line */
-    /* Set after opening: called when a signal breaks off a read; true ends reading. NULL: it is read on. */
-    bool (*cancelled)(void *user);
-    void *user;
     /* The reader's own. */
+    const char *memory; /* what of a text in memory was not read yet; NULL: it is a file */
+    size_t n_memory;
     int fd;
     input_encoding encoding;
     iflow_buffer raw, ready;     /* read; converted and not handed out yet, from `taken` on */
@@ -40,6 +39,8 @@ int open_regular(const char *path, int flags, const char **why);
 bool input_open(input *in, const char *path);
 /* The same where nothing but a regular file will do: a pipe or a device fails, and nothing waits for it. */
 bool input_open_regular(input *in, const char *path);
+/* The same of a text in memory, which must stay. name: for messages. */
+void input_open_memory(input *in, const char *name, const char *bytes, size_t n_bytes);
 /* The whole text, at most 1 GiB. */
 bool input_all(input *in, iflow_buffer *out);
 /* The next line, without its end, until the next call. 1; 0 at the end; -1 with `why`, when the line cannot be used (the next can be read,
@@ -48,8 +49,5 @@ int input_line(input *in, iflow_buffer *line);
 /* Whether nothing more can be read. */
 bool input_failed(const input *in);
 void input_close(input *in);
-
-/* Whether a text has nothing but white space. */
-bool is_blank(const char *bytes, size_t n_bytes);
 
 #endif

@@ -3,6 +3,7 @@
 #include "service/learning.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 #include "base/random.h"
 
 #include <stdlib.h>
@@ -79,9 +80,12 @@ iflow_status learning_run(const learning_params *params, learning_result *out) {
     iflow_status status = iflow_learner_new(params->ctx, &out->learner);
     status = status == IFLOW_OK ? prefill(&l) : status;
     while (status == IFLOW_OK && n < params->n_tokens && l.round <= MAX_ROUNDS) {
-        if (params->progress && !params->progress(n, params->user)) {
-            status = IFLOW_E_CANCELLED;
-        } else if ((status = lay(&l, out->n_contexts)) == IFLOW_OK && (status = iflow_learner_add(out->learner)) == IFLOW_OK) {
+        if (params->progress) {
+            params->progress(n, params->user);
+        }
+        status = iflow_cancel_check();
+        if (status == IFLOW_OK && (status = lay(&l, out->n_contexts)) == IFLOW_OK &&
+            (status = iflow_learner_add(out->learner)) == IFLOW_OK) {
             n = iflow_learner_tokens(out->learner);
             out->n_contexts++;
         }

@@ -13,8 +13,8 @@ typedef struct learning_params {
     /* Computes the KV of chunks ahead, where that is not in vain. all: those of all contexts together, before the first one is laid; else
      * those of the next. A failure ends learning. NULL: they are computed as they are laid. */
     iflow_status (*prefill)(const chunk_list *chunks, bool all, void *user);
-    /* Called before each context, with the tokens learned from so far. false cancels: E_CANCELLED. NULL: nobody asks. */
-    bool (*progress)(size_t n_learned, void *user);
+    /* Called before each context, with the tokens learned from so far. NULL: nobody listens. */
+    void (*progress)(size_t n_learned, void *user);
     void *user;
 } learning_params;
 
@@ -23,7 +23,7 @@ typedef struct learning_result {
     size_t n_contexts;
 } learning_result;
 
-/* Learns. The order of chunks is random and the same every time. On failure there is no learner. */
+/* Learns. The order of chunks is random and the same every time. On failure, E_CANCELLED too, there is no learner. */
 iflow_status learning_run(const learning_params *params, learning_result *out);
 
 #endif

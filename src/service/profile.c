@@ -35,8 +35,8 @@ static bool is_wrong(wrong *w, const char *format, ...) {
 
 /* A list of layers of the model, or null. */
 static bool are_layers_wrong(const json_t *list, int n_layer, profile *out, wrong *w) {
-    if (!json_is_null(list) && (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > PROFILE_MAX_LAYERS)) {
-        return is_wrong(w, "\"score_layers\" is neither null nor a list of layers");
+    if (!json_is_null(list) && (!json_is_array(list) || json_array_size(list) < 1 || json_array_size(list) > IFLOW_MAX_SCORE_LAYERS)) {
+        return is_wrong(w, "\"score_layers\" is neither null nor a list of 1 to %d layers", (int)IFLOW_MAX_SCORE_LAYERS);
     }
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *layer = json_array_get(list, i);
@@ -152,19 +152,30 @@ void profile_free(profile *p) {
 
 /* ---- Using it ----------------------------------------------------------------------------------------------------------------------- */
 
-void profile_apply(const profile *p, const profile_given *given, profile_settings *settings) {
+void profile_apply_chunks(const profile *p, profile_chunks *chunks) {
     if (!p->path) {
         return;
     }
-    settings->fillers = given->fillers ? settings->fillers : p->fillers;
-    settings->correct = given->correct ? settings->correct : settings->correct && p->correct;
-    settings->method = given->method ? settings->method : p->method;
-    settings->score = given->score ? settings->score : p->score;
-    settings->ratio = given->ratio ? settings->ratio : p->ratio;
-    settings->drift = given->drift || p->drift ? settings->drift : IFLOW_OFF;
-    if (!given->layers) {
-        settings->layer = p->n_layers ? p->layer : NULL;
-        settings->n_layers = p->n_layers;
+    chunks->fillers = chunks->fillers_given ? chunks->fillers : p->fillers;
+    chunks->correct = chunks->correct && (chunks->correct_given || p->correct);
+}
+
+void profile_apply(const profile *p, ask_settings *settings) {
+    const bool *given = settings->given;
+    if (!p->path) {
+        return;
+    }
+    settings->method = given[ASK_SETTING_METHOD] ? settings->method : iflow_method_name(p->method);
+    settings->score = given[ASK_SETTING_SCORE] ? settings->score : iflow_score_name(p->score);
+    settings->ratio = given[ASK_SETTING_RATIO] ? settings->ratio : p->ratio;
+    settings->drift = given[ASK_SETTING_DRIFT] || p->drift ? settings->drift : "off";
+    if (given[ASK_SETTING_SCORE_LAYERS]) {
+        return;
+    }
+    settings->layers.n = p->n_layers;
+    for (size_t i = 0; i < p->n_layers; i++) {
+        settings->layers.layer[i] = p->layer[i];
+        settings->layers.fraction[i] = -1; /* the number counts */
     }
 }
 

@@ -2,20 +2,18 @@
 #ifndef IFLOW_SERVICE_PROFILE_H
 #define IFLOW_SERVICE_PROFILE_H
 
-#include "infoflow.h"
+#include "service/settings.h"
 
-#include <jansson.h>
-
-enum { PROFILE_VERSION = 2, PROFILE_MAX_LAYERS = 64 };
+enum { PROFILE_VERSION = 2 };
 
 typedef struct profile {
     char *path;   /* NULL: there is none */
     json_t *root; /* owns the strings */
     iflow_method method;
     iflow_score score;
-    const char *correction;        /* the id of the one that it was measured with; "": with none; NULL: that is not known */
-    int layer[PROFILE_MAX_LAYERS]; /* that score, from 0 */
-    size_t n_layers;               /* 0: the default's */
+    const char *correction;            /* the id of the one that it was measured with; "": with none; NULL: that is not known */
+    int layer[IFLOW_MAX_SCORE_LAYERS]; /* that score, from 0 */
+    size_t n_layers;                   /* 0: the default's */
     int fillers;
     bool few;              /* it was measured on too few questions to say which ratio is trusted */
     int correct, drift;    /* 0: it is nearer to full prefill without */
@@ -30,25 +28,16 @@ iflow_status profile_place(const char *fingerprint, char **out);
 iflow_status profile_find(const char *path, const iflow_model_info *model, profile *out);
 void profile_free(profile *p);
 
-/* What a profile has a say in. layer and n_layers as in iflow_ask_params; a profile's layers stay its own. */
-typedef struct profile_settings {
+/* How chunks are made and corrected. */
+typedef struct profile_chunks {
     int fillers;
-    bool correct; /* false: by no correction */
-    iflow_method method;
-    iflow_score score;
-    double ratio;
-    iflow_switch drift;
-    const int *layer;
-    size_t n_layers;
-} profile_settings;
+    bool correct;                      /* false: by no correction */
+    bool fillers_given, correct_given; /* somebody said so */
+} profile_chunks;
 
-/* Which of these somebody gave. */
-typedef struct profile_given {
-    bool fillers, correct, method, score, ratio, drift, layers;
-} profile_given;
-
-/* Takes from a profile what was not given; nothing if there is none. */
-void profile_apply(const profile *p, const profile_given *given, profile_settings *settings);
+/* Takes from a profile what was not given; nothing if there is none. The settings' method and score stay the library's names. */
+void profile_apply_chunks(const profile *p, profile_chunks *chunks);
+void profile_apply(const profile *p, ask_settings *settings);
 
 /* Whether what the profile measured was corrected by another correction than that of an id ("": none). */
 bool profile_differs_in_correction(const profile *p, const char *id);

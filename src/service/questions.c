@@ -1,15 +1,22 @@
 /* questions.c - questions that a model is calibrated on, written by the model itself over chunks of documents. */
 #include "base/base.h"
+#include "base/cancel.h"
 #include "service/calibration.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The first line of what the model wrote, without white space around, whatever bytes it wrote: *out, NULL if that is empty. */
+static bool is_around(char c) {
+    return iflow_is_space(c) || c == '"';
+}
+
+/* The first line of what the model wrote, without white space and quotes around, whatever bytes it wrote: *out, NULL if that is empty. */
 static iflow_status first_line(const char *written, char **out) {
-    written += strspn(written, " \t\r\n\"");
+    while (is_around(*written)) {
+        written++;
+    }
     size_t n = strcspn(written, "\r\n");
-    while (n && strchr(" \t\"", written[n - 1])) {
+    while (n && is_around(written[n - 1])) {
         n--;
     }
     *out = n ? iflow_utf8_replaced(written, n) : NULL;
@@ -49,7 +56,7 @@ static iflow_status choose_context(const chunk_list *all, size_t i, size_t turn,
 }
 
 iflow_status calibration_write_items(calibration *c, const chunk_list *all, size_t limit,
-                                     bool (*progress)(size_t done, size_t total, void *user), void *user) {
+                                     void (*progress)(size_t done, size_t total, void *user), void *user) {
     const size_t n_all = all->n_chunks, n = limit < n_all ? limit : n_all;
     c->item = iflow_calloc(n, sizeof *c->item);
     iflow_status status = IFLOW_OK;
@@ -59,7 +66,13 @@ iflow_status calibration_write_items(calibration *c, const chunk_list *all, size
     for (size_t q = 0; q < n && status == IFLOW_OK; q++) {
         char *question = NULL;
         const size_t i = q * n_all / n;
-        status = !progress || progress(q, n, user) ? write_question(c->bare, all, i, &question) : IFLOW_E_CANCELLED;
+        if (progress) {
+            progress(q, n, user);
+        }
+        status = iflow_cancel_check();
+        if (status == IFLOW_OK) {
+            status = write_question(c->bare, all, i, &question);
+        }
         if (status == IFLOW_OK && question) {
             calibration_item *item = &c->item[c->n_items++];
             item->question = question;

@@ -80,6 +80,10 @@ iflow_status record_names_of(record_names *names, const document *doc, char **ou
     struct stat file;
     char *untitled = NULL;
     *out = NULL;
+    if (doc->in_memory) {
+        return strcmp(doc->name, doc->source) != 0 ? iflow_format_to(out, "%s/%s", doc->source, doc->name)
+                                                   : iflow_format_to(out, "%s", doc->source);
+    }
     iflow_status status = iflow_format_to(&untitled, "%s:%zu", doc->source ? doc->source : "stdin", doc->line);
     if (status != IFLOW_OK) {
         return status;

@@ -10,7 +10,8 @@ typedef struct record_names {
 } record_names;
 
 /* The name that a document is recorded by: *out, a new string. A file's is its path; a line's begins with its file's path as if that were a
- * directory, which no file has; what comes from a pipe or standard input goes by what it says. E_MEMORY. */
+ * directory, which no file has; what comes from a pipe or standard input goes by what it says; a text in memory by the name that it was
+ * given, as NAME or NAME/TITLE: the same name is the same document, whoever gave it. E_MEMORY. */
 iflow_status record_names_of(record_names *names, const document *doc, char **out);
 void record_names_free(record_names *names);
 

@@ -2,6 +2,7 @@
 #include "service/session.h"
 
 #include "base/base.h"
+#include "service/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -88,4 +89,26 @@ void session_close(session *s) {
     free(s->correction_path);
     free(s->store_dir);
     *s = (session){0};
+}
+
+/* The layers that can score, those without a window, as a list; null: all can. */
+static json_t *scoring_json(const iflow_model_info *info) {
+    json_t *list = info->window ? json_array() : json_null();
+    bool ok = list != NULL;
+    for (int il = 0; il < info->n_layer && info->window && ok; il++) {
+        ok = info->score_layer[il] != il || json_append(list, json_integer(il));
+    }
+    if (!ok) {
+        json_decref(list);
+    }
+    return ok ? list : NULL;
+}
+
+json_t *session_model_json(const session *s) {
+    const iflow_model_info *info = &s->info;
+    return json_pack("{s:o, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:i, s:i, s:o, s:o}", "path", json_text(info->path),
+                     "architecture", info->architecture, "device", info->device, "fingerprint", info->fingerprint, "n_vocab", info->n_vocab,
+                     "n_layer", info->n_layer, "n_embd", info->n_embd, "n_head", info->n_head, "n_head_kv", info->n_head_kv, "n_embd_head",
+                     info->n_embd_head, "n_ctx_train", info->n_ctx_train, "n_bytes", (json_int_t)info->n_bytes, "n_parts", info->n_parts,
+                     "window", info->window, "score_layers", scoring_json(info), "load_ms", json_finite(s->model_load_ms));
 }

@@ -4,6 +4,8 @@
 
 #include "infoflow.h"
 
+#include <jansson.h>
+
 /* Zero-initialised is empty. Filled step by step, in this order: model, correction, store, contexts. */
 typedef struct session {
     iflow_model *model;
@@ -33,6 +35,9 @@ iflow_status session_open_store(session *s, const char *name, const iflow_store_
 iflow_status session_new_context(const session *s, const iflow_context_params *params, iflow_context **out);
 
 void session_close(session *s);
+
+/* The facts of the model, which is loaded: a new reference; NULL: no memory. */
+json_t *session_model_json(const session *s);
 
 /* Where the store lies by default: $INFOFLOW_STORE, else infoflow/store in the user's cache. *out: a new string; NULL if nothing says
  * where. E_MEMORY. */

@@ -1,4 +1,4 @@
-/* sources.c - where documents come from: files, directories and standard input, found and counted before any is read. */
+/* sources.c - where documents come from: files, directories, standard input and texts in memory, found and counted before any is read. */
 #include "service/sources.h"
 
 #include "base/base.h"
@@ -42,7 +42,7 @@ static iflow_status add_source(sources *list, const char *path, const struct sta
     }
     const bool known = file && S_ISREG(file->st_mode);
     const uint64_t n_bytes = known ? (uint64_t)file->st_size : 0;
-    list->source[list->n++] = (source){copy, n_bytes, named};
+    list->source[list->n++] = (source){.path = copy, .n_bytes = n_bytes, .named = named};
     list->n_bytes += n_bytes;
     list->is_open = list->is_open || !known;
     return IFLOW_OK;
@@ -51,9 +51,26 @@ static iflow_status add_source(sources *list, const char *path, const struct sta
 void sources_free(sources *list) {
     for (size_t i = 0; i < list->n; i++) {
         free(list->source[i].path);
+        free(list->source[i].title);
     }
     free(list->source);
     *list = (sources){0};
+}
+
+iflow_status sources_add_text(sources *list, const char *name, const char *title, const char *text, size_t n_bytes) {
+    if (!name || !name[0]) {
+        return iflow_fail(IFLOW_E_ARG, "a text in memory needs a name");
+    }
+    const iflow_status status = iflow_reserve((void **)&list->source, &list->capacity, list->n + 1, sizeof *list->source);
+    source made = {.path = status == IFLOW_OK ? iflow_strdup(name) : NULL, .text = text ? text : "", .n_bytes = n_bytes, .named = true};
+    made.title = made.path && title ? iflow_strdup(title) : NULL;
+    if (!made.path || (title && !made.title)) {
+        free(made.path);
+        return iflow_fail_memory(strlen(name));
+    }
+    list->source[list->n++] = made;
+    list->n_bytes += n_bytes;
+    return IFLOW_OK;
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b) {

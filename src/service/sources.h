@@ -1,4 +1,4 @@
-/* sources.h - where documents come from: files, directories and standard input, found and counted before any is read. */
+/* sources.h - where documents come from: files, directories, standard input and texts in memory, found and counted before any is read. */
 #ifndef IFLOW_SERVICE_SOURCES_H
 #define IFLOW_SERVICE_SOURCES_H
 
@@ -19,16 +19,17 @@ typedef struct source_notice {
     bool named;       /* on the command line or in the request, not found in a directory */
 } source_notice;
 
-/* What somebody hears while sources are looked for and read. All may be NULL. */
+/* What somebody hears while sources are looked for and read. notice may be NULL. */
 typedef struct source_events {
     void (*notice)(const source_notice *notice, void *user);
-    bool (*cancelled)(void *user); /* asked where a read may wait; true ends it */
     void *user;
 } source_events;
 
-/* A file, or standard input. */
+/* A file, standard input, or a text in memory. */
 typedef struct source {
-    char *path; /* "-": standard input */
+    char *path;  /* "-": standard input; of a text its name */
+    char *title; /* of a text; NULL: it has none */
+    const char *text;
     uint64_t n_bytes;
     bool named;
 } source;
@@ -50,6 +51,9 @@ typedef struct sources {
 /* Adds a path: a file, or all files below a directory in the order of their names, hidden ones left out. What cannot be read is noticed and
  * counted, and is no failure of this function. E_MEMORY. */
 iflow_status sources_add(sources *list, const char *path);
+/* Adds a text of n_bytes in memory, which must stay until the sources are freed. name, title: as in document_from_text(). E_ARG: no name;
+ * E_MEMORY. */
+iflow_status sources_add_text(sources *list, const char *name, const char *title, const char *text, size_t n_bytes);
 void sources_free(sources *list);
 
 /* Once all are read: OK if a document came of them, or something that was named failed; else E_FORMAT, which says so of the n names that

@@ -3,6 +3,7 @@
 #include "service/verification.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 #include "base/random.h"
 #include "flow/prompt.h"
 
@@ -22,14 +23,11 @@ bool gate_draws(const gate *g, const char *question) {
     return iflow_random_share(&state) < g->share;
 }
 
-static bool is_cancelled(const gate_events *events) {
-    return events->cancelled && events->cancelled(events->user);
-}
-
-/* Text is kept back until the answer has passed; a cancellation still stops it. */
+/* Text is kept back until the answer has passed. */
 static bool keep_back(const char *piece, void *user) {
     (void)piece;
-    return !is_cancelled(user);
+    (void)user;
+    return true;
 }
 
 bool gate_goes_by_ratio(const iflow_ask_params *params) {
@@ -70,14 +68,14 @@ static iflow_status ask_until(gate *g, iflow_context *ctx, iflow_ask_params *par
                               verdict *out) {
     for (;; out->n_asked++) {
         iflow_status status = iflow_context_ask(ctx, params, answer);
-        if (status != IFLOW_OK || (*answer)->finish == IFLOW_FINISH_CANCELLED || is_cancelled(events)) {
+        if (status != IFLOW_OK || (*answer)->finish == IFLOW_FINISH_CANCELLED) {
             return status; /* an answer cut short stands unchecked */
         }
         status = check(ctx, params, *answer, out);
         if (status == IFLOW_E_CANCELLED) { /* and so does one whose check was cut short */
             return IFLOW_OK;
         }
-        if (status != IFLOW_OK || out->agreement >= g->least || is_cancelled(events)) {
+        if (status != IFLOW_OK || out->agreement >= g->least || iflow_cancel_check()) {
             return status;
         }
         const iflow_ask_params was = *params;
@@ -94,7 +92,7 @@ static iflow_status ask_until(gate *g, iflow_context *ctx, iflow_ask_params *par
 iflow_status gate_run(gate *g, iflow_context *ctx, iflow_ask_params *params, const gate_events *events, iflow_answer **answer,
                       verdict *out) {
     const gate_events nobody = {0};
-    gate_events heard = events ? *events : nobody;
+    const gate_events *heard = events ? events : &nobody;
     *out = (verdict){.n_asked = 1};
     *answer = NULL;
     apply(g, params);
@@ -105,9 +103,9 @@ iflow_status gate_run(gate *g, iflow_context *ctx, iflow_ask_params *params, con
     void *const shown_to = params->user;
     const double start = iflow_now_ms();
     params->on_text = keep_back;
-    params->user = &heard;
+    params->user = NULL;
     params->keep_logits = params->max_tokens <= MOST_LOGITS;
-    const iflow_status status = ask_until(g, ctx, params, &heard, answer, out);
+    const iflow_status status = ask_until(g, ctx, params, heard, answer, out);
     params->on_text = show;
     params->user = shown_to;
     if (status != IFLOW_OK) {

@@ -35,15 +35,15 @@ typedef struct gate_retry {
     double least;
 } gate_retry;
 
-/* Who listens. Both may be NULL. */
+/* Who listens. retry may be NULL. */
 typedef struct gate_events {
     void (*retry)(const gate_retry *what, void *user);
-    bool (*cancelled)(void *user); /* asked at every piece of text and between passes; the answer there is stands unchecked then */
     void *user;
 } gate_events;
 
 /* iflow_context_ask() through the gate. The text of a checked answer comes to params->on_text in one piece, when it has passed. params are
- * left as they were asked with in the end. */
+ * left as they were asked with in the end. E_CANCELLED: there is no answer yet; an answer that is there when this thread's token is raised
+ * stands unchecked. */
 iflow_status gate_run(gate *g, iflow_context *ctx, iflow_ask_params *params, const gate_events *events, iflow_answer **answer,
                       verdict *out);
 

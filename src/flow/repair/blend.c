@@ -13,7 +13,7 @@ static iflow_status score_changes(iflow_run *run, float *score, float **hidden) 
     const int32_t *token = run->answer->context_token;
     const int n = run->n, n_head = run->n_head;
     if (t->model->h.n_layer < 2) {
-        return iflow_fail(IFLOW_E_UNSUPPORTED, "cacheblend looks at layer 1, which a model of one layer does not have");
+        return iflow_fail(IFLOW_E_UNSUPPORTED, "cacheblend compares V at layer 1, which a model of one layer does not have");
     }
     const size_t n_embd = (size_t)t->model->h.n_embd, width = (size_t)t->model->n_embd_kv;
     iflow_status status = IFLOW_OK;

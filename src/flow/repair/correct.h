@@ -1,4 +1,4 @@
-/* correct.h - reused KV is changed as a learned correction foretells (ours): as chunks are put together, before their keys are rotated. */
+/* correct.h - reused KV is changed as a learned correction says (ours): as chunks are put together, before their keys are rotated. */
 #ifndef IFLOW_FLOW_REPAIR_CORRECT_H
 #define IFLOW_FLOW_REPAIR_CORRECT_H
 

@@ -1,7 +1,7 @@
 /* evidence.c - how much of a correction comes about in this context, as the recomputed tokens tell; of the other tokens' no more stays
  * (ours).
  *
- * A correction that was learned from another kind of text than it meets foretells too much. What recompute gives for some tokens shows by
+ * A correction that was learned from another kind of text than it meets predicts too much. What recompute gives for some tokens shows by
  * how much, nearly as well as all tokens would. */
 #include "compute/graph.h"
 #include "flow/finite.h"
@@ -12,9 +12,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MOST_WITNESSES = 256 };
+enum { MOST_PROBES = 256 };
 
-/* What is kept of the witnesses: of the selected tokens of corrected chunks, before they run again. */
+/* What is kept of the probes: of the selected tokens of corrected chunks, before they run again. */
 typedef struct evidence {
     size_t n;
     int32_t *row;      /* [n] */
@@ -28,8 +28,8 @@ static bool tells(const iflow_run *run, size_t c) {
     return iflow_is_corrected(run, c) && !run->method->repair->fresh_layers;
 }
 
-/* Lists the witnesses, evenly spread. */
-static iflow_status call_witnesses(const iflow_run *run, evidence *e) {
+/* Lists the probes, evenly spread. */
+static iflow_status choose_probes(const iflow_run *run, evidence *e) {
     const iflow_answer *a = run->answer;
     size_t n_all = 0, k = 0;
     for (size_t c = 0; c < a->n_chunks; c++) {
@@ -38,7 +38,7 @@ static iflow_status call_witnesses(const iflow_run *run, evidence *e) {
     if (!n_all) {
         return IFLOW_OK;
     }
-    const size_t step = (n_all + MOST_WITNESSES - 1) / MOST_WITNESSES;
+    const size_t step = (n_all + MOST_PROBES - 1) / MOST_PROBES;
     e->row = iflow_calloc(n_all, sizeof *e->row);
     if (!e->row) {
         return iflow_fail_memory(n_all * sizeof *e->row);
@@ -53,7 +53,7 @@ static iflow_status call_witnesses(const iflow_run *run, evidence *e) {
     return IFLOW_OK;
 }
 
-/* Takes from what is in added, K and V with the correction, what a chunk has stored. first, end: its witnesses. */
+/* Takes from what is in added, K and V with the correction, what a chunk has stored. first, end: its probes. */
 static iflow_status subtract_stored(const iflow_model *model, evidence *e, const iflow_chunk *chunk, int start, size_t first, size_t end) {
     const size_t width = (size_t)model->n_embd_kv;
     uint16_t *half = iflow_calloc(width, sizeof *half);
@@ -77,7 +77,7 @@ static iflow_status subtract_stored(const iflow_model *model, evidence *e, const
     return IFLOW_OK;
 }
 
-/* Room for the witnesses' numbers. */
+/* Room for the probes' numbers. */
 static iflow_status allocate(evidence *e, size_t n_layers, size_t n_values) {
     for (int kind = 0; kind < 2; kind++) {
         e->added[kind] = iflow_calloc(n_values, sizeof *e->added[kind]);
@@ -89,7 +89,7 @@ static iflow_status allocate(evidence *e, size_t n_layers, size_t n_values) {
     return IFLOW_OK;
 }
 
-/* Keeps what the correction added to the witnesses. */
+/* Keeps what the correction added to the probes. */
 static iflow_status before(iflow_run *run, void **state) {
     iflow_timeline *t = run->t;
     const iflow_answer *a = run->answer;
@@ -98,7 +98,7 @@ static iflow_status before(iflow_run *run, void **state) {
     if (!e) {
         return iflow_fail_memory(sizeof *e);
     }
-    iflow_status status = call_witnesses(run, e);
+    iflow_status status = choose_probes(run, e);
     const size_t n_values = n_layers * e->n * (size_t)t->model->n_embd_kv;
     if (status || !n_values) {
         return status;

@@ -1,4 +1,4 @@
-/* turn.c - going on after an answer: with another question, or from another answer in its place. */
+/* follow_up.c - going on after an answer: with another question, or from another answer in its place. */
 #include "flow/finite.h"
 #include "flow/generate.h"
 #include "flow/prompt.h"
@@ -22,7 +22,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
     if ((status = iflow_prompt_turn(t->model, params->question, &turn))) {
         goto cleanup;
     }
-    const int before = t->turn.n_rows, n_pending = t->turn.pending >= 0, n = n_pending + (int)turn.n;
+    const int before = t->last.n_rows, n_pending = t->last.pending >= 0, n = n_pending + (int)turn.n;
     if (before + n >= t->n_ctx) {
         status = iflow_fail(
             IFLOW_E_CONTEXT,
@@ -37,7 +37,7 @@ iflow_status iflow_timeline_follow_up(iflow_timeline *t, const iflow_ask_params 
         status = iflow_fail_memory((size_t)n * sizeof *token);
         goto cleanup;
     }
-    token[0] = t->turn.pending; /* overwritten where there is none */
+    token[0] = t->last.pending; /* overwritten where there is none */
     memcpy(token + n_pending, turn.token, turn.n * sizeof *token);
     if ((status = iflow_seq_reserve(&t->seq, before + n))) {
         goto cleanup;
@@ -72,13 +72,13 @@ cleanup:
 }
 
 iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, size_t n_tokens, float *logits) {
-    const size_t n_vocab = (size_t)t->model->n_vocab, n_before = (size_t)t->turn.n_before, n = n_tokens - 1;
+    const size_t n_vocab = (size_t)t->model->n_vocab, n_before = (size_t)t->last.n_before, n = n_tokens - 1;
     if (n_before + n > (size_t)t->n_ctx) {
         return iflow_fail(IFLOW_E_CONTEXT, "an answer of %zu tokens after %zu is %zu more than the context of %d holds", n_tokens, n_before,
                           n_before + n - (size_t)t->n_ctx, t->n_ctx);
     }
     iflow_warn_beyond(t->model, n_before + n, &t->builder->warned);
-    memcpy(logits, t->turn.logits, n_vocab * sizeof *logits);
+    memcpy(logits, t->last.logits, n_vocab * sizeof *logits);
     iflow_seq_truncate(&t->seq, (int)n_before);
     iflow_status status = iflow_seq_reserve(&t->seq, (int)(n_before + n));
     if (!status && n) {
@@ -88,8 +88,8 @@ iflow_status iflow_timeline_replay(iflow_timeline *t, const int32_t *tokens, siz
     for (size_t i = 0; !status && i < n; i++) {
         status = iflow_finite_logits("the replayed answer", n_before + i, logits + (i + 1) * n_vocab, n_vocab);
     }
-    t->turn.n_rows = status ? 0 : (int)(n_before + n);
-    t->turn.pending = tokens[n];
+    t->last.n_rows = status ? 0 : (int)(n_before + n);
+    t->last.pending = tokens[n];
     if (status == IFLOW_E_NOT_FINITE) {
         iflow_timeline_drop_rows(t);
     }
