@@ -42,7 +42,7 @@ static const answer_report *report(void) {
     static ask_settings settings;
     static const verdict checked = {.verified = true, .agreement = 0.5, .kl = NAN};
     static const profile found = {.path = path};
-    static const answer_report what = {&loaded, &documents, "who?", &answer, true, true, &settings, &checked, &found};
+    static const answer_report what = {&loaded, &documents, "who?", &answer, true, true, &settings, &checked, &found, true, true};
     answer = (iflow_answer){.text = text,
                             .context_token = context,
                             .score = score,

@@ -13,7 +13,7 @@ static void show(const chunks_state *state, void *user) {
         return;
     }
     char *rate = text_format("%s tokens/s", human_count((uint64_t)((double)state->n_computed / state->seconds)));
-    char *what = text_format("computing chunk %zu of %zu", state->n < state->n_all ? state->n + 1 : state->n, state->n_all);
+    char *what = text_format("chunk %zu of %zu", state->n < state->n_all ? state->n + 1 : state->n, state->n_all);
     progress_show(pace_share(&state->pace), pace_left(&state->pace), rate, what);
     free(rate);
     free(what);

@@ -21,7 +21,7 @@ enum { ANSWER_STAGES = 8, ANSWER_TTFT_STAGES = 7 }; /* those of the time to firs
 extern const char *const answer_stage_name[ANSWER_STAGES];
 void answer_stages(const iflow_answer *answer, answer_stage stage[ANSWER_STAGES]);
 
-/* All that is said of an answer. Of the pointers, the last three may be NULL. */
+/* All that is said of an answer. settings, checked and profile may be NULL. */
 typedef struct answer_report {
     const session *session;
     const context_documents *documents;
@@ -29,11 +29,11 @@ typedef struct answer_report {
     const iflow_answer *answer;
     bool scores;    /* with the score of each position */
     bool positions; /* with the token and text of each position */
-    bool in_chat;   /* with follow_up: whether it goes on after an answer before it */
-    bool follow_up;
     const ask_settings *settings;
     const verdict *checked;
     const profile *profile;
+    bool in_chat; /* with follow_up: whether it goes on after an answer before it */
+    bool follow_up;
 } answer_report;
 
 /* One object: *out, a new reference. E_MEMORY; else as iflow_detokenize(). */
