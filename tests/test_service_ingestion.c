@@ -189,7 +189,8 @@ static void test_gather(void **state) {
     assert_int_equal(gather(&from, "folder/b.txt", &documents), IFLOW_E_FORMAT);
     assert_int_equal(documents.n_failed_named, 1);
     assert_int_equal(gather(&from, "missing", &documents), IFLOW_E_NOT_FOUND);
-    assert_string_equal(iflow_error_message(), "missing: no such file, and no document or chunk of the store memory: has this id");
+    assert_string_equal(iflow_error_message(), "missing: no such file, and no document or chunk of the store memory: has this id; what was "
+                                               "deleted or pruned must be ingested again");
     gathering bare = from;
     bare.store = NULL;
     assert_int_equal(gather(&bare, "missing", &documents), IFLOW_E_NOT_FOUND);
@@ -233,7 +234,7 @@ static void test_memory(void **state) {
     world_open(&w);
     assert_ok(ingest_texts(&w, texts, &in));
     assert_int_equal(w.n_recorded, 2);
-    assert_non_null(strstr(w.notices.text, "named failed bad: not UTF-8 at byte 3 (0xe9)"));
+    assert_non_null(strstr(w.notices.text, "named failed bad: not UTF-8 at line 1, column 4 (byte 0xe9)"));
     assert_ok(iflow_store_get_document(w.store, w.id[1], &doc));
     assert_string_equal(doc->name, "/upload/1/Light");
     iflow_document_free(doc);
