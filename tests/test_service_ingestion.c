@@ -275,7 +275,7 @@ static void test_memory(void **state) {
     assert_string_equal(iflow_error_message(), "same.txt: no document or chunk of the store memory: has this name or id");
     assert_int_equal(gather_stored(&from, "", &documents), IFLOW_E_NOT_FOUND);
     assert_int_equal(gather_text(&from, "x", NULL, "a\0b", 3, &documents), IFLOW_E_FORMAT);
-    assert_string_equal(iflow_error_message(), "x: not a text: byte 1 is zero");
+    assert_string_equal(iflow_error_message(), "x: not a text: it has a zero byte at line 1, column 2");
     assert_int_equal(gather_text(&from, "x", "T", " ", 1, &documents), IFLOW_E_FORMAT);
     assert_string_equal(iflow_error_message(), "T: empty");
     assert_int_equal(gather_text(&from, "", NULL, "a", 1, &documents), IFLOW_E_ARG);
