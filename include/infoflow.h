@@ -253,6 +253,8 @@ typedef struct iflow_store_params {
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
                         /* is its owner's alone */
+    bool keep_own;      /* a chunk that a context of this handle was to compute, whether it was there or not, is not evicted by this */
+                        /* handle: what needs its room fails with E_FULL, and nothing is evicted. iflow_store_prune() deletes it */
 } iflow_store_params;
 IFLOW_DEFAULT_PARAMS(iflow_store_params, iflow_store_default_params)
 

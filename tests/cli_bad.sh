@@ -29,7 +29,7 @@ works
 : >empty.txt; run 1 ask -q 'Where?' empty.txt; says 'empty.txt: empty'
 run 1 ask -q 'Where?' missing.txt; says 'missing.txt: no such file'
 printf 'ab\0cd' >zero.txt; run 1 ask -q 'Where?' zero.txt; says 'zero.txt: not a text'
-printf 'abc\377' >utf.txt; run 1 ask -q 'Where?' utf.txt; says 'utf.txt: .*UTF-8.*3'
+printf 'abc\377' >utf.txt; run 1 ask -q 'Where?' utf.txt; says 'utf.txt: .*UTF-8 at line 1, column 4'
 run 1 ask -q $'Where\xff?' a.txt; says 'the question.*UTF-8.*5'
 run 1 ask -q 'Where?' --system $'a\xff' a.txt; says 'the system message.*UTF-8.*1'
 run 1 ask -q 'Where?' --instruction $'\xff' a.txt; says 'the instruction.*UTF-8.*0'

@@ -95,7 +95,7 @@ says '; 11 failed'
 printf 'fine \xff\xfe not' >utf.txt; printf '%s' 'half a character \xe2\x82' | sed 's/\\xe2\\x82/\xe2\x82/' >half.txt; : >empty.txt; printf ' \n\t\n' >blank.txt
 mkdir nothing
 run 1 ingest utf.txt half.txt empty.txt blank.txt docs/picture.bin missing.txt nothing docs/a.txt
-says 'utf.txt: .*UTF-8.*5'; says 'half.txt: .*UTF-8'; says 'empty.txt: empty'; says 'blank.txt: empty'; says 'picture.bin: not a text'; says 'missing.txt: No such file'
+says 'utf.txt: .*UTF-8 at line 1, column 6 '; says 'half.txt: .*UTF-8'; says 'empty.txt: empty'; says 'blank.txt: empty'; says 'picture.bin: not a text'; says 'missing.txt: No such file'
 says 'nothing: no file'; says '; 7 failed'; prints 'docs/a.txt$'
 if [ "$(id -u)" != 0 ]; then
     cp docs/a.txt locked.txt; chmod 0 locked.txt; run 1 ingest locked.txt; says 'locked.txt: Permission denied'
@@ -114,7 +114,7 @@ run 0 store list --json
 computed=$(cat e1 e2 | sed -n 's/.*: \([0-9,]*\) chunks\{0,1\} computed.*/\1/p' | tr -d , | awk '{ n += $1 } END { print n }')
 [ "$computed" = "$(value out 'len(d["chunks"])')" ] || fail "$computed chunks were computed for $(value out 'len(d["chunks"])')"
 
-# An interrupt stops after the chunk at hand with 130; the same command goes on from there.
+# An interrupt stops at once with 130; the same command goes on from there.
 export INFOFLOW_STORE=$tmp/stop
 words 40000 6 >book.txt
 "$bin" ingest --chunk 256 book.txt >o 2>e & one=$!
@@ -126,10 +126,18 @@ run 0 store verify
 run 0 ingest --chunk 256 --quiet book.txt; [ ! -s err ] || fail "--quiet is not quiet"
 run 0 store list --json; json out 'len(d["documents"]) == 1' 'd["documents"][0]["missing_chunks"] == 0'
 
-# A limit keeps the store below it, least recently used first.
+# A limit keeps the store below it: an earlier run's chunks go, least recently used first. What the run itself computed, or found, does not:
+# it stops before, and says so.
 export INFOFLOW_STORE=$tmp/small
-run 0 ingest --chunk 100 --max-size 300K docs
-run 0 store list --json; json out '0 < d["bytes"] <= 300 * 1024'
+run 0 ingest --chunk 100 docs/b.txt; run 0 store list --json; size=$(value out 'd["bytes"]')
+run 0 ingest --chunk 100 --max-size "${size}B" docs/a.txt; run 0 store list --json
+json out "0 < d['bytes'] <= $size" '[x["missing_chunks"] > 0 for x in d["documents"]] == [False, True]'
+run 1 ingest --chunk 100 --max-size "${size}B" docs
+says 'docs/b.txt: the store .* is full: what this run keeps there takes .* Raise the limit'; says 'what comes after it was not tried.*--max-size'
+[ "$(sed 's/^[0-9a-f]*  //' out)" = docs/a.txt ] || fail "not the documents that fit"
+run 0 store list --json; json out "0 < d['bytes'] <= $size" '[x["missing_chunks"] > 0 for x in d["documents"]] == [False, True]'
+run 0 store verify
+run 1 ingest --chunk 100 --max-size "${size}B" docs; says '^1 document, .* 0 chunks computed'
 
 # A failure of one document is no failure of the next ones: numbers that are none, a text that this tokenizer does not do, a chunk too long.
 odd_model odd.gguf

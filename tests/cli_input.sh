@@ -14,18 +14,18 @@ for e in UTF-16LE UTF-16BE UTF-32LE UTF-32BE; do
     { printf '\ufeff'; cat plain.txt; } | iconv -f UTF-8 -t $e >$e.txt; same $e.txt
     iconv -f UTF-8 -t $e plain.txt >bare.txt; run 1 ingest bare.txt; says "bare.txt: not UTF-8 but $e, .*iconv -f $e -t UTF-8 bare.txt"
     n=$(wc -c <$e.txt)
-    head -c $((n - 1)) $e.txt >cut.txt; run 1 ingest cut.txt; says "cut.txt: damaged $e: it ends in the middle of a character, at byte [0-9]+"
+    head -c $((n - 1)) $e.txt >cut.txt; run 1 ingest cut.txt; says "cut.txt: damaged $e: it ends in the middle of a character, at byte offset [0-9]+"
 done
 tr '\n' '\r' <plain.txt >cr.txt; same cr.txt
-printf '\xff\xfea\0\x34\xd8b\0' >half_pair.txt; run 1 ingest half_pair.txt; says 'half_pair.txt: damaged UTF-16LE: .*byte 4$'
-printf '\xfe\xff\0a\xdc\x34' >low_first.txt; run 1 ingest low_first.txt; says 'low_first.txt: damaged UTF-16BE: .*byte 4$'
-printf '\xff\xfea\0\x34\xd8' >end_pair.txt; run 1 ingest end_pair.txt; says 'end_pair.txt: damaged UTF-16LE: .*byte 4$'
-printf '\xff\xfe\0\0a\0\0\0\0\0\x11\0' >beyond.txt; run 1 ingest beyond.txt; says 'beyond.txt: damaged UTF-32LE: .*byte 8$'
-printf 'Caf\xe9 Doran.\n' >latin.txt; run 1 ask -q 'x' latin.txt; says 'latin.txt: not UTF-8 at byte 3 \(0xe9\).*iconv -f WINDOWS-1252 -t UTF-8 latin.txt'
+printf '\xff\xfea\0\x34\xd8b\0' >half_pair.txt; run 1 ingest half_pair.txt; says 'half_pair.txt: damaged UTF-16LE: .*byte offset 4$'
+printf '\xfe\xff\0a\xdc\x34' >low_first.txt; run 1 ingest low_first.txt; says 'low_first.txt: damaged UTF-16BE: .*byte offset 4$'
+printf '\xff\xfea\0\x34\xd8' >end_pair.txt; run 1 ingest end_pair.txt; says 'end_pair.txt: damaged UTF-16LE: .*byte offset 4$'
+printf '\xff\xfe\0\0a\0\0\0\0\0\x11\0' >beyond.txt; run 1 ingest beyond.txt; says 'beyond.txt: damaged UTF-32LE: .*byte offset 8$'
+printf 'Caf\xe9 Doran.\n' >latin.txt; run 1 ask -q 'x' latin.txt; says 'latin.txt: not UTF-8 at line 1, column 4 \(byte 0xe9\).*iconv -f WINDOWS-1252 -t UTF-8 latin.txt'
 cp latin.txt 'a;b $(c).txt'; run 1 ask -q 'x' 'a;b $(c).txt'; says 'iconv -f WINDOWS-1252 -t UTF-8 OLD > NEW$'
-printf '\xef\xbb\xbfCaf\xe9 Doran.\n' >latin_bom.txt; run 1 ask -q 'x' latin_bom.txt; says 'latin_bom.txt: not UTF-8 at byte 6'
-printf 'The caf\xc3' >half.txt; run 1 ask -q 'x' half.txt; says 'half.txt: damaged UTF-8: it ends in the middle of a character, at byte 7$'
-printf 'a text\0and more\n' >zero.txt; run 1 ask -q 'x' zero.txt; says 'zero.txt: not a text: byte 6 is zero'
+printf '\xef\xbb\xbfCaf\xe9 Doran.\n' >latin_bom.txt; run 1 ask -q 'x' latin_bom.txt; says 'latin_bom.txt: not UTF-8 at line 1, column 4'
+printf 'The caf\xc3' >half.txt; run 1 ask -q 'x' half.txt; says 'half.txt: damaged UTF-8: it ends in the middle of a character, at line 1, column 8$'
+printf 'a text\0and more\n' >zero.txt; run 1 ask -q 'x' zero.txt; says 'zero.txt: not a text: it has a zero byte at line 1, column 7'
 printf '\xff\xfea\0\0\0b\0' >zero16.txt; run 1 ask -q 'x' zero16.txt; says 'zero16.txt: not a text'
 printf '\xef\xbb\xbf' >only_bom.txt; run 1 ask -q 'x' only_bom.txt; says 'only_bom.txt: empty'
 # UTF-16 of scripts without zero bytes in their characters: the way out is the right one, or, where that is unsure, one of those named.
@@ -52,7 +52,15 @@ LATIN1 é
 CP1251 Корабль стоит в гавани, а море тихо.
 GBK 船停在港口里,大海很安静。看守人点燃了灯光。
 T
-head -c 4000 "$BASH" >binary.txt; run 1 ask -q 'x' binary.txt; says 'not a text: byte [0-9]+ is zero$'
+# Files that people give by mistake are named, with what makes a text of them; in a directory they are skipped with the same words.
+mkdir mistakes
+printf '%%PDF-1.7\n%%\xe2\xe3\xcf\xd3\n' >mistakes/a.pdf; printf 'PK\3\4\x14\0\6\0' >mistakes/b.docx; printf '\x1f\x8b\x08\0' >mistakes/c.gz; printf 'x\1\2\xff\xfe y' >mistakes/d.dat; echo 'A text.' >mistakes/e.txt
+run 1 ask -q 'x' mistakes/a.pdf; says 'mistakes/a.pdf: not a text: it is a PDF file. Make a text of it: pdftotext mistakes/a.pdf NEW.txt$'
+run 1 ingest mistakes/b.docx; says 'b.docx: not a text: it is a ZIP archive, as .docx, .*: pandoc -t plain mistakes/b.docx > NEW.txt$'
+run 1 ingest mistakes/c.gz; says 'c.gz: not a text: it is compressed. .*: gzip -dc mistakes/c.gz > NEW.txt$'
+run 1 ingest mistakes/d.dat; says 'd.dat: not a text: it has control characters, and no UTF-8 at line 1, column 4 \(byte 0xff\)$'; ! grep -q iconv err || fail "binary data is to be converted"
+run 0 ingest mistakes; says 'a.pdf: skipped, not a text: it is a PDF file'; says '; 4 skipped'; prints '  mistakes/e.txt$'
+head -c 4000 "$BASH" >binary.txt; run 1 ask -q 'x' binary.txt; says 'not a text: it is a program$'
 
 # A small stack is enough.
 for arguments in "ask -q x -n 1 plain.txt" "ingest -s thin plain.txt" "eval --methods none,infoflow -n 1 -o thin.out thin.jsonl" "calibrate -o thin.json --questions thin.jsonl"; do
@@ -89,23 +97,23 @@ done
 cat v.bom.jsonl v.bom.jsonl >two.jsonl; run 0 ingest --quiet two.jsonl; [ "$(cut -c35- out | tr '\n' ' ')" = "1 2 1 2 " ] || fail "a mark inside is not dropped"
 printf '{"text":"good"}\n{"text":"Caf\xe9"}\n{"text":"a\0b"}\n{"text":"good, too"}\n{"text":"caf\xc3' >bad.jsonl
 run 1 ingest bad.jsonl; [ "$(wc -l <out)" = 2 ] || fail "good lines were not taken"
-says 'bad.jsonl:2: not UTF-8 at byte 28 '; says 'bad.jsonl:3: not a text: byte 42 is zero'; says 'bad.jsonl:5: damaged UTF-8: .*middle of a character'
+says 'bad.jsonl:2: not UTF-8 at column 13 '; says 'bad.jsonl:3: not a text: it has a zero byte at column '; says 'bad.jsonl:5: damaged UTF-8: .*middle of a character'
 printf '{"id":"1","question":"Wo?","answers":["x"],"passages":["Caf\xe9."]}\n' | cat - data.jsonl >bad_data.jsonl
-run 1 eval --methods none -n 1 -o bad_data.out bad_data.jsonl; says 'bad_data.jsonl:1: not UTF-8 at byte 59'; [ "$(wc -l <bad_data.out)" = 2 ] || fail "good questions were not asked"
+run 1 eval --methods none -n 1 -o bad_data.out bad_data.jsonl; says 'bad_data.jsonl:1: not UTF-8 at column [0-9]+'; [ "$(wc -l <bad_data.out)" = 2 ] || fail "good questions were not asked"
 iconv -f UTF-8 -t UTF-16LE data.jsonl >bare.jsonl; run 1 ingest bare.jsonl; says 'bare.jsonl: not UTF-8 but UTF-16LE'; [ "$(wc -l <err)" = 2 ] || fail "more than a message"
 run 1 eval --methods none -o o bare.jsonl; says 'cannot read bare.jsonl: not UTF-8 but UTF-16LE'
 printf 'Wo?\nWann?\n' >questions; stdin=questions; run 0 chat --json -n 1 plain.txt; json_lines() { grep -c '"question":"W' out; }
 [ "$(json_lines)" = 2 ] || fail "two questions were not asked"
 variants questions
 for v in v.*.jsonl; do stdin=$v; run 0 chat --json -n 1 plain.txt; [ "$(grep -c '"question":"Wo?"' out) $(json_lines)" = "1 2" ] || fail "other questions in $v: $(cat out)"; done
-printf 'Wo\xe9?\nWann?\n' >bad_questions; stdin=bad_questions; run 1 chat --json -n 1 plain.txt; says 'question 1: not UTF-8 at byte 2'; [ "$(json_lines)" = 1 ] || fail "the chat did not go on"
+printf 'Wo\xe9?\nWann?\n' >bad_questions; stdin=bad_questions; run 1 chat --json -n 1 plain.txt; says 'question 1: not UTF-8 at column 3'; [ "$(json_lines)" = 1 ] || fail "the chat did not go on"
 stdin=/dev/null
 # Profiles.
 fingerprint=$("$bin" info -m "$INFOFLOW_MODEL" --json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["model"]["fingerprint"])')
 printf '{"version":2,"fingerprint":"%s","method":"infoflow","score":"norm","score_layers":null,"fillers":1,"ratio":0.25,"trusted_ratio":null}' "$fingerprint" >profile.json
 variants profile.json; cp profile.json v.cr.jsonl; cp profile.json v.last.jsonl
 for v in v.*.jsonl; do run 0 ask --profile "$v" --json -n 1 -q 'x' plain.txt; json out 'd["ratio"] == 0.25'; done
-printf '\xe9\n' >>profile.json; run 1 ask --profile profile.json -q 'x' plain.txt; says 'profile.json is no profile .* not UTF-8 at byte [0-9]+'
+printf '\xe9\n' >>profile.json; run 1 ask --profile profile.json -q 'x' plain.txt; says 'profile.json is no profile .* not UTF-8 at line 1, column [0-9]+ '
 
 # ---- Pipes and devices: documents and data may come through them; where a file is wanted, nothing waits.
 run 0 ingest --quiet <(cat plain.txt); run 0 ask --quiet -n 1 -q 'x' <(cat plain.txt)
@@ -123,8 +131,8 @@ done
 says 'regular file|directory'
 
 # A text of an odd number of bytes is no UTF-16, whatever pairs of them look like; one of an even number may be.
-printf 'Caf\xe9\n' >odd.txt; run 1 ask -q 'x' odd.txt; says 'odd.txt: not UTF-8 at byte 3'; ! grep -q UTF-16 err || fail "an odd file is taken for UTF-16"
-stdin=odd.txt; run 1 ask -q 'x' -; says 'stdin: not UTF-8 at byte 3'; ! grep -q UTF-16 err || fail "odd input is taken for UTF-16"; stdin=/dev/null
+printf 'Caf\xe9\n' >odd.txt; run 1 ask -q 'x' odd.txt; says 'odd.txt: not UTF-8 at line 1, column 4'; ! grep -q UTF-16 err || fail "an odd file is taken for UTF-16"
+stdin=odd.txt; run 1 ask -q 'x' -; says 'stdin: not UTF-8 at line 1, column 4'; ! grep -q UTF-16 err || fail "odd input is taken for UTF-16"; stdin=/dev/null
 printf 'Caf\xe9ab' >even.txt; run 1 ask -q 'x' even.txt; says 'even.txt: .*may be UTF-16BE'
 
 # ---- A bad file in a folder that nobody named: what is no text is left out with a note, what cannot be used with a warning, and the status

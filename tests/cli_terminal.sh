@@ -54,6 +54,12 @@ for name in "missing$escape"$'\n'"infoflow: forged" "missing$c1$bidi"; do
     run 2 ask "--$name" -q x title.jsonl; plain err
     run 1 eval --methods none -o "o" "$name"; plain err
 done
+# What is computed before an answer is shown as it goes on, with its share and the time that is left; what is stored is not.
+words 2500 3 >long.txt
+terminal ask -q 'Where?' --ctx 16000 --chunk 64 -n 2 -s shown long.txt
+grep -qE '[0-9]+% .* tokens/s  [0-9:]+ left  computing chunk [0-9]+ of [0-9]+' out || fail "no progress: $(cat -v out)"
+terminal ask -q 'Where?' --ctx 16000 --chunk 64 -n 2 -s shown long.txt
+! grep -q 'computing chunk' out || fail "progress of what is stored: $(cat -v out)"
 # Texts: a pipe gets the bytes, a terminal does not.
 printf 'Red \033[31mtext\033[0m, \302\2331m and a bell \a.\n' >ansi.txt
 run 0 ingest --quiet ansi.txt; id=$(cut -c1-32 out)

@@ -57,9 +57,9 @@ static void test_folder(void **state) {
     assert_string_equal(notices.text, "failed folder/f.txt: No such file or directory\n"
                                       "skipped folder/g: not a regular file\n"
                                       "hidden folder: 1\n"
-                                      "failed folder/b.txt: not UTF-8 at byte 3 (0xe9); if it is Latin-1 or the like, convert it: iconv -f "
+                                      "failed folder/b.txt: not UTF-8 at line 1, column 4 (byte 0xe9); if it is Latin-1 or the like, convert it: iconv -f "
                                       "WINDOWS-1252 -t UTF-8 folder/b.txt > NEW\n"
-                                      "skipped folder/c.bin: not a text: byte 1 is zero\n"
+                                      "skipped folder/c.bin: not a text: it has a zero byte at line 1, column 2\n"
                                       "skipped folder/d.txt: empty\n");
     assert_int_equal(t.n, 2);
     assert_string_equal(t.doc[0]->name, "folder/a.txt");
@@ -92,7 +92,7 @@ static void test_named(void **state) {
     assert_ok(documents_read(&list, false, take, &t));
     assert_string_equal(notices.text, "named failed missing: No such file or directory\n"
                                       "named failed nothing: no file in this directory can be read\n"
-                                      "named failed folder/c.bin: not a text: byte 1 is zero\n"
+                                      "named failed folder/c.bin: not a text: it has a zero byte at line 1, column 2\n"
                                       "named failed folder/d.txt: empty\n");
     assert_int_equal(list.n_failed_named, 4);
     assert_int_equal(t.n, 1);
@@ -234,7 +234,7 @@ static void test_odd(void **state) {
     assert_int_equal(status, IFLOW_E_FORMAT);
     const char *why = why_of(LITERAL("Caf\xE9\n"), &status);
     assert_null(strstr(why, "UTF-16"));
-    assert_non_null(strstr(why, "not UTF-8 at byte 3 (0xe9)"));
+    assert_non_null(strstr(why, "not UTF-8 at line 1, column 4 (byte 0xe9)"));
     assert_string_equal(why_of(LITERAL("Caf\xC3\xA9\n"), &status), "");
     assert_int_equal(status, IFLOW_OK);
 }

@@ -176,9 +176,9 @@ static void test_gather(void **state) {
     assert_ok(chunks_fit(&room, &documents.chunks, &params));
     assert_int_equal(chunks_fit(&little, &documents.chunks, &params), IFLOW_E_CONTEXT);
     assert_non_null(strstr(iflow_error_message(), "are more than the context of 128 holds"));
-    assert_ok(chunks_prefill(&documents.chunks, w.ctx));
+    assert_ok(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL));
     iflow_cancel_raise(w.token, true);
-    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx), IFLOW_E_CANCELLED);
+    assert_int_equal(chunks_prefill(&documents.chunks, w.ctx, NULL, NULL), IFLOW_E_CANCELLED);
     assert_int_equal(gather(&from, "folder", &documents), IFLOW_E_CANCELLED);
     assert_int_equal(documents.n, 3); /* as they were */
     iflow_cancel_raise(w.token, false);
@@ -233,7 +233,7 @@ static void test_memory(void **state) {
     world_open(&w);
     assert_ok(ingest_texts(&w, texts, &in));
     assert_int_equal(w.n_recorded, 2);
-    assert_non_null(strstr(w.notices.text, "named failed bad: not UTF-8 at byte 3 (0xe9)"));
+    assert_non_null(strstr(w.notices.text, "named failed bad: not UTF-8 at line 1, column 4 (byte 0xe9)"));
     assert_ok(iflow_store_get_document(w.store, w.id[1], &doc));
     assert_string_equal(doc->name, "/upload/1/Light");
     iflow_document_free(doc);
@@ -274,7 +274,7 @@ static void test_memory(void **state) {
     assert_string_equal(iflow_error_message(), "same.txt: no document or chunk of the store memory: has this name or id");
     assert_int_equal(gather_stored(&from, "", &documents), IFLOW_E_NOT_FOUND);
     assert_int_equal(gather_text(&from, "x", NULL, "a\0b", 3, &documents), IFLOW_E_FORMAT);
-    assert_string_equal(iflow_error_message(), "x: not a text: byte 1 is zero");
+    assert_string_equal(iflow_error_message(), "x: not a text: it has a zero byte at line 1, column 2");
     assert_int_equal(gather_text(&from, "x", "T", " ", 1, &documents), IFLOW_E_FORMAT);
     assert_string_equal(iflow_error_message(), "T: empty");
     assert_int_equal(gather_text(&from, "", NULL, "a", 1, &documents), IFLOW_E_ARG);

@@ -184,6 +184,42 @@ static void test_eviction_order_and_pins(void **state) {
     close_kind(store);
 }
 
+/* A handle that keeps its own chunks has others evicted for a new one, and refuses it before one of its own goes. */
+static void test_own_chunks_stay(void **state) {
+    (void)state;
+    static const unsigned seeds[] = {3, 13, 23, 33}; /* of one size */
+    char id[4][IFLOW_ID_SIZE];
+    iflow_blob blob = {0}, last = {0};
+    iflow_store *store = NULL;
+    make_chunk(seeds[0], id[0], &blob);
+    const iflow_store_params params = IFLOW_PARAMS(iflow_store_params, .max_bytes = 2 * blob.n_bytes, .keep_own = true);
+    OK(iflow_store_open(kind->persists ? in_root("store") : "memory:", &params, &store));
+    for (int i = 0; i < 2; i++) {
+        put_seed(store, seeds[i], id[i]);
+    }
+    OK(iflow_own_add(store->own, id[0])); /* older than the other */
+    OK(iflow_own_add(store->own, id[0]));
+    put_seed(store, seeds[2], id[2]);
+    assert_true(store->ops->has(store, id[0]) && !store->ops->has(store, id[1]) && store->ops->has(store, id[2]));
+    OK(iflow_own_add(store->own, id[2]));
+    make_chunk(seeds[3], id[3], &last);
+    OK(iflow_own_add(store->own, id[3]));
+    FAILS(store->ops->put(store, id[3], &last, false), IFLOW_E_FULL, "what this run keeps");
+    assert_true(store->ops->has(store, id[0]) && store->ops->has(store, id[2]) && !store->ops->has(store, id[3]));
+    OK(store->ops->put(store, id[0], &blob, true)); /* in its own place */
+    check_kind(store);
+
+    /* With a pin both are named, and what is deleted by hand is deleted. */
+    OK(iflow_store_pin(store, IFLOW_CHUNK, id[0], true));
+    FAILS(store->ops->put(store, id[3], &last, false), IFLOW_E_FULL, "with pinned chunks");
+    OK(iflow_store_prune(store, 0, NULL, NULL));
+    assert_true(store->ops->has(store, id[0]) && !store->ops->has(store, id[2]));
+    OK(store->ops->put(store, id[3], &last, false));
+    close_kind(store);
+    iflow_blob_free(&blob);
+    iflow_blob_free(&last);
+}
+
 static void test_larger_than_the_limit(void **state) {
     (void)state;
     char id[IFLOW_ID_SIZE], numbers[64];
@@ -446,6 +482,7 @@ int main(void) {
         TEST(test_ids_from_outside),
         TEST(test_list_is_by_use),
         TEST(test_eviction_order_and_pins),
+        TEST(test_own_chunks_stay),
         TEST(test_larger_than_the_limit),
         TEST(test_mapped_chunk_outlives_eviction),
         TEST(test_replace),

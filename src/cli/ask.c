@@ -3,6 +3,7 @@
 #include "cli/html.h"
 #include "cli/operands.h"
 #include "cli/output.h"
+#include "cli/prefill.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -142,6 +143,7 @@ static int answer_question(ask *a, iflow_ask_params *params) {
     stream out = {.silent = a->json};
     verdict checked = {0};
     iflow_answer *answer = NULL;
+    double prefill_ms = 0;
     if (!a->common.quiet) {
         profile_warn(&a->found, &a->how);
     }
@@ -149,9 +151,13 @@ static int answer_question(ask *a, iflow_ask_params *params) {
     params->question = a->question;
     params->on_text = stream_text;
     params->user = &out;
-    stream_waiting(&a->documents, a->common.quiet);
-    const iflow_status status = gate_ask(&a->checking, a->s.ctx, params, a->common.quiet, &answer, &checked);
+    cli_last_word(documents_last_word(&a->s));
+    iflow_status status = documents_prefill(&a->s, &a->common, &a->documents, params, &prefill_ms);
+    if (status == IFLOW_OK) {
+        status = gate_ask(&a->checking, a->s.ctx, params, a->common.quiet, &answer, &checked);
+    }
     progress_end();
+    documents_waited(answer, prefill_ms);
     if (out.last) {
         stream_end(&out);
     }
@@ -172,6 +178,7 @@ int cli_ask(int argc, char **argv) {
     if ((result = check_options(&a, operands, n_operands)) != CLI_OK) {
         return result;
     }
+    cli_last_word("interrupted; nothing was computed\n");
     result = a.how.given ? given_read(&usage, a.how.given, &a.how.set, operands, n_operands, &a.by) : CLI_OK;
     if (result == CLI_OK) {
         result = ask_options_read(&usage, &a.how);

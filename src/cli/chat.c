@@ -1,6 +1,7 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
 #include "cli/line.h"
 #include "cli/operands.h"
+#include "cli/prefill.h"
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -28,15 +29,6 @@ static const char commands[] = "/again QUESTION   prepare the context anew for t
                                "/help             this list\n"
                                "/quit             end (Ctrl-D, too); Ctrl-C stops an answer\n";
 
-/* Computes what the documents lack, chunk by chunk, so that an interrupt is heard. What does not fit the context is left to the library to
- * refuse; what does not fit the store, to compute: an interrupt is heard when the answer begins, then. */
-static iflow_status prefill(chat *c, const iflow_ask_params *params) {
-    const chunk_list *chunks = &c->documents.chunks;
-    const chunks_room room = cli_session_room(&c->common, &c->s);
-    const bool fits = params->method != IFLOW_METHOD_FULL && chunks_fit(&room, chunks, params) == IFLOW_OK;
-    return fits && chunks_are_kept(&room, chunks, 1) ? chunks_prefill(chunks, c->s.ctx) : IFLOW_OK;
-}
-
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
 static int ask(chat *c, const char *question, bool anew) {
     stream out = {.silent = c->json};
@@ -49,14 +41,10 @@ static int ask(chat *c, const char *question, bool anew) {
     params.user = &out;
     anew = anew || !c->asked;
     cli_signals(CLI_SIGNAL_GRACEFUL); /* an interrupt stops the answer, not the chat */
-    if (anew) {
-        stream_waiting(&c->documents, c->common.quiet);
-    }
-    const double start = now_seconds();
+    double prefill_ms = 0;
     if (status == IFLOW_OK && anew) {
-        status = prefill(c, &params);
+        status = documents_prefill(&c->s, &c->common, &c->documents, &params, &prefill_ms);
     }
-    const double prefill_ms = (now_seconds() - start) * 1e3;
     if (status == IFLOW_OK) {
         status = anew ? gate_ask(&c->gate, c->s.ctx, &params, c->common.quiet, &answer, &checked)
                       : iflow_context_follow_up(c->s.ctx, &params, &answer);
@@ -79,11 +67,7 @@ static int ask(chat *c, const char *question, bool anew) {
     if (status != IFLOW_OK) {
         return cli_failed(status, NULL);
     }
-    if (anew) { /* somebody waited for it */
-        answer->ms.prefill += prefill_ms;
-        answer->ms.ttft += prefill_ms;
-        answer->ms.total += prefill_ms;
-    }
+    documents_waited(answer, prefill_ms);
     c->asked = true;
     iflow_answer_free(c->last);
     c->last = answer;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INTERRUPTED "interrupted; the same command goes on where this one stopped"
+#define INTERRUPTED "interrupted; what was computed is kept: the same command goes on where this one stopped"
 
 typedef struct ingest {
     session s;
@@ -100,10 +100,11 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
         summarise(in);
     }
     if (stopped && in->heard == status) {
-        cli_error("stopped there, since the store cannot take more: what comes after it was not tried");
+        cli_error("stopped there, since the store cannot take more: what comes after it was not tried%s",
+                  status == IFLOW_E_FULL && in->options.max_bytes ? ". What this run computed is kept; --max-size sets the limit" : "");
     }
     if (cli_interrupted()) {
-        cli_note(INTERRUPTED);
+        cli_note("%s", strcmp(in->s.store_dir, "memory:") == 0 ? "interrupted; nothing is kept" : INTERRUPTED);
         return CLI_INTERRUPTED;
     }
     if (!stopped && (status = sources_require(&in->sources, (const char *const *)operands, n_operands)) != IFLOW_OK) {
@@ -123,6 +124,7 @@ static int add_sources(ingest *in, char **operands, size_t n) {
 
 int cli_ingest(int argc, char **argv) {
     ingest in = {.options = common_options_default()};
+    in.options.keep_own = true; /* else the last documents would take the place of the first ones, unseen */
     profile_options profiling = {0};
     profile found = {0};
     bool jsonl = false;
@@ -138,7 +140,10 @@ int cli_ingest(int argc, char **argv) {
         "document from standard input or a pipe is recorded by its text, so that it never replaces another one.\n"
         "\n"
         "What is in the store is not computed again. So you can interrupt a run and repeat the command, and several "
-        "processes can work on the same documents.",
+        "processes can work on the same documents.\n"
+        "\n"
+        "With --max-size, chunks of earlier runs are deleted to make room, never those of this run: it stops first, with a message, "
+        "and the exit status is 1.",
         "  infoflow ingest -m model.gguf -s ~/kv --max-size 20G docs/ notes.txt"};
     const option_spec spec[] = {OPTION_ROW_MODEL(in.options),
                                 OPTION_ROW_STORE(in.options),
@@ -167,6 +172,7 @@ int cli_ingest(int argc, char **argv) {
         return result;
     }
     in.started = now_seconds();
+    cli_last_word("interrupted; nothing was computed\n");
     result = profile_open_session(&usage, &profiling, &in.options, NULL, &in.s, &found); /* chunks as `ask` will want them */
     if (result != CLI_OK) {
         goto cleanup;

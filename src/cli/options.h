@@ -68,6 +68,7 @@ typedef struct common_options {
     const char *model, *store, *device, *kv_type;
     const char *correction; /* a file, "auto" or "none"; NULL: none */
     bool no_store, no_mmap, no_repack, exact, whole, estimate, quiet, shared;
+    bool keep_own; /* as iflow_store_params has it: no option of its own */
     int verbose, threads, ctx, ubatch, chunk, fillers;
     uint64_t max_bytes;
 } common_options;

@@ -38,8 +38,8 @@ size_t cli_session_chunk_tokens(const common_options *options) {
 }
 
 static int open_store(const command_usage *usage, const common_options *options, bool must_exist, session *out) {
-    const iflow_store_params params =
-        IFLOW_PARAMS(iflow_store_params, .max_bytes = options->max_bytes, .must_exist = must_exist, .shared = options->shared);
+    const iflow_store_params params = IFLOW_PARAMS(iflow_store_params, .max_bytes = options->max_bytes, .must_exist = must_exist,
+                                                   .shared = options->shared, .keep_own = options->keep_own);
     const iflow_status status = session_open_store(out, options->store, &params);
     if (status != IFLOW_OK && status != IFLOW_E_MEMORY && !out->store_dir) {
         return options_wrong(

@@ -140,6 +140,7 @@ iflow_status iflow_builder_get(iflow_chunk_builder *b, const iflow_context_chunk
     const double start = iflow_now_ms();
     bool leased = false;
     iflow_status status = iflow_cancel_check();
+    status = status ? status : iflow_own_add(b->store->own, chunk->id);
     if (status) {
         return status;
     }
@@ -207,7 +208,7 @@ iflow_status iflow_builder_make(iflow_chunk_builder *b, const iflow_context_chun
     batch t = {.n = 0};
     for (size_t i = 0; !status && i < n; i++) {
         bool wanted = false, leased = false;
-        if ((status = iflow_cancel_check())) {
+        if ((status = iflow_cancel_check()) || (status = iflow_own_add(b->store->own, chunk[i].id))) {
             break;
         }
         if (!batch_takes(b, &t, &chunk[i]) && (status = batch_run(b, &t, estimate, IFLOW_OK))) {

@@ -28,12 +28,22 @@ iflow_status iflow_record_check(const char *id, size_t n_bytes) {
                : iflow_fail(IFLOW_E_ARG, "the record of document %s has %zu bytes, a store takes %d", id, n_bytes, IFLOW_MAX_RECORD_BYTES);
 }
 
-iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out) {
-    iflow_store_params own = iflow_store_default_params();
-    if (IFLOW_MISSING(out) || iflow_params_take(&own, sizeof own, params, "iflow_store_params")) {
-        return IFLOW_E_ARG;
+iflow_status iflow_store_full(const char *name, uint64_t pinned_bytes, uint64_t own_bytes, uint64_t max_bytes) {
+    const unsigned long long pinned = pinned_bytes, own = own_bytes, max = max_bytes;
+    if (!own) {
+        return iflow_fail(IFLOW_E_FULL,
+                          "the store %s is full: its pinned chunks take %llu of its %llu bytes; unpin some or raise the limit", name,
+                          pinned, max);
     }
-    params = &own;
+    return iflow_fail(
+        IFLOW_E_FULL,
+        "the store %s is full: what this run keeps there takes %llu of its %llu bytes%s, and there is no room for more. Raise "
+        "the limit, or keep fewer documents",
+        name, own + pinned, max, pinned ? ", with pinned chunks" : "");
+}
+
+/* The store of the kind that a name means. */
+static iflow_status open_kind(const char *name, const iflow_store_params *params, iflow_store **out) {
     if (name && strncmp(name, MEMORY, sizeof MEMORY - 1) == 0) {
         return name[sizeof MEMORY - 1] == '\0'
                    ? iflow_store_memory_open(params, out)
@@ -52,9 +62,29 @@ iflow_status iflow_store_open(const char *name, const iflow_store_params *params
     return iflow_store_dir_open(name, params, out);
 }
 
+iflow_status iflow_store_open(const char *name, const iflow_store_params *params, iflow_store **out) {
+    iflow_store_params taken = iflow_store_default_params();
+    if (IFLOW_MISSING(out) || iflow_params_take(&taken, sizeof taken, params, "iflow_store_params")) {
+        return IFLOW_E_ARG;
+    }
+    iflow_own *own = taken.keep_own ? iflow_own_new() : NULL;
+    if (taken.keep_own && !own) {
+        return IFLOW_E_MEMORY;
+    }
+    const iflow_status status = open_kind(name, &taken, out);
+    if (status) {
+        iflow_own_free(own);
+    } else {
+        (*out)->own = own;
+    }
+    return status;
+}
+
 void iflow_store_close(iflow_store *store) {
     if (store) {
+        iflow_own *own = store->own;
         store->ops->close(store);
+        iflow_own_free(own);
     }
 }
 

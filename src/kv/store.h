@@ -7,6 +7,7 @@
 #define IFLOW_KV_STORE_H
 
 #include "kv/chunk.h"
+#include "kv/own.h"
 
 /* A chunk that is open to be read by parts: of one and the same bytes, whatever becomes of its id. */
 typedef struct iflow_reader {
@@ -29,7 +30,8 @@ typedef struct iflow_store_ops {
     void (*prefetch)(iflow_store *store, const char *id);
     /* Publishes atomically: readers see all of it or nothing, a crash leaves nothing half done under the id. One that is there stays,
      * unless it is to be replaced (by one that knows more of the same chunk); one that may not be read is not (E_IO). Evicts to the limit
-     * first: old chunks (chunk.h), then the least recently used. E_FULL (disk or limit), E_IO; then nothing was published. */
+     * first: old chunks (chunk.h), then the least recently used; neither pinned ones nor the handle's own. E_FULL (disk or limit), E_IO;
+     * then nothing was published. */
     iflow_status (*put)(iflow_store *store, const char *id, const iflow_blob *blob, bool replace);
     bool (*has)(iflow_store *store, const char *id);
     iflow_status (*remove)(iflow_store *store, const char *id);
@@ -73,12 +75,17 @@ typedef struct iflow_store_ops {
 
 struct iflow_store {
     const iflow_store_ops *ops;
+    iflow_own *own; /* chunks that put does not evict; NULL: it may evict any. iflow_store_open() and _close() make and free it */
 };
 
 enum { IFLOW_MAX_RECORD_BYTES = 64 << 20 };
 
 /* For stores: the id and the size of a record that is to be put. E_ARG. */
 iflow_status iflow_record_check(const char *id, size_t n_bytes);
+
+/* For stores: the failure of a put for which there is no room beside what may not be evicted: pinned chunks, and the handle's own that are
+ * not pinned. E_FULL. */
+iflow_status iflow_store_full(const char *name, uint64_t pinned_bytes, uint64_t own_bytes, uint64_t max_bytes);
 
 /* Opens the directory store; makes a store in memory. */
 iflow_status iflow_store_dir_open(const char *dir, const iflow_store_params *params, iflow_store **out);

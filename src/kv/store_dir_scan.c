@@ -215,7 +215,7 @@ static bool is_incoming(const iflow_dir_entry *entry, const char *incoming) {
 
 iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
     iflow_dir_scan s = {0};
-    uint64_t total = 0, pinned = 0;
+    uint64_t total = 0, pinned = 0, own = 0;
     bool *pins = NULL;
     char why[1024] = "";
     iflow_status failed = IFLOW_OK; /* of what could not be deleted, or looked at: the others go all the same */
@@ -252,13 +252,13 @@ iflow_status iflow_dir_evict(iflow_dir_store *store, uint64_t max_bytes, const c
         goto cleanup;
     }
     for (size_t i = 0; i < s.n; i++) {
-        pins[i] = iflow_dir_is_pinned(store, s.entries[i].id);
-        pinned += pins[i] ? s.entries[i].n_bytes : 0;
+        const bool is_pinned = iflow_dir_is_pinned(store, s.entries[i].id);
+        pins[i] = is_pinned || (incoming && iflow_own_has(store->base.own, s.entries[i].id));
+        pinned += is_pinned ? s.entries[i].n_bytes : 0;
+        own += pins[i] && !is_pinned ? s.entries[i].n_bytes : 0;
     }
-    if (incoming && pinned > max_bytes) {
-        status =
-            iflow_fail(IFLOW_E_FULL, "the store %s is full: its pinned chunks take %llu of its %llu bytes; unpin some or raise the limit",
-                       store->files.dir, (unsigned long long)pinned, (unsigned long long)store->max_bytes);
+    if (incoming && pinned + own > max_bytes) {
+        status = iflow_store_full(store->files.dir, pinned, own, store->max_bytes);
         goto cleanup;
     }
     for (size_t i = 0; i < s.n && total > max_bytes; i++) {

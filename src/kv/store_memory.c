@@ -135,13 +135,18 @@ static iflow_status lock_item(iflow_store *base, items *list, const char *what, 
 
 /* ---- Bounding ----------------------------------------------------------------------------------------------------------------------- */
 
+/* Whether a chunk stays because it is the handle's own: for a chunk that is to come. */
+static bool is_own(const memory_store *store, const char *incoming, const item *one) {
+    return incoming && iflow_own_has(store->base.own, one->id);
+}
+
 /* Which goes next: old ones first, then the least recently used; no pinned one. NULL: none can. */
 static item *next_to_go(const memory_store *store, const char *incoming) {
     item *next = NULL;
     for (size_t i = 0; i < store->chunks.n; i++) {
         item *one = &store->chunks.at[i];
         const bool sooner = !next || one->old > next->old || (one->old == next->old && one->used < next->used);
-        if (sooner && (!incoming || strcmp(one->id, incoming) != 0) && !find(&store->pins, one->id)) {
+        if (sooner && (!incoming || strcmp(one->id, incoming) != 0) && !find(&store->pins, one->id) && !is_own(store, incoming, one)) {
             next = one;
         }
     }
@@ -150,17 +155,16 @@ static item *next_to_go(const memory_store *store, const char *incoming) {
 
 /* As the directory store's: for a chunk that is to come it must come to max_bytes, or nothing goes. */
 static iflow_status evict(memory_store *store, uint64_t max_bytes, const char *incoming, size_t *n_deleted, uint64_t *n_bytes) {
-    uint64_t total = 0, pinned = 0;
+    uint64_t total = 0, pinned = 0, own = 0;
     for (size_t i = 0; i < store->chunks.n; i++) {
         const item *one = &store->chunks.at[i];
-        const bool counts = !incoming || strcmp(one->id, incoming) != 0;
+        const bool counts = !incoming || strcmp(one->id, incoming) != 0, is_pinned = find(&store->pins, one->id) != NULL;
         total += counts ? one->blob.n_bytes : 0;
-        pinned += counts && find(&store->pins, one->id) ? one->blob.n_bytes : 0;
+        pinned += counts && is_pinned ? one->blob.n_bytes : 0;
+        own += counts && !is_pinned && is_own(store, incoming, one) ? one->blob.n_bytes : 0;
     }
-    if (incoming && pinned > max_bytes) {
-        return iflow_fail(IFLOW_E_FULL,
-                          "the store memory: is full: its pinned chunks take %llu of its %llu bytes; unpin some or raise the limit",
-                          (unsigned long long)pinned, (unsigned long long)store->max_bytes);
+    if (incoming && pinned + own > max_bytes) {
+        return iflow_store_full("memory:", pinned, own, store->max_bytes);
     }
     for (item *gone; total > max_bytes && (gone = next_to_go(store, incoming));) {
         total -= gone->blob.n_bytes;

@@ -182,7 +182,7 @@ static iflow_status prepare(eval *e, const eval_question *question) {
         }
         iflow_context_clear(e->ctx[c]);
         if (status == IFLOW_OK && ahead) {
-            status = chunks_prefill(&chunks, e->ctx[c]);
+            status = chunks_prefill(&chunks, e->ctx[c], NULL, NULL);
         }
         if (status == IFLOW_OK) {
             status = chunk_list_lay(&chunks, e->ctx[c]);

@@ -32,7 +32,7 @@ static iflow_status prefill(const chunk_list *chunks, bool all, void *user) {
     const learning *l = user;
     const chunks_room room = cli_session_room(&l->common, &l->s);
     const bool ahead = (l->s.store || !all) && chunks_are_kept(&room, chunks, 1);
-    return ahead ? chunks_prefill(chunks, l->s.ctx) : IFLOW_OK;
+    return ahead ? chunks_prefill(chunks, l->s.ctx, NULL, NULL) : IFLOW_OK;
 }
 
 static void show_progress(size_t n, void *user) {

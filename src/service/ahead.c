@@ -10,32 +10,63 @@
 
 /* ---- Computing ---------------------------------------------------------------------------------------------------------------------- */
 
+typedef struct ahead {
+    const chunk_list *chunks;
+    iflow_context *ctx;
+    const chunks_events *events; /* NULL: none */
+    chunks_state *state;
+} ahead;
+
 /* Computes the KV of chunk i, unless it is stored. E_BUSY: another process does. */
-static iflow_status prefill_chunk(const chunk_list *chunks, size_t i, iflow_context *ctx) {
+static iflow_status prefill_chunk(const ahead *a, size_t i) {
     char id[1][IFLOW_ID_SIZE];
     bool was_stored = false;
-    return iflow_context_prefill(ctx, chunks->token, chunks->start + i, 1, id, &was_stored);
+    chunks_state *state = a->state;
+    const double start = iflow_now_ms();
+    const iflow_status status = iflow_context_prefill(a->ctx, a->chunks->token, a->chunks->start + i, 1, id, &was_stored);
+    if (status == IFLOW_OK) {
+        const size_t n = chunk_list_length(a->chunks, i), n_computed = was_stored ? 0 : n;
+        const double seconds = was_stored ? 0 : (iflow_now_ms() - start) * 1e-3;
+        state->n++;
+        state->n_computed += n_computed;
+        state->seconds += seconds;
+        pace_pass(&state->pace, state->pace.passed + (double)n, (double)n_computed, seconds);
+    }
+    if (status == IFLOW_OK && a->events && a->events->progress) {
+        a->events->progress(state, a->events->user);
+    }
+    return status;
 }
 
-iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx) {
-    size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
+/* Asks for all of them; busy [n_chunks]: another process has it in hand. The longest comes first: what is refused because of its length is
+ * refused before anything was computed in vain. */
+static iflow_status prefill_all(const ahead *a, bool *busy) {
+    const chunk_list *chunks = a->chunks;
+    iflow_status status = IFLOW_OK;
+    size_t first = 0;
     for (size_t i = 1; i < chunks->n_chunks; i++) {
         first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
     }
-    /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
-    bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy);
-    iflow_status status = busy ? IFLOW_OK : iflow_fail_memory(chunks->n_chunks);
-    if (!busy) {
-        return status;
-    }
     for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY); n++) {
         const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
-        status = prefill_chunk(chunks, i, ctx);
+        status = prefill_chunk(a, i);
         busy[i] = status == IFLOW_E_BUSY;
     }
-    status = status == IFLOW_E_BUSY ? IFLOW_OK : status;
+    return status == IFLOW_E_BUSY ? IFLOW_OK : status;
+}
+
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, const chunks_events *events, chunks_state *state) {
+    chunks_state unseen;
+    const ahead a = {.chunks = chunks, .ctx = ctx, .events = events, .state = state ? state : &unseen};
+    *a.state = (chunks_state){.pace.whole = (double)chunk_list_tokens(chunks), .n_all = chunks->n_chunks};
+    /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
+    bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy);
+    if (!busy) {
+        return iflow_fail_memory(chunks->n_chunks);
+    }
+    iflow_status status = prefill_all(&a, busy);
     for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK;) {
-        status = busy[i] ? prefill_chunk(chunks, i, ctx) : IFLOW_OK;
+        status = busy[i] ? prefill_chunk(&a, i) : IFLOW_OK;
         if (status == IFLOW_E_BUSY) {
             nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
             status = iflow_cancel_check();

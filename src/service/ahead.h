@@ -3,11 +3,26 @@
 #define IFLOW_SERVICE_AHEAD_H
 
 #include "service/chunks.h"
+#include "service/pace.h"
+
+/* How far the computing of chunks ahead is. */
+typedef struct chunks_state {
+    pace pace;         /* in tokens */
+    size_t n, n_all;   /* chunks that are done, and all */
+    size_t n_computed; /* tokens of those that were not stored */
+    double seconds;    /* that they were computed in */
+} chunks_state;
+
+/* What somebody hears of it. progress may be NULL. */
+typedef struct chunks_events {
+    void (*progress)(const chunks_state *state, void *user); /* after each chunk */
+    void *user;
+} chunks_events;
 
 /* Computes ahead the KV of those that are not stored yet, one by one. Waits for those that another process computes, after all others.
  * E_CANCELLED; E_MEMORY. Any other failure ends it and is not said (OK): what is missing afterwards is computed by the call that uses it,
- * which goes on where a chunk cannot be kept, and says what is wrong. */
-iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx);
+ * which goes on where a chunk cannot be kept, and says what is wrong. events NULL: none; state NULL: not wanted. */
+iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, const chunks_events *events, chunks_state *state);
 
 /* A context in which chunks are to stand. */
 typedef struct chunks_room {

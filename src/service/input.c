@@ -111,14 +111,60 @@ static size_t unit_of(input_encoding encoding) {
     return encoding >= INPUT_UTF32LE ? 4 : encoding >= INPUT_UTF16LE ? 2 : 1;
 }
 
-/* What is wrong, and how to convert the source. Takes `what` over, as with_guess does; NULL: there is no memory. A name that a shell would
- * take for something else is not put into a command. */
-static char *with_way_out(const input *in, const char *from, char *what) {
+/* The source's name in a command that a message advises. A name that a shell would take for something else is not put there. */
+static const char *in_command(const input *in) {
     static const char plain[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._/+-";
     const bool is_plain = in->path[0] != '-' && strspn(in->path, plain) == strlen(in->path);
-    char *why = what ? iflow_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, is_plain ? in->path : "OLD") : NULL;
+    return is_plain ? in->path : "OLD";
+}
+
+/* What is wrong, and how to convert the source. Takes `what` over, as with_guess does; NULL: there is no memory. */
+static char *with_way_out(const input *in, const char *from, char *what) {
+    char *why = what ? iflow_format("%s convert it: iconv -f %s -t UTF-8 %s > NEW", what, from, in_command(in)) : NULL;
     free(what);
     return why;
+}
+
+/* Files that people give by mistake, by their first bytes. command: makes a text of one; NULL: nothing does. */
+static const struct {
+    const char *bytes;
+    size_t n;
+    const char *what, *command;
+} known_binary[] = {{"%PDF-", 5, "a PDF file", "pdftotext %s NEW.txt"},
+                    {"PK\3\4", 4, "a ZIP archive, as .docx, .odt, .epub and .xlsx files are", "pandoc -t plain %s > NEW.txt"},
+                    {"\xD0\xCF\x11\xE0", 4, "an old office document, as .doc and .xls files are", NULL},
+                    {"\x1F\x8B", 2, "compressed", "gzip -dc %s > NEW.txt"},
+                    {"BZh", 3, "compressed", "bzip2 -dc %s > NEW.txt"},
+                    {"\xFD\x37zXZ", 5, "compressed", "xz -dc %s > NEW.txt"},
+                    {"\x28\xB5\x2F\xFD", 4, "compressed", "zstd -dc %s > NEW.txt"},
+                    {"\x89PNG", 4, "a picture", NULL},
+                    {"\xFF\xD8\xFF", 3, "a picture", NULL},
+                    {"GIF8", 4, "a picture", NULL},
+                    {"\x7F"
+                     "ELF",
+                     4, "a program", NULL},
+                    {"GGUF", 4, "a GGUF file, as models are", NULL},
+                    {"SQLite format 3", 15, "a database", NULL}};
+
+/* Whether the first bytes are those of a known kind of file that is no text. Gives it up then. */
+static bool is_known_binary(input *in) {
+    for (size_t i = 0; i < sizeof known_binary / sizeof known_binary[0]; i++) {
+        if (in->raw.n < known_binary[i].n || memcmp(in->raw.text, known_binary[i].bytes, known_binary[i].n) != 0) {
+            continue;
+        }
+        char *why = iflow_format("not a text: it is %s", known_binary[i].what), *command = NULL;
+        const char *percent = known_binary[i].command ? strchr(known_binary[i].command, '%') : NULL;
+        if (why && percent) {
+            command = iflow_format("%s. Make a text of it: %.*s%s%s", why, (int)(percent - known_binary[i].command),
+                                   known_binary[i].command, in_command(in), percent + 2);
+            free(why);
+            why = command;
+        }
+        in->binary = true;
+        give_up(in, IFLOW_E_FORMAT, why);
+        return true;
+    }
+    return false;
 }
 
 /* UTF-16 without a mark: of the first bytes, every other one is zero (mostly, as not all of it is ASCII) and those between are not. UTF-32
@@ -242,6 +288,9 @@ static bool recognise(input *in) {
                 {"\0\0\xFE\xFF", 4, INPUT_UTF32BE},
                 {"\xFF\xFE", 2, INPUT_UTF16LE},
                 {"\xFE\xFF", 2, INPUT_UTF16BE}};
+    if (is_known_binary(in)) {
+        return false;
+    }
     in->encoding = INPUT_UTF8;
     for (size_t m = 0; m < sizeof mark / sizeof mark[0]; m++) {
         if (in->raw.n >= mark[m].n && memcmp(in->raw.text, mark[m].bytes, mark[m].n) == 0) {
@@ -291,7 +340,7 @@ static bool convert(input *in) {
         }
         if ((c >= 0xD800 && c < 0xE000) || c > 0x10FFFF) {
             return give_up(in, IFLOW_E_FORMAT,
-                           iflow_format("damaged %s: half a pair, or no character, at byte %" PRIu64, name, in->raw_at + at));
+                           iflow_format("damaged %s: half a pair, or no character, at byte offset %" PRIu64, name, in->raw_at + at));
         }
         if (add_character(&in->ready, c) != IFLOW_OK) {
             return give_up_memory(in);
@@ -300,7 +349,7 @@ static bool convert(input *in) {
     }
     if (in->ended && at < n) {
         return give_up(in, IFLOW_E_FORMAT,
-                       iflow_format("damaged %s: it ends in the middle of a character, at byte %" PRIu64, name, in->raw_at + at));
+                       iflow_format("damaged %s: it ends in the middle of a character, at byte offset %" PRIu64, name, in->raw_at + at));
     }
     in->raw_at += at;
     in->raw.n -= at;
@@ -392,34 +441,68 @@ static char *with_guess(const input *in, char *what) {
     return with_way_out(in, in->maybe, maybe);
 }
 
-/* Whether bytes that begin at an offset of the source are no text: *why says why not (NULL: there is no memory for it). `last`: nothing
- * follows. */
-static bool is_wrong(input *in, const char *bytes, size_t n, uint64_t offset, bool last, char **why) {
-    const bool is_source = in->encoding == INPUT_UTF8; /* else it was checked where it was converted */
-    const bool guess = in->maybe && !in->odd;
-    for (size_t i = 0; i < n;) {
-        const int length = iflow_utf8_length(bytes + i, n - i);
+/* Where byte i of a text is, as editors count: from 1, characters. Of a line that is read alone, its number is known to the caller. NULL:
+ * no memory. */
+static char *place_of(const input *in, const char *bytes, size_t i) {
+    size_t line = 1, column = 1;
+    for (size_t k = 0; k < i; k++) {
+        const bool ends = bytes[k] == '\n';
+        line += ends;
+        column = ends ? 1 : column + (((unsigned char)bytes[k] & 0xC0) != 0x80);
+    }
+    return in->line ? iflow_format("column %zu", column) : iflow_format("line %zu, column %zu", line, column);
+}
+
+/* Whether the first bytes have control characters that no text has. */
+static bool has_controls(const char *bytes, size_t n) {
+    enum { LOOKED_AT = 4096 };
+    for (size_t i = 0; i < n && i < LOOKED_AT; i++) {
         const unsigned char c = (unsigned char)bytes[i];
-        if (c == '\0') {
+        if (c < ' ' && !(c >= '\t' && c <= '\r') && c != '\033') {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is wrong with bytes that are not UTF-8 at i. */
+static char *not_utf8(input *in, const char *bytes, size_t n, size_t i, const char *place) {
+    const unsigned char c = (unsigned char)bytes[i];
+    const bool guess = in->maybe && !in->odd;
+    if (!guess && has_controls(bytes, n)) {
+        in->binary = true;
+        return iflow_format("not a text: it has control characters, and no UTF-8 at %s (byte 0x%02x)", place, c);
+    }
+    char *what = iflow_format("not UTF-8 at %s (byte 0x%02x)", place, c);
+    what = guess ? with_guess(in, what) : what;
+    char *else_latin = what ? iflow_format("%s; if it is Latin-1 or the like,", what) : NULL;
+    free(what);
+    return with_way_out(in, "WINDOWS-1252", else_latin);
+}
+
+/* Whether bytes, of which those before `from` were looked at, are no text: *why says why not (NULL: there is no memory for it). They begin
+ * where the text does, or a line that is read alone. `last`: nothing follows. */
+static bool is_wrong(input *in, const char *bytes, size_t n, size_t from, bool last, char **why) {
+    for (size_t i = from; i < n;) {
+        const int length = iflow_utf8_length(bytes + i, n - i);
+        if (bytes[i] != '\0' && length > 0) {
+            i += (size_t)length;
+            continue;
+        }
+        char *place = place_of(in, bytes, i);
+        if (!place) {
+            *why = NULL;
+        } else if (bytes[i] == '\0') {
             in->binary = true;
-            char *zero = is_source ? iflow_format("not a text: byte %" PRIu64 " is zero", offset + i)
-                                   : iflow_format("not a text: it has a zero character");
-            *why = guess ? with_guess(in, zero) : zero;
-            return true;
+            char *zero = iflow_format("not a text: it has a zero byte at %s", place);
+            *why = in->maybe && !in->odd ? with_guess(in, zero) : zero;
+        } else if (length < 0 && last) {
+            *why = iflow_format("damaged UTF-8: it ends in the middle of a character, at %s", place);
+        } else {
+            *why = not_utf8(in, bytes, n, i, place);
         }
-        if (length < 0 && last) {
-            *why = iflow_format("damaged UTF-8: it ends in the middle of a character, at byte %" PRIu64, offset + i);
-            return true;
-        }
-        if (length <= 0) {
-            char *what = iflow_format("not UTF-8 at byte %" PRIu64 " (0x%02x)", offset + i, c);
-            what = guess ? with_guess(in, what) : what;
-            char *else_latin = what ? iflow_format("%s; if it is Latin-1 or the like,", what) : NULL;
-            free(what);
-            *why = with_way_out(in, "WINDOWS-1252", else_latin);
-            return true;
-        }
-        i += (size_t)length;
+        free(place);
+        return true;
     }
     return false;
 }
@@ -440,7 +523,8 @@ bool input_all(input *in, iflow_buffer *out) {
             return give_up(in, IFLOW_E_FORMAT, iflow_format("a text of more than 1 GiB; split it into several files"));
         }
         const char *zero = in->ready.n > was ? memchr(in->ready.text + was, '\0', in->ready.n - was) : NULL;
-        if (zero && is_wrong(in, zero, 1, in->offset + (uint64_t)(zero - in->ready.text), false, &why)) { /* what is binary may be long */
+        const size_t at = zero ? (size_t)(zero - in->ready.text) : 0;
+        if (zero && is_wrong(in, in->ready.text, at + 1, at, false, &why)) { /* what is binary may be long */
             return give_up(in, IFLOW_E_FORMAT, why);
         }
     }
@@ -451,7 +535,7 @@ bool input_all(input *in, iflow_buffer *out) {
         return give_up_memory(in);
     }
     in->odd = (in->offset + in->ready.n) % 2; /* all of it is there now */
-    if (is_wrong(in, in->ready.text, in->ready.n, in->offset, true, &why)) {
+    if (is_wrong(in, in->ready.text, in->ready.n, 0, true, &why)) {
         return give_up(in, IFLOW_E_FORMAT, why);
     }
     if (has_cr_alone(in->ready.text, in->ready.n)) {
@@ -526,7 +610,7 @@ int input_line(input *in, iflow_buffer *line) {
         give_up_memory(in);
         return -1;
     }
-    if (is_wrong(in, start, n, in->offset + in->taken, last, &why)) {
+    if (is_wrong(in, start, n, 0, last, &why)) {
         fail(in, IFLOW_E_FORMAT, why);
     }
     in->taken += n + !last;
