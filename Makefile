@@ -38,7 +38,7 @@ setup: ## Install the Debian packages that are missing for building and testing
 
 test: all $(ASAN_BUILD)/build.ninja ## Run all tests, under AddressSanitizer, UBSan and LeakSanitizer where our code runs
 	cmake --build $(ASAN_BUILD) --parallel $(JOBS)
-	ctest --test-dir $(ASAN_BUILD) --output-on-failure $(CTEST_ARGS)
+	ctest --test-dir $(ASAN_BUILD) --output-on-failure --parallel $(JOBS) $(CTEST_ARGS)
 
 bench: all ## Measure speed and memory against libllama (MODEL=..., BENCH_ARGS="-c 2048,8192 --json")
 	BUILD=$(BUILD) scripts/bench.sh $(BENCH_ARGS)

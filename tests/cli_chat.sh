@@ -46,7 +46,7 @@ mkfifo pipe
 "$bin" chat a.txt <pipe >o 2>e & one=$!
 exec 9>pipe
 echo 'Where?' >&9
-for _ in $(seq 200); do grep -q 'first token' e && break; sleep 0.05; done
+for _ in $(seq 2400); do grep -q 'first token' e && break; sleep 0.05; done # an interrupt of the answer would leave the chat waiting
 kill -INT $one; status=0; wait $one || status=$?
 exec 9>&-
 [ "$status" = 130 ] || fail "status $status after an interrupt"

@@ -315,10 +315,11 @@ static void test_learn(void **state) {
 /* Far above the 100 ms that are promised, for sanitizers and busy machines; one slice of this model takes longer in such a build. `infoflow
  * bench --only cancel` measures the promise. */
 static const double MOST_MS = 1000;
+static unsigned raise_after_us;
 static double raised_ms;
 
 static void *raise_later(void *user) {
-    usleep(20000);
+    usleep(raise_after_us);
     raised_ms = iflow_now_ms();
     iflow_cancel_raise(user, true);
     return NULL;
@@ -367,6 +368,7 @@ static void tokenise_and_raise(const tokenised *t) {
     }
     int32_t *tokens = NULL;
     size_t n = 0;
+    raise_after_us = 20000;
     assert_int_equal(pthread_create(&thread, NULL, raise_later, token), 0);
     assert_int_equal(iflow_tokenize(model, all.text, all.n, false, &tokens, &n), IFLOW_E_CANCELLED);
     const double end = iflow_now_ms();
@@ -481,6 +483,7 @@ static void test_from_a_thread(void **state) {
     assert_ok(iflow_model_load(support_env("INFOFLOW_SMOLLM2"), NULL, &model));
     iflow_context *ctx = make_context_with(NULL, IFLOW_PARAMS(iflow_context_params, .n_threads = 2), NULL);
     const iflow_ask_params params = ask_params(IFLOW_METHOD_FULL, 1);
+    raise_after_us = 20000;
     assert_int_equal(pthread_create(&thread, NULL, raise_later, token), 0);
     assert_int_equal(iflow_context_ask(ctx, &params, &answer), IFLOW_E_CANCELLED);
     const double end = iflow_now_ms();
@@ -499,11 +502,40 @@ static void test_from_a_thread(void **state) {
     iflow_model_free(model);
 }
 
+/* A real vocabulary is read in one step, which ends by itself after the call has. */
+static void test_load_from_a_thread(void **state) {
+    (void)state;
+    int n_cancelled = 0;
+    for (int i = 0; i < 6; i++) {
+        pthread_t thread;
+        iflow_model *loaded = NULL;
+        raise_after_us = 10000U << i;
+        assert_int_equal(pthread_create(&thread, NULL, raise_later, token), 0);
+        const iflow_status status =
+            iflow_model_load(support_env("INFOFLOW_SMOLLM2"), &IFLOW_PARAMS(iflow_model_params, .cache_dir = ""), &loaded);
+        const double end = iflow_now_ms();
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_true(status == IFLOW_OK || status == IFLOW_E_CANCELLED);
+        assert_true((status == IFLOW_OK) == (loaded != NULL));
+        if (status) {
+            print_message("loading ended %.1f ms after the token was raised, %u ms from its begin\n", end - raised_ms,
+                          raise_after_us / 1000);
+            assert_true(end - raised_ms < MOST_MS);
+            n_cancelled++;
+        }
+        iflow_model_free(loaded);
+        iflow_cancel_raise(token, false);
+    }
+    assert_true(n_cancelled > 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_load),   cmocka_unit_test(test_ask),     cmocka_unit_test(test_follow_up),
-        cmocka_unit_test(test_ingest), cmocka_unit_test(test_learn),   cmocka_unit_test(test_tokenise),
-        cmocka_unit_test(test_schema), cmocka_unit_test(test_grammar), cmocka_unit_test(test_from_a_thread),
+        cmocka_unit_test(test_load),          cmocka_unit_test(test_ask),
+        cmocka_unit_test(test_follow_up),     cmocka_unit_test(test_ingest),
+        cmocka_unit_test(test_learn),         cmocka_unit_test(test_tokenise),
+        cmocka_unit_test(test_schema),        cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_from_a_thread), cmocka_unit_test(test_load_from_a_thread),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -270,24 +270,27 @@ typedef struct place {
     bool exists;
 } place;
 
-int iflow_follow_links(char **path) {
+char *iflow_follow_links(char *path, int *error) {
     struct stat st;
-    for (int i = 0; lstat(*path, &st) == 0 && S_ISLNK(st.st_mode); i++) {
+    *error = 0;
+    for (int i = 0; lstat(path, &st) == 0 && S_ISLNK(st.st_mode); i++) {
         char target[4096];
-        const ssize_t n = i < MAX_LINKS ? readlink(*path, target, sizeof target - 1) : -1;
+        const ssize_t n = i < MAX_LINKS ? readlink(path, target, sizeof target - 1) : -1;
         if (n < 0) {
-            return i < MAX_LINKS ? errno : ELOOP;
+            *error = i < MAX_LINKS ? errno : ELOOP;
+            break;
         }
         target[n] = '\0';
-        const char *slash = strrchr(*path, '/');
-        char *next = target[0] == '/' || !slash ? iflow_strdup(target) : iflow_format("%.*s%s", (int)(slash + 1 - *path), *path, target);
+        const char *slash = strrchr(path, '/');
+        char *next = target[0] == '/' || !slash ? iflow_strdup(target) : iflow_format("%.*s%s", (int)(slash + 1 - path), path, target);
         if (!next) {
-            return ENOMEM;
+            *error = ENOMEM;
+            break;
         }
-        free(*path);
-        *path = next;
+        free(path);
+        path = next;
     }
-    return 0;
+    return path;
 }
 
 /* The descriptor of this process's output that is the same file, so that both go on from one offset; -1: none. */
@@ -351,7 +354,9 @@ iflow_status iflow_write_file(const char *path, const void *bytes, size_t n_byte
         error = write_in_place(path, &st, bytes, n_bytes);
         goto cleanup;
     }
-    error = error ? error : iflow_follow_links(&at.path);
+    if (!error) {
+        at.path = iflow_follow_links(at.path, &error);
+    }
     error = error ? error : find_place(&at);
     if (!error) {
         error = iflow_publish(at.dir, at.name, bytes, n_bytes, only_owner, at.exists ? &at.st : NULL);

@@ -61,9 +61,9 @@ void iflow_temp_discard(int dir, iflow_temp *temp);
  * until then it is its owner's alone. NULL: this process's. */
 int iflow_publish(int dir, const char *name, const void *bytes, size_t n_bytes, bool only_owner, const struct stat *like);
 
-/* Follows the links that a path is, also where they lead nowhere yet: *path, which is the caller's, becomes another string then. On failure
- * (ELOOP, ENOMEM) it is as far as they were followed. */
-int iflow_follow_links(char **path);
+/* Follows the links that a path is, also where they lead nowhere yet. Takes the path, and gives it back, or in its place another string. On
+ * failure (*error: ELOOP, ENOMEM, ...; else 0) it is as far as they were followed. */
+char *iflow_follow_links(char *path, int *error);
 
 /* Writes a file whole or not at all: under a temporary name beside its place, synced, renamed; the next call for the same place removes
  * what a process that was killed left of that. only_owner: nobody else may read it, whatever the umask; else it keeps the permissions of

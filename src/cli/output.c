@@ -71,9 +71,8 @@ static char *directory_of(const char *path) {
 
 /* Where the links lead that path is, also where nothing is there yet: that file is written, and they stay. A new string. */
 static char *follow(const char *path) {
-    char *at = text_format("%s", path);
-    iflow_follow_links(&at); /* as far as they lead: what is wrong there shows when the file is opened */
-    return at;
+    int error = 0; /* what is wrong there shows when the file is opened */
+    return iflow_follow_links(text_format("%s", path), &error);
 }
 
 /* Whether something can be written into the nearest directory above that is there; made: directories that lack are made. A new message, or

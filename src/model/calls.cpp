@@ -25,6 +25,15 @@ std::string directory_of(const char *function) {
     return slash == std::string::npos ? "" : path.substr(0, slash);
 }
 
+struct at_end {
+    void (*call)() = nullptr;
+    ~at_end() {
+        if (call) {
+            call();
+        }
+    }
+};
+
 bool has_cpu() {
     return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) != nullptr;
 }
@@ -44,8 +53,8 @@ iflow_status iflow_call_gguf(const char *path, struct gguf_context **gguf, struc
     });
 }
 
-iflow_status iflow_call_load_vocab(const char *path, struct llama_model **model) {
-    return guarded(path, [&] {
+void iflow_call_load_vocab(const char *path, struct llama_model **model, iflow_call_error *error) {
+    iflow::guard(error, IFLOW_E_FORMAT, [&] {
         llama_model_params params = llama_model_default_params();
         params.vocab_only = true;
         *model = llama_model_load_from_file(path, params);
@@ -64,6 +73,11 @@ iflow_status iflow_call_piece(const struct llama_vocab *vocab, int32_t token, ch
 iflow_status iflow_call_template(const char *text, const struct llama_chat_message *message, size_t n_messages, char *out, int32_t room,
                                  int32_t *n) {
     return guarded("the chat template", [&] { *n = llama_chat_apply_template(text, message, n_messages, true, out, room); });
+}
+
+void iflow_call_at_thread_end(void (*call)(void)) {
+    thread_local at_end end;
+    end.call = call;
 }
 
 iflow_status iflow_call_load_backends(void) {

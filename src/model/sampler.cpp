@@ -2,7 +2,7 @@
 #include "model/sampler.h"
 
 #include "model/guarded.h"
-#include "model/stack.h"
+#include "model/step.h"
 
 #include <algorithm>
 #include <cfloat>
@@ -211,9 +211,6 @@ llama_token next(iflow_sampler &s, const float *logits) {
 
 namespace {
 
-/* Of libllama's reading of a grammar, which follows its rules by recursion. */
-constexpr size_t GRAMMAR_STACK = 64 << 20;
-
 /* A grammar that libllama reads, which nothing stops. */
 struct reading {
     const llama_vocab *vocab;
@@ -237,10 +234,14 @@ iflow_status read_grammar(const llama_model *vocab, const char *text, owned *out
     iflow_status status = iflow::guarded("the grammar", IFLOW_E_BACKEND, [&] {
         r = new reading{llama_model_get_vocab(vocab), text, nullptr, {}};
     });
-    if (status || (status = iflow_on_stack_or_leave(vocab, GRAMMAR_STACK, reading::run, reading::drop, r))) {
+    if (status) {
         return status;
     }
-    status = r->error.status ? iflow_call_failed(&r->error, "the grammar") : IFLOW_OK;
+    status = iflow_step(reading::run, reading::drop, r);
+    if (status == IFLOW_E_CANCELLED) {
+        return status; /* the reading is not ours any more */
+    }
+    status = !status && r->error.status ? iflow_call_failed(&r->error, "the grammar") : status;
     *out = std::move(r->made);
     reading::drop(r);
     return status;

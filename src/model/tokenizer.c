@@ -3,6 +3,7 @@
 #include "model/calls.h"
 #include "model/model.h"
 #include "model/stack.h"
+#include "model/step.h"
 
 #include <llama.h>
 #include <stdlib.h>
@@ -88,6 +89,8 @@ typedef struct tokenising {
     int32_t n_bytes, room, n;
     int32_t *out; /* [room] */
     bool parse_special;
+    size_t n_stack;
+    iflow_status status; /* of the stack */
     iflow_call_error error;
 } tokenising;
 
@@ -143,28 +146,37 @@ static iflow_status new_tokenising(const iflow_model *model, const char *text, s
     return IFLOW_OK;
 }
 
+/* On a stack of t->n_stack, of which t->status tells. */
+static void step_tokenising(void *step) {
+    tokenising *t = step;
+    t->status = iflow_on_stack(t->n_stack, run_tokenising, t);
+}
+
 /* On a stack of n_bytes. *t is NULL where a long text was left. */
-static iflow_status tokenize_on_stack(const iflow_model *model, tokenising **t, size_t n_bytes) {
+static iflow_status tokenize_on_stack(tokenising **t, size_t n_bytes) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), n_pages = (size_t)sysconf(_SC_PHYS_PAGES);
     if (n_bytes / page > n_pages / 2 * 3) { /* a third of the stack is really used, so this leaves half of the memory */
         return iflow_fail_memory(n_bytes);
     }
-    if (!(*t)->copy) {
-        return iflow_on_stack(n_bytes, run_tokenising, *t);
-    }
     tokenising *given = *t;
-    *t = NULL;
-    const iflow_status status = iflow_on_stack_or_leave(model->vocab, n_bytes, run_tokenising, free_tokenising, given);
-    *t = status ? NULL : given;
-    return status;
+    given->n_stack = n_bytes;
+    if (!given->copy) {
+        return iflow_on_stack(n_bytes, run_tokenising, given);
+    }
+    const iflow_status status = iflow_step(step_tokenising, free_tokenising, given);
+    if (status) {
+        *t = status == IFLOW_E_CANCELLED ? NULL : given;
+        return status;
+    }
+    return given->status ? iflow_fail_memory(n_bytes) : IFLOW_OK; /* its message is the other thread's */
 }
 
 /* On this stack where text and matches are short, else on one that is long enough. *t is NULL where a long text was left. */
-static iflow_status call_tokenize(const iflow_model *model, tokenising **t, size_t stretch) {
+static iflow_status call_tokenize(tokenising **t, size_t stretch) {
     const size_t n_stack = stretch * STACK_A_CHARACTER + STACK_BESIDES;
     iflow_status status = IFLOW_OK;
     if ((*t)->copy || stretch > SHORT_STRETCH) {
-        status = tokenize_on_stack(model, t, n_stack);
+        status = tokenize_on_stack(t, n_stack);
     } else {
         run_tokenising(*t);
     }
@@ -187,7 +199,7 @@ static iflow_status tokenize_piece(const iflow_model *model, const char *text, s
     status = status ? status : find_longest_stretch(text, n_bytes, &stretch);
     status = status ? status : new_tokenising(model, text, n_bytes, parse_special, &t);
     if (!status && t) {
-        status = call_tokenize(model, &t, stretch);
+        status = call_tokenize(&t, stretch);
     }
     if (!status && t && t->n < 0) {
         status = iflow_fail(IFLOW_E_ARG, "a text of %zu bytes gives more tokens than fit in 31 bits", n_bytes);

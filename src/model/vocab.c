@@ -2,7 +2,7 @@
 #include "model/calls.h"
 #include "model/chat.h"
 #include "model/model.h"
-#include "model/stack.h"
+#include "model/step.h"
 
 #include <ctype.h>
 #include <llama.h>
@@ -198,12 +198,53 @@ static iflow_status list_markers(iflow_model *model) {
     return status;
 }
 
+/* libllama's reading of a vocabulary, which takes 100 ms and more of a large one and cannot be cancelled. */
+typedef struct reading {
+    char *path;
+    struct llama_model *vocab;
+    iflow_call_error error;
+} reading;
+
+static void do_read(void *step) {
+    reading *r = step;
+    iflow_call_load_vocab(r->path, &r->vocab, &r->error);
+}
+
+static void free_reading(void *step) {
+    reading *r = step;
+    if (r->vocab) {
+        llama_model_free(r->vocab);
+    }
+    free(r->path);
+    free(r);
+}
+
+/* *vocab is NULL where libllama refuses the file. */
+static iflow_status read_vocab(const char *path, struct llama_model **vocab) {
+    reading *r = calloc(1, sizeof *r);
+    if (!r || !(r->path = iflow_strdup(path))) {
+        free(r);
+        return iflow_fail_memory(sizeof *r);
+    }
+    iflow_status status = iflow_step(do_read, free_reading, r);
+    if (status == IFLOW_E_CANCELLED) {
+        return status; /* the reading is not ours any more */
+    }
+    if (!status && r->error.status) {
+        status = iflow_call_failed(&r->error, path);
+    }
+    *vocab = status ? NULL : r->vocab;
+    r->vocab = status ? r->vocab : NULL;
+    free_reading(r);
+    return status;
+}
+
 iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *gguf) {
     iflow_status status = check_vocab(model, gguf);
     if (status) {
         return status;
     }
-    if ((status = iflow_call_load_vocab(model->path, &model->vocab))) {
+    if ((status = read_vocab(model->path, &model->vocab))) {
         return status;
     }
     if (!model->vocab && (status = iflow_memory_require(IFLOW_ENOUGH))) { /* libllama does not say why it could not */
@@ -220,7 +261,7 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
 
 void iflow_vocab_free(iflow_model *model) {
     if (model->vocab) {
-        iflow_wait_for_left(model->vocab);
+        iflow_step_wait(); /* for texts that its tokenizer is at */
         llama_model_free(model->vocab);
     }
     for (size_t i = 0; i < model->n_markers; i++) {
