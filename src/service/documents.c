@@ -167,8 +167,8 @@ static void refuse(reading *r, iflow_status status, bool no_text, const char *wh
     }
 }
 
-/* The document that a whole source is. *why, until the input is closed: what is
- * wrong with the source; *no_text: it was never meant to be a text. */
+/* The document that a whole source is. *why, until the input is closed: what is wrong with the source; *no_text: it was never meant to be a
+ * text. */
 static iflow_status document_of_input(input *in, const char *name, document **out, const char **why, bool *no_text, size_t *n_read) {
     iflow_buffer content = {0};
     iflow_status status = input_all(in, &content) ? IFLOW_OK : in->status;
