@@ -1,6 +1,7 @@
 /* main.c - the entry point: one table of the subcommands of the product (cli) and of the laboratory (lab), and their dispatch. */
 #include "cli/cli.h"
 #include "cli/help.h"
+#include "cli/nearest.h"
 #ifdef INFOFLOW_LAB
 #include "lab/lab.h"
 #define LAB(run) (run)
@@ -59,7 +60,16 @@ static int run(int argc, char **argv) {
         cli_error("this build has no command '%s': it was made without the laboratory (INFOFLOW_LAB=OFF)", argv[0]);
         return CLI_USAGE;
     }
-    cli_error("there is no command '%s'", argv[0]);
+    const char *names[COUNT_OF(command) + 1] = {"help"};
+    for (size_t i = 0; i < COUNT_OF(command); i++) {
+        names[i + 1] = command[i].name;
+    }
+    const char *near = nearest(argv[0], strlen(argv[0]), names, COUNT_OF(names));
+    if (near) {
+        cli_error("there is no command '%s'; did you mean `infoflow %s`?", argv[0], near);
+    } else {
+        cli_error("there is no command '%s'", argv[0]);
+    }
     fputs("Try `infoflow help`.\n", stderr);
     return CLI_USAGE;
 }
@@ -168,12 +178,16 @@ static int run_completion(int argc, char **argv) {
 /* `infoflow help [COMMAND [ACTION]] [all]`: the command's own --help. */
 static int run_help(int argc, char **argv) {
     const bool whole = argc > 1 && strcmp(argv[argc - 1], "all") == 0;
-    const int n_words = argc - whole < 2 ? argc - whole : 2;
+    const int most = argc && strcmp(argv[0], "store") == 0 ? 2 : 1, n_words = argc - whole;
     char *arguments[5] = {0};
     int n = 0;
     if (argc == 0) {
         print_usage(stdout);
         return cli_finish(CLI_OK);
+    }
+    if (n_words > most) {
+        cli_error("help: '%s' is no part of `infoflow help %s`", argv[most], argv[0]);
+        return CLI_USAGE;
     }
     for (int i = 0; i < n_words; i++) {
         arguments[n++] = argv[i];

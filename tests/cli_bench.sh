@@ -72,6 +72,17 @@ run 0 bench --only load --turns 1; prints '^  model load +[0-9.]+ ms against'; g
 run 0 bench -c 256 --only memory --turns 1 --json; json out 'set(d["lengths"][0]) == {"tokens", "peak_memory_bytes", "peak_memory_ratio"}' '"ingest" not in d'
 run 0 bench --only ingest --turns 1 --text <(words 300 1) --json; json out 'd["ingest"][0]["chunk"] == 128 and 300 <= d["ingest"][0]["tokens"] < 2048' '"lengths" not in d'
 
+# Beside a busy process, and how soon a call ends that is cancelled: numbers that hang together, no times.
+run 0 bench -c 256 --only none --busy 1 --turns 2 --threads 1 --json; cp out busy.json
+json busy.json 'd["busy"]["processes"] == 1 and d["busy"]["tokens"] == 256' 'd["lengths"] == [{"tokens": 256}]' \
+    'all(set(d["busy"][k]) == {"idle", "busy", "ratio"} and all(0 < s["min"] <= s["median"] <= s["max"] for s in d["busy"][k].values()) for k in ("ttft_ms", "decode_ms_a_token"))'
+run 0 bench -c 256 --only none --busy 1 --turns 1 --threads 1; prints '^Beside 1 process'; prints '^  TTFT ms '
+clean
+run 0 bench -c 400 --chunk 100 --only cancel --turns 1 --threads 1 --json; cp out cancel.json
+json cancel.json 'set(d["cancel"]) == {"load", "prefill", "full", "infoflow", "decode", "learn"}' 'd["lengths"] == [{"tokens": 400}]' \
+    'all(0 <= s["median_ms"] <= s["max_ms"] and s["lasts_ms"] > 0 and 0 <= s["cancelled"] <= 8 for s in d["cancel"].values())' 'sum(s["cancelled"] for s in d["cancel"].values()) > 0'
+clean
+
 # What cannot be.
 run 1 bench -c 256,1000; says '1,000 tokens, with [0-9]+ of question and answer, do not fit .*llama.gguf, whose context is 1,024; ask for at most 8[0-9]+'
 run 1 bench -m nothing.gguf; says 'nothing.gguf'

@@ -23,6 +23,12 @@ assert a == b, (a, b)
 P
 }
 
+# A follow-up says that it is one, and by which method its context was put together. Bare words that are meant as commands are ones.
+printf 'Where is the ship?\nAnd the light?\nhelp\nQuit\nNever read\n' >questions
+stdin=questions run 0 chat --max-tokens 5 --json --method epic-ratio --ratio 0.3 a.txt; cp out chat.jsonl; says '^/again QUESTION '
+json chat.jsonl 'len(d) == 2' '[x["follow_up"] for x in d] == [False, True]' 'all(x["method"] == "epic-ratio" and x["ratio"] == 0.3 for x in d)'
+printf '/statz\n exit \nNever read\n' >questions; stdin=questions run 1 chat --json a.txt; says 'no /statz here; did you mean /stats:'; [ ! -s out ] || fail "exit is a question"
+
 # For people: answers on standard output, a line about each on standard error, no prompt where nobody sees it.
 printf '/stats\n\n  \nWhere?\n/stats\nWhat else?\n' >questions
 stdin=questions run 0 chat --max-tokens 3 a.txt
@@ -34,11 +40,13 @@ says 'nothing was asked yet'; says '^\[infoflow, .* recomputed; first token afte
 words 900 2 >long
 { echo /frobnicate; echo /again; tr '\n' ' ' <long; echo; echo 'Where?'; } >questions
 stdin=questions run 1 chat --max-tokens 3 --quiet a.txt
-says 'no /frobnicate'; says '/again.* without a question'; says 'context'; [ "$(wc -l <out)" -ge 1 ] || fail "the chat did not go on"
+says 'no /frobnicate'; says '/again.* without a question'; says 'context'; ! grep -q -- --ctx err || fail "advice that cannot help"; [ "$(wc -l <out)" -ge 1 ] || fail "the chat did not go on"
 # One asked anew that fails leaves nothing to go on from: the next one begins anew, and is not refused.
 { echo 'Where?'; printf '/again '; tr '\n' ' ' <long; echo; echo 'Where?'; } >questions
 stdin=questions run 1 chat --max-tokens 3 --json a.txt; cp out chat.jsonl
 json chat.jsonl 'len(d) == 2' 'd[0]["answer"] == d[1]["answer"]' 'd[0]["chunks"] == d[1]["chunks"] != []'
+{ tr '\n' ' ' <long; echo; } >questions; stdin=questions run 1 chat --ctx 300 a.txt; says '^--ctx sets the size of the context; this model was trained for up to 1024 tokens$'
+run 1 ask -q 'Where?' --ctx 80 --quiet a.txt; says '^--ctx sets'; run 1 ingest -s ctx --ctx 80 --whole a.txt; says '^--chunk sets the length of chunks'
 run 1 chat missing.txt; says 'missing.txt: no such file'
 
 # An interrupt at the prompt ends it with 130.
@@ -65,7 +73,7 @@ says 'a chunk could not be kept: .*File too large'; same_answers usual.jsonl out
 words 250 3 >more.txt; echo 'Where?' >questions
 stdin=questions run 0 chat -s whole --chunk 64 --max-tokens 2 --json more.txt
 n=$(find whole/chunks -name '*.gguf' | wc -l) size=$(find whole/chunks -name '*.gguf' -printf '%s\n' | awk '{ n += $1 } END { print int(n / 2) }')
-stdin=questions run 0 chat -s half --chunk 64 --max-size "$size" -v --max-tokens 2 --json more.txt
+stdin=questions run 0 chat -s half --chunk 64 --max-size "${size}B" -v --max-tokens 2 --json more.txt
 evicted=$(sed -n 's/.*: evicted \([0-9]*\) chunks.*/\1/p' err | awk '{ n += $1 } END { print n + 0 }') left=$(find half/chunks -name '*.gguf' | wc -l)
 [ "$left" -lt "$n" ] && [ $((evicted + left)) = "$n" ] || fail "$evicted chunks were evicted and $left are left, of $n"
 

@@ -37,6 +37,10 @@ run 0 eval --methods full,none,infoflow --ratio 0.2 --output out.jsonl data.json
 cmp -s before out.jsonl || fail "the second run wrote something"
 cut -d% -f1 means >m1; cut -d% -f1 out >m2; cmp -s m1 m2 || fail "other means the second time"
 run 0 eval --methods infoflow --ratio 0.5 --output out.jsonl data.jsonl
+# Names of earlier versions are taken, with a note, and are the same variants.
+run 0 eval -s names --limit 1 --methods staleness,infoflow:fillers=0,infoflow:fillers=2+nodrift --ratio 0.2 --output names.jsonl data.jsonl
+run 0 eval -s names --limit 1 --methods foreseen,infoflow:alone,infoflow:behind+nodrift --ratio 0.2 --output names.jsonl data.jsonl; says '3 answers are in names.jsonl already'
+says '--methods foreseen is staleness now'; says '--methods: alone is fillers=0 now'; says '--methods: behind is fillers=2 now'
 [ "$(wc -l <out.jsonl)" = 12 ] && head -n 9 out.jsonl | cmp -s - before || fail "another ratio is not three new records"
 INFOFLOW_MODEL=$models/llama.gguf run 0 eval --methods none --output out.jsonl --limit 1 data.jsonl; [ "$(wc -l <out.jsonl)" = 13 ] || fail "another model's answers count as this one's"
 

@@ -44,7 +44,7 @@ interrupted TERM eval_store eval --ctx 40000 --methods full,none -o eval.jsonl d
 interrupted INT learn_store learn --fillers 0 -o learned.gguf docs.jsonl; must 130 'nothing was learned'
 [ ! -e learned.gguf ] || fail "something was learned"
 interrupted TERM ingest_store ingest docs.jsonl; must 130 '^interrupted; what was computed is kept: .* goes on where this one stopped$'
-interrupted INT calibrate_store calibrate -o profile.json docs.jsonl; must 130 '^interrupted; nothing was written$'
+interrupted INT calibrate_store calibrate -o profile.json docs.jsonl; must 130 '^interrupted; no profile was written, and what was measured is lost; computed chunks are kept$'
 [ ! -e profile.json ] || fail "something was written"
 interrupted INT ask_store ask -q 'Where?' --ctx 40000 docs.jsonl; must 130 '^interrupted; the chunks that were computed are kept in the store$'
 interrupted HUP hup_store ingest docs.jsonl; must 130 'goes on where this one stopped'

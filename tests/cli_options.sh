@@ -17,7 +17,8 @@ done <<'T'
 --ratio 7.5e-1
 --temp 100
 --seed 18446744073709551615
---max-size 1
+--max-size 1B
+--max-size 1048576
 --max-size 1.5GiB
 --max-size 20G --max-size 512MB
 --score-layers -1,0,0.999,.5
@@ -37,6 +38,11 @@ run 2 ask -m missing.gguf -q x --behind 5 d.txt; says '--fillers takes a whole n
 run 2 ask -m missing.gguf -q x --alone=1 d.txt; says '--alone takes no value'
 run 2 ask -m missing.gguf -q x --threads 513 d.txt; says "--threads takes a whole number from 1 to 512, not '513'"
 run 2 ask -m missing.gguf -q x --ratio 0.1 --ratio 2 d.txt; says "not '2'"
+run 2 store prune -s s; says 'what may remain\? Give --max-size, .* or --old'; run 2 store prune -s s --max-size 20; says 'only 20 bytes'
+for command in "ask -q x --html - d.txt" "eval --methods none -o - d.jsonl" "eval --methods none -o o.jsonl --report - d.jsonl" "learn -o - d.txt" "calibrate -o - d.txt" "bench --svg -"; do
+    # shellcheck disable=SC2086
+    run 2 $command -m m.gguf; says '--(output|report|svg|html) writes to a file, not to standard output'; [ ! -e ./- ] || fail "a file of the name -"
+done
 run 2 store prune -s s --max-size 0.5; says '--max-size takes a number of bytes from 0 on'; run 1 store prune -s s --max-size 0
 for command in "ask -q x" ingest learn calibrate; do
     # shellcheck disable=SC2086

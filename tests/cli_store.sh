@@ -58,6 +58,12 @@ for damage in flip cut empty; do
     run 0 store verify
 done
 
+# What was pruned is to be ingested again, and the message says so: of a document, a chunk, and an id that is gone.
+run 0 ingest --quiet -s pruned a.txt; gone=$(cut -c1-32 out); run 0 store show -s pruned --json "$gone"; piece=$(value out 'd["chunks"][0]')
+run 0 store prune -s pruned --max-size 0
+run 1 ask -s pruned -q x "$gone"; says 'a.txt: chunk [0-9a-f]* of it is no longer in the store: ingest the document again'
+run 1 ask -s pruned -q x "$piece"; says 'what was deleted or pruned must be ingested again'; run 1 store show -s pruned "$piece"; says 'what was deleted or pruned must be ingested again'
+
 # Pinned chunks survive a prune to nothing; the rest goes, least recently used first.
 run 0 store pin "$b"; prints "$b  pinned"
 run 0 store list; prints "^${b:0:12} .* yes +/.*/b.txt$"

@@ -71,7 +71,9 @@ run 0 completion zsh; cp out _infoflow
 if command -v zsh >/dev/null; then zsh -n _infoflow || fail "the completion of zsh is no script of zsh"; fi
 
 run 2; says 'Usage: infoflow'
-run 2 frobnicate; says "no command 'frobnicate'"
+run 2 frobnicate; says "no command 'frobnicate'$"; run 2 aks; says 'did you mean `infoflow ask`'; run 2 ingets; says 'did you mean `infoflow ingest`'
+run 2 help ask foo; says "'foo' is no part"; run 0 help store list; run 0 help store list all
+run 2 store lits; says 'did you mean `infoflow store list`'
 run 2 --frobnicate; says 'no option --frobnicate'
 run 2 store; says 'Usage: infoflow store'
 run 2 store frobnicate; says "no action 'frobnicate'"
@@ -108,6 +110,12 @@ done <<'T'
 --kv-type f32 | --kv-type takes one of f16.q8_0, not 'f32'
 --max-size 20X | --max-size takes a number of bytes from 1 on, like 500M or 20G, not '20X'
 --max-size -1 | not '-1'
+--max-size 20 | --max-size 20 is only 20 bytes: write a unit, like 500M or 20G .or 20B.
+--max-size 1048575 | is only 1048575 bytes
+--rato 0.3 | there is no option --rato; did you mean --ratio\?
+--maxtokens=3 | there is no option --maxtokens; did you mean --max-tokens\?
+--xyzzy | there is no option --xyzzy$
+--help d.txt | --help takes nothing, or all, not 'd.txt'
 --scores | --scores goes with --json
 T
 run 2 ask -m m.gguf d.txt; says 'Give -q QUESTION'

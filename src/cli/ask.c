@@ -161,7 +161,7 @@ static int answer_question(ask *a, iflow_ask_params *params) {
     if (out.last) {
         stream_end(&out);
     }
-    const int result = status == IFLOW_OK ? report(a, &out, answer, &checked) : cli_failed(status, NULL);
+    const int result = status == IFLOW_OK ? report(a, &out, answer, &checked) : context_failed(status, &a->common, &a->s);
     iflow_answer_free(answer);
     return result;
 }

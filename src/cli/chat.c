@@ -1,5 +1,6 @@
 /* chat.c - `infoflow chat`: questions one after another over the same repaired context. */
 #include "cli/line.h"
+#include "cli/nearest.h"
 #include "cli/operands.h"
 #include "cli/prefill.h"
 #include "cli/profile.h"
@@ -10,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 typedef struct chat {
@@ -20,14 +22,16 @@ typedef struct chat {
     profile profile;
     gate gate;
     iflow_answer *last;
-    verdict verdict; /* on the last answer */
+    verdict verdict;     /* on the last answer */
+    iflow_method method; /* by which the context was put together, and its ratio */
+    double ratio;
     bool terminal, json, asked, no_history;
 } chat;
 
 static const char commands[] = "/again QUESTION   prepare the context anew for this question\n"
                                "/stats            what the last answer cost\n"
                                "/help             this list\n"
-                               "/quit             end (Ctrl-D, too); Ctrl-C stops an answer\n";
+                               "/quit             end (exit and Ctrl-D, too); Ctrl-C stops an answer\n";
 
 /* Asks on, or anew. A failed question is said and the chat goes on; CLI_FAILED then. */
 static int ask(chat *c, const char *question, bool anew) {
@@ -65,18 +69,22 @@ static int ask(chat *c, const char *question, bool anew) {
         return CLI_OK;
     }
     if (status != IFLOW_OK) {
-        return cli_failed(status, NULL);
+        return context_failed(status, &c->common, &c->s);
     }
     documents_waited(answer, prefill_ms);
     c->asked = true;
     iflow_answer_free(c->last);
     c->last = answer;
     c->verdict = checked;
+    c->method = answer->method = anew ? answer->method : c->method;
+    c->ratio = answer->ratio = anew ? answer->ratio : c->ratio;
     if (c->json) {
         return report_json(&(answer_report){.session = &c->s,
                                             .documents = &c->documents,
                                             .question = question,
                                             .answer = answer,
+                                            .in_chat = true,
+                                            .follow_up = !anew,
                                             .settings = &c->how.set,
                                             .checked = &checked,
                                             .profile = &c->profile});
@@ -90,34 +98,55 @@ static int ask(chat *c, const char *question, bool anew) {
     return CLI_OK;
 }
 
+static void print_stats(const chat *c) {
+    if (!c->last) {
+        cli_note("nothing was asked yet");
+        return;
+    }
+    report_print(stderr, &c->s, c->last);
+    if (c->gate.share > 0) {
+        verdict_print(stderr, &c->verdict, c->last);
+    }
+    profile_print(stderr, &c->profile);
+}
+
+static int unknown_command(const char *line) {
+    static const char *const names[] = {"/again", "/stats", "/help", "/quit", "/exit"};
+    const size_t n = strcspn(line, " ");
+    const bool no_question = n == strlen(names[0]) && strncmp(line, names[0], n) == 0;
+    const char *near = no_question ? NULL : nearest(line, n, names, COUNT_OF(names));
+    cli_error("there is no %.*s here%s%s%s:", (int)n, line, no_question ? " without a question" : "", near ? "; did you mean " : "",
+              near ? near : "");
+    fputs(commands, stderr);
+    return CLI_FAILED;
+}
+
+/* Whether a line is this command: with its slash, or the bare word, which nobody asks documents. */
+static bool is_command(const char *line, const char *command) {
+    return strcmp(line, command) == 0 || strcasecmp(line, command + 1) == 0;
+}
+
 /* Does what a line says. *end: whether it ends the chat. */
 static int take_line(chat *c, char *line, bool *end) {
     line += strspn(line, " \t");
-    line[strcspn(line, "\r\n")] = '\0';
+    size_t n = strcspn(line, "\r\n");
+    while (n && (line[n - 1] == ' ' || line[n - 1] == '\t')) {
+        n--;
+    }
+    line[n] = '\0';
     if (!line[0]) {
         return CLI_OK;
     }
-    if (strcmp(line, "/quit") == 0 || strcmp(line, "/exit") == 0) {
+    if (is_command(line, "/quit") || is_command(line, "/exit")) {
         *end = true;
-    } else if (strcmp(line, "/help") == 0) {
+    } else if (is_command(line, "/help")) {
         fputs(commands, stderr);
     } else if (strcmp(line, "/stats") == 0) {
-        if (c->last) {
-            report_print(stderr, &c->s, c->last);
-            if (c->gate.share > 0) {
-                verdict_print(stderr, &c->verdict, c->last);
-            }
-            profile_print(stderr, &c->profile);
-        } else {
-            cli_note("nothing was asked yet");
-        }
-    } else if (strncmp(line, "/again ", 7) == 0 && line[7 + strspn(line + 7, " ")]) {
+        print_stats(c);
+    } else if (strncmp(line, "/again ", 7) == 0) {
         return ask(c, line + 7 + strspn(line + 7, " "), true);
     } else if (line[0] == '/') {
-        size_t n = strcspn(line, " ");
-        cli_error("there is no %.*s here%s:", (int)n, line, strncmp(line, "/again", n) == 0 ? " without a question" : "");
-        fputs(commands, stderr);
-        return CLI_FAILED;
+        return unknown_command(line);
     } else {
         return ask(c, line, false);
     }
@@ -193,7 +222,9 @@ static const command_usage usage = {
     "DOC is a file, a directory, or the id of a document or chunk in the store.\n"
     "  /again QUESTION   prepare the context anew for this question\n"
     "  /stats            what the last answer cost\n"
-    "  /quit             end (Ctrl-D, too); Ctrl-C stops an answer\n"
+    "  /quit             end (exit and Ctrl-D, too); Ctrl-C stops an answer\n"
+    "\n"
+    "A line that is only help, quit or exit is a command as well, with or without the slash.\n"
     "\n"
     "On a terminal, lines can be edited, and the arrow keys bring back earlier questions, also of earlier chats. They are in "
     "infoflow/history in $XDG_STATE_HOME, else in ~/.local/state; only you can read that file.\n"

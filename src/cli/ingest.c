@@ -19,6 +19,7 @@ typedef struct ingest {
     ingestion work;
     double started;     /* seconds */
     iflow_status heard; /* the last failure that was said */
+    bool advised;       /* which options set what was too long or too small: once */
 } ingest;
 
 /* ---- What is said while it runs ----------------------------------------------------------------------------------------------------- */
@@ -48,6 +49,10 @@ static void print_recorded(const iflow_document *doc, const char *name, void *us
 static void say_failed(const char *name, iflow_status status, void *user) {
     ingest *in = user;
     cli_failed(status, name);
+    if (status == IFLOW_E_CONTEXT && !in->advised) {
+        cli_note("--chunk sets the length of chunks, --ctx the size of the context; --whole does not cut");
+        in->advised = true;
+    }
     in->heard = status;
 }
 

@@ -2,6 +2,7 @@
 #include "cli/options.h"
 
 #include "cli/help.h"
+#include "cli/nearest.h"
 #include "cli/text.h"
 
 #include <assert.h>
@@ -63,6 +64,8 @@ bool parse_number(const char *string, size_t n, double low, double high, double 
     return true;
 }
 
+static const double LEAST_WITHOUT_UNIT = 1 << 20;
+
 bool parse_bytes(const char *string, double low, uint64_t *n_bytes) {
     static const char unit[] = "KMGT";
     const char *end = string + decimal_length(string);
@@ -80,8 +83,12 @@ bool parse_bytes(const char *string, double low, uint64_t *n_bytes) {
             end++;
         }
     }
+    const bool has_unit = found || *end == 'B';
     if (*end == 'B') {
         end++;
+    }
+    if (!has_unit && value > 0 && value < LEAST_WITHOUT_UNIT) { /* somebody who types 20 means 20G */
+        return false;
     }
     if (*end || value < low || (value > 0 && value < 1) || value >= 18e18) {
         return false;
@@ -196,6 +203,16 @@ static int wrong_layer(const command_usage *usage, const option_spec *row, const
                          row->name, (int)strcspn(item, ","), item);
 }
 
+static int wrong_bytes(const command_usage *usage, const option_spec *row, const char *given) {
+    uint64_t n_bytes = 0;
+    char *with_unit = text_format("%sB", given);
+    const bool lacks_unit = parse_bytes(with_unit, row->low, &n_bytes);
+    free(with_unit);
+    return lacks_unit
+               ? options_wrong(usage, "--%s %s is only %s bytes: write a unit, like 500M or 20G (or %sB)", row->name, given, given, given)
+               : options_wrong(usage, "--%s takes a number of bytes from %.0f on, like 500M or 20G, not '%s'", row->name, row->low, given);
+}
+
 static int wrong_value(const command_usage *usage, const option_spec *row, const char *given) {
     switch (row->kind) {
     case OPTION_INT:
@@ -209,7 +226,7 @@ static int wrong_value(const command_usage *usage, const option_spec *row, const
     case OPTION_SEED:
         return options_wrong(usage, "--%s takes a whole number from 0 on, below 2^64, not '%s'", row->name, given);
     case OPTION_BYTES:
-        return options_wrong(usage, "--%s takes a number of bytes from %.0f on, like 500M or 20G, not '%s'", row->name, row->low, given);
+        return wrong_bytes(usage, row, given);
     case OPTION_DEVICE:
         return options_wrong(usage, "--%s takes auto or a device that `infoflow info` lists, not '%s'", row->name, given);
     case OPTION_TEXT:
@@ -320,7 +337,15 @@ static int unknown_option(const command_usage *usage, const option_spec *spec, s
     if (n_near > 1) {
         return options_wrong(usage, "%.*s can mean several options, --%s for one", (int)length, argument, near);
     }
-    return options_wrong(usage, "there is no option %.*s", (int)length, argument);
+    const char *names[MAX_OPTIONS + 1] = {"help"};
+    size_t n_names = 1;
+    for (size_t i = 0; i < n; i++) {
+        names[n_names] = spec[i].name;
+        n_names += spec[i].name != NULL;
+    }
+    near = length > 2 ? nearest(argument + 2, length - 2, names, n_names) : NULL;
+    return near ? options_wrong(usage, "there is no option %.*s; did you mean --%s?", (int)length, argument, near)
+                : options_wrong(usage, "there is no option %.*s", (int)length, argument);
 }
 
 static void note_given(const option_spec *row, const char *value) {
@@ -382,6 +407,16 @@ static const option_spec *row_named(const option_spec *spec, size_t n, const cha
     return NULL;
 }
 
+const char *options_method_today(const char *option, const char *given) {
+    for (size_t i = 0; i < COUNT_OF(renamed_value); i++) {
+        if (strcmp(given, renamed_value[i].old) == 0) {
+            cli_note("infoflow: %s %s is %s now", option, given, renamed_value[i].now);
+            return renamed_value[i].now;
+        }
+    }
+    return given;
+}
+
 /* The value as it is called today. */
 static const char *value_today(const option_spec *row, const char *given) {
     for (size_t i = 0; given && i < COUNT_OF(renamed_value); i++) {
@@ -426,7 +461,7 @@ static const option_spec *row_of(const option_spec *spec, size_t n, int wanted, 
 
 /* value: of --help=VALUE, or NULL; next: the argument after --help, or NULL. */
 static int print_help(const command_usage *usage, const option_spec *spec, const char *value, const char *next) {
-    const char *wanted = value ? value : next && strcmp(next, "all") == 0 ? next : NULL;
+    const char *wanted = value ? value : next && next[0] != '-' ? next : NULL;
     if (wanted && strcmp(wanted, "all") != 0) {
         return options_wrong(usage, "--help takes nothing, or all, not '%s'", wanted);
     }

@@ -15,7 +15,7 @@ typedef enum option_kind {
     OPTION_SEED,   /* uint64_t */
     OPTION_REAL,   /* double, low..high, which are 0 or more */
     OPTION_SIGNED, /* double, low..high */
-    OPTION_BYTES,  /* uint64_t: a number with K, M, G or T, from low on */
+    OPTION_BYTES,  /* uint64_t: a number with K, M, G, T or B, from low on; without one, 0 or a MiB at least */
     OPTION_CHOICE, /* const char *, one of `value`, which is "a|b|c" */
     OPTION_STOPS,  /* stop_list: one more each time */
     OPTION_LAYERS, /* layer_list: numbers separated by commas; one with a point is a fraction of the depth */
@@ -52,10 +52,13 @@ bool options_given(const void *target);
 /* The same by its long name, where several options have one target. */
 bool options_named(const char *name);
 
+/* A method's name as it is today, where it is written within an option's value; says so if it had another one. option: "--methods". */
+const char *options_method_today(const char *option, const char *given);
+
 /* Says what is wrong with the command line and gives CLI_USAGE. */
 int options_wrong(const command_usage *usage, const char *format, ...) CLI_PRINTF(2, 3);
 
-/* Bytes as in "20G", "512MiB" or "1.5T", at least low; false if it is none. */
+/* Bytes as in "20G", "512MiB", "1.5T" or "100B", at least low; a number without a unit is 0 or a MiB at least. False if it is none. */
 bool parse_bytes(const char *string, double low, uint64_t *n_bytes);
 
 /* A number of n characters in plain decimal, which may have a point and an exponent but no sign, space or other base, and is finite. */

@@ -140,6 +140,10 @@ int output_check(const char *option, const char *path, output_kind kind) {
     struct stat file = {0}, link = {0};
     char *why = NULL;
     int result = CLI_FAILED;
+    if (strcmp(path, "-") == 0) {
+        cli_error("%s writes to a file, not to standard output: give its name (./- is a file of the name -)", option);
+        return CLI_USAGE;
+    }
     const bool exists = stat(path, &file) == 0;
     const int error = exists ? 0 : errno;
     /* Only what is a file is opened: to open a pipe would end it for who reads it. */

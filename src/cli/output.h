@@ -7,8 +7,8 @@
 typedef enum output_kind { OUTPUT_PAGE, OUTPUT_CHART, OUTPUT_PROFILE, OUTPUT_CORRECTION } output_kind;
 
 /* Whether a file of a kind can go to path: there is none yet, or an empty one, or an earlier one of the same kind, and its directory can be
- * written to; a pipe or a device is written to. Nothing is opened to be written, made or removed. option: "--html", for messages. CLI_OK,
- * or CLI_FAILED after a message. */
+ * written to; a pipe or a device is written to. Nothing is opened to be written, made or removed. option: "--html", for messages. "-" is
+ * refused. CLI_OK, or the exit status after a message. */
 int output_check(const char *option, const char *path, output_kind kind);
 
 /* Whether two paths are one file, or one name. "-" as the first is standard input. */

@@ -47,6 +47,14 @@ void documents_waited(iflow_answer *answer, double ms) {
     }
 }
 
+int context_failed(iflow_status status, const common_options *common, const session *s) {
+    const int result = cli_failed(status, NULL);
+    if (status == IFLOW_E_CONTEXT && common->ctx && common->ctx < s->info.n_ctx_train) {
+        cli_note("--ctx sets the size of the context; this model was trained for up to %d tokens", s->info.n_ctx_train);
+    }
+    return result;
+}
+
 const char *documents_last_word(const session *s) {
     return !s->store || strcmp(s->store_dir, "memory:") == 0 ? "interrupted; nothing is kept\n"
                                                              : "interrupted; the chunks that were computed are kept in the store\n";

@@ -13,6 +13,9 @@ iflow_status documents_prefill(const session *s, const common_options *common, c
 /* Adds to an answer's times what was waited for before. answer NULL: nothing. */
 void documents_waited(iflow_answer *answer, double ms);
 
+/* Reports the failure of a question, as cli_failed() does; where the context is too small, with what makes it larger. */
+int context_failed(iflow_status status, const common_options *common, const session *s);
+
 /* What is said where a signal ends a question: a line. */
 const char *documents_last_word(const session *s);
 

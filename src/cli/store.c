@@ -1,6 +1,7 @@
 /* store.c - `infoflow store`: its actions, their options, and pins. */
 #include "cli/store.h"
 
+#include "cli/nearest.h"
 #include "cli/report.h"
 #include "cli/text.h"
 
@@ -14,6 +15,8 @@ iflow_status store_resolve_id(const store_call *f, const char *operand, char id[
     const size_t length = strlen(operand);
     if (status == IFLOW_E_ARG && (length < 4 || length >= IFLOW_ID_SIZE || strspn(operand, "0123456789abcdef") != length)) {
         cli_error("%s; `infoflow store list` shows them", iflow_error_message());
+    } else if (status == IFLOW_E_NOT_FOUND) {
+        cli_error("%s; what was deleted or pruned must be ingested again", iflow_error_message());
     } else if (status != IFLOW_OK) {
         cli_failed(status, NULL);
     }
@@ -114,8 +117,14 @@ static int run_action(size_t which, int argc, char **argv) {
     }
     if (which == PRUNE) {
         spec[n++] = (option_spec){'\0', "old", NULL, OPTION_FLAG, &old, 0, 0, "delete all chunks of older formats; nothing uses them"};
-        spec[n++] = (option_spec){
-            '\0', "max-size", "BYTES", OPTION_BYTES, &f.options.max_bytes, 0, 0, "size that may remain, like 20G (default: no limit)"};
+        spec[n++] = (option_spec){'\0',
+                                  "max-size",
+                                  "BYTES",
+                                  OPTION_BYTES,
+                                  &f.options.max_bytes,
+                                  0,
+                                  0,
+                                  "size that may remain, like 20G; 0: nothing but what is pinned"};
     }
     int first = 0;
     int result = options_parse(usage, spec, argc, argv, &first);
@@ -129,6 +138,9 @@ static int run_action(size_t which, int argc, char **argv) {
     }
     if (!n_operands && which != LIST && which != PRUNE && which != VERIFY) {
         return options_wrong(usage, "which ones? Give ids of documents or chunks");
+    }
+    if (which == PRUNE && !old && !options_given(&f.options.max_bytes)) {
+        return options_wrong(usage, "what may remain? Give --max-size, like 20G (0 deletes all that is not pinned), or --old");
     }
     uint64_t prune_to = f.options.max_bytes;
     f.options.max_bytes = 0; /* of the store itself: opening it must evict nothing */
@@ -192,7 +204,13 @@ int cli_store(int argc, char **argv) {
     if (argv[1][0] == '-') {
         cli_error("store: an action comes first, as in `infoflow store list`, not '%s'", argv[1]);
     } else {
-        cli_error("store: there is no action '%s'", argv[1]);
+        const char *names[COUNT_OF(action)];
+        for (size_t i = 0; i < COUNT_OF(action); i++) {
+            names[i] = cli_store_action(i);
+        }
+        const char *near = nearest(argv[1], strlen(argv[1]), names, COUNT_OF(names));
+        cli_error("store: there is no action '%s'%s%s%s", argv[1], near ? "; did you mean `infoflow store " : "", near ? near : "",
+                  near ? "`?" : "");
     }
     print_store_usage(stderr);
     return CLI_USAGE;

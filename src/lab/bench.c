@@ -367,8 +367,7 @@ static int parse_options(bench *b, bench_options *o, int argc, char **argv, int 
         {'\0', "turns", "N", OPTION_INT, &b->turns, 1, BENCH_MAX_TURNS, "number of turns (default: 3)"},
         {'\0', "only", "PART,...", OPTION_TEXT, &o->only, 0, 0,
          "parts to measure: ttft, ingest, decode, load, memory, cancel, or none\nDefault: all but cancel, which measures how soon a "
-         "cancelled call ends"
-         "cancelled"},
+         "cancelled call ends, and needs two chunks"},
         {'t', "threads", "N", OPTION_INT, &b->threads, 1, CLI_MAX_THREADS,
          "threads of both\nDefault: the processors that this process can use"},
         {'\0', "json", NULL, OPTION_FLAG, &o->json, 0, 0, "print one JSON object"},

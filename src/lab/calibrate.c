@@ -158,7 +158,8 @@ static int calibrate_model(const command_usage *usage, calibrate *c, char **oper
     const size_t limit = (size_t)c->limit, chunk_tokens = cli_session_chunk_tokens(&c->common);
     char *path = NULL;
     int result = choose_place(usage, c, &path);
-    cli_last_word("interrupted; nothing was written\n");
+    cli_last_word(c->common.no_store ? "interrupted; no profile was written, and what was measured is lost\n"
+                                     : "interrupted; no profile was written, and what was measured is lost; computed chunks are kept\n");
     if (result == CLI_OK) {
         result = open_contexts(usage, c);
     }

@@ -226,6 +226,9 @@ static int check_options(eval *e, const char *operand, int n_operands) {
     if (!e->output) {
         return options_wrong(&usage, "where do the records go? Give --output OUT.jsonl");
     }
+    if (strcmp(e->output, "-") == 0) {
+        return options_wrong(&usage, "--output writes to a file, not to standard output: give its name (./- is a file of the name -)");
+    }
     if (e->needle && (n_operands > 0 || e->distractors || e->shuffle)) {
         return options_wrong(&usage, "--needle makes questions and texts of its own; leave out %s",
                              n_operands > 0   ? operand

@@ -4,6 +4,7 @@
 #include "cli/text.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,25 @@ static int parse_ratios(const command_usage *usage, const char *ratios, double r
 
 /* What the words after a method's colon set, one of each. */
 enum { WORD_SCORE, WORD_GEOMETRY, WORD_REORDER, WORD_DRIFT, WORD_CORRECT, WORD_CHUNKS, WORDS, WORD_UNKNOWN };
+
+/* A word as it is called today, where it has an earlier version's name; says so then. now [16]: where it is written. */
+static const char *word_today(const char *word, char now[16]) {
+    static const char behind[] = "behind";
+    const size_t n = sizeof behind - 1;
+    int fillers = -1;
+    if (strcmp(word, "alone") == 0) {
+        fillers = 0;
+    } else if (strcmp(word, behind) == 0) {
+        fillers = common_options_default().fillers;
+    } else if (strncmp(word, behind, n) == 0 && word[n] == '=' && word[n + 1] >= '0' && word[n + 1] <= '9' && !word[n + 2]) {
+        fillers = word[n + 1] - '0';
+    } else {
+        return word;
+    }
+    snprintf(now, 16, "fillers=%d", fillers);
+    cli_note("infoflow: --methods: %s is %s now", word, now);
+    return now;
+}
 
 /* Sets what a word says. */
 static int set(eval_variant *v, const char *word) {
@@ -62,7 +82,8 @@ static bool matters(int what, iflow_method method) {
 
 /* Takes a word of a method's; said: the words before it, by what they set. */
 static int take_word(const command_usage *usage, const char *item, const char *word, const char *said[WORDS], eval_variant *v) {
-    const int what = set(v, word);
+    char now[16];
+    const int what = set(v, word_today(word, now));
     if (what == WORD_UNKNOWN) {
         return options_wrong(usage,
                              "--methods: '%s' of %s is no setting: there are the scores and geometries of `infoflow methods`, "
@@ -115,7 +136,7 @@ static int parse_method(const command_usage *usage, char *item, const char *drif
     if (words) {
         *words++ = '\0';
     }
-    if (iflow_method_from_name(item, &v->method) != IFLOW_OK) {
+    if (iflow_method_from_name(options_method_today("--methods", item), &v->method) != IFLOW_OK) {
         return options_wrong(usage, "--methods takes names separated by commas: %s", iflow_error_message());
     }
     v->drift = strcmp(drift, "on") == 0 || (strcmp(drift, "auto") == 0 && iflow_method_get_info(v->method)->repairs);

@@ -233,6 +233,7 @@ static bool put_answer(json_t *object, const answer_report *what) {
     const iflow_answer *answer = what->answer;
     return json_put(object, "answer", json_text(answer->text)) && answer_put_finish(object, answer) &&
            json_put(object, "question", json_text(what->question)) &&
+           (!what->in_chat || json_put(object, "follow_up", json_boolean(what->follow_up))) &&
            json_put(object, "method", json_string(iflow_method_name(answer->method))) &&
            json_put(object, "ratio", json_finite(answer->ratio)) && json_put(object, "tokens", answer_tokens_json(answer)) &&
            json_put(object, "evidence", json_finite(answer->evidence)) && json_put(object, "timings_ms", answer_timings_json(answer)) &&

@@ -29,6 +29,8 @@ typedef struct answer_report {
     const iflow_answer *answer;
     bool scores;    /* with the score of each position */
     bool positions; /* with the token and text of each position */
+    bool in_chat;   /* with follow_up: whether it goes on after an answer before it */
+    bool follow_up;
     const ask_settings *settings;
     const verdict *checked;
     const profile *profile;

@@ -106,7 +106,12 @@ static iflow_status add_stored_document(const gathering *from, const char *id, c
     }
     for (size_t i = 0; status == IFLOW_OK && i < doc->n_chunks; i++) {
         status = iflow_context_add_chunk(from->ctx, doc->chunk_id[i]);
-        status = status == IFLOW_OK ? status : iflow_fail_in(status, "%s", doc->name);
+        if (status == IFLOW_E_NOT_FOUND) {
+            status =
+                iflow_fail(status, "%s: chunk %s of it is no longer in the store: ingest the document again", doc->name, doc->chunk_id[i]);
+        } else if (status != IFLOW_OK) {
+            status = iflow_fail_in(status, "%s", doc->name);
+        }
     }
     if (status == IFLOW_OK) {
         status = add_name(out, doc->name, doc->n_chunks);
@@ -188,8 +193,10 @@ iflow_status gather(const gathering *from, const char *name, context_documents *
     }
     const iflow_status status = add_by_id(from, name, &known, out);
     return known ? status
-                 : iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file, and no document or chunk of the store %s has this id", name,
-                              from->store_name);
+                 : iflow_fail(IFLOW_E_NOT_FOUND,
+                              "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be "
+                              "ingested again",
+                              name, from->store_name);
 }
 
 void context_documents_free(context_documents *documents) {
