@@ -42,7 +42,16 @@ static const answer_report *report(void) {
     static ask_settings settings;
     static const verdict checked = {.verified = true, .agreement = 0.5, .kl = NAN};
     static const profile found = {.path = path};
-    static const answer_report what = {&loaded, &documents, "who?", &answer, true, true, &settings, &checked, &found, true, true};
+    static const answer_report what = {.session = &loaded,
+                                       .documents = &documents,
+                                       .question = "who?",
+                                       .answer = &answer,
+                                       .scores = true,
+                                       .positions = true,
+                                       .in_chat = true,
+                                       .settings = &settings,
+                                       .checked = &checked,
+                                       .profile = &found};
     answer = (iflow_answer){.text = text,
                             .context_token = context,
                             .score = score,

@@ -54,13 +54,14 @@ static void test_folder(void **state) {
     assert_int_equal(list.n, 5);
     assert_false(list.is_open);
     assert_ok(documents_read(&list, false, take, &t));
-    assert_string_equal(notices.text, "failed folder/f.txt: No such file or directory\n"
-                                      "skipped folder/g: not a regular file\n"
-                                      "hidden folder: 1\n"
-                                      "failed folder/b.txt: not UTF-8 at line 1, column 4 (byte 0xe9); if it is Latin-1 or the like, convert it: iconv -f "
-                                      "WINDOWS-1252 -t UTF-8 folder/b.txt > NEW\n"
-                                      "skipped folder/c.bin: not a text: it has a zero byte at line 1, column 2\n"
-                                      "skipped folder/d.txt: empty\n");
+    assert_string_equal(
+        notices.text, "failed folder/f.txt: No such file or directory\n"
+                      "skipped folder/g: not a regular file\n"
+                      "hidden folder: 1\n"
+                      "failed folder/b.txt: not UTF-8 at line 1, column 4 (byte 0xe9); if it is Latin-1 or the like, convert it: iconv -f "
+                      "WINDOWS-1252 -t UTF-8 folder/b.txt > NEW\n"
+                      "skipped folder/c.bin: not a text: it has a zero byte at line 1, column 2\n"
+                      "skipped folder/d.txt: empty\n");
     assert_int_equal(t.n, 2);
     assert_string_equal(t.doc[0]->name, "folder/a.txt");
     assert_string_equal(t.doc[0]->part[0], "The sea.\n\n"); /* it ends a paragraph */

@@ -38,26 +38,33 @@ static iflow_status prefill_chunk(const ahead *a, size_t i) {
     return status;
 }
 
+/* Asks for all of them; busy [n_chunks]: another process has it in hand. The longest comes first: what is refused because of its length is
+ * refused before anything was computed in vain. */
+static iflow_status prefill_all(const ahead *a, bool *busy) {
+    const chunk_list *chunks = a->chunks;
+    iflow_status status = IFLOW_OK;
+    size_t first = 0;
+    for (size_t i = 1; i < chunks->n_chunks; i++) {
+        first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
+    }
+    for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY); n++) {
+        const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
+        status = prefill_chunk(a, i);
+        busy[i] = status == IFLOW_E_BUSY;
+    }
+    return status == IFLOW_E_BUSY ? IFLOW_OK : status;
+}
+
 iflow_status chunks_prefill(const chunk_list *chunks, iflow_context *ctx, const chunks_events *events, chunks_state *state) {
     chunks_state unseen;
     const ahead a = {.chunks = chunks, .ctx = ctx, .events = events, .state = state ? state : &unseen};
     *a.state = (chunks_state){.pace.whole = (double)chunk_list_tokens(chunks), .n_all = chunks->n_chunks};
-    size_t first = 0; /* the longest: what is refused because of its length is refused before anything was computed in vain */
-    for (size_t i = 1; i < chunks->n_chunks; i++) {
-        first = chunk_list_length(chunks, i) > chunk_list_length(chunks, first) ? i : first;
-    }
     /* All are asked for before any is waited for: the library's patience with each begins then, and ends for all at about the same time. */
     bool *busy = iflow_calloc(chunks->n_chunks, sizeof *busy);
-    iflow_status status = busy ? IFLOW_OK : iflow_fail_memory(chunks->n_chunks);
     if (!busy) {
-        return status;
+        return iflow_fail_memory(chunks->n_chunks);
     }
-    for (size_t n = 0; n < chunks->n_chunks && (status == IFLOW_OK || status == IFLOW_E_BUSY); n++) {
-        const size_t i = n == 0 ? first : n <= first ? n - 1 : n;
-        status = prefill_chunk(&a, i);
-        busy[i] = status == IFLOW_E_BUSY;
-    }
-    status = status == IFLOW_E_BUSY ? IFLOW_OK : status;
+    iflow_status status = prefill_all(&a, busy);
     for (size_t i = 0; i < chunks->n_chunks && status == IFLOW_OK;) {
         status = busy[i] ? prefill_chunk(&a, i) : IFLOW_OK;
         if (status == IFLOW_E_BUSY) {
