@@ -74,8 +74,8 @@ run 2 ask -q 'Where?' --device abacus "$a"; says 'abacus'
 
 # The answer on standard output, the report on standard error; --quiet leaves the answer alone.
 run 0 ask -q 'Where?' --max-tokens 6 "$a" "$b"
-for line in context reused recomputed prompt generated prefill load assemble score select recompute prompt decode 'model load' cache; do says "^  $line "; done
-says 'to the first token'; says 'tokens/s'
+for line in context reused recomputed prompt generated prefill load assemble score select recompute prompt 'first token' decode 'model load' 'KV cache'; do says "^  $line "; done
+says 'from the question to the first token'; says 'tokens/s'
 [ "$(value infoflow 'd["answer"]')" = "$(cat out)" ] || fail "the answer streamed is not the answer in JSON"
 run 0 ask -q 'Where?' --max-tokens 6 --quiet "$a" "$b"; [ ! -s err ] || fail "--quiet is not quiet"
 

@@ -8,7 +8,7 @@ run 0 ingest --chunk 100 a.txt b.txt
 a=$(sed -n 's/  a.txt//p' out) b=$(sed -n 's/  b.txt//p' out)
 
 run 0 store list; prints "^${a:0:12} .* $PWD/a.txt$"; prints "^${b:0:12} .* $PWD/b.txt$"; prints '^2 documents; [0-9]+ chunks, [0-9,]+ tokens, [0-9.]+ [KM]iB, 0 pinned'
-! grep -q 'no recorded document' out || fail "chunks without a document after ingest"
+! grep -q 'no document in this list' out || fail "chunks without a document after ingest"
 run 0 store list --json; cp out list
 json list '[x["id"] for x in d["documents"]].count("'"$a"'") == 1' 'd["bytes"] == sum(c["bytes"] for c in d["chunks"])' \
     'sum(x["tokens"] for x in d["documents"]) == sum(c["tokens"] for c in d["chunks"])' 'all(c["type"] == "f16" for c in d["chunks"])'
@@ -16,8 +16,8 @@ n=$(value list 'len(d["chunks"])')
 
 # What was asked about and not ingested is there without a document; the listing says why. The head is, too.
 words 150 77 >asked.txt; run 0 ask -s loose --chunk 100 -q 'Where?' -n 1 --json asked.txt; asked=$(value out 'd["documents"][0]["chunks"]')
-run 0 store list -s loose; prints '^0 documents; '; prints "^$((asked + 1)) chunks of no recorded document: the head .*, and files that were asked about, not ingested$"
-run 0 ingest -s loose --chunk 100 asked.txt; run 0 store list -s loose; prints '^1 chunk of no recorded document: '
+run 0 store list -s loose; prints '^0 documents; '; prints "^$((asked + 1)) chunks of no document in this list: the head .*, or files that `ask` read without `ingest`$"
+run 0 ingest -s loose --chunk 100 asked.txt; run 0 store list -s loose; prints '^1 chunk of no document in this list: '
 
 # Facts of a document and of a chunk; the tokens as text are the document.
 run 0 store show "$a"; prints "^name +$PWD/a.txt$"; prints '^chunks +[2-9]'

@@ -187,7 +187,7 @@ static void test_chunks(void **state) {
     iflow_model_free(model);
 }
 
-/* A correction that foretells more than f16 holds. */
+/* A correction that predicts more than f16 holds. */
 static void test_correction(void **state) {
     (void)state;
     iflow_model *model = NULL;

@@ -22,7 +22,7 @@ int cli_methods(int argc, char **argv) {
                iflow_method_get_info((iflow_method)i)->by_ratio ? "; by --ratio" : "",
                iflow_method_get_info((iflow_method)i)->repairs ? "; corrected, with drift" : "");
     }
-    puts("Corrected: reused KV is changed as a file of `infoflow learn` foretells, if there is one (--correction).");
+    puts("Corrected: stored KV is changed by what `infoflow learn` measured, where there is such a file (--correction).");
     puts("With drift: the keys of a chunk's other tokens are shifted as those of its recomputed ones moved (--drift).");
     puts("\nScores, of the method infoflow:");
     for (int i = 0; iflow_score_name((iflow_score)i); i++) {

@@ -53,6 +53,17 @@ static void print_cut(FILE *to, const session *s, const iflow_answer *answer) {
     free(line);
 }
 
+/* What each stage of the time to the first token does. */
+static const char *const does[ANSWER_TTFT_STAGES] = {
+    "documents that were not in the store",
+    "stored chunks into the KV cache",
+    "their keys to their positions",
+    "how much each token matters to the question",
+    "the tokens that matter most",
+    "these tokens, again",
+    "the question",
+};
+
 void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     size_t n_chunks = answer->n_chunks ? answer->n_chunks - 1 : 0;
     char more[64];
@@ -77,15 +88,15 @@ void report_print(FILE *to, const session *s, const iflow_answer *answer) {
     answer_stage stage[ANSWER_STAGES];
     answer_stages(answer, stage);
     for (size_t i = 0; i < ANSWER_TTFT_STAGES; i++) {
-        fprintf(to, "  %-12s%10.1f ms\n", stage[i].name, stage[i].ms);
+        fprintf(to, "  %-12s%10.1f ms  %s\n", stage[i].name, stage[i].ms, does[i]);
     }
-    fprintf(to, "  %-12s%10.1f ms  to the first token\n", "all of these", answer->ms.ttft);
+    fprintf(to, "  %-12s%10.1f ms  from the question to the first token\n", "first token", answer->ms.ttft);
     fprintf(to, "  %-12s%10.1f ms", "decode", answer->ms.decode);
     if (answer_decode_rate(answer) > 0) {
         fprintf(to, "  %.1f tokens/s", answer_decode_rate(answer));
     }
     fprintf(to, "\n\n  %-12s%10.1f ms  %s\n", "model load", s->model_load_ms, visible(s->info.device));
-    fprintf(to, "  %-12s%10s\n", "cache", human_bytes(answer->cache_bytes));
+    fprintf(to, "  %-12s%10s\n", "KV cache", human_bytes(answer->cache_bytes));
 }
 
 void report_print_line(FILE *to, const session *s, const iflow_answer *answer, bool follow_up) {

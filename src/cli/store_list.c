@@ -48,7 +48,7 @@ int store_list(store_call *f) {
            human_count(total.n_pinned), visible(f->s.store_dir));
     if (total.n_loose) {
         printf(
-            "%s chunk%s of no recorded document: the head that stands before all chunks, and files that were asked about, not ingested\n",
+            "%s chunk%s of no document in this list: the head (the tokens before all chunks), or files that `ask` read without `ingest`\n",
             human_count(total.n_loose), plural(total.n_loose));
     }
     if (total.n_damaged) {

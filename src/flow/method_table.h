@@ -34,7 +34,7 @@ enum {
     ROW("epic-ratio", nothing,   first_part, rerun, IFLOW_BY_RATIO,                                                                       \
         "recompute the first part of every chunk")                                                                                        \
     ROW("cacheblend", v_change,  best,       blend, IFLOW_BY_RATIO | IFLOW_SCORES,                                                        \
-        "recompute the tokens whose V changes most at layer 1; pays one layer more")                                                      \
+        "recompute the tokens whose V changes most at layer 1; costs one layer more")                                                      \
     ROW("random",     nothing,   random,     rerun, IFLOW_BY_RATIO,                                                                       \
         "recompute tokens drawn at random: what a score must beat")                                                                       \
     ROW("staleness",  staleness, best,       rerun, IFLOW_BY_RATIO | IFLOW_BY_STALENESS | IFLOW_SCORES | IFLOW_REPAIRS,                   \

@@ -493,7 +493,7 @@ def rows_of(chunks: list[Chunk], layer: int) -> Array:
 
 
 def learn(model: Model, chunks: list[Chunk], rounding: Rounding) -> Correction:
-    """Ridge regression, from one context, the head first, of what KV lacks against full prefill; a part of what it foretells. What the map
+    """Ridge regression, from one context, the head first, of what KV lacks against full prefill; a part of what it predicts. What the map
     takes is held to 0 by a share of the variance: of the mean variance of K and V, or of each number of a place."""
     tokens, lengths = [token for chunk in chunks for token in chunk.tokens], [len(chunk.tokens) for chunk in chunks]
     cache = empty_cache(model)
