@@ -106,8 +106,8 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
  *
  * The rule for adding a field, which `make abi` checks: it goes to the end, begins at or after the size that the struct had, so that the
  * size grows, and means by 0 what was done before it. A bool that the compiler would put into the padding after the last field breaks old
- * callers, whose padding has any value: make it an int, or put it after a field that takes its own alignment. No field is removed, moved or
- * retyped. */
+ * callers, whose padding has any value: make it an int or a uint64_t, or put it after a field that takes its own alignment. No field is
+ * removed, moved or retyped. */
 #define IFLOW_PARAMS(type, ...) ((type){.size = sizeof(type), __VA_ARGS__})
 
 #ifdef __cplusplus
@@ -253,8 +253,9 @@ typedef struct iflow_store_params {
     bool shared;        /* what is created in it, now and by all who open it later, has the permissions that the umask leaves, and what */
                         /* it has already and is this user's gets them; a warning where others cannot get to it all the same. Else it */
                         /* is its owner's alone */
-    bool keep_own;      /* a chunk that a context of this handle was to compute, whether it was there or not, is not evicted by this */
-                        /* handle: what needs its room fails with E_FULL, and nothing is evicted. iflow_store_prune() deletes it */
+    uint64_t
+        keep_own; /* not 0: a chunk that a context of this handle was to compute, whether it was there or not, is not evicted by this */
+                  /* handle: what needs its room fails with E_FULL, and nothing is evicted. iflow_store_prune() deletes it */
 } iflow_store_params;
 IFLOW_DEFAULT_PARAMS(iflow_store_params, iflow_store_default_params)
 

@@ -67,8 +67,8 @@ iflow_status iflow_store_open(const char *name, const iflow_store_params *params
     if (IFLOW_MISSING(out) || iflow_params_take(&taken, sizeof taken, params, "iflow_store_params")) {
         return IFLOW_E_ARG;
     }
-    iflow_own *own = taken.keep_own ? iflow_own_new() : NULL;
-    if (taken.keep_own && !own) {
+    iflow_own *own = taken.keep_own != 0 ? iflow_own_new() : NULL;
+    if (taken.keep_own != 0 && !own) {
         return IFLOW_E_MEMORY;
     }
     const iflow_status status = open_kind(name, &taken, out);
