@@ -129,8 +129,9 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
 /* Ends calls from another thread, or from a signal handler. Once the token that a thread uses is raised, its calls that work for long fail
  * with E_CANCELLED soon: prefill, asking, learning, loading a model, cutting and tokenising, verifying, and waiting for a lock or for
  * another process. Soon is within 100 ms with models of some billion weights on a CPU, and after the slice at hand on a GPU. Single steps
- * of libllama and of the disk are finished first: its vocabulary, a grammar's pass over the vocabulary, syncing a file. Its tokenizer
- * cannot be stopped either: a long text that it is at is left to a thread of its own, for which iflow_model_free() waits. Context, store
+ * of libllama and of the disk are finished first: a grammar's pass over the vocabulary, syncing a file. Long ones cannot be stopped either,
+ * and are left to a thread of their own: reading a vocabulary or a grammar, tokenising a long text. The thread that was cancelled waits for
+ * them at its own end, iflow_model_free() for those of its model, and the process for all. Context, store
  * and model can be used afterwards, and chunks that were computed before are stored. An answer whose first token is there is given as far
  * as it came (IFLOW_FINISH_CANCELLED); before that a question gives none and must be asked anew, and a follow-up leaves the conversation as
  * it was. */
@@ -186,7 +187,7 @@ typedef struct iflow_model_info {
 /* Loads a GGUF model. One in parts (NAME-00001-of-00003.gguf and so on, in one directory) is loaded by the path of its first. params NULL:
  * defaults. E_NOT_FOUND (a part, too), E_IO (also where a file changes meanwhile), E_FORMAT (not a GGUF, truncated, a tensor missing or of
  * a wrong shape, a part of another model), E_ARG (another part than the first), E_UNSUPPORTED (architecture, tensor type, device),
- * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress or the token; nothing of it is left). Cost: the first
+ * E_NOT_FINITE (a weight, naming its tensor), E_MEMORY, E_CANCELLED (by on_progress or the token; there is no model then). Cost: the first
  * time, a hash of all bytes; each time, a look at all weights; memory of the weights, and again of those that are repacked for the CPU. */
 IFLOW_API iflow_status iflow_model_load(const char *path, const iflow_model_params *params, iflow_model **out);
 /* Waits for texts that its tokenizer is still at after a call was cancelled. */

@@ -97,7 +97,14 @@ typedef struct asked {
     iflow_store *store; /* NULL: the context's own; else it is emptied before each call */
     iflow_ask_params params;
     iflow_answer *expected;
+    bool has_begun; /* the reader has had a text of this answer */
 } asked;
+
+static bool begin(const char *text, void *user) {
+    (void)text;
+    ((asked *)user)->has_begun = true;
+    return true;
+}
 
 static void empty(const asked *a) {
     size_t n = 0;
@@ -111,7 +118,11 @@ static iflow_status ask_once(void *user) {
     asked *a = user;
     iflow_answer *answer = NULL;
     empty(a);
+    a->has_begun = false;
+    a->params.on_text = begin;
+    a->params.user = a;
     const iflow_status status = iflow_context_ask(a->ctx, &a->params, &answer);
+    assert_false(a->has_begun && !answer);                                /* what has begun is given as far as it came */
     if (status == IFLOW_OK && answer->finish == IFLOW_FINISH_CANCELLED) { /* in the middle of the answer: what there is of it is given */
         assert_in_range(answer->n_generated, 1, a->expected->n_generated);
         assert_memory_equal(answer->token, a->expected->token, answer->n_generated * sizeof *answer->token);

@@ -1,5 +1,6 @@
 /* test_service_request.c - what an endpoint of a server does, whole: a request's JSON becomes an answer's JSON by calls of the service
  * alone. CONTRIBUTING.md ("Add an endpoint") names this as its example. */
+#include "flow/prompt.h"
 #include "service/answers.h"
 #include "service/conversation.h"
 #include "service/documents.h"
@@ -74,7 +75,7 @@ static iflow_status answer_request(server *sv, const json_t *request, const iflo
     if (status == IFLOW_OK) {
         status = answer_to_json(&(answer_report){.session = &sv->s,
                                                  .documents = &documents,
-                                                 .question = talk.message[talk.n - 1].content,
+                                                 .question = iflow_prompt_question(&params),
                                                  .answer = answer,
                                                  .settings = &how,
                                                  .checked = &checked,

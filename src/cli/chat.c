@@ -62,8 +62,9 @@ static int ask(chat *c, const char *question, bool anew) {
     if (stopped && !c->common.quiet) {
         cli_note("[stopped]");
     }
-    if (status != IFLOW_OK && (anew || status == IFLOW_E_NOT_FINITE || status == IFLOW_E_CANCELLED)) {
-        c->asked = false; /* there is nothing to go on from: the next question begins anew */
+    if (status != IFLOW_OK &&
+        (anew || status == IFLOW_E_NOT_FINITE)) { /* a follow-up that is cancelled leaves the conversation as it was */
+        c->asked = false;                         /* there is nothing to go on from: the next question begins anew */
     }
     if (status == IFLOW_E_CANCELLED && stopped) {
         return CLI_OK;

@@ -16,14 +16,14 @@ static bool note_verified(const char *id, iflow_kind kind, iflow_status status, 
     findings *out = user;
     out->n_good += status == IFLOW_OK && kind == IFLOW_CHUNK;
     if (status == IFLOW_OK) {
-        return !cli_interrupted();
+        return true;
     }
     if (status != IFLOW_E_UNSUPPORTED || !out->n_unsupported) { /* of these there may be a whole store: the first says what they are */
         cli_error("%s", message);
     }
     if (status == IFLOW_E_UNSUPPORTED) {
         out->n_unsupported++;
-        return !cli_interrupted();
+        return true;
     }
     json_t *list = out->failed;
     if (status == IFLOW_E_FORMAT) {
@@ -34,7 +34,7 @@ static bool note_verified(const char *id, iflow_kind kind, iflow_status status, 
     }
     json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "id", id, "kind", (kind == IFLOW_DOCUMENT) ? "document" : "chunk", "reason",
                                           json_text(message)));
-    return !cli_interrupted();
+    return true;
 }
 
 /* Verifies a document or a chunk. */
@@ -44,8 +44,8 @@ static int verify_operand(const store_call *f, const char *operand, findings *ou
     if (store_resolve_id(f, operand, id, &kind) != IFLOW_OK) {
         return CLI_FAILED;
     }
-    inventory_verify(&f->all, kind, id, note_verified, out);
-    return CLI_OK;
+    const iflow_status status = inventory_verify(&f->all, kind, id, note_verified, out);
+    return status == IFLOW_OK ? CLI_OK : cli_failed(status, NULL);
 }
 
 int store_verify(store_call *f, char **operand, size_t n) {

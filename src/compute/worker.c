@@ -125,18 +125,22 @@ static void end_turn(struct iflow_turns *t, struct waiting *own) {
     pthread_mutex_unlock(&t->mutex);
 }
 
+static void init_changed(struct iflow_turns *t) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&t->changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
 static struct iflow_turns *new_turns(void) {
     struct iflow_turns *t = calloc(1, sizeof *t);
-    pthread_condattr_t attributes;
     if (!t) {
         return NULL;
     }
     t->last = &t->first;
     pthread_mutex_init(&t->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    init_changed(t);
     return t;
 }
 
@@ -182,6 +186,7 @@ static void begin_fork(void) {
     pthread_mutex_init(&registry, NULL);
     for (iflow_worker *w = workers; w; w = w->next) {
         pthread_mutex_init(&w->turns->mutex, NULL);
+        init_changed(w->turns); /* somebody may wait for it in the parent, whom its end would wait for here */
         w->turns->first = NULL;
         w->turns->last = &w->turns->first;
     }

@@ -12,6 +12,8 @@
  * better done alone. */
 static const double ALONE_MS = 0.2;
 
+enum { STACK_BYTES = 2 << 20 };
+
 /* An op whose items are taken one after another. */
 typedef struct job {
     iflow_item *item;
@@ -71,19 +73,23 @@ static void *help(void *user) {
 
 iflow_helpers *iflow_helpers_new(int n) {
     sigset_t all, before;
+    pthread_attr_t attributes;
     iflow_helpers *h = calloc(1, sizeof *h + (size_t)n * sizeof h->thread[0]);
-    if (!h) {
+    if (!h || pthread_attr_init(&attributes)) {
+        free(h);
         return NULL;
     }
+    pthread_attr_setstacksize(&attributes, STACK_BYTES); /* tiles lie on it */
     pthread_mutex_init(&h->mutex, NULL);
     pthread_cond_init(&h->begun, NULL);
     pthread_cond_init(&h->left, NULL);
     sigfillset(&all); /* signals are for the caller's threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (h->n < n && !pthread_create(&h->thread[h->n], NULL, help, h)) {
+    while (h->n < n && !pthread_create(&h->thread[h->n], &attributes, help, h)) {
         h->n++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
     if (h->n < n) {
         iflow_helpers_free(h);
         return NULL;

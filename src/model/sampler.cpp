@@ -237,7 +237,7 @@ iflow_status read_grammar(const llama_model *vocab, const char *text, owned *out
     if (status) {
         return status;
     }
-    status = iflow_step(reading::run, reading::drop, r);
+    status = iflow_step(llama_model_get_vocab(vocab), reading::run, reading::drop, r);
     if (status == IFLOW_E_CANCELLED) {
         return status; /* the reading is not ours any more */
     }

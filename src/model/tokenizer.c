@@ -163,7 +163,7 @@ static iflow_status tokenize_on_stack(tokenising **t, size_t n_bytes) {
     if (!given->copy) {
         return iflow_on_stack(n_bytes, run_tokenising, given);
     }
-    const iflow_status status = iflow_step(step_tokenising, free_tokenising, given);
+    const iflow_status status = iflow_step(given->vocab, step_tokenising, free_tokenising, given);
     if (status) {
         *t = status == IFLOW_E_CANCELLED ? NULL : given;
         return status;
@@ -323,7 +323,7 @@ iflow_status iflow_detokenize(const iflow_model *model, const int32_t *tokens, s
     iflow_status status = iflow_buffer_add(&buffer, "", 0);
     for (size_t i = 0; !status && i < n_tokens; i++) {
         char piece[256], *longer = NULL;
-        if (i % DETOKENIZED == 0 && (status = iflow_cancel_check())) {
+        if (i % DETOKENIZED == DETOKENIZED - 1 && (status = iflow_cancel_check())) {
             break;
         }
         if (tokens[i] < 0 || tokens[i] >= model->n_vocab) {

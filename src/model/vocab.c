@@ -226,7 +226,7 @@ static iflow_status read_vocab(const char *path, struct llama_model **vocab) {
         free(r);
         return iflow_fail_memory(sizeof *r);
     }
-    iflow_status status = iflow_step(do_read, free_reading, r);
+    iflow_status status = iflow_step(NULL, do_read, free_reading, r);
     if (status == IFLOW_E_CANCELLED) {
         return status; /* the reading is not ours any more */
     }
@@ -261,7 +261,7 @@ iflow_status iflow_vocab_load(iflow_model *model, const struct gguf_context *ggu
 
 void iflow_vocab_free(iflow_model *model) {
     if (model->vocab) {
-        iflow_step_wait(); /* for texts that its tokenizer is at */
+        iflow_step_wait(llama_model_get_vocab(model->vocab)); /* texts that its tokenizer is at, and grammars */
         llama_model_free(model->vocab);
     }
     for (size_t i = 0; i < model->n_markers; i++) {

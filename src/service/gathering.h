@@ -30,7 +30,10 @@ typedef struct gathering {
     source_events events;
 } gathering;
 
-/* Adds a file, the files of a directory, a document or a chunk of the store by its id, or standard input for "-". What was found in a
+/* What fails may have added a part of its document to the context and not to the list: then the context is freed, and no answer is asked
+ * of it.
+ *
+ * Adds a file, the files of a directory, a document or a chunk of the store by its id, or standard input for "-". What was found in a
  * directory and cannot be used is noticed and left out. E_FORMAT where a name cannot be used (n_failed_named), or nothing that it names;
  * E_NOT_FOUND, E_ARG: no such file, nor id; E_MEMORY; else as iflow_context_add_tokens() and iflow_context_add_chunk(). */
 iflow_status gather(const gathering *from, const char *name, context_documents *out);

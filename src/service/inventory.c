@@ -2,6 +2,7 @@
 #include "service/inventory.h"
 
 #include "base/base.h"
+#include "base/cancel.h"
 #include "service/json.h"
 
 #include <stdlib.h>
@@ -190,17 +191,22 @@ static bool verify_chunk(const inventory *of, const char *id, iflow_on_verified 
     return goes_on;
 }
 
-void inventory_verify(const inventory *of, iflow_kind kind, const char *id, iflow_on_verified on_verified, void *user) {
+iflow_status inventory_verify(const inventory *of, iflow_kind kind, const char *id, iflow_on_verified on_verified, void *user) {
+    iflow_status cancelled = iflow_cancel_check();
+    if (cancelled) {
+        return cancelled;
+    }
     if (kind == IFLOW_CHUNK) {
         verify_chunk(of, id, on_verified, user);
-        return;
+        return IFLOW_OK;
     }
     const iflow_document *doc = inventory_document(of, id);
     const iflow_status status = iflow_store_verify(of->store, IFLOW_DOCUMENT, id);
     bool goes_on = on_verified(id, IFLOW_DOCUMENT, status, status == IFLOW_OK ? NULL : iflow_error_message(), user);
-    for (size_t c = 0; doc && c < doc->n_chunks && goes_on; c++) {
+    for (size_t c = 0; doc && c < doc->n_chunks && goes_on && !(cancelled = iflow_cancel_check()); c++) {
         goes_on = verify_chunk(of, doc->chunk_id[c], on_verified, user);
     }
+    return cancelled;
 }
 
 /* ---- JSON --------------------------------------------------------------------------------------------------------------------------- */

@@ -51,8 +51,8 @@ typedef struct inventory_deleted {
 iflow_status inventory_delete(inventory *of, iflow_kind kind, const char *id, inventory_deleted *out);
 
 /* Verifies a chunk, or a document's record and all its chunks, and calls on_verified after each, as iflow_store_verify_all() does. It ends
- * where that gives false. */
-void inventory_verify(const inventory *of, iflow_kind kind, const char *id, iflow_on_verified on_verified, void *user);
+ * where that gives false. E_CANCELLED: what was verified until then has been said. */
+iflow_status inventory_verify(const inventory *of, iflow_kind kind, const char *id, iflow_on_verified on_verified, void *user);
 
 /* New references; NULL: no memory. */
 json_t *inventory_chunk_json(const iflow_chunk_info *chunk);

@@ -402,7 +402,8 @@ iflow_status ask_settings_check(const ask_settings *s, const settings_use *use) 
 iflow_status ask_settings_params(ask_settings *s, const iflow_model_info *model, iflow_ask_params *out) {
     for (size_t i = 0; i < s->layers.n; i++) {
         if (s->layers.fraction[i] >= 0) { /* 0.575 of 40 is 23, though the product may be a little less */
-            s->layers.layer[i] = model->score_layer[(int)floor(s->layers.fraction[i] * model->n_layer + 1e-9)];
+            const int il = (int)floor(s->layers.fraction[i] * model->n_layer + 1e-9);
+            s->layers.layer[i] = model->score_layer[il < model->n_layer ? il : model->n_layer - 1];
         }
     }
     *out = iflow_ask_default_params();
