@@ -131,7 +131,8 @@ IFLOW_API void iflow_set_log(iflow_log_fn fn, void *user);
  * another process. Soon is within 100 ms with models of some billion weights on a CPU, and after the slice at hand on a GPU. Single steps
  * of libllama and of the disk are finished first: a grammar's pass over the vocabulary, syncing a file. Long ones cannot be stopped either,
  * and are left to a thread of their own: reading a vocabulary or a grammar, tokenising a long text. The thread that was cancelled waits for
- * them at its own end, iflow_model_free() for those of its model, and the process for all. Context, store
+ * them at its own end, iflow_model_free() for those of its model. The process must not end (exit(), a return from main) before other
+ * threads' calls have ended, nor before threads that were cancelled have. Context, store
  * and model can be used afterwards, and chunks that were computed before are stored. An answer whose first token is there is given as far
  * as it came (IFLOW_FINISH_CANCELLED); before that a question gives none and must be asked anew, and a follow-up leaves the conversation as
  * it was. */

@@ -39,7 +39,7 @@ static void print_usage(FILE *to) {
             fprintf(to, "  %-10s%s\n", command[i].name, command[i].about);
         }
     }
-    fputs("\n`infoflow COMMAND --help` shows everyday options, `--help all` shows all.\n"
+    fputs("\n`infoflow COMMAND --help` shows everyday options, `COMMAND --help all` all.\n"
           "`infoflow --version` prints the version.\n"
           "Environment: INFOFLOW_MODEL and INFOFLOW_STORE are the defaults of -m and -s.\n"
           "Exit status: 0 success, 1 failure, 2 wrong usage, 130 interrupted.\n\n"

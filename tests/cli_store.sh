@@ -16,7 +16,7 @@ n=$(value list 'len(d["chunks"])')
 
 # What was asked about and not ingested is there without a document; the listing says why. The head is, too.
 words 150 77 >asked.txt; run 0 ask -s loose --chunk 100 -q 'Where?' -n 1 --json asked.txt; asked=$(value out 'd["documents"][0]["chunks"]')
-run 0 store list -s loose; prints '^0 documents; '; prints "^$((asked + 1)) chunks of no document in this list: the head .*, or files that `ask` read without `ingest`$"
+run 0 store list -s loose; prints '^0 documents; '; prints "^$((asked + 1)) chunks of no document in this list: the head .*, or files that .ask. read without .ingest.$"
 run 0 ingest -s loose --chunk 100 asked.txt; run 0 store list -s loose; prints '^1 chunk of no document in this list: '
 
 # Facts of a document and of a chunk; the tokens as text are the document.

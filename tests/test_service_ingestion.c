@@ -189,8 +189,11 @@ static void test_gather(void **state) {
     assert_int_equal(gather(&from, "folder/b.txt", &documents), IFLOW_E_FORMAT);
     assert_int_equal(documents.n_failed_named, 1);
     assert_int_equal(gather(&from, "missing", &documents), IFLOW_E_NOT_FOUND);
-    assert_string_equal(iflow_error_message(), "missing: no such file, and no document or chunk of the store memory: has this id; what was "
-                                               "deleted or pruned must be ingested again");
+    assert_string_equal(iflow_error_message(), "missing: no such file");
+    assert_int_equal(gather(&from, "abc", &documents), IFLOW_E_NOT_FOUND);
+    assert_non_null(strstr(iflow_error_message(), "at least 4 digits"));
+    assert_int_equal(gather(&from, "abcdef", &documents), IFLOW_E_NOT_FOUND);
+    assert_non_null(strstr(iflow_error_message(), "must be ingested again"));
     gathering bare = from;
     bare.store = NULL;
     assert_int_equal(gather(&bare, "missing", &documents), IFLOW_E_NOT_FOUND);

@@ -49,8 +49,8 @@ int mkdirat(int dir, const char *path, mode_t mode) {
     return fails_now() ? -1 : (int)syscall(SYS_mkdirat, dir, path, mode);
 }
 
-int flock(int fd, int operation) {
-    return fails_now() ? -1 : (int)syscall(SYS_flock, fd, operation);
+int flock(int fd, int operation) { /* unlocking needs nothing that could be missing */
+    return operation != LOCK_UN && fails_now() ? -1 : (int)syscall(SYS_flock, fd, operation);
 }
 
 /* ---- Damage inside ------------------------------------------------------------------------------------------------------------------ */

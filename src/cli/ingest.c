@@ -106,7 +106,9 @@ static int run(ingest *in, bool jsonl, char **operands, size_t n_operands) {
     }
     if (stopped && in->heard == status) {
         cli_error("stopped there, since the store cannot take more: what comes after it was not tried%s",
-                  status == IFLOW_E_FULL && in->options.max_bytes ? ". What this run computed is kept; --max-size sets the limit" : "");
+                  status == IFLOW_E_FULL && in->options.max_bytes
+                      ? in->work.n_documents ? ". What this run recorded is kept; --max-size sets the limit" : "; --max-size sets the limit"
+                      : "");
     }
     if (cli_interrupted()) {
         cli_note("%s", strcmp(in->s.store_dir, "memory:") == 0 ? "interrupted; nothing is kept" : INTERRUPTED);

@@ -1,4 +1,5 @@
 /* methods.c - `infoflow methods`: lists methods, scores and geometries. */
+#include "cli/cli.h"
 #include "cli/options.h"
 #include "infoflow.h"
 
@@ -32,5 +33,5 @@ int cli_methods(int argc, char **argv) {
     for (int i = 0; iflow_geometry_name((iflow_geometry)i); i++) {
         printf("  %-12s%s\n", iflow_geometry_name((iflow_geometry)i), iflow_geometry_about((iflow_geometry)i));
     }
-    return CLI_OK;
+    return cli_finish(CLI_OK);
 }

@@ -32,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -90,6 +91,11 @@ iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock) {
     }
 }
 
+void iflow_dir_unlock(int lock) {
+    flock(lock, LOCK_UN);
+    close(lock);
+}
+
 /* ---- Pruning ------------------------------------------------------------------------------------------------------------------------ */
 
 bool iflow_dir_is_temp_name(const char *name) {
@@ -118,7 +124,7 @@ static iflow_status dir_prune(iflow_store *base, uint64_t max_bytes, size_t *n_d
         return status;
     }
     status = iflow_dir_evict(store, max_bytes, NULL, n_deleted, n_bytes);
-    close(lock);
+    iflow_dir_unlock(lock);
     return status ? status : iflow_files_walk(&store->files, "tmp", iflow_dir_visit_temp, store);
 }
 
@@ -231,7 +237,7 @@ static iflow_status dir_put(iflow_store *base, const char *id, const iflow_blob 
 cleanup:
     iflow_files_discard_temp(&store->files, &temp);
     if (lock >= 0) {
-        close(lock);
+        iflow_dir_unlock(lock);
     }
     return status;
 }
@@ -383,7 +389,7 @@ static iflow_status dir_remove(iflow_store *base, const char *id) {
     }
 
 cleanup:
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 
@@ -431,7 +437,7 @@ static iflow_status dir_set_aside(iflow_store *base, const char *id, const iflow
         status =
             error == ENOENT && !dir_has(base, id) ? chunk_not_found(store, id) : iflow_files_fail(&store->files, "set aside", path, error);
     }
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 
@@ -466,7 +472,7 @@ static iflow_status dir_sweep(iflow_store *base, const char *id) {
         }
     }
     if (lock >= 0) {
-        close(lock);
+        iflow_dir_unlock(lock);
     }
     if (n_moved) {
         char why[1024] = "";
@@ -506,7 +512,7 @@ static iflow_status dir_pin(iflow_store *base, const char *id, bool pinned) {
     } else {
         status = add_pin(store, path);
     }
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 

@@ -82,6 +82,8 @@ iflow_status iflow_dir_visit_temp(void *user, const char *dir, const char *name)
 /* Locks the store against all that publish, evict, delete, set aside and pin. *lock: close(). E_BUSY after some time: whoever has it may
  * have been stopped. */
 iflow_status iflow_dir_lock(iflow_dir_store *store, int *lock);
+/* Ends it, also where a process was forked meanwhile, which has the file open, too. */
+void iflow_dir_unlock(int lock);
 /* Moves a file to bad/, in place of one that is there; beside it where that is a directory. 0 or errno; ESTALE: it is not the one that was
  * judged (NULL: any). The store is locked. */
 int iflow_dir_move_aside(const iflow_dir_store *store, const char *path, const char *id, const char *suffix, const iflow_blob *judged);

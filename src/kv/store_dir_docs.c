@@ -35,7 +35,7 @@ iflow_status iflow_dir_put_record(iflow_store *base, const char *id, const char 
     }
     snprintf(name, sizeof name, "%s.json", id);
     status = iflow_files_publish(&store->files, &temp, "docs", name);
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 
@@ -90,7 +90,7 @@ iflow_status iflow_dir_set_aside_record(iflow_store *base, const char *id, const
     } else if (error) {
         status = iflow_files_fail(&store->files, "set aside", path, error);
     }
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 

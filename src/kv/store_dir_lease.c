@@ -287,7 +287,7 @@ static iflow_status take_over(iflow_dir_store *store, const char *id, const char
     status = own(store, id, path, temp.fd);
 
 cleanup:
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 

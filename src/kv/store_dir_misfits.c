@@ -71,7 +71,7 @@ static iflow_status set_aside(misfits *m, const char *dir, const char *name, con
     }
 
 cleanup:
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 

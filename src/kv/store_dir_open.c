@@ -86,7 +86,7 @@ static iflow_status upgrade(iflow_dir_store *store) {
     if (!status) {
         status = iflow_dir_check_version(store, &version); /* another process may have been faster */
         status = status || version == LAYOUT_VERSION ? status : publish_version(store);
-        close(lock);
+        iflow_dir_unlock(lock);
     }
     if (status == IFLOW_E_IO || status == IFLOW_E_FULL) {
         iflow_log(IFLOW_LOG_WARN, "the store %s stays one of layout version 1, which older programs still write to (%s)", store->files.dir,

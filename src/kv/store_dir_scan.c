@@ -196,7 +196,7 @@ iflow_status iflow_dir_prune_old(iflow_store *base, size_t *n_deleted, uint64_t 
         status = failed ? iflow_fail(failed, "%s", why) : iflow_fail(IFLOW_E_IO, "%s", s.why);
     }
     free(s.entries);
-    close(lock);
+    iflow_dir_unlock(lock);
     return status;
 }
 

@@ -13,6 +13,9 @@ extern "C" {
 #include <json.h>
 #include <watch.h>
 
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <string>
 
@@ -23,7 +26,8 @@ using namespace iflow;
 constexpr size_t MAX_SCHEMA = 64 << 10;
 constexpr size_t MAX_GRAMMAR = 8 << 20;
 constexpr size_t MAX_PROPERTIES = 200; /* of an object in a schema */
-constexpr int64_t MAX_COUNT = 2000;    /* in a schema; libllama repeats nothing more often */
+constexpr double MAX_BOUND = 9e18;
+constexpr int64_t MAX_COUNT = 2000; /* in a schema; libllama repeats nothing more often */
 
 /* Whether a pattern may allow a quote, a backslash or a control character, which the converter would put into the JSON string as they are.
  */
@@ -61,16 +65,84 @@ bool has_any(const common_json &object, std::initializer_list<const char *> name
     return false;
 }
 
+/* Bounds, which the converter keeps for integers alone, as 64 bits. */
+void check_bounds(const common_json &schema) {
+    int64_t least = INT64_MIN, most = INT64_MAX;
+    for (const char *name : {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}) {
+        if (!schema.contains(name)) {
+            continue;
+        }
+        if (!schema.contains("type") || !schema["type"].is_string() || schema["type"].get<std::string>() != "integer") {
+            throw std::runtime_error("no grammar is made for bounds of numbers that are not integers");
+        }
+        const auto &bound = schema[name];
+        if (!bound.is_number_integer() || std::fabs(bound.get<double>()) > MAX_BOUND) {
+            throw std::runtime_error(std::string("no grammar is made for a bound that is no integer of 64 bits: ") + name);
+        }
+        const bool is_least = std::strstr(name, "inimum") != nullptr;
+        const int64_t value = bound.get<int64_t>() + (name[0] != 'e' ? 0 : is_least ? 1 : -1);
+        least = is_least && value > least ? value : least;
+        most = !is_least && value < most ? value : most;
+    }
+    if (least > most) {
+        throw std::runtime_error("its bounds leave no number");
+    }
+}
+
+/* Keywords that the converter takes alone, and leaves out what stands beside them. */
+void check_beside(const common_json &schema) {
+    static const char *const notes[] = {"title", "description", "default",    "examples", "$schema",   "$id", "$comment",
+                                        "$defs", "definitions", "deprecated", "readOnly", "writeOnly", "type"};
+    for (const char *name : {"$ref", "const", "enum"}) {
+        for (auto at = schema.begin(); schema.contains(name) && at != schema.end(); ++at) {
+            bool is_note = at.key() == name;
+            for (const char *note : notes) {
+                is_note = is_note || (at.key() == note && (std::strcmp(note, "type") != 0 || name[0] != '$'));
+            }
+            if (!is_note) {
+                throw std::runtime_error("no grammar is made for " + std::string(name) + " beside " + at.key());
+            }
+        }
+    }
+    if (schema.contains("prefixItems") && has_any(schema, {"minItems", "maxItems", "items"})) {
+        throw std::runtime_error("no grammar is made for prefixItems beside other keywords of arrays");
+    }
+    const std::string ref = schema.contains("$ref") && schema["$ref"].is_string() ? schema["$ref"].get<std::string>() : "";
+    for (const char *part : {"/enum", "/const", "/default", "/examples"}) { /* which are data, and were not looked at */
+        if (ref.find(part) != std::string::npos) {
+            throw std::runtime_error("no grammar is made for a $ref to " + ref);
+        }
+    }
+}
+
+void check_required(const common_json &schema) {
+    if (!schema.contains("required")) {
+        return;
+    }
+    if (!schema["required"].is_array()) {
+        throw std::runtime_error("required is no list of names");
+    }
+    for (const auto &name : schema["required"]) {
+        if (!name.is_string()) {
+            throw std::runtime_error("required is no list of names");
+        }
+        if (!schema.contains("properties") || !schema["properties"].contains(name.get<std::string>())) {
+            throw std::runtime_error("no grammar is made for a required name that is no property: " + name.get<std::string>());
+        }
+    }
+}
+
 /* What the converter would leave out without a word: the grammar would allow what the schema forbids. */
 void check_keywords(const common_json &schema) {
-    for (const char *name : {"not", "multipleOf", "uniqueItems", "if", "dependentRequired", "patternProperties", "contains"}) {
+    for (const char *name : {"not", "multipleOf", "uniqueItems", "if", "dependentRequired", "dependentSchemas", "patternProperties",
+                             "propertyNames", "minProperties", "maxProperties", "contains", "unevaluatedProperties", "unevaluatedItems"}) {
         if (schema.contains(name)) {
             throw std::runtime_error(std::string("no grammar is made for ") + name);
         }
     }
-    if (has_any(schema, {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}) && schema.value("type", "") != "integer") {
-        throw std::runtime_error("no grammar is made for bounds of numbers that are not integers");
-    }
+    check_bounds(schema);
+    check_beside(schema);
+    check_required(schema);
     if (has_any(schema, {"anyOf", "oneOf"}) && has_any(schema, {"type", "properties", "required", "items", "allOf"})) {
         throw std::runtime_error("no grammar is made for anyOf or oneOf beside other keywords");
     }

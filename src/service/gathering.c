@@ -192,11 +192,19 @@ iflow_status gather(const gathering *from, const char *name, context_documents *
         return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file, and without a store no id", name);
     }
     const iflow_status status = add_by_id(from, name, &known, out);
-    return known ? status
-                 : iflow_fail(IFLOW_E_NOT_FOUND,
-                              "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be "
-                              "ingested again",
-                              name, from->store_name);
+    if (known) {
+        return status;
+    }
+    if (strspn(name, "0123456789abcdef") != strlen(name)) {
+        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file", name);
+    }
+    if (strlen(name) < 4) {
+        return iflow_fail(IFLOW_E_NOT_FOUND, "%s: no such file; an id of the store %s has at least 4 digits", name, from->store_name);
+    }
+    return iflow_fail(IFLOW_E_NOT_FOUND,
+                      "%s: no such file, and no document or chunk of the store %s has this id; what was deleted or pruned must be ingested "
+                      "again",
+                      name, from->store_name);
 }
 
 void context_documents_free(context_documents *documents) {
