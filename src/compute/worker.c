@@ -1,11 +1,11 @@
 /* worker.c - the workers of a process, and whose turn it is on each. */
 #include "compute/worker.h"
 
+#include "base/thread.h"
 #include "model/guard.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { WAIT_MS = 20 }; /* how often one that waits for its turn looks whether it is cancelled */
@@ -102,12 +102,7 @@ static iflow_status begin_turn(struct iflow_turns *t, struct waiting *own) {
     *t->last = own;
     t->last = &own->next;
     while (t->first != own && !(status = iflow_cancel_check())) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += WAIT_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        pthread_cond_timedwait(&t->changed, &t->mutex, &until);
+        iflow_condition_wait(&t->changed, &t->mutex, WAIT_MS);
     }
     pthread_mutex_unlock(&t->mutex);
     return status;
@@ -125,14 +120,6 @@ static void end_turn(struct iflow_turns *t, struct waiting *own) {
     pthread_mutex_unlock(&t->mutex);
 }
 
-static void init_changed(struct iflow_turns *t) {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
-}
-
 static struct iflow_turns *new_turns(void) {
     struct iflow_turns *t = calloc(1, sizeof *t);
     if (!t) {
@@ -140,7 +127,7 @@ static struct iflow_turns *new_turns(void) {
     }
     t->last = &t->first;
     pthread_mutex_init(&t->mutex, NULL);
-    init_changed(t);
+    iflow_condition_init(&t->changed);
     return t;
 }
 
@@ -186,7 +173,7 @@ static void begin_fork(void) {
     pthread_mutex_init(&registry, NULL);
     for (iflow_worker *w = workers; w; w = w->next) {
         pthread_mutex_init(&w->turns->mutex, NULL);
-        init_changed(w->turns); /* somebody may wait for it in the parent, whom its end would wait for here */
+        iflow_condition_init(&w->turns->changed); /* somebody may wait for it in the parent, whom its end would wait for here */
         w->turns->first = NULL;
         w->turns->last = &w->turns->first;
     }

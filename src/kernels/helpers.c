@@ -2,9 +2,9 @@
 #include "kernels/helpers.h"
 
 #include "base/base.h"
+#include "base/thread.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -72,7 +72,6 @@ static void *help(void *user) {
 }
 
 iflow_helpers *iflow_helpers_new(int n) {
-    sigset_t all, before;
     pthread_attr_t attributes;
     iflow_helpers *h = calloc(1, sizeof *h + (size_t)n * sizeof h->thread[0]);
     if (!h || pthread_attr_init(&attributes)) {
@@ -83,12 +82,9 @@ iflow_helpers *iflow_helpers_new(int n) {
     pthread_mutex_init(&h->mutex, NULL);
     pthread_cond_init(&h->begun, NULL);
     pthread_cond_init(&h->left, NULL);
-    sigfillset(&all); /* signals are for the caller's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (h->n < n && !pthread_create(&h->thread[h->n], &attributes, help, h)) {
+    while (h->n < n && !iflow_thread_start(&h->thread[h->n], &attributes, help, h)) {
         h->n++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     if (h->n < n) {
         iflow_helpers_free(h);

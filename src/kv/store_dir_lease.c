@@ -14,15 +14,15 @@
  * files, before it does anything with leases or under the store's lock. Until then its parent's death is told by the counter. */
 #include "kv/store_dir.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { RAISES = 4 /* in a lease's length */ };
@@ -191,16 +191,11 @@ static void *raise_leases(void *user) {
     iflow_dir_store *store = user;
     pthread_mutex_lock(&store->mutex);
     while (!store->ending) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        const int64_t ns = until.tv_nsec + (int64_t)(store->lease_ms / RAISES * 1e6);
-        until.tv_sec += (time_t)(ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
         if (!store->leases) {
             pthread_cond_wait(&store->wake, &store->mutex);
             continue;
         }
-        pthread_cond_timedwait(&store->wake, &store->mutex, &until);
+        iflow_condition_wait(&store->wake, &store->mutex, store->lease_ms / RAISES);
         for (iflow_dir_lease *lease = store->leases; lease && !store->ending; lease = lease->next) {
             write_text(store, lease->fd, ++lease->counter); /* if it fails, somebody may compute the chunk as well */
         }
@@ -211,20 +206,12 @@ static void *raise_leases(void *user) {
 
 /* Starts the thread in this process: one that was forked has none of its parent's. The store's mutex is locked. */
 static iflow_status start_raising(iflow_dir_store *store) {
-    sigset_t all, before;
-    pthread_condattr_t monotonic;
     if (store->raiser_of == getpid()) {
         pthread_cond_signal(&store->wake);
         return IFLOW_OK;
     }
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&store->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all); /* signals are for the program's own threads */
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    const int error = pthread_create(&store->raiser, NULL, raise_leases, store);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    iflow_condition_init(&store->wake);
+    const int error = iflow_thread_start(&store->raiser, NULL, raise_leases, store);
     store->raiser_of = error ? 0 : getpid();
     return error ? iflow_fail(IFLOW_E_MEMORY, "cannot start the thread that keeps leases of the store %s: %s", store->files.dir,
                               strerror(error))

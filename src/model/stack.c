@@ -1,10 +1,11 @@
 /* stack.c - a call on a stack of a size of its own. */
 #include "model/stack.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,20 +21,16 @@ static void *run(void *user) {
     return NULL;
 }
 
-/* Starts and joins. Signals stay with the threads of the caller, whose reads they are to interrupt. */
+/* Starts and joins. */
 static int run_on(void *stack, size_t n_bytes, job *j) {
     pthread_attr_t attributes;
     pthread_t thread;
-    sigset_t all, before;
     int error = pthread_attr_init(&attributes);
     if (error) {
         return error;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     error = pthread_attr_setstack(&attributes, stack, n_bytes);
-    error = error ? error : pthread_create(&thread, &attributes, run, j);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    error = error ? error : iflow_thread_start(&thread, &attributes, run, j);
     pthread_attr_destroy(&attributes);
     return error ? error : pthread_join(thread, NULL);
 }

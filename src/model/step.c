@@ -2,12 +2,11 @@
 #include "model/step.h"
 
 #include "base/cancel.h"
+#include "base/thread.h"
 #include "model/calls.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { CHECK_MS = 10, MOST_LEFT = 8, STACK_BYTES = 8 << 20 }; /* between two checks of the token; calls of a process without callers */
 
@@ -24,8 +23,8 @@ typedef struct running {
 } running;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* of all calls: it is held for moments only */
-static pthread_cond_t one_ended = PTHREAD_COND_INITIALIZER;
-static running *left; /* calls that run on without their callers */
+static pthread_cond_t one_ended;                          /* made before the first call */
+static running *left;                                     /* calls that run on without their callers */
 
 typedef bool is_meant(const running *r, const void *user);
 
@@ -74,13 +73,14 @@ static void wait_for_all(void) {
 /* The threads are not there in a process that is forked from theirs. */
 static void begin_fork(void) {
     pthread_mutex_init(&mutex, NULL);
-    pthread_cond_init(&one_ended, NULL);
+    iflow_condition_init(&one_ended);
     left = NULL;
 }
 
 /* The end of the process destroys the objects that such calls use, and those that were made last go first. So the thread that goes away
  * from a call waits at its own end, which for the one that ends the process is before all that; and the process waits for the others. */
 static void watch_process(void) {
+    iflow_condition_init(&one_ended);
     atexit(wait_for_all);
     pthread_atfork(NULL, NULL, begin_fork);
 }
@@ -121,28 +121,14 @@ static void *run(void *user) {
 static bool start(running *r) {
     pthread_t thread;
     pthread_attr_t attributes;
-    sigset_t all, before;
     if (pthread_attr_init(&attributes)) {
         return false;
     }
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_BYTES); /* whatever the limit of the process is: libllama recurses */
-    sigfillset(&all);                                    /* signals are for the caller's threads */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const bool started = !pthread_create(&thread, &attributes, run, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const bool started = !iflow_thread_start(&thread, &attributes, run, r);
     pthread_attr_destroy(&attributes);
     return started;
-}
-
-/* Waits on a condition, under the mutex, until it is told or the token is to be looked at again. */
-static void wait_a_moment(pthread_cond_t *condition, clockid_t clock) {
-    struct timespec at;
-    clock_gettime(clock, &at);
-    at.tv_nsec += CHECK_MS * 1000000L;
-    at.tv_sec += at.tv_nsec / 1000000000L;
-    at.tv_nsec %= 1000000000L;
-    pthread_cond_timedwait(condition, &mutex, &at);
 }
 
 /* Waits until another call may be left. E_CANCELLED. */
@@ -150,7 +136,7 @@ static iflow_status wait_for_room(void) {
     iflow_status status = IFLOW_OK;
     pthread_mutex_lock(&mutex);
     while (count_left(is_any, NULL) >= MOST_LEFT && !(status = iflow_cancel_check())) {
-        wait_a_moment(&one_ended, CLOCK_REALTIME);
+        iflow_condition_wait(&one_ended, &mutex, CHECK_MS);
     }
     pthread_mutex_unlock(&mutex);
     return status;
@@ -158,15 +144,11 @@ static iflow_status wait_for_room(void) {
 
 static running *new_running(const void *owner, void (*call)(void *step), void (*drop)(void *step), void *step) {
     running *r = malloc(sizeof *r);
-    pthread_condattr_t attributes;
     if (!r) {
         return NULL;
     }
     *r = (running){.owner = owner, .caller = pthread_self(), .call = call, .drop = drop, .step = step};
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&r->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
+    iflow_condition_init(&r->ended);
     return r;
 }
 
@@ -175,7 +157,7 @@ static iflow_status wait_or_leave(running *r) {
     iflow_status status = IFLOW_OK;
     pthread_mutex_lock(&mutex);
     while (!r->is_done && !(status = iflow_cancel_check())) {
-        wait_a_moment(&r->ended, CLOCK_MONOTONIC);
+        iflow_condition_wait(&r->ended, &mutex, CHECK_MS);
     }
     const bool is_done = r->is_done;
     if (!is_done) {
